@@ -1,0 +1,216 @@
+/* The replication protocol of one site as a pure state machine: step(state, event) -> ordered actions.
+ *
+ * Terms, votes and the log rule follow Raft (Ongaro, "Consensus: Bridging Theory and Practice", 2014: sections
+ * 3.4-3.6 election and replication, 3.10 leadership transfer, 6.2 check quorum, 6.4 read-only queries, 9.6
+ * pre-vote). As in Viewstamped Replication a candidate first fetches from a voter what that voter's log holds
+ * beyond its own, so that the majority of dc's loss {dr, gsr} elects dr although gsr, which never stands, has
+ * the longer log.
+ *
+ * Nothing here reads a clock, allocates or sends. The driver (replication/site.c in production, tests/sim in the
+ * simulator) feeds events one at a time and executes the actions in order; nothing after a REPL_ACT_SAVE_VOTE or
+ * REPL_ACT_TRUNCATE may begin before it is complete on stable storage. Entries themselves never pass
+ * through: actions name ranges of the log, the driver moves the bytes.
+ *
+ * Time is milliseconds of a monotonic clock that counts suspend (CLOCK_BOOTTIME). */
+#ifndef REPLICATION_CORE_REPL_H
+#define REPLICATION_CORE_REPL_H
+
+#include "store/core/body.h"
+#include "store/core/entry.h"
+#include "store/core/err.h"
+#include "store/core/ids.h"
+
+enum {
+    REPL_SITES_MAX = 8,
+    REPL_NOBODY = 0xff,
+    REPL_RUNS_MAX = 256,     /* term changes remembered, the oldest are forgotten */
+    REPL_WINDOW = 32,        /* frames of entries in flight to one site */
+    REPL_ACTIONS_MAX = 64,   /* bound of the actions of one step, checked */
+    REPL_BATCH_BYTES = 1 << 20, /* most bytes of entries in one message, but always at least one entry */
+    REPL_BATCH_ENTRIES_MAX = 4096,
+    REPL_TEXT_BYTES = 200,
+};
+
+enum repl_role { REPL_STANDBY = 1, REPL_PRE_CANDIDATE = 2, REPL_CANDIDATE = 3, REPL_PRIMARY = 4 };
+enum repl_policy { REPL_AUTOMATIC = 1, REPL_OBSERVE = 2, REPL_MANUAL = 3 };
+
+struct repl_options {
+    uint8_t self;               /* index of this site */
+    uint8_t sites;              /* how many there are; all vote */
+    bool electable[REPL_SITES_MAX]; /* gsr is not */
+    enum repl_policy policy;
+    uint32_t heartbeat_ms;      /* default 50 */
+    uint32_t election_ms;       /* silence before standing: election_ms..2*election_ms; default 500 */
+    uint32_t lease_ms;          /* below election_ms by the drift margin; default 400 */
+    uint64_t seed;              /* of the election jitter */
+};
+
+/* What was found on disk, before the first event. */
+struct repl_start {
+    uint64_t now_ms;
+    struct term term;           /* persisted promise */
+    uint8_t voted_for;          /* or REPL_NOBODY */
+    uint64_t incarnation;       /* of this site's storage; a rebuilt one gets a new one */
+    bool may_vote;              /* false for a site rebuilt from nothing until it has caught up (R5) */
+    struct lsn first;           /* position before the first readable entry */
+    struct entry_position last; /* last durable entry */
+    const struct repl_run {     /* terms of the log, ascending: entries from `from` on have `term` */
+        struct term term;
+        struct lsn from;
+    } *runs;
+    uint32_t run_count;
+    struct lsn commit;          /* known committed: the checkpoint's lsn */
+    enum commit_mode mode;      /* as applied at the checkpoint */
+};
+
+/* ---- messages: one struct for the fields of all, the codec and the table are in replication/core/messages.h ---- */
+enum repl_message_type {
+    REPL_MSG_PREVOTE = 1,      /* would you vote for me? changes nothing */
+    REPL_MSG_PREVOTE_REPLY = 2,
+    REPL_MSG_VOTE = 3,
+    REPL_MSG_VOTE_REPLY = 4,
+    REPL_MSG_ENTRIES = 5,      /* heartbeat and log shipping */
+    REPL_MSG_ACK = 6,
+    REPL_MSG_FETCH = 7,        /* candidate to voter: send me your log after this position */
+    REPL_MSG_TAIL = 8,         /* its answer: entries */
+    REPL_MSG_TAKE_OVER = 9,    /* primary to its successor: stand now (leadership transfer) */
+};
+
+struct repl_message {
+    enum repl_message_type type;
+    uint8_t from, to;
+    struct term term;            /* sender's term (pre-vote: the term it would stand in) */
+    uint64_t incarnation;        /* sender's */
+    /* position of the sender's log: last entry (votes, replies, FETCH), entry before the first one sent
+     * (ENTRIES, TAIL), last durable entry that agrees with the primary (ACK; R2: lsn, term, hash) */
+    struct lsn lsn;
+    struct term lsn_term;
+    struct sha256 hash;
+    bool granted;                /* replies to votes */
+    bool transfer;               /* VOTE: asked by the primary, stickiness does not apply */
+    bool rejected;               /* ACK: the entries did not fit; lsn/lsn_term hint where to go on from */
+    struct lsn commit;           /* ENTRIES: primary's commit index */
+    uint64_t round;              /* ENTRIES: number of this sending; ACK: the newest one answered */
+    struct lsn applied;          /* ACK: sender's applied, and archived (gsr), for status */
+    struct lsn archived;
+    uint32_t count;              /* ENTRIES, TAIL: number of entries carried */
+};
+
+/* What the core must know of each carried entry. */
+struct repl_entry_meta {
+    struct lsn lsn;
+    struct term term;
+    enum entry_kind kind;
+    struct sha256 hash;      /* of its header */
+    struct sha256 prev_hash; /* in its header */
+};
+
+/* ---- events ---- */
+enum repl_event_type {
+    REPL_EV_TICK = 1,
+    REPL_EV_MESSAGE,      /* message, metas[message->count] */
+    REPL_EV_PEER_UP,      /* site: link established and identity checked */
+    REPL_EV_PEER_DOWN,    /* site: link closed */
+    REPL_EV_DURABLE,      /* position: log is durable up to it */
+    REPL_EV_PROPOSE,      /* kind: a client's entry, at the primary */
+    REPL_EV_SENT,         /* site, position, bytes: outcome of SEND_ENTRIES; bytes 0: nothing was there to send */
+    REPL_EV_GONE,         /* site: outcome of SEND_ENTRIES: the log no longer has what it needs */
+    REPL_EV_MODE,         /* mode: a configuration entry was applied */
+    REPL_EV_PROGRESS,     /* applied, archived lsn of this site, for acknowledgements */
+    REPL_EV_SWITCHOVER,   /* site: hand over to it (or REPL_NOBODY: to the best) */
+    REPL_EV_FAILOVER,     /* operator: stand now, whatever the policy */
+    REPL_EV_APPENDED,     /* position: the entry of APPEND_OWN has been sealed and queued */
+};
+
+struct repl_event {
+    enum repl_event_type type;
+    uint64_t now_ms;
+    uint8_t site;
+    const struct repl_message *message;
+    const struct repl_entry_meta *metas;
+    struct entry_position position;
+    uint32_t bytes;
+    enum entry_kind kind;
+    enum commit_mode mode;
+    struct lsn applied, archived;
+};
+
+/* ---- actions, to be executed in order ---- */
+enum repl_action_type {
+    REPL_ACT_SAVE_VOTE = 1, /* term, site (voted for): durable before anything later */
+    REPL_ACT_TRUNCATE,      /* lsn: export the entries after it as a divergence bundle, durable; undo the state if it
+                             * applied beyond; cut the log; all before anything later */
+    REPL_ACT_APPEND_OWN,    /* lsn, term, kind: seal and queue this entry now, then feed APPENDED */
+    REPL_ACT_APPEND,        /* first, count: queue these entries of the message being handled */
+    REPL_ACT_SEND,          /* message */
+    REPL_ACT_SEND_ENTRIES,  /* message (its lsn names the entry before the first): fill with entries after message.lsn, at
+                             * most REPL_BATCH_BYTES, possibly none (heartbeat); fill in lsn_term/hash are given; then feed
+                             * SENT (last position sent, or bytes 0) or GONE */
+    REPL_ACT_COMMIT,        /* lsn: commit index (majority); visible: what may be applied, read and answered */
+    REPL_ACT_ROLE,          /* role, term, site: role changed, or the known primary did (site, or REPL_NOBODY) */
+    REPL_ACT_REFUSED,       /* PROPOSE refused: text says why */
+    REPL_ACT_SWITCHOVER,    /* outcome: granted says whether, text says why not */
+    REPL_ACT_TRACE,         /* text: one sentence for the log */
+};
+
+struct repl_action {
+    enum repl_action_type type;
+    struct repl_message message;
+    struct term term;
+    struct lsn lsn;
+    struct lsn visible;
+    uint8_t site;
+    enum repl_role role;
+    enum entry_kind kind;
+    uint32_t first, count;
+    bool granted;
+    char text[REPL_TEXT_BYTES];
+};
+
+struct repl_actions {
+    uint32_t n;
+    struct repl_action a[REPL_ACTIONS_MAX];
+};
+
+/* ---- the machine ---- */
+struct repl; /* its body is in replication/core/repl_state.h, for the files of the core and for tests */
+
+size_t repl_size(void); /* bytes to give to repl_init */
+void repl_init(struct repl *r, const struct repl_options *options, const struct repl_start *start);
+/* `out` is emptied first. Never fails: bad messages are ignored with a TRACE. */
+void repl_step(struct repl *r, const struct repl_event *event, struct repl_actions *out);
+/* When the next TICK is due. */
+uint64_t repl_next_tick_ms(const struct repl *r);
+
+/* ---- questions ---- */
+struct repl_peer_view {
+    bool up;
+    bool needs_refill;        /* the log no longer has what it needs */
+    struct lsn durable;       /* acknowledged on its stable storage; 0 unknown */
+    struct lsn applied, archived;
+    uint64_t heard_ms;        /* when it last answered; 0 never */
+};
+struct repl_view {
+    enum repl_role role;
+    struct term term;
+    uint8_t primary;          /* or REPL_NOBODY */
+    uint8_t voted_for;
+    struct entry_position last; /* appended (own term, hash may be zero when not yet sealed) */
+    struct lsn durable, commit, visible;
+    bool serving;             /* primary whose no-op is committed, not handing over: proposals are accepted */
+    bool lease_valid;         /* at the time of the last event; see repl_lease_valid */
+    bool may_vote;
+    enum commit_mode mode;
+    struct repl_peer_view peers[REPL_SITES_MAX];
+};
+void repl_view(const struct repl *r, struct repl_view *out);
+/* May the primary answer a linearizable read or acknowledge now (R3, R4)? The lease runs from the sending of the
+ * rounds that a majority answered. */
+bool repl_lease_valid(const struct repl *r, uint64_t now_ms);
+/* Highest lsn that the level covers now: LOCAL own durable, MAJORITY commit index, DR/GSR both that site and here (site
+ * indices given), ALL every site. MODE: the visible index. */
+struct lsn repl_level_lsn(const struct repl *r, enum level level, uint8_t dr, uint8_t gsr);
+
+const char *repl_role_name(enum repl_role role); /* "standby", "pre-candidate", "candidate", "primary" */
+
+#endif

@@ -1,0 +1,72 @@
+/* Connections: frames over TLS 1.3 over TCP on a libuv loop. Used by sites among each other, by sites towards clients and by
+ * the client library. All calls and callbacks are on the loop's thread.
+ *
+ * Life of a connection: TCP, TLS handshake, identity from the certificate, HELLO both ways (its kind and name must be those of
+ * the certificate), then on_ready; frames; on_closed exactly once, after which the conn is freed by conn itself (also when it
+ * never became ready). The handshake and HELLO have `handshake_ms`, a frame that has begun has `frame_ms`, an idle
+ * connection is probed by the layer above. */
+#ifndef REPLICATION_IO_CONN_H
+#define REPLICATION_IO_CONN_H
+
+#include "replication/core/frame.h"
+#include "replication/core/wire.h"
+#include "replication/io/tls.h"
+
+#include <uv.h>
+
+struct conn;
+
+struct conn_callbacks {
+    void (*on_ready)(struct conn *c, const struct wire_hello *hello);
+    /* The body (decompressed) is valid during the call only. Return non-zero to close with the reason in `why`. */
+    int (*on_frame)(struct conn *c, const struct frame *f, struct bytes body, struct err *why);
+    void (*on_closed)(struct conn *c, const struct err *why); /* last call; do not use c after */
+    void (*on_drained)(struct conn *c); /* the send queue fell below half of its limit; may be NULL */
+};
+
+struct conn_options {
+    uv_loop_t *loop;
+    SSL_CTX *tls;               /* borrowed at open, ref-counted inside: may be swapped for later ones */
+    const char *cluster;        /* cluster name, for the SAN check */
+    struct uuid cluster_id;
+    struct wire_hello hello;    /* ours; strings are copied */
+    unsigned accept_kinds;      /* bit (1u << enum wire_kind) of the peers welcome here */
+    uint32_t max_body;          /* limit of a frame after HELLO */
+    uint32_t queue_limit_bytes; /* of unsent bytes; conn_send gives ERR_BUSY beyond. 64 MiB when 0 */
+    uint32_t handshake_ms;      /* 5000 when 0 */
+    uint32_t frame_ms;          /* 10000 when 0 */
+    int zstd_level;             /* compress bodies of 512 bytes and more when > 0 */
+    const struct conn_callbacks *callbacks;
+};
+
+struct listener;
+/* Accepts on "host:port" (host may be an IPv6 literal in brackets; port 0 picks one). `arg` is the arg of each accepted
+ * connection. ERR_EXISTS with host, port and what to do when it is in use. */
+int conn_listen(struct listener **out, const struct conn_options *options, const char *endpoint,
+                unsigned max_connections, void *arg, struct err *e);
+int listener_port(const struct listener *l);
+void listener_set_tls(struct listener *l, SSL_CTX *tls); /* new handshakes use it */
+void listener_close(struct listener *l);                 /* frees itself when libuv is done */
+
+/* Starts connecting; a failure arrives in on_closed, later. `expect` is the site name that must answer, or NULL. */
+int conn_connect(struct conn **out, const struct conn_options *options, const char *endpoint,
+                 const char *expect, void *arg, struct err *e);
+
+/* Queue one frame; the pieces of the body are copied or compressed before it returns. */
+int conn_send(struct conn *c, enum frame_type type, struct term term, uint64_t request,
+              const struct bytes *pieces, size_t n, struct err *e);
+size_t conn_queued_bytes(const struct conn *c);
+/* Begin to close; `why` is given to on_closed (NULL: closed here on purpose). Sends what is queued, for at most a second. */
+void conn_close(struct conn *c, const struct err *why);
+/* Stop and resume reading (back-pressure). */
+void conn_pause(struct conn *c);
+void conn_resume(struct conn *c);
+
+void *conn_arg(const struct conn *c);
+void conn_set_arg(struct conn *c, void *arg);
+const struct identity *conn_identity(const struct conn *c); /* after on_ready */
+const char *conn_remote(const struct conn *c);              /* "127.0.0.1:40112" */
+uint64_t conn_bytes_in(const struct conn *c);
+uint64_t conn_bytes_out(const struct conn *c); /* of TLS payload, after compression */
+
+#endif

@@ -1,0 +1,35 @@
+/* TLS contexts and identities. TLS 1.3 only, mutual, no resumption, no tickets, no early data. */
+#ifndef REPLICATION_IO_TLS_H
+#define REPLICATION_IO_TLS_H
+
+#include "replication/core/wire.h"
+#include "store/core/err.h"
+
+#include <openssl/ssl.h>
+
+struct tls_files {
+    const char *ca;   /* PEM: one or more trusted CAs */
+    const char *cert; /* PEM: leaf first, then intermediates */
+    const char *key;  /* PEM; must not be readable by group or others */
+    const char *crl;  /* PEM, or NULL */
+};
+
+/* A context that serves both directions. Errors name the file and what to do (missing, key does not match, expired since
+ * ..., key file readable by others). Owned by the caller: SSL_CTX_free. */
+int tls_context(const struct tls_files *files, SSL_CTX **out, struct err *e);
+
+/* Who a verified certificate is: exactly one URI SAN "triveni://<cluster>/site/<name>", ".../client/<name>" or
+ * ".../operator/<name>". */
+struct identity {
+    enum wire_kind kind;
+    char cluster[64];
+    char name[CLIENT_NAME_MAX_BYTES + 1];
+};
+/* From the peer of a finished handshake. 0 or ERR_DENIED with the reason (no or several URI SANs, other cluster). */
+int tls_peer_identity(SSL *ssl, const char *cluster, struct identity *out, struct err *e);
+/* Own identity, from the certificate file. */
+int tls_own_identity(const char *cert_file, struct identity *out, struct err *e);
+/* Seconds until the certificate expires (negative: since). */
+int tls_seconds_left(const char *cert_file, int64_t *out, struct err *e);
+
+#endif

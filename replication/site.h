@@ -1,0 +1,61 @@
+/* A site: the process that `triveni serve` runs. Composes log, state, replication, repository and the client service on one
+ * libuv loop. See replication/README.md for the way of a commit through the files. */
+#ifndef REPLICATION_SITE_H
+#define REPLICATION_SITE_H
+
+#include "replication/core/repl.h"
+#include "replication/io/tls.h"
+#include "store/core/err.h"
+#include "store/log.h"
+
+enum { SITE_NAME_MAX_BYTES = 32, SITE_PATH_BYTES = 512, SITE_ENDPOINT_BYTES = 128 };
+
+enum site_kind { SITE_DATA = 1, SITE_REPOSITORY = 2 }; /* may become primary; votes and archives only */
+
+struct site_member {
+    char name[SITE_NAME_MAX_BYTES + 1];
+    enum site_kind kind;
+    char peer[SITE_ENDPOINT_BYTES];   /* host:port that other sites connect to */
+    char client[SITE_ENDPOINT_BYTES]; /* host:port that clients connect to */
+};
+
+/* One site's whole configuration, as tools/config.c reads it from YAML. Strings are stored inside. */
+struct site_config {
+    char cluster[64];
+    struct uuid cluster_id;
+    uint32_t member_count;
+    struct site_member members[REPL_SITES_MAX];
+    uint32_t self; /* index into members */
+
+    char data_dir[SITE_PATH_BYTES];
+    char ca[SITE_PATH_BYTES], cert[SITE_PATH_BYTES], key[SITE_PATH_BYTES], crl[SITE_PATH_BYTES];
+
+    /* replication */
+    enum repl_policy policy;   /* failover: automatic | observe | manual */
+    uint32_t heartbeat_ms, election_ms, lease_ms;
+    int zstd_level;            /* link compression, 0: none */
+
+    /* store */
+    enum log_engine engine;
+    uint64_t segment_bytes, log_limit_bytes, log_retain_bytes, reserve_bytes;
+    uint64_t checkpoint_bytes; /* of log between checkpoints */
+    uint32_t checkpoint_ms;    /* and at least this often when something changed */
+    uint64_t memory_bytes;     /* in-flight overlay and queues; beyond it clients are paused */
+    uint32_t session_hours;    /* idle sessions expire */
+    uint32_t max_clients;
+
+    /* repository (kind: repository) */
+    char archive_dir[SITE_PATH_BYTES], kek_file[SITE_PATH_BYTES];
+    uint64_t pack_bytes;       /* seal when this many bytes wait */
+    uint32_t pack_seconds;     /* or when the oldest has waited this long */
+    uint32_t snapshot_entries; /* a snapshot after this many entries; 0: never */
+};
+
+/* Create the data directory of a new site: identity, vote file, empty log and state. ERR_EXISTS when it holds one. `rebuilt`:
+ * replaces a lost site: new incarnation, does not vote until it has caught up (R5). */
+int site_init(const struct site_config *config, bool rebuilt, struct err *e);
+
+/* Run until SIGTERM or SIGINT (then 0) or a fatal error. Logs to stderr. */
+int site_run(const struct site_config *config, struct err *e);
+
+#endif

@@ -1,0 +1,117 @@
+/* The repository: the archive at gsr. Packs of consecutive entries, snapshots of the state, keys; restore from them
+ * alone. First backend: a local directory.
+ *
+ * Layout of the directory (every object is written once under a unique name: temporary name, fdatasync, read back and
+ * compared, link without replacing, directory sync):
+ *   repository.json                     format version, cluster name and id, created
+ *   packs/<first>-<last>-<term>.pack    20-digit decimal lsns; sealed, encrypted entries
+ *   packs/<first>-<last>-<term>.meta    JSON: sizes, SHA-256 of the pack object, first prev_hash, last hash, times,
+ *                                       restore points inside with the digest of the state at each, digest at `last`
+ *   snapshots/<lsn>.snap and .meta      the state at an lsn, same container; its digest, records, position
+ *   keys/<generation>.json              wrapped data keys: object name -> AES-KWP(KEK, data key), KEK id
+ *
+ * Threads: one archive thread calls the archive functions; restore is for a process of its own. */
+#ifndef REPOSITORY_REPOSITORY_H
+#define REPOSITORY_REPOSITORY_H
+
+#include "store/core/digest.h"
+#include "store/core/entry.h"
+#include "store/core/err.h"
+#include "store/log.h"
+#include "store/state.h"
+
+struct repository; /* opaque */
+
+struct repository_options {
+    const char *dir;
+    const char *kek_file;    /* 32 bytes as 64 hex digits; not readable by group or others */
+    struct uuid cluster_id;  /* zero for restore: taken from the repository */
+    const char *cluster;     /* name; NULL for restore */
+    bool create;             /* make it when missing (gsr); otherwise ERR_NOT_FOUND */
+    bool read_only;
+};
+/* ERR_DENIED when the KEK is wrong (its id differs), ERR_INTEGRITY naming the object when the chain of packs is broken. */
+int repository_open(struct repository **out, const struct repository_options *options, struct err *e);
+void repository_close(struct repository *r);
+
+struct repository_status {
+    struct entry_position archived; /* last entry in a sealed pack */
+    struct lsn first;               /* first entry in the archive, normally 1 */
+    uint64_t packs, snapshots, points;
+    uint64_t pack_bytes, plain_bytes;
+    struct lsn newest_snapshot;
+};
+void repository_status(const struct repository *r, struct repository_status *out);
+
+/* ---- writing, at gsr ---- */
+/* Digest of the state at a restore point or at the end of the pack, as the state knows it; 0, or ERR_NOT_FOUND when unknown. */
+typedef int (*repository_digest_fn)(void *arg, struct lsn lsn, struct digest *out);
+
+/* Seal consecutive entries (each header and body, back to back), beginning right after repository_status().archived, into
+ * one pack. R8: ERR_STALE when their term is below that of the last archived entry. Durable, read back, decrypted, decoded
+ * and compared when it returns 0. */
+int repository_seal(struct repository *r, const uint8_t *entries, size_t bytes, repository_digest_fn digest,
+                    void *arg, struct err *e);
+/* Write a snapshot of the state. Returns ERR_EXISTS when one at that lsn is there. */
+int repository_snapshot(struct repository *r, struct state_snapshot *snap, struct err *e);
+
+/* ---- reading ---- */
+struct repository_pack {
+    char name[96];
+    struct lsn first, last;
+    struct term term;
+    struct utc first_time, last_time;
+    uint64_t bytes, plain_bytes;
+};
+int repository_packs(struct repository *r, int (*each)(void *arg, const struct repository_pack *), void *arg,
+                     struct err *e);
+int repository_points(struct repository *r, int (*each)(void *arg, const struct restore_point *), void *arg,
+                      struct err *e);
+struct repository_snapshot_info { char name[96]; struct lsn lsn; struct utc time; uint64_t records, bytes; struct digest digest; };
+int repository_snapshots(struct repository *r,
+                         int (*each)(void *arg, const struct repository_snapshot_info *), void *arg,
+                         struct err *e);
+/* Entries with lsn in [from, to] in order; the callback's non-zero result stops and is returned. Each pack is authenticated,
+ * each entry checked, the chain verified across packs. */
+int repository_entries(struct repository *r, struct lsn from, struct lsn to,
+                       int (*each)(void *arg, const struct entry_view *), void *arg, struct err *e);
+
+enum repository_level { REPOSITORY_PRESENT = 1, REPOSITORY_INTACT = 2, REPOSITORY_READABLE = 3 };
+struct repository_report { uint64_t objects, bytes, entries, damaged; };
+/* Check every object at that level; each damaged one is told to `damage` (name and reason), and the check goes on.
+ * 0, or ERR_INTEGRITY when any was damaged. */
+int repository_verify(struct repository *r, enum repository_level level,
+                      void (*damage)(void *arg, const char *object, const char *reason),
+                      void (*progress)(void *arg, uint64_t done, uint64_t total), void *arg,
+                      struct repository_report *out, struct err *e);
+
+/* ---- restore ---- */
+struct restore_target {
+    struct lsn lsn;    /* 0: not by lsn */
+    const char *point; /* NULL: not by restore point */
+    struct utc time;   /* 0: not by time: the last entry at or before it */
+};                     /* all unset: the end of the archive */
+struct restore_plan {
+    struct lsn lsn;
+    struct utc time;            /* of the entry at lsn */
+    struct lsn snapshot;        /* begins from this snapshot, 0: from nothing */
+    uint64_t packs, bytes;      /* to be read */
+    char point[POINT_NAME_MAX_BYTES + 1]; /* name, when the lsn has one */
+    bool digest_known;          /* the archive holds the digest at exactly this lsn */
+    struct digest digest;
+};
+int repository_plan(struct repository *r, const struct restore_target *target, struct restore_plan *out,
+                    struct err *e);
+struct restore_result {
+    struct entry_position at;
+    uint64_t records, entries, digests_compared;
+    struct digest digest;
+};
+/* Build a data directory in `into`, which must not exist or be empty (ERR_EXISTS otherwise): "<into>/state". Ends by counting
+ * the digest again from the records and comparing it with every digest that the archive holds on the way and at the end;
+ * ERR_INTEGRITY, and the directory is renamed to "<into>.rejected", when one differs. */
+int repository_restore(struct repository *r, const struct restore_plan *plan, const char *into,
+                       void (*progress)(void *arg, uint64_t done_bytes, uint64_t total_bytes), void *arg,
+                       struct restore_result *out, struct err *e);
+
+#endif

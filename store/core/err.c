@@ -1,0 +1,74 @@
+#include "store/core/err.h"
+
+#include <stdio.h>
+#include <string.h>
+
+int err_set(struct err *e, int code, const char *fmt, ...)
+{
+    if (e == NULL)
+        return code;
+    e->code = code;
+    va_list ap;
+    va_start(ap, fmt);
+    (void)vsnprintf(e->text, sizeof e->text, fmt, ap);
+    va_end(ap);
+    return code;
+}
+
+int err_wrap(struct err *e, const char *fmt, ...)
+{
+    if (e == NULL)
+        return ERR_FAILED;
+    char inner[ERR_TEXT_BYTES];
+    memcpy(inner, e->text, sizeof inner);
+    inner[sizeof inner - 1] = '\0';
+    va_list ap;
+    va_start(ap, fmt);
+    int n = vsnprintf(e->text, sizeof e->text, fmt, ap);
+    va_end(ap);
+    if (n < 0)
+        n = 0;
+    size_t used = (size_t)n < sizeof e->text ? (size_t)n : sizeof e->text - 1;
+    size_t room = sizeof e->text - 1 - used;
+    const char *const parts[] = {": ", inner};
+    for (size_t i = 0; i < 2; i++) {
+        size_t part = strlen(parts[i]);
+        if (part > room)
+            part = room;
+        memcpy(e->text + used, parts[i], part);
+        used += part;
+        room -= part;
+    }
+    e->text[used] = '\0';
+    return e->code;
+}
+
+const char *err_name(int code)
+{
+    switch (code) {
+    case 0:
+        return "ok";
+#define X(c, value, name, exit)                                                                    \
+    case c:                                                                                        \
+        return name;
+        ERR_TABLE(X)
+#undef X
+    default:
+        return "failed";
+    }
+}
+
+int err_exit_code(int code)
+{
+    switch (code) {
+    case 0:
+        return 0;
+#define X(c, value, name, exit)                                                                    \
+    case c:                                                                                        \
+        return exit;
+        ERR_TABLE(X)
+#undef X
+    default:
+        return 1;
+    }
+}

@@ -1,0 +1,74 @@
+/* The log: the truth of a site. Segmented, recycled, written in padded batches, one thread of its own.
+ *
+ * Threads: append, truncate, recycle and close are called by one owner thread (the site's loop). read and
+ * header may be called by any thread. The callbacks run on the log's own thread and must only post to the owner. */
+#ifndef STORE_LOG_H
+#define STORE_LOG_H
+
+#include "store/core/entry.h"
+#include "store/core/err.h"
+
+struct log; /* opaque */
+
+enum log_engine { LOG_ENGINE_AUTO = 0, LOG_ENGINE_URING = 1, LOG_ENGINE_PLAIN = 2 };
+
+struct log_options {
+    const char *dir; /* "<data>/log"; created when missing */
+    struct uuid cluster_id;
+    uint64_t segment_bytes;   /* a multiple of 4096, at least 1 MiB; default 64 MiB when 0 */
+    uint64_t limit_bytes;     /* appends are refused with ERR_NO_SPACE beyond; 0: no limit */
+    uint64_t reserve_bytes;   /* ... or when the file system has less free than this */
+    uint64_t memory_bytes;    /* recent entries kept for readers, default 32 MiB when 0 */
+    enum log_engine engine;
+    /* All appended entries up to `last` are on stable storage. */
+    void (*on_durable)(void *arg, struct entry_position last);
+    /* A write or sync failed. Nothing more is written, nothing is retried; the site must stop. */
+    void (*on_failed)(void *arg, const struct err *why);
+    void *arg;
+};
+
+struct log_status {
+    struct entry_position first; /* position before the first entry that can still be read */
+    struct entry_position last;    /* last appended */
+    struct lsn durable;            /* last on stable storage */
+    enum log_engine engine;        /* the one in use */
+    const char *engine_reason;     /* why, e.g. "io_uring is forbidden here: Operation not permitted" */
+    uint64_t disk_bytes;           /* all segment files */
+    uint64_t segments;
+    uint64_t cut_bytes;            /* torn tail cut at the last open */
+    uint64_t batches, bytes;       /* written since open */
+};
+
+/* Open or create and recover. A torn, never acknowledged tail is cut and told in the status; damage before
+ * it is ERR_INTEGRITY with segment, offset and what to do, and nothing is changed on disk. Takes the lsn below
+ * which the state does not need the log (a damaged or missing part below it is reported, not fatal).
+ * `start` is where an empty log begins: position zero, or where a restored state ends. */
+int log_open(struct log **out, const struct log_options *options,
+             const struct entry_position *start, struct err *e);
+/* Waits for what was appended, then closes. After a failure it returns that failure. */
+int log_close(struct log *log, struct err *e);
+
+/* Queue sealed entries, which must follow the last appended (checked: ERR_INTEGRITY). Copies; never blocks on the
+ * disk. ERR_BUSY when more than 64 MiB wait to be written, ERR_NO_SPACE at a limit: then nothing was taken. */
+int log_append(struct log *log, const struct entry_view *entries, size_t n, struct err *e);
+
+/* Cut everything after `last`; durable when it returns (waits for the writer). ERR_GAP when that entry cannot be
+ * read any more. */
+int log_truncate(struct log *log, struct lsn last, struct err *e);
+
+/* Entries below `keep` are not needed any more: their whole segments become spares to be written over. */
+int log_recycle(struct log *log, struct lsn keep, struct err *e);
+
+/* Copy whole entries (header and body, back to back) with lsn from `from` up to `to` into buf, as many as fit.
+ * Sees appended entries whether or not they are durable. *used and *count are set. 0; ERR_GAP when `from` was recycled;
+ * ERR_NOT_FOUND when `from` is beyond the last; ERR_LIMIT when the first does not fit (*used = bytes needed);
+ * ERR_INTEGRITY when the disk's copy is damaged. */
+int log_read(struct log *log, struct lsn from, struct lsn to, uint8_t *buf, size_t cap, size_t *used,
+             size_t *count, struct err *e);
+
+/* Position of the entry at lsn (0 gives the zero position). ERR_GAP or ERR_NOT_FOUND as above. */
+int log_position(struct log *log, struct lsn lsn, struct entry_position *out, struct err *e);
+
+void log_status(struct log *log, struct log_status *out);
+
+#endif

@@ -1,0 +1,149 @@
+/* The state: LMDB, the materialisation of the log up to `applied`, with a steady checkpoint that survives a power
+ * cut without a sync per commit.
+ *
+ * Threads: one applier thread calls apply and the checkpoint functions; snapshots may be opened and used by any
+ * thread, each by one at a time. Memory given by a snapshot is valid until that snapshot is closed. */
+#ifndef STORE_STATE_H
+#define STORE_STATE_H
+
+#include "store/core/body.h"
+#include "store/core/digest.h"
+#include "store/core/entry.h"
+#include "store/core/err.h"
+
+struct state; /* opaque */
+
+struct state_options {
+    const char *dir;   /* "<data>/state"; created when missing */
+    struct uuid cluster_id;
+    uint64_t map_bytes; /* 1 TiB when 0 */
+    uint32_t readers;   /* most concurrent snapshots, 512 when 0 */
+};
+
+/* Open or create. After any stop the state is put back to its last steady checkpoint; replay the log from
+ * state_applied()+1. ERR_INTEGRITY when no checkpoint slot is valid, with what to do. */
+int state_open(struct state **out, const struct state_options *options, struct err *e);
+void state_close(struct state *s);
+
+/* Position of the last applied entry. Any thread. */
+struct entry_position state_applied(struct state *s);
+
+/* Apply consecutive entries, beginning right after state_applied(), as one LMDB transaction (large inputs are
+ * split inside). Records, collections, sessions, results, restore points, digests and the applied position change
+ * together. A restore point ends a batch, so that the digest at its lsn is kept with it. On error nothing of the failing
+ * batch is applied. Applier thread. */
+int state_apply(struct state *s, const struct entry_view *entries, size_t n, struct err *e);
+
+/* Checkpoint, in two steps. begin (applier thread, between applies, microseconds) pins what is applied and tells its
+ * position; finish (any one thread, slow) makes it durable and publishes it. Call finish only when the log is durable up
+ * to that position and the position is committed: a published checkpoint is never undone.
+ * state_checkpoint_abandon drops a begun one. A failed finish is fatal to the site. */
+int state_checkpoint_begin(struct state *s, struct entry_position *at, struct err *e);
+int state_checkpoint_finish(struct state *s, struct err *e);
+void state_checkpoint_abandon(struct state *s);
+/* Position of the published checkpoint: log up to it is not needed for recovery. */
+struct entry_position state_checkpoint(struct state *s);
+
+/* ---- reading ---- */
+struct state_snapshot; /* opaque: an LMDB read transaction */
+
+int state_snapshot_open(struct state *s, struct state_snapshot **out, struct err *e);
+void state_snapshot_close(struct state_snapshot *snap);
+struct entry_position state_snapshot_position(const struct state_snapshot *snap);
+
+struct record {
+    struct bytes collection; /* filled by scans */
+    struct bytes key;
+    struct bytes value;
+    struct lsn lsn;  /* version: its last change */
+    struct utc time; /* time of that change */
+};
+
+/* 0, ERR_NOT_FOUND, or ERR_INTEGRITY when the record's checksum is wrong (named in `e`). */
+int state_get(struct state_snapshot *snap, struct bytes collection, struct bytes key, struct record *out,
+              struct err *e);
+
+struct scan_options {
+    struct bytes collection; /* empty: all collections, in order of name */
+    struct bytes from;       /* first key, inclusive; empty: from the start of the range */
+    struct bytes to;         /* end, exclusive; empty: no end */
+    struct bytes prefix;     /* only keys with it; empty: all */
+    struct bytes after;      /* continuation: strictly after (reverse: before) this key; empty: none */
+    bool reverse;
+};
+struct state_scan; /* opaque; belongs to its snapshot, close it first */
+int state_scan_open(struct state_snapshot *snap, const struct scan_options *options,
+                    struct state_scan **out, struct err *e);
+/* 0 with the next record, ERR_NOT_FOUND at the end, ERR_INTEGRITY. */
+int state_scan_next(struct state_scan *scan, struct record *out, struct err *e);
+void state_scan_close(struct state_scan *scan);
+
+struct collection_info {
+    struct bytes name;
+    uint64_t records;
+    struct digest digest;
+};
+/* One call per collection in order of name, stops and returns the callback's first non-zero result. */
+int state_collections(struct state_snapshot *snap, int (*each)(void *arg, const struct collection_info *),
+                      void *arg, struct err *e);
+
+struct restore_point {
+    struct bytes name;
+    struct lsn lsn;
+    struct utc time;
+    struct digest digest; /* of the state at lsn */
+};
+int state_restore_points(struct state_snapshot *snap, int (*each)(void *arg, const struct restore_point *),
+                         void *arg, struct err *e);
+int state_restore_point(struct state_snapshot *snap, struct bytes name, struct restore_point *out,
+                        struct err *e); /* 0 or ERR_NOT_FOUND */
+
+struct session_info {
+    struct bytes client;
+    struct lsn opened;
+    struct utc last; /* time of its last entry */
+};
+int state_session(struct state_snapshot *snap, const struct uuid *session, struct session_info *out,
+                  struct err *e); /* 0 or ERR_NOT_FOUND */
+int state_sessions(struct state_snapshot *snap,
+                   int (*each)(void *arg, const struct uuid *, const struct session_info *), void *arg,
+                   struct err *e);
+/* lsn and time of the entry that (session, sequence) committed as: 0 or ERR_NOT_FOUND. The newest 1,024 results of
+ * each session are kept. */
+int state_result(struct state_snapshot *snap, const struct uuid *session, uint64_t sequence,
+                 struct entry_position *out, struct err *e);
+
+struct state_totals {
+    uint64_t records;
+    uint64_t collections;
+    struct digest digest;
+    enum commit_mode mode;
+};
+int state_totals(struct state_snapshot *snap, struct state_totals *out, struct err *e);
+int state_bucket(struct state_snapshot *snap, uint32_t bucket, struct digest *out, struct err *e);
+
+/* Count the digest again from every record and compare with the one kept; ERR_INTEGRITY names what differs. */
+int state_verify(struct state_snapshot *snap, struct err *e);
+
+/* ---- building a state from a repository snapshot: only into an empty, new state ---- */
+/* Records must come in order of (collection, key). state_build_end makes position, sessions and points durable
+ * together with a first checkpoint. */
+struct state_build; /* opaque */
+int state_build_begin(struct state *s, struct state_build **out, struct err *e);
+int state_build_record(struct state_build *b, const struct record *r, struct err *e);
+int state_build_session(struct state_build *b, const struct uuid *id, const struct session_info *info,
+                        struct err *e);
+int state_build_result(struct state_build *b, const struct uuid *id, uint64_t sequence,
+                       const struct entry_position *at, struct err *e);
+int state_build_point(struct state_build *b, const struct restore_point *p, struct err *e);
+int state_build_end(struct state_build *b, const struct entry_position *at, enum commit_mode mode,
+                    struct err *e);
+void state_build_abandon(struct state_build *b);
+/* To take a snapshot: every result, in order. */
+int state_results(struct state_snapshot *snap,
+                  int (*each)(void *arg, const struct uuid *, uint64_t, const struct entry_position *),
+                  void *arg, struct err *e);
+
+uint64_t state_file_bytes(struct state *s); /* size of the LMDB file */
+
+#endif
