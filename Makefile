@@ -1,55 +1,84 @@
 # Triveni. `make help` says what there is.
 #
-# Object files live in build/<compiler>-<mode>/; sources are found by folder, so a new .c file needs no line here.
+# Object files live in build/<compiler>-<mode>/; sources are found by folder, so a new .c file needs no line here. Whatever
+# compiles depends on build/deps.ok, so that every target works on a Debian 12 that has nothing but make.
 
+VERSION  := 0.1.0
 MODE     ?= release
 CC       := $(if $(filter default undefined,$(origin CC)),gcc,$(CC))
 BUILD    ?= build/$(notdir $(CC))-$(MODE)
+PREFIX   ?= /usr/local
+LIBDIR   ?= $(PREFIX)/lib
 V        ?= 0
 Q         = $(if $(filter 1,$(V)),,@)
+JOBS     ?= $(shell nproc)
+MAKEFLAGS += --no-builtin-rules $(if $(filter 0,$(MAKELEVEL)),-j$(JOBS))
 
-PACKAGES = gcc clang make pkg-config liblmdb-dev libuv1-dev libssl-dev libzstd-dev liburing-dev libcyaml-dev \
-           libjansson-dev libcurl4-openssl-dev libisal-dev libxxhash-dev libcmocka-dev clang-format \
-           clang-tidy cppcheck llvm scdoc iso-codes zstd iproute2 python3-minimal openssl
+# Debian 12 packages: to compile, to test, to check the source, to run the drills.
+PACKAGES  = gcc libc6-dev make pkg-config liblmdb-dev libuv1-dev libssl-dev libzstd-dev liburing-dev libcyaml-dev libyaml-dev \
+            libjansson-dev libisal-dev libxxhash-dev scdoc \
+            libcmocka-dev clang libclang-rt-dev \
+            clang-format clang-tidy cppcheck \
+            iproute2 iso-codes jq procps python3-minimal zstd
 
-LIBS     = lmdb libuv openssl libzstd liburing libcyaml jansson libxxhash
+LIBS      = lmdb libuv openssl libzstd liburing libcyaml jansson libxxhash
+# What libtriveni alone needs.
+CLIENT_LIBS = libuv openssl libzstd
 
-WARN     = -Wall -Wextra -Wshadow -Wconversion -Wsign-conversion -Wmissing-prototypes \
-           -Wstrict-prototypes -Wvla -Wcast-qual -Wformat=2 -Wswitch-enum -Wundef -Wwrite-strings \
-           -Werror
-CFLAGS_debug   = -O0 -g3 -DTVN_CHECK_SLOW
+WARN      = -Wall -Wextra -Wshadow -Wconversion -Wsign-conversion -Wmissing-prototypes -Wstrict-prototypes -Wvla \
+            -Wcast-qual -Wformat=2 -Wswitch-enum -Wundef -Wwrite-strings -Werror
+SLOW      = -g3 -fno-omit-frame-pointer -DTVN_CHECK_SLOW
+CFLAGS_debug   = -O0 $(SLOW)
 CFLAGS_release = -O2 -g -D_FORTIFY_SOURCE=3 -fstack-protector-strong -fstack-clash-protection
-CFLAGS_asan    = -O1 -g3 -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer -DTVN_CHECK_SLOW
-CFLAGS_tsan    = -O1 -g3 -fsanitize=thread -fno-omit-frame-pointer -DTVN_CHECK_SLOW
+CFLAGS_asan    = -O1 $(SLOW) -fsanitize=address,undefined -fno-sanitize-recover=all
+CFLAGS_tsan    = -O1 $(SLOW) -fsanitize=thread
+CFLAGS_fuzz    = -O1 $(SLOW) -fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=all
 LDFLAGS_release = -Wl,-z,relro,-z,now
 
 # OPENSSL_API_COMPAT: see store/core/hash.c.
 CPPFLAGS += -I. -D_GNU_SOURCE -DOPENSSL_API_COMPAT=0x10101000L -include store/core/banned.h
 CFLAGS   += -std=c11 -fPIC -fno-common -pthread $(WARN) $(CFLAGS_$(MODE))
 LDFLAGS  += -pthread $(LDFLAGS_$(MODE)) $(filter -fsanitize=%,$(CFLAGS_$(MODE)))
-# Asked once per make, and only when something is to be compiled.
-PKG_CFLAGS = $(eval PKG_CFLAGS := $$(shell pkg-config --cflags $(LIBS) 2>/dev/null))$(PKG_CFLAGS)
-LDLIBS   = $(eval LDLIBS := $$(shell pkg-config --libs $(LIBS) 2>/dev/null) -lisal -lm)$(LDLIBS)
+# Asked once per make, and only when something is to be compiled: pkg-config may not be there before.
+PKG_CFLAGS = $(eval PKG_CFLAGS := $$(shell pkg-config --cflags $(LIBS)))$(PKG_CFLAGS)
+LDLIBS     = $(eval LDLIBS := $$(shell pkg-config --libs $(LIBS)) -lisal -lm)$(LDLIBS)
 
-FOLDERS  = store replication repository client
-src_of   = $(wildcard $(1)/*.c $(1)/core/*.c $(1)/io/*.c)
-obj_of   = $(patsubst %.c,$(BUILD)/%.o,$(1))
-STORE_A  = $(BUILD)/libstore.a
-ARCHIVES = $(BUILD)/libtools.a $(BUILD)/libclient.a $(BUILD)/librepository.a $(BUILD)/libreplication.a $(STORE_A)
+src_of    = $(wildcard $(1)/*.c $(1)/core/*.c $(1)/io/*.c)
+obj_of    = $(patsubst %.c,$(BUILD)/%.o,$(1))
+STORE_A   = $(BUILD)/libstore.a
+ARCHIVES  = $(BUILD)/libtools.a $(BUILD)/libclient.a $(BUILD)/librepository.a $(BUILD)/libreplication.a $(STORE_A)
 TOOLS_SRC = $(filter-out tools/main.c,$(wildcard tools/*.c))
-UNIT_SRC = $(wildcard tests/unit/*/*_test.c tests/unit/*/*/*_test.c)
-UNIT_BIN = $(patsubst tests/unit/%.c,$(BUILD)/tests/unit/%,$(UNIT_SRC))
+CORE_SRC  = $(wildcard store/core/*.c replication/core/*.c repository/core/*.c)
+SHIPPED   = $(foreach f,store replication repository client,$(call src_of,$(f))) $(wildcard tools/*.c)
+UNIT_SRC  = $(wildcard tests/unit/*/*_test.c tests/unit/*/*/*_test.c)
+UNIT_BIN  = $(patsubst %.c,$(BUILD)/%,$(UNIT_SRC))
+FUZZ_BIN  = $(patsubst %.c,$(BUILD)/%,$(wildcard tests/fuzz/*_fuzz.c))
+EXAMPLES  = $(patsubst %.c,$(BUILD)/%,$(wildcard client/examples/*.c))
+MAN       = $(BUILD)/man/triveni.1 $(patsubst docs/man/%.scd,$(BUILD)/man/%,$(wildcard docs/man/*.scd))
+WRITERS   = $(BUILD)/tests/writers/writers
+SO        = libtriveni.so.$(VERSION)
+SONAME    = libtriveni.so.$(firstword $(subst ., ,$(VERSION)))
 
 .DEFAULT_GOAL = help
-.PHONY: all
-all: $(BUILD)/triveni ## build the triveni binary and libtriveni
+.DELETE_ON_ERROR:
+.SECONDARY:
 
-$(BUILD)/%.o: %.c
+# ---- what there is to build ----
+.PHONY: all
+all: $(BUILD)/triveni $(BUILD)/$(SO) $(BUILD)/libtriveni.a $(EXAMPLES) $(MAN) ## build the triveni binary, libtriveni, examples and man pages
+
+.PHONY: deps
+deps: build/deps.ok ## install the Debian packages that are missing
+build/deps.ok: Makefile tests/build/deps.sh
+	@tests/build/deps.sh $(PACKAGES)
+	@mkdir -p build && touch $@
+
+$(BUILD)/%.o: %.c Makefile | build/deps.ok
 	@mkdir -p $(@D)
 	@echo "  CC    $<"
 	$(Q)$(CC) $(CPPFLAGS) $(PKG_CFLAGS) $(CFLAGS) -MMD -MP -c $< -o $@
 
-$(BUILD)/lib%.a:
+$(BUILD)/lib%.a: | build/deps.ok
 	@echo "  AR    $(@F)"
 	@mkdir -p $(@D)
 	$(Q)rm -f $@ && ar rcs $@ $^
@@ -59,19 +88,102 @@ $(BUILD)/libreplication.a: $(call obj_of,$(call src_of,replication))
 $(BUILD)/librepository.a: $(call obj_of,$(call src_of,repository))
 $(BUILD)/libclient.a: $(call obj_of,$(call src_of,client))
 $(BUILD)/libtools.a: $(call obj_of,$(TOOLS_SRC))
+$(BUILD)/libtriveni.a: $(BUILD)/libtriveni.o
 
-$(BUILD)/triveni: $(call obj_of,tools/main.c) $(ARCHIVES)
-	@echo "  LD    $@"
-	$(Q)$(CC) $(LDFLAGS) $< -Wl,--start-group $(ARCHIVES) -Wl,--end-group $(LDLIBS) -o $@
+link = @echo "  LD    $(patsubst $(BUILD)/%,%,$@)"; mkdir -p $(@D); \
+       $(CC) $(LDFLAGS) $< -Wl,--start-group $(ARCHIVES) -Wl,--end-group $(LDLIBS) $(1) -o $@
 
-# tests/unit/<folder>/.../x_test.c becomes one cmocka program.
+$(BUILD)/triveni: $(BUILD)/tools/main.o $(ARCHIVES)
+	$(call link)
+
+# tests/unit/<folder>/.../x_test.c becomes one cmocka program, tests/fuzz/x_fuzz.c one libFuzzer program; others have a main.
+$(BUILD)/tests/%: $(BUILD)/tests/%.o $(ARCHIVES)
+	$(call link)
 $(BUILD)/tests/unit/%: $(BUILD)/tests/unit/%.o $(ARCHIVES)
-	@echo "  LD    $(@F)"
-	$(Q)$(CC) $(LDFLAGS) $< -Wl,--start-group $(ARCHIVES) -Wl,--end-group $(LDLIBS) -lcmocka -o $@
+	$(call link,-lcmocka)
+$(BUILD)/tests/fuzz/%: $(BUILD)/tests/fuzz/%.o $(ARCHIVES)
+	$(call link,-fsanitize=fuzzer)
 
-.PHONY: unit
-unit: $(UNIT_BIN) ## build and run the unit tests; T=part of a name runs some
-	@set -e; for t in $(UNIT_BIN); do case $$t in *"$(T)"*) echo "  TEST  $${t#$(BUILD)/tests/unit/}"; $$t;; esac; done
+# The client library is one object: the client whole, and what it needs of the other folders. Only tvn_* stays visible.
+$(BUILD)/libtriveni.o: $(BUILD)/libclient.a $(BUILD)/libreplication.a $(STORE_A)
+	@echo "  LD    $(@F)"
+	$(Q)$(CC) -r -nostdlib -Wl,--whole-archive $< -Wl,--no-whole-archive $(BUILD)/libreplication.a $(STORE_A) -o $@
+	$(Q)objcopy --wildcard --keep-global-symbol='tvn_*' $@
+$(BUILD)/$(SO): $(BUILD)/libtriveni.o client/libtriveni.map
+	@echo "  LD    $(@F)"
+	$(Q)$(CC) $(LDFLAGS) -shared -Wl,-soname,$(SONAME),--version-script,client/libtriveni.map,--as-needed $< \
+	    $$(pkg-config --libs $(CLIENT_LIBS)) -lisal -o $@
+	$(Q)cd $(BUILD) && ln -sf $(SO) $(SONAME) && ln -sf $(SONAME) libtriveni.so
+$(BUILD)/client/examples/%: $(BUILD)/client/examples/%.o $(BUILD)/$(SO)
+	@echo "  LD    client/examples/$(@F)"
+	$(Q)$(CC) $(LDFLAGS) $< -L$(BUILD) -ltriveni -Wl,-rpath,'$$ORIGIN/../..' -o $@
+
+$(BUILD)/man/triveni.1: $(BUILD)/triveni
+	@mkdir -p $(@D)
+	$(Q)$< help --scdoc > $@.scd && scdoc < $@.scd > $@
+$(BUILD)/man/%: docs/man/%.scd | build/deps.ok
+	@mkdir -p $(@D)
+	$(Q)scdoc < $< > $@
+
+# ---- tests ----
+.PHONY: unit unit-programs
+unit-programs: $(UNIT_BIN)
+unit: unit-programs ## build and run the unit tests; T=part of a name runs some
+	@tests/run.sh unit $(BUILD) '$(T)'
+
+.PHONY: demo
+demo: $(BUILD)/triveni $(WRITERS) ## see three sites work, fail over and restore, in a minute; KEEP=1 leaves them running
+	@BUILD=$(BUILD) tests/demo/demo.sh
+
+.PHONY: check integration-programs
+integration-programs: all $(WRITERS)
+check: deps ## build and run all tests: unit, sanitizers, layers, fuzz, integration
+	@tests/run.sh check
+
+.PHONY: fuzz-programs fuzz-smoke
+fuzz-programs: $(FUZZ_BIN)
+fuzz-smoke: deps ## fuzz every decoder of foreign bytes for FUZZ_SECONDS=10 each
+	@tests/run.sh fuzz
+
+# ---- the source itself ----
+.PHONY: layers
+layers: $(call obj_of,$(CORE_SRC)) ## prove that core/ folders are pure and folders include only what they may
+	@CC='$(CC)' CPPFLAGS='$(CPPFLAGS) $(PKG_CFLAGS)' tests/build/layers.sh $(BUILD)
+
+.PHONY: lint clang-tidy
+clang-tidy: $(SHIPPED:%.c=build/lint/%.ok)
+lint: deps ## clang-tidy, clang-format, cppcheck and the house rules
+	@$(MAKE) --no-print-directory -k clang-tidy; ok=$$?; tests/build/tidy.sh && exit $$ok
+
+build/lint/%.ok: %.c .clang-tidy $(wildcard */*.h */core/*.h */io/*.h) | build/deps.ok
+	@mkdir -p $(@D)
+	@echo "  LINT  $<"
+	$(Q)clang-tidy --quiet $< -- -std=c11 $(CPPFLAGS) $(PKG_CFLAGS) 2>$@.log || { cat $@.log; exit 1; }
+	$(Q)touch $@
+
+.PHONY: format
+format: deps ## rewrite all C files with clang-format
+	@git ls-files -z '*.c' '*.h' | xargs -0 clang-format -i
+
+.PHONY: analyze
+analyze: deps ## gcc -fanalyzer on the pure folders, the clang analyzer on all
+	@$(MAKE) --no-print-directory BUILD=build/analyze-gcc CFLAGS='-fanalyzer' $(patsubst %.c,build/analyze-gcc/%.o,$(CORE_SRC))
+	@for f in $(SHIPPED); do echo "  SCAN  $$f"; clang --analyze -std=c11 $(CPPFLAGS) $(PKG_CFLAGS) \
+	    --analyzer-output text -Xclang -analyzer-werror $$f || exit 1; done
+
+# ---- to the outside ----
+.PHONY: install
+install: all ## install into DESTDIR and PREFIX (/usr/local)
+	install -D -m 755 $(BUILD)/triveni $(DESTDIR)$(PREFIX)/bin/triveni
+	install -D -m 644 client/triveni.h $(DESTDIR)$(PREFIX)/include/triveni.h
+	install -D -m 755 $(BUILD)/$(SO) $(DESTDIR)$(LIBDIR)/$(SO)
+	ln -sf $(SO) $(DESTDIR)$(LIBDIR)/$(SONAME) && ln -sf $(SONAME) $(DESTDIR)$(LIBDIR)/libtriveni.so
+	install -m 644 $(BUILD)/libtriveni.a $(DESTDIR)$(LIBDIR)/libtriveni.a
+	install -d $(DESTDIR)$(LIBDIR)/pkgconfig
+	sed -e 's|@PREFIX@|$(PREFIX)|;s|@LIBDIR@|$(LIBDIR)|;s|@VERSION@|$(VERSION)|' client/triveni.pc.in \
+	    > $(DESTDIR)$(LIBDIR)/pkgconfig/triveni.pc
+	$(BUILD)/triveni help --bash | install -D -m 644 /dev/stdin $(DESTDIR)$(PREFIX)/share/bash-completion/completions/triveni
+	for m in $(MAN); do install -D -m 644 $$m $(DESTDIR)$(PREFIX)/share/man/man$${m##*.}/$${m##*/}; done
 
 .PHONY: clean
 clean: ## remove everything that was built
@@ -79,8 +191,27 @@ clean: ## remove everything that was built
 
 .PHONY: help
 help: ## show this list
-	@echo "make demo    see three sites work, fail over and restore (installs what it needs)"
-	@echo "make check   build and run the tests (installs what it needs)"
-	@echo; sed -n 's/^\([a-z-]*\):.*## \(.*\)/  \1\t\2/p' Makefile | sort | expand -t 16
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  \1\t\2/p' Makefile | sort | expand -t 16
+
+# ---- the deterministic simulator: make sim SEED=7, make sim SEEDS=1000, make sim-mutants ----
+SEED    ?= 1
+SEEDS   ?= 1
+STEPS   ?= 2000
+SIM_A    = $(BUILD)/libsim.a
+$(SIM_A): $(call obj_of,$(filter-out tests/sim/main.c,$(wildcard tests/sim/*.c)))
+$(BUILD)/tests/sim/sim: $(call obj_of,tests/sim/main.c) $(SIM_A) $(BUILD)/libreplication.a $(STORE_A)
+	@echo "  LD    $(@F)"
+	$(Q)$(CC) $(LDFLAGS) $< -Wl,--start-group $(SIM_A) $(BUILD)/libreplication.a $(STORE_A) -Wl,--end-group $(LDLIBS) -o $@
+
+.PHONY: sim sim-mutants
+sim: $(BUILD)/tests/sim/sim ## three sites in virtual time; SEED= first seed, SEEDS= how many, STEPS= length of each
+	@$< --seed $(SEED) --seeds $(SEEDS) --steps $(STEPS)
+sim-mutants: $(BUILD)/tests/sim/sim ## the simulator must find every planted bug
+	@$< --mutants
+
+# The golden traces drive the simulator by hand.
+$(BUILD)/tests/unit/replication/core/golden_test: $(SIM_A)
+$(BUILD)/tests/unit/replication/core/golden_test: ARCHIVES += $(SIM_A)
+# ---- end of the simulator ----
 
 -include $(shell test -d $(BUILD) && find $(BUILD) -name '*.d')
