@@ -1,7 +1,7 @@
 /* The log: the truth of a site. Segmented, recycled, written in padded batches, one thread of its own.
  *
- * Threads: append, truncate, recycle and close are called by one owner thread (the site's loop). read and
- * header may be called by any thread. The callbacks run on the log's own thread and must only post to the owner. */
+ * Threads: append, truncate, recycle and close are called by one owner thread (the site's loop). read, position,
+ * runs and status may be called by any thread. The callbacks run on the log's own thread and must only post to the owner. */
 #ifndef STORE_LOG_H
 #define STORE_LOG_H
 
@@ -36,6 +36,7 @@ struct log_status {
     uint64_t disk_bytes;           /* all segment files */
     uint64_t segments;
     uint64_t cut_bytes;            /* torn tail cut at the last open */
+    const char *note;              /* what the last open passed over or cut, "" when nothing; valid until close */
     uint64_t batches, bytes;       /* written since open */
 };
 
@@ -52,8 +53,12 @@ int log_close(struct log *log, struct err *e);
  * disk. ERR_BUSY when more than 64 MiB wait to be written, ERR_NO_SPACE at a limit: then nothing was taken. */
 int log_append(struct log *log, const struct entry_view *entries, size_t n, struct err *e);
 
+/* Would entries of `bytes` together (headers included) be taken by log_append now? 0, or the error that it would give for
+ * them: asked before an entry is given its place, so that what has a place is never refused. Owner thread. */
+int log_room(struct log *log, uint64_t bytes, struct err *e);
+
 /* Cut everything after `last`; durable when it returns (waits for the writer). ERR_GAP when that entry cannot be
- * read any more. */
+ * read any more; ERR_NO_SPACE when there is no space for the segment that it takes: then nothing was cut. */
 int log_truncate(struct log *log, struct lsn last, struct err *e);
 
 /* Entries below `keep` are not needed any more: their whole segments become spares to be written over. */
@@ -68,6 +73,15 @@ int log_read(struct log *log, struct lsn from, struct lsn to, uint8_t *buf, size
 
 /* Position of the entry at lsn (0 gives the zero position). ERR_GAP or ERR_NOT_FOUND as above. */
 int log_position(struct log *log, struct lsn lsn, struct entry_position *out, struct err *e);
+
+/* The terms of the readable log: where each begins. Ascending, the newest `max` of them (at most LOG_RUNS_MAX are
+ * remembered); the first begins at the first entry that can be read. Returns how many. Any thread. */
+struct log_run {
+    struct term term;
+    struct lsn from;
+};
+enum { LOG_RUNS_MAX = 1024 };
+size_t log_runs(struct log *log, struct log_run *out, size_t max);
 
 void log_status(struct log *log, struct log_status *out);
 

@@ -15,7 +15,7 @@ struct state; /* opaque */
 
 struct state_options {
     const char *dir;   /* "<data>/state"; created when missing */
-    struct uuid cluster_id;
+    struct uuid cluster_id; /* zero: whichever the state there is of; a missing one is then ERR_NOT_FOUND */
     uint64_t map_bytes; /* 1 TiB when 0 */
     uint32_t readers;   /* most concurrent snapshots, 512 when 0 */
 };
@@ -31,7 +31,9 @@ struct entry_position state_applied(struct state *s);
 /* Apply consecutive entries, beginning right after state_applied(), as one LMDB transaction (large inputs are
  * split inside). Records, collections, sessions, results, restore points, digests and the applied position change
  * together. A restore point ends a batch, so that the digest at its lsn is kept with it. On error nothing of the failing
- * batch is applied. Applier thread. */
+ * batch is applied (state_applied() tells how far it came). ERR_INTEGRITY: an entry does not follow; ERR_FORMAT: its body
+ * cannot be read; ERR_NO_SPACE: nothing is wrong, apply again when there is space (finishing a checkpoint frees some).
+ * Applier thread. */
 int state_apply(struct state *s, const struct entry_view *entries, size_t n, struct err *e);
 
 /* Checkpoint, in two steps. begin (applier thread, between applies, microseconds) pins what is applied and tells its
@@ -43,10 +45,15 @@ int state_checkpoint_finish(struct state *s, struct err *e);
 void state_checkpoint_abandon(struct state *s);
 /* Position of the published checkpoint: log up to it is not needed for recovery. */
 struct entry_position state_checkpoint(struct state *s);
+/* Undo: go back to the published checkpoint, for a former primary that applied entries which are not in the common
+ * history. Applier thread. ERR_BUSY, and nothing is changed, when a snapshot is open or a checkpoint is begun. After any
+ * other error the state refuses writes. */
+int state_reset_to_checkpoint(struct state *s, struct err *e);
 
 /* ---- reading ---- */
 struct state_snapshot; /* opaque: an LMDB read transaction */
 
+/* Microseconds. ERR_BUSY when all `readers` are in use. */
 int state_snapshot_open(struct state *s, struct state_snapshot **out, struct err *e);
 void state_snapshot_close(struct state_snapshot *snap);
 struct entry_position state_snapshot_position(const struct state_snapshot *snap);
@@ -69,6 +76,7 @@ struct scan_options {
     struct bytes to;         /* end, exclusive; empty: no end */
     struct bytes prefix;     /* only keys with it; empty: all */
     struct bytes after;      /* continuation: strictly after (reverse: before) this key; empty: none */
+    struct bytes after_collection; /* with all collections: the one that `after` belongs to; empty: none */
     bool reverse;
 };
 struct state_scan; /* opaque; belongs to its snapshot, close it first */
@@ -126,8 +134,9 @@ int state_bucket(struct state_snapshot *snap, uint32_t bucket, struct digest *ou
 int state_verify(struct state_snapshot *snap, struct err *e);
 
 /* ---- building a state from a repository snapshot: only into an empty, new state ---- */
-/* Records must come in order of (collection, key). state_build_end makes position, sessions and points durable
- * together with a first checkpoint. */
+/* Records must come in order of (collection, key); a session before its results. state_build_end makes position, sessions
+ * and points durable together with a first checkpoint; it ends the build also when it fails. Abandoning leaves the
+ * state empty. No snapshot may be open when a build is abandoned or fails. Applier thread. */
 struct state_build; /* opaque */
 int state_build_begin(struct state *s, struct state_build **out, struct err *e);
 int state_build_record(struct state_build *b, const struct record *r, struct err *e);

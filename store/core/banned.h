@@ -7,6 +7,9 @@
 #include <string.h>
 #include <time.h>
 
+/* clang with _FORTIFY_SOURCE has these two as macros. */
+#undef sprintf
+#undef vsprintf
 #pragma GCC poison strcpy strcat strncpy strncat sprintf vsprintf gets strtok atoi atol atoll
 #pragma GCC poison gmtime localtime ctime asctime mktemp tmpnam
 

@@ -41,7 +41,7 @@ enum level { LEVEL_MODE = 0, LEVEL_LOCAL = 1, LEVEL_MAJORITY = 2, LEVEL_DR = 3, 
 struct body_txn {
     struct uuid session;
     uint64_t sequence;
-    enum level level;
+    enum level level;    /* at which the client is answered; the primary has put the mode in place of LEVEL_MODE */
     struct bytes client; /* name from the certificate of who wrote it */
     uint32_t op_count;
     struct reader ops; /* positioned at the first op; copy it, then call body_next_op op_count times */

@@ -1,0 +1,181 @@
+/* Inside of the log: what its files share, and the seam through which tests bring an engine that
+ * fails.
+ *
+ * log.c          open, close, append, truncate, recycle, status
+ * log_recover.c  reads the directory at open and decides with store/core/recovery.h
+ * log_writer.c   the thread that writes batches and opens segments
+ * log_keeper.c   the thread that makes spare segments ahead of need and takes back recycled ones
+ * log_read.c     readers
+ * log_memory.c   entries in memory
+ *
+ * LOCKS: one mutex guards everything marked (m). It is never held over I/O. */
+#ifndef STORE_IO_LOG_PRIVATE_H
+#define STORE_IO_LOG_PRIVATE_H
+
+#include "store/core/batch.h"
+#include "store/io/log_engine.h"
+#include "store/io/log_memory.h"
+#include "store/log.h"
+
+#include <pthread.h>
+
+enum {
+    LOG_NAME_BYTES = 40, /* of a file in the directory */
+    LOG_SEGMENT_MIN_BYTES = 1 << 20,
+    LOG_SEGMENT_MAX_BYTES = 1 << 30, /* recovery holds one in memory */
+    LOG_MARK_BYTES =
+        64 << 10,         /* of segment between two marks: a reader's search reads up to that */
+    LOG_SPARES_READY = 2, /* made ahead: one for the next need, one while the next is made */
+    LOG_SPARES_MAX = 4,   /* kept of what is recycled */
+    LOG_IDLE_MS = 200, /* pause after which the last batch gets its proof of having been durable */
+};
+
+/* From where in a segment to look for an lsn: the batch at `block` begins with `first`. */
+struct mark {
+    struct lsn first;
+    uint32_t block;
+};
+
+struct segment {
+    struct segment_header head;
+    uint64_t bytes;
+    struct lsn end; /* its last entry that counts; head.start.lsn when none */
+    struct mark *marks;
+    size_t mark_count, mark_cap;
+};
+
+/* A segment file that is not part of the log any more. */
+struct retired {
+    struct retired *next;
+    uint64_t seq, bytes;
+    bool damaged; /* kept aside for inspection, not written over */
+};
+
+struct keeper {
+    pthread_t thread;
+    bool running;
+    pthread_cond_t wake;
+    bool stopping;                  /* (m) */
+    uint64_t ready[LOG_SPARES_MAX]; /* (m) numbers of spare files */
+    unsigned ready_count;           /* (m) */
+    uint64_t next_number;
+    struct retired *first, **last; /* (m) queue */
+    struct err trouble;            /* (m) why no spare could be made; code 0 when none */
+};
+
+/* The segment being written; the writer thread's own. */
+struct current {
+    int fd; /* -1: none yet */
+    struct segment_header head;
+    uint64_t bytes, offset;
+    uint32_t number;                /* of the next batch */
+    struct entry_position position; /* last entry written */
+    bool unproven; /* the last batch holds entries, and nothing after it says that it is durable */
+};
+
+struct log {
+    char *dir;
+    int dir_fd, lock_fd;
+    struct uuid cluster_id;
+    uint64_t segment_bytes, limit_bytes, reserve_bytes;
+    void (*on_durable)(void *arg, struct entry_position last);
+    void (*on_failed)(void *arg, const struct err *why);
+    void *arg;
+    struct engine *engine;
+    bool engine_owned;
+    char engine_reason[ENGINE_REASON_BYTES];
+    uint32_t idle_ms;
+    uint64_t cut_bytes;
+    char note[ERR_TEXT_BYTES];
+
+    pthread_mutex_t mutex;
+    pthread_cond_t wake;               /* the writer: there is work, or a spare */
+    pthread_cond_t done;               /* the owner: something was finished */
+    struct entry_position first, last; /* (m) */
+    struct lsn durable;                /* (m) */
+    struct memory memory;              /* (m) */
+    struct segment *segments;          /* (m) ascending; the last is the one being written */
+    size_t segment_count, segment_cap; /* (m) */
+    uint64_t next_seq;                 /* writer thread */
+    uint64_t disk_bytes;               /* (m) segments, spares and retired */
+    uint64_t room_bytes;               /* (m) left in the segment being written; 0 when none is */
+    struct log_run runs[LOG_RUNS_MAX]; /* (m) */
+    size_t run_count;                  /* (m) */
+    struct err failure;                /* (m) code 0: none */
+    bool stopping;                     /* (m) */
+    bool starved;                      /* (m) the writer waits for space for a segment */
+    uint64_t batches, bytes;           /* (m) */
+    struct {
+        bool wanted; /* (m) owner to writer: cut after `last` */
+        struct entry_position last;
+        int rc;
+        struct err e;
+    } cut;
+
+    pthread_t writer;
+    bool writer_running;
+    struct current current;
+    uint8_t *block; /* one aligned block of the writer's, for headers and empty batches */
+    struct keeper keeper;
+};
+
+/* ---- for tests ---- */
+struct log_seam {
+    struct engine *engine; /* used instead of choosing one, not closed; NULL: choose */
+    uint32_t idle_ms;      /* 0: LOG_IDLE_MS */
+};
+int log_open_seam(struct log **out, const struct log_options *options,
+                  const struct entry_position *start, const struct log_seam *seam, struct err *e);
+
+/* ---- names ---- */
+void log_segment_name(uint64_t seq, char out[LOG_NAME_BYTES]);  /* "<16 hex digits>.seg" */
+void log_spare_name(uint64_t number, char out[LOG_NAME_BYTES]); /* "spare-<n>.seg" */
+
+/* ---- segments; under the mutex once threads run ---- */
+int segment_init(struct segment *s, const struct segment_header *head, uint64_t bytes,
+                 struct err *e);
+void segment_deinit(struct segment *s);
+void segment_mark(struct segment *s, struct lsn first, uint64_t offset);
+/* Room for one more segment in the list. */
+int log_reserve_segment(struct log *log, struct err *e);
+/* The segment that holds the entry, or NULL. */
+struct segment *log_find_segment(struct log *log, struct lsn lsn);
+/* Take segments [from, from+n) out of the list and give their files to the keeper. */
+int log_drop_segments(struct log *log, size_t from, size_t n, struct err *e);
+/* Largest batch, header included, that fits a segment: all but the segment header and a last empty
+ * batch. */
+static inline uint64_t log_batch_max(uint64_t segment_bytes)
+{
+    return segment_bytes - 2 * BATCH_BLOCK_BYTES;
+}
+
+/* ---- runs; under the mutex ---- */
+void log_run_add(struct log *log, struct term term, struct lsn lsn);
+void log_run_truncate(struct log *log, struct lsn last);
+
+/* ---- recovery (before threads run) ---- */
+/* Read the directory and decide. Fills segments, runs, first, last, next_seq, cut_bytes, note, the
+ * keeper's spares and what it shall retire. On error nothing was changed on disk. */
+int log_recover(struct log *log, const struct entry_position *checkpoint, struct err *e);
+
+/* ---- keeper ---- */
+int keeper_start(struct log *log, struct err *e);
+void keeper_stop(struct log *log); /* finishes retiring, then joins */
+/* Under the mutex: queue a file to be taken back. */
+int keeper_retire(struct log *log, uint64_t seq, uint64_t bytes, bool damaged, struct err *e);
+/* Under the mutex, which is given up while waiting: take a spare. When none can be made: the
+ * trouble, if `patient` is false or the log is closing; otherwise waits until one can. */
+int keeper_take(struct log *log, bool patient, uint64_t *number, struct err *e);
+/* Under the mutex: could this many more segments be had? 0, or ERR_NO_SPACE with numbers and what
+ * to do. */
+int keeper_can_grow(struct log *log, uint64_t segments, struct err *e);
+
+/* ---- writer ---- */
+/* Open the next segment, which begins after `start`; when `cut`, everything after `start` is void
+ * from then on. *fatal tells whether a failure is one of the disk (nothing may be written any more)
+ * or only a lack of space. */
+int writer_roll(struct log *log, const struct entry_position *start, bool cut, bool patient,
+                bool *fatal, struct err *e);
+int writer_start(struct log *log, struct err *e);
+
+#endif

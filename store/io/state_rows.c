@@ -1,0 +1,482 @@
+/* Formats of the state's rows (state_rows.h) and access to single ones.
+ *
+ * Each row goes through the same two functions: seal() puts the checksum of key and contents in front, open_row() checks
+ * it and hands a bounded reader to the decoder. So a flipped bit anywhere in a row, or a row found under
+ * another key, is an error that names database and key, never a wrong answer. */
+#include "store/io/state_rows.h"
+
+#include "store/core/check.h"
+#include "store/core/hash.h"
+
+#include <errno.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+enum { STATE_FORMAT = 1, RECORD_FORMAT = 1, CRC_BYTES = 4 };
+
+static const char *const db_names[DB_COUNT] = {"meta",     "collections", "records", "buckets",
+                                               "sessions", "results",     "points"};
+static const struct bytes state_key = {(const uint8_t *)"state", 5};
+
+const char *state_db_name(enum state_db db)
+{
+    check((unsigned)db < DB_COUNT);
+    return db_names[db];
+}
+
+/* ---- errors ---- */
+
+/* LMDB answers EIO to a short write, which is what a full disk, a quota or a size limit gives first. The next write
+ * tells: a page after the end of the file, where LMDB has nothing yet. */
+static bool disk_is_full(MDB_env *env)
+{
+    static const uint8_t page[4096];
+    mdb_filehandle_t fd;
+    struct stat st;
+    if (env == NULL || mdb_env_get_fd(env, &fd) != 0 || fstat(fd, &st) != 0)
+        return false;
+    ssize_t n = pwrite(fd, page, sizeof page, st.st_size);
+    return n >= 0 ? n < (ssize_t)sizeof page : errno == ENOSPC || errno == EDQUOT || errno == EFBIG;
+}
+
+int state_lmdb_error(struct err *e, MDB_env *env, int rc, const char *what)
+{
+    switch (rc) {
+    case EIO:
+        if (!disk_is_full(env))
+            break;
+        __attribute__((fallthrough));
+    case ENOSPC:
+    case EDQUOT:
+    case EFBIG:
+        return err_set(
+            e, ERR_NO_SPACE,
+            "%s: no space is left for data.mdb; nothing was lost: free space, or finish a "
+            "checkpoint so that old pages can be used again, and apply again",
+            what);
+    case MDB_MAP_FULL:
+        return err_set(e, ERR_NO_SPACE,
+                       "%s: the map of the state is full; restart with a larger map_bytes", what);
+    case MDB_NOTFOUND:
+        return err_set(e, ERR_NOT_FOUND, "%s: not found", what);
+    case MDB_READERS_FULL:
+        return err_set(e, ERR_BUSY, "%s: all reader places are taken", what);
+    case ENOMEM:
+        return err_set(e, ERR_NO_MEMORY, "%s: out of memory", what);
+    case MDB_PAGE_NOTFOUND:
+    case MDB_CORRUPTED:
+    case MDB_INVALID:
+    case MDB_VERSION_MISMATCH:
+    case MDB_INCOMPATIBLE:
+        return err_set(
+            e, ERR_INTEGRITY,
+            "%s: data.mdb is damaged (%s); stop the site, move its state directory away and "
+            "restore the state from the repository",
+            what, mdb_strerror(rc));
+    case MDB_PANIC:
+        return err_set(
+            e, ERR_IO,
+            "%s: an earlier write to data.mdb failed; restart the site, it goes on from its "
+            "checkpoint",
+            what);
+    default:
+        break;
+    }
+    return err_set(e, rc > 0 ? ERR_IO : ERR_FAILED, "%s: %s", what, mdb_strerror(rc));
+}
+
+const char *row_quote(struct bytes b, char out[ROW_QUOTE_BYTES])
+{
+    static const char hex[] = "0123456789abcdef";
+    size_t at = 0;
+    for (size_t i = 0; i < b.n; i++) {
+        if (at + 4 + 4 > ROW_QUOTE_BYTES) { /* room for "\xNN" and for "..." and the end */
+            memcpy(out + at, "...", 3);
+            at += 3;
+            break;
+        }
+        uint8_t c = b.p[i];
+        if (c >= 0x20 && c < 0x7f && c != '\\') {
+            out[at++] = (char)c;
+        } else {
+            out[at++] = '\\';
+            out[at++] = 'x';
+            out[at++] = hex[c >> 4];
+            out[at++] = hex[c & 15];
+        }
+    }
+    out[at] = '\0';
+    return out;
+}
+
+/* ---- any row ---- */
+
+static struct writer row_begin(uint8_t out[ROW_MAX_BYTES])
+{
+    struct writer w = writer_of(out, ROW_MAX_BYTES);
+    write_u32(&w, 0);
+    return w;
+}
+
+static uint32_t row_crc(struct bytes key, struct bytes row)
+{
+    return hash_crc32c(hash_crc32c(0, key), bytes_of(row.p + CRC_BYTES, row.n - CRC_BYTES));
+}
+
+static struct bytes seal(struct bytes key, struct writer *w)
+{
+    check(!w->bad);
+    struct bytes row = bytes_of(w->p, w->at);
+    put_le32(w->p, row_crc(key, row));
+    return row;
+}
+
+static int row_damaged(enum state_db db, struct bytes key, const char *why, struct err *e)
+{
+    char quoted[ROW_QUOTE_BYTES];
+    return err_set(e, ERR_INTEGRITY,
+                   "state: row '%s' of %s: %s; verify the state and rebuild it from the repository",
+                   row_quote(key, quoted), db_names[db], why);
+}
+
+static int open_row(enum state_db db, struct bytes key, struct bytes row, struct reader *out,
+                    struct err *e)
+{
+    if (row.n < CRC_BYTES || get_le32(row.p) != row_crc(key, row))
+        return row_damaged(db, key, "checksum mismatch", e);
+    *out = reader_of(row);
+    out->at = CRC_BYTES;
+    return 0;
+}
+
+static int close_row(enum state_db db, struct bytes key, const struct reader *r, struct err *e)
+{
+    return reader_done(r) ? 0 : row_damaged(db, key, "its size is wrong", e);
+}
+
+static int find_row(const struct state_txn *t, enum state_db db, struct bytes key,
+                    struct bytes *out, struct err *e)
+{
+    MDB_val k = val_of(key), v;
+    int rc = mdb_get(t->txn, t->dbi[db], &k, &v);
+    if (rc != 0)
+        return state_lmdb_error(e, mdb_txn_env(t->txn), rc, db_names[db]);
+    *out = bytes_of_val(v);
+    return 0;
+}
+
+static int put_row(const struct state_txn *t, enum state_db db, struct bytes key, struct writer *w,
+                   struct err *e)
+{
+    MDB_val k = val_of(key), v = val_of(seal(key, w));
+    int rc = mdb_put(t->txn, t->dbi[db], &k, &v, 0);
+    return rc == 0 ? 0 : state_lmdb_error(e, mdb_txn_env(t->txn), rc, db_names[db]);
+}
+
+/* *added is false when the key is there already. */
+static int add_row(const struct state_txn *t, enum state_db db, struct bytes key, struct writer *w,
+                   bool *added, struct err *e)
+{
+    MDB_val k = val_of(key), v = val_of(seal(key, w));
+    int rc = mdb_put(t->txn, t->dbi[db], &k, &v, MDB_NOOVERWRITE);
+    *added = rc == 0;
+    return rc == 0 || rc == MDB_KEYEXIST
+               ? 0
+               : state_lmdb_error(e, mdb_txn_env(t->txn), rc, db_names[db]);
+}
+
+int row_delete(const struct state_txn *t, enum state_db db, struct bytes key, struct err *e)
+{
+    MDB_val k = val_of(key);
+    int rc = mdb_del(t->txn, t->dbi[db], &k, NULL);
+    return rc == 0 ? 0 : state_lmdb_error(e, mdb_txn_env(t->txn), rc, db_names[db]);
+}
+
+static void write_digest(struct writer *w, struct digest d)
+{
+    write_u64(w, d.lo);
+    write_u64(w, d.hi);
+}
+
+static struct digest read_digest(struct reader *r)
+{
+    struct digest d;
+    d.lo = read_u64(r);
+    d.hi = read_u64(r);
+    return d;
+}
+
+/* ---- meta ---- */
+
+int row_get_state(const struct state_txn *t, struct state_row *out, struct err *e)
+{
+    struct bytes row;
+    struct reader r;
+    int rc = find_row(t, DB_META, state_key, &row, e);
+    if (rc != 0 || (rc = open_row(DB_META, state_key, row, &r, e)) != 0)
+        return rc;
+    uint16_t format = read_u16(&r);
+    if (format != STATE_FORMAT)
+        return row_damaged(DB_META, state_key, "its format is unknown to this program", e);
+    uint8_t mode = read_u8(&r);
+    out->at.lsn.v = read_u64(&r);
+    out->at.term.v = read_u64(&r);
+    out->at.time.us = read_u64(&r);
+    out->at.hash = read_sha256(&r);
+    out->records = read_u64(&r);
+    out->collections = read_u64(&r);
+    out->next_collection = read_u64(&r);
+    out->digest = read_digest(&r);
+    if (mode != COMMIT_MAJORITY && mode != COMMIT_LOCAL)
+        return row_damaged(DB_META, state_key, "its commit mode is unknown", e);
+    out->mode = (enum commit_mode)mode;
+    return close_row(DB_META, state_key, &r, e);
+}
+
+int row_put_state(const struct state_txn *t, const struct state_row *row, struct err *e)
+{
+    uint8_t b[ROW_MAX_BYTES];
+    struct writer w = row_begin(b);
+    write_u16(&w, STATE_FORMAT);
+    write_u8(&w, (uint8_t)row->mode);
+    write_u64(&w, row->at.lsn.v);
+    write_u64(&w, row->at.term.v);
+    write_u64(&w, row->at.time.us);
+    write_sha256(&w, &row->at.hash);
+    write_u64(&w, row->records);
+    write_u64(&w, row->collections);
+    write_u64(&w, row->next_collection);
+    write_digest(&w, row->digest);
+    return put_row(t, DB_META, state_key, &w, e);
+}
+
+/* ---- collections and buckets ---- */
+
+int row_read_collection(struct bytes key, struct bytes row, struct collection_row *out,
+                        struct err *e)
+{
+    struct reader r;
+    int rc = open_row(DB_COLLECTIONS, key, row, &r, e);
+    if (rc != 0)
+        return rc;
+    out->id = read_u64(&r);
+    out->records = read_u64(&r);
+    out->digest = read_digest(&r);
+    return close_row(DB_COLLECTIONS, key, &r, e);
+}
+
+int row_get_collection(const struct state_txn *t, struct bytes name, struct collection_row *out,
+                       struct err *e)
+{
+    struct bytes row;
+    int rc = find_row(t, DB_COLLECTIONS, name, &row, e);
+    return rc != 0 ? rc : row_read_collection(name, row, out, e);
+}
+
+int row_put_collection(const struct state_txn *t, struct bytes name,
+                       const struct collection_row *row, struct err *e)
+{
+    uint8_t b[ROW_MAX_BYTES];
+    struct writer w = row_begin(b);
+    write_u64(&w, row->id);
+    write_u64(&w, row->records);
+    write_digest(&w, row->digest);
+    return put_row(t, DB_COLLECTIONS, name, &w, e);
+}
+
+static struct bytes bucket_key(uint32_t bucket, uint8_t out[2])
+{
+    check(bucket < DIGEST_BUCKETS);
+    out[0] = (uint8_t)(bucket >> 8);
+    out[1] = (uint8_t)bucket;
+    return bytes_of(out, 2);
+}
+
+int row_get_bucket(const struct state_txn *t, uint32_t bucket, struct digest *out, struct err *e)
+{
+    uint8_t k[2];
+    struct bytes key = bucket_key(bucket, k), row;
+    struct reader r;
+    int rc = find_row(t, DB_BUCKETS, key, &row, e);
+    if (rc == ERR_NOT_FOUND) /* all were made when the state was */
+        return row_damaged(DB_BUCKETS, key, "it is missing", e);
+    if (rc != 0 || (rc = open_row(DB_BUCKETS, key, row, &r, e)) != 0)
+        return rc;
+    *out = read_digest(&r);
+    return close_row(DB_BUCKETS, key, &r, e);
+}
+
+int row_put_bucket(const struct state_txn *t, uint32_t bucket, struct digest digest, unsigned flags,
+                   struct err *e)
+{
+    uint8_t k[2], b[ROW_MAX_BYTES];
+    struct bytes key = bucket_key(bucket, k);
+    struct writer w = row_begin(b);
+    write_digest(&w, digest);
+    MDB_val kv = val_of(key), v = val_of(seal(key, &w));
+    int rc = mdb_put(t->txn, t->dbi[DB_BUCKETS], &kv, &v, flags);
+    return rc == 0 ? 0 : state_lmdb_error(e, mdb_txn_env(t->txn), rc, db_names[DB_BUCKETS]);
+}
+
+/* ---- sessions and their results ---- */
+
+int row_read_session(struct bytes key, struct bytes row, struct session_row *out, struct err *e)
+{
+    struct reader r;
+    int rc = open_row(DB_SESSIONS, key, row, &r, e);
+    if (rc != 0)
+        return rc;
+    if (key.n != sizeof(struct uuid))
+        return row_damaged(DB_SESSIONS, key, "its key is no uuid", e);
+    out->info.opened.v = read_u64(&r);
+    out->info.last.us = read_u64(&r);
+    out->results = read_u32(&r);
+    out->info.client = read_bytes16(&r);
+    return close_row(DB_SESSIONS, key, &r, e);
+}
+
+int row_get_session(const struct state_txn *t, const struct uuid *id, struct session_row *out,
+                    struct err *e)
+{
+    struct bytes key = bytes_of(id->b, sizeof id->b), row;
+    int rc = find_row(t, DB_SESSIONS, key, &row, e);
+    return rc != 0 ? rc : row_read_session(key, row, out, e);
+}
+
+int row_put_session(const struct state_txn *t, const struct uuid *id, const struct session_row *row,
+                    struct err *e)
+{
+    uint8_t b[ROW_MAX_BYTES];
+    struct writer w = row_begin(b);
+    write_u64(&w, row->info.opened.v);
+    write_u64(&w, row->info.last.us);
+    write_u32(&w, row->results);
+    write_bytes16(&w, row->info.client);
+    return put_row(t, DB_SESSIONS, bytes_of(id->b, sizeof id->b), &w, e);
+}
+
+static struct bytes result_key(const struct uuid *id, uint64_t sequence,
+                               uint8_t out[RESULT_KEY_BYTES])
+{
+    memcpy(out, id->b, sizeof id->b);
+    put_be64(out + sizeof id->b, sequence);
+    return bytes_of(out, RESULT_KEY_BYTES);
+}
+
+int row_read_result(struct bytes key, struct bytes row, struct entry_position *out, struct err *e)
+{
+    struct reader r;
+    int rc = open_row(DB_RESULTS, key, row, &r, e);
+    if (rc != 0)
+        return rc;
+    if (key.n != RESULT_KEY_BYTES)
+        return row_damaged(DB_RESULTS, key, "its key has a wrong size", e);
+    *out = (struct entry_position){.lsn = {0}};
+    out->lsn.v = read_u64(&r);
+    out->term.v = read_u64(&r);
+    out->time.us = read_u64(&r);
+    return close_row(DB_RESULTS, key, &r, e);
+}
+
+int row_get_result(const struct state_txn *t, const struct uuid *id, uint64_t sequence,
+                   struct entry_position *out, struct err *e)
+{
+    uint8_t k[RESULT_KEY_BYTES];
+    struct bytes key = result_key(id, sequence, k), row;
+    int rc = find_row(t, DB_RESULTS, key, &row, e);
+    return rc != 0 ? rc : row_read_result(key, row, out, e);
+}
+
+int row_add_result(const struct state_txn *t, const struct uuid *id, uint64_t sequence,
+                   const struct entry_position *at, bool *added, struct err *e)
+{
+    uint8_t k[RESULT_KEY_BYTES], b[ROW_MAX_BYTES];
+    struct writer w = row_begin(b);
+    write_u64(&w, at->lsn.v);
+    write_u64(&w, at->term.v);
+    write_u64(&w, at->time.us);
+    return add_row(t, DB_RESULTS, result_key(id, sequence, k), &w, added, e);
+}
+
+/* ---- restore points ---- */
+
+int row_read_point(struct bytes key, struct bytes row, struct restore_point *out, struct err *e)
+{
+    struct reader r;
+    int rc = open_row(DB_POINTS, key, row, &r, e);
+    if (rc != 0)
+        return rc;
+    out->name = key;
+    out->lsn.v = read_u64(&r);
+    out->time.us = read_u64(&r);
+    out->digest = read_digest(&r);
+    return close_row(DB_POINTS, key, &r, e);
+}
+
+int row_get_point(const struct state_txn *t, struct bytes name, struct restore_point *out,
+                  struct err *e)
+{
+    struct bytes row;
+    int rc = find_row(t, DB_POINTS, name, &row, e);
+    return rc != 0 ? rc : row_read_point(name, row, out, e);
+}
+
+int row_add_point(const struct state_txn *t, const struct restore_point *p, struct err *e)
+{
+    uint8_t b[ROW_MAX_BYTES];
+    struct writer w = row_begin(b);
+    write_u64(&w, p->lsn.v);
+    write_u64(&w, p->time.us);
+    write_digest(&w, p->digest);
+    bool added;
+    return add_row(t, DB_POINTS, p->name, &w, &added, e);
+}
+
+/* ---- records ---- */
+
+struct bytes row_record_key(uint64_t collection, struct bytes key,
+                            uint8_t out[RECORD_KEY_MAX_BYTES])
+{
+    check(key.n <= KEY_MAX_BYTES);
+    put_be64(out, collection);
+    if (key.n != 0)
+        memcpy(out + COLLECTION_ID_BYTES, key.p, key.n);
+    return bytes_of(out, COLLECTION_ID_BYTES + key.n);
+}
+
+void row_write_record(struct bytes row_key, const struct record *r, struct digest digest,
+                      uint8_t *row)
+{
+    struct writer w = writer_of(row, RECORD_ROW_BYTES + r->value.n);
+    write_u32(&w, 0);
+    write_u16(&w, RECORD_FORMAT);
+    write_u16(&w, 0);
+    write_u64(&w, r->lsn.v);
+    write_u64(&w, r->time.us);
+    write_digest(&w, digest);
+    check(w.at == RECORD_ROW_BYTES);
+    write_bytes(&w, r->value);
+    (void)seal(row_key, &w);
+}
+
+int row_read_record(struct bytes row_key, struct bytes row, bool checked, struct record *out,
+                    struct digest *digest, struct err *e)
+{
+    if (row.n < RECORD_ROW_BYTES)
+        return err_set(e, ERR_FORMAT, "it has %zu bytes, at least %d are needed", row.n,
+                       RECORD_ROW_BYTES);
+    if (checked && get_le32(row.p) != row_crc(row_key, row))
+        return err_set(e, ERR_FORMAT, "checksum mismatch");
+    struct reader r = reader_of(row);
+    r.at = CRC_BYTES;
+    uint16_t format = read_u16(&r), zero = read_u16(&r);
+    if (format != RECORD_FORMAT || zero != 0)
+        return err_set(e, ERR_FORMAT, "its format %u is unknown", format);
+    out->lsn.v = read_u64(&r);
+    out->time.us = read_u64(&r);
+    *digest = read_digest(&r);
+    out->value = read_bytes(&r, row.n - RECORD_ROW_BYTES);
+    out->key = bytes_of(row_key.p + COLLECTION_ID_BYTES, row_key.n - COLLECTION_ID_BYTES);
+    check(reader_done(&r));
+    return 0;
+}

@@ -1,0 +1,288 @@
+/* Ordered scans: forwards and backwards, by range, prefix and continuation, over one collection or all.
+ *
+ * All bounds become one half-open range of keys [low, high), the same for each collection:
+ *   low   highest of `from` and the prefix, and, forwards, the key right after `after` (after and a zero byte)
+ *   high  lowest of `to`, the end of the prefix's keys, and, backwards, `after`
+ * A scan over all collections walks them by name and seeks to the range in each; its continuation starts in
+ * the collection that it names, and only there is bounded by `after`.
+ *
+ * Bounds longer than any key are cut to one byte more than a key can have, which keeps their order to all keys. */
+#include "store/io/state_internal.h"
+
+#include "store/core/check.h"
+
+enum { BOUND_MAX_BYTES = KEY_MAX_BYTES + 1 };
+
+struct bound {
+    uint8_t b[BOUND_MAX_BYTES];
+    size_t n;
+    bool set;
+};
+
+struct state_scan {
+    struct state_snapshot *snap;
+    MDB_cursor *records;
+    MDB_cursor *collections; /* NULL: one collection only */
+    bool reverse;
+    bool positioned; /* the record cursor is at the record that was given last */
+    bool done;
+
+    struct bound low, high; /* of every collection */
+    struct bound after;     /* of the first one */
+    struct bytes name;      /* collection that the scan is in: in LMDB's memory or in `first` */
+    uint64_t id;
+    uint8_t first[COLLECTION_MAX_BYTES];
+};
+
+int state_record_damaged(struct err *e, struct bytes collection, struct bytes key,
+                         const struct err *why)
+{
+    char name[ROW_QUOTE_BYTES], quoted[ROW_QUOTE_BYTES];
+    return err_set(e, ERR_INTEGRITY,
+                   "record '%s' of collection '%s' is damaged: %s; read it from another site, and "
+                   "rebuild this "
+                   "site's state from the repository",
+                   row_quote(key, quoted), row_quote(collection, name), why->text);
+}
+
+static void bound_set(struct bound *b, struct bytes key)
+{
+    b->n = key.n < BOUND_MAX_BYTES ? key.n : BOUND_MAX_BYTES;
+    if (b->n != 0)
+        memcpy(b->b, key.p, b->n);
+    b->set = true;
+}
+
+static struct bytes bound_bytes(const struct bound *b)
+{
+    return bytes_of(b->b, b->n);
+}
+
+static void raise_low(struct bound *low, struct bytes key)
+{
+    if (!low->set || bytes_compare(key, bound_bytes(low)) > 0)
+        bound_set(low, key);
+}
+
+static void lower_high(struct bound *high, struct bytes key)
+{
+    if (!high->set || bytes_compare(key, bound_bytes(high)) < 0)
+        bound_set(high, key);
+}
+
+/* The first key after all that have the prefix: its last byte below 0xff counted up, the rest cut. None when all bytes are
+ * 0xff. */
+static void lower_to_prefix_end(struct bound *high, struct bytes prefix)
+{
+    struct bound end;
+    bound_set(&end, prefix);
+    while (end.n != 0 && end.b[end.n - 1] == 0xff)
+        end.n--;
+    if (end.n == 0)
+        return;
+    end.b[end.n - 1]++;
+    lower_high(high, bound_bytes(&end));
+}
+
+static void set_bounds(struct state_scan *scan, const struct scan_options *o)
+{
+    if (o->from.n != 0)
+        raise_low(&scan->low, o->from);
+    if (o->to.n != 0)
+        lower_high(&scan->high, o->to);
+    if (o->prefix.n != 0) {
+        raise_low(&scan->low, o->prefix);
+        lower_to_prefix_end(&scan->high, o->prefix);
+    }
+    if (o->after.n != 0 && (o->collection.n != 0 || o->after_collection.n != 0))
+        bound_set(&scan->after, o->after);
+}
+
+/* ---- which collection ---- */
+
+static int enter(struct state_scan *scan, struct bytes name, struct bytes row, struct err *e)
+{
+    struct collection_row c;
+    int rc = row_read_collection(name, row, &c, e);
+    scan->name = name;
+    scan->id = c.id;
+    return rc;
+}
+
+/* The collection where a scan over all begins. */
+static int first_collection(struct state_scan *scan, struct bytes from, struct err *e)
+{
+    MDB_val k = val_of(from), v;
+    int rc;
+    if (from.n == 0)
+        rc = mdb_cursor_get(scan->collections, &k, &v, scan->reverse ? MDB_LAST : MDB_FIRST);
+    else if ((rc = mdb_cursor_get(scan->collections, &k, &v, MDB_SET_RANGE)) == 0 ||
+             rc == MDB_NOTFOUND) {
+        bool here = rc == 0 && bytes_equal(bytes_of_val(k), from);
+        if (!here) /* it has no records any more: the scan goes on at its neighbour, from the start */
+            scan->after.set = false;
+        if (!here && scan->reverse)
+            rc = mdb_cursor_get(scan->collections, &k, &v, rc == 0 ? MDB_PREV : MDB_LAST);
+    }
+    if (rc == MDB_NOTFOUND) {
+        scan->done = true;
+        return 0;
+    }
+    return rc != 0 ? state_lmdb_error(e, scan->snap->state->env, rc, "scan")
+                   : enter(scan, bytes_of_val(k), bytes_of_val(v), e);
+}
+
+static int next_collection(struct state_scan *scan, struct err *e)
+{
+    scan->positioned = false;
+    scan->after.set = false;
+    if (scan->collections == NULL) {
+        scan->done = true;
+        return 0;
+    }
+    MDB_val k, v;
+    int rc = mdb_cursor_get(scan->collections, &k, &v, scan->reverse ? MDB_PREV : MDB_NEXT);
+    if (rc == MDB_NOTFOUND) {
+        scan->done = true;
+        return 0;
+    }
+    return rc != 0 ? state_lmdb_error(e, scan->snap->state->env, rc, "scan")
+                   : enter(scan, bytes_of_val(k), bytes_of_val(v), e);
+}
+
+int state_scan_open(struct state_snapshot *snap, const struct scan_options *options,
+                    struct state_scan **out, struct err *e)
+{
+    *out = NULL;
+    struct state_scan *scan = calloc(1, sizeof *scan);
+    if (scan == NULL)
+        return err_set(e, ERR_NO_MEMORY, "scan: out of memory");
+    scan->snap = snap;
+    scan->reverse = options->reverse;
+    set_bounds(scan, options);
+    snap->scans++;
+    const MDB_dbi *dbi = snap->t.dbi;
+    int rc = mdb_cursor_open(snap->t.txn, dbi[DB_RECORDS], &scan->records);
+    if (rc == 0 && options->collection.n == 0)
+        rc = mdb_cursor_open(snap->t.txn, dbi[DB_COLLECTIONS], &scan->collections);
+    if (rc != 0) {
+        rc = state_lmdb_error(e, snap->state->env, rc, "scan");
+    } else if (scan->collections != NULL) {
+        rc = first_collection(scan, options->after_collection, e);
+    } else if (options->collection.n > COLLECTION_MAX_BYTES) {
+        scan->done = true;
+    } else {
+        struct collection_row row;
+        rc = row_get_collection(&snap->t, options->collection, &row, e);
+        scan->done = rc == ERR_NOT_FOUND;
+        if (scan->done)
+            rc = 0;
+        memcpy(scan->first, options->collection.p, options->collection.n);
+        scan->name = bytes_of(scan->first, options->collection.n);
+        scan->id = row.id;
+    }
+    if (rc != 0) {
+        state_scan_close(scan);
+        return rc;
+    }
+    *out = scan;
+    return 0;
+}
+
+void state_scan_close(struct state_scan *scan)
+{
+    if (scan == NULL)
+        return;
+    if (scan->records != NULL)
+        mdb_cursor_close(scan->records);
+    if (scan->collections != NULL)
+        mdb_cursor_close(scan->collections);
+    scan->snap->scans--;
+    free(scan);
+}
+
+/* ---- records of a collection ---- */
+
+static int seek(struct state_scan *scan, struct bytes key, uint64_t id, MDB_val *k, MDB_val *v)
+{
+    uint8_t buffer[COLLECTION_ID_BYTES + BOUND_MAX_BYTES];
+    put_be64(buffer, id);
+    if (key.n != 0)
+        memcpy(buffer + COLLECTION_ID_BYTES, key.p, key.n);
+    *k = (MDB_val){COLLECTION_ID_BYTES + key.n, buffer};
+    /* Read again, so that the key is the one in the page, which outlives this buffer. */
+    int rc = mdb_cursor_get(scan->records, k, v, MDB_SET_RANGE);
+    return rc == 0 ? mdb_cursor_get(scan->records, k, v, MDB_GET_CURRENT) : rc;
+}
+
+static int position_forwards(struct state_scan *scan, MDB_val *k, MDB_val *v)
+{
+    struct bound low = scan->low;
+    bool strictly = false;
+    if (scan->after.set &&
+        (!low.set || bytes_compare(bound_bytes(&scan->after), bound_bytes(&low)) >= 0)) {
+        low = scan->after;
+        strictly = true;
+    }
+    int rc = seek(scan, bound_bytes(&low), scan->id, k, v);
+    if (rc == 0 && strictly && k->mv_size == COLLECTION_ID_BYTES + low.n &&
+        get_be64(k->mv_data) == scan->id &&
+        memcmp((const uint8_t *)k->mv_data + COLLECTION_ID_BYTES, low.b, low.n) == 0)
+        rc = mdb_cursor_get(scan->records, k, v, MDB_NEXT);
+    return rc;
+}
+
+static int position_backwards(struct state_scan *scan, MDB_val *k, MDB_val *v)
+{
+    struct bound high = scan->high;
+    if (scan->after.set)
+        lower_high(&high, bound_bytes(&scan->after));
+    int rc = high.set ? seek(scan, bound_bytes(&high), scan->id, k, v)
+                      : seek(scan, (struct bytes){NULL, 0}, scan->id + 1, k, v);
+    if (rc == MDB_NOTFOUND)
+        return mdb_cursor_get(scan->records, k, v, MDB_LAST);
+    return rc == 0 ? mdb_cursor_get(scan->records, k, v, MDB_PREV) : rc;
+}
+
+static int step(struct state_scan *scan, MDB_val *k, MDB_val *v)
+{
+    if (scan->positioned)
+        return mdb_cursor_get(scan->records, k, v, scan->reverse ? MDB_PREV : MDB_NEXT);
+    scan->positioned = true;
+    return scan->reverse ? position_backwards(scan, k, v) : position_forwards(scan, k, v);
+}
+
+static bool in_range(const struct state_scan *scan, MDB_val k)
+{
+    if (k.mv_size < COLLECTION_ID_BYTES || get_be64(k.mv_data) != scan->id)
+        return false;
+    struct bytes key =
+        bytes_of((const uint8_t *)k.mv_data + COLLECTION_ID_BYTES, k.mv_size - COLLECTION_ID_BYTES);
+    if (scan->reverse)
+        return !scan->low.set || bytes_compare(key, bound_bytes(&scan->low)) >= 0;
+    return !scan->high.set || bytes_compare(key, bound_bytes(&scan->high)) < 0;
+}
+
+int state_scan_next(struct state_scan *scan, struct record *out, struct err *e)
+{
+    while (!scan->done) {
+        MDB_val k, v;
+        int rc = step(scan, &k, &v);
+        if (rc != 0 && rc != MDB_NOTFOUND)
+            return state_lmdb_error(e, scan->snap->state->env, rc, "scan");
+        if (rc == 0 && in_range(scan, k)) {
+            struct digest digest;
+            struct err why = ERR_NONE;
+            out->collection = scan->name;
+            if (row_read_record(bytes_of_val(k), bytes_of_val(v), true, out, &digest, &why) == 0)
+                return 0;
+            return state_record_damaged(e, scan->name,
+                                        bytes_of((const uint8_t *)k.mv_data + COLLECTION_ID_BYTES,
+                                                 k.mv_size - COLLECTION_ID_BYTES),
+                                        &why);
+        }
+        if ((rc = next_collection(scan, e)) != 0)
+            return rc;
+    }
+    return err_set(e, ERR_NOT_FOUND, "the scan is at its end");
+}
