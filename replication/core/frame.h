@@ -64,11 +64,16 @@ struct frame {
 
 /* Encode the header for a body (as it will be sent); fills body_bytes and body_crc32c of `f`. */
 void frame_encode(struct frame *f, struct bytes body, uint8_t out[FRAME_HEADER_BYTES]);
-/* 0 or ERR_FORMAT / ERR_LIMIT / ERR_DENIED (other cluster) with the reason. `max_body` is the limit that holds now. */
+/* The same for a body in pieces: the caller has filled body_bytes and body_crc32c. */
+void frame_encode_header(const struct frame *f, uint8_t out[FRAME_HEADER_BYTES]);
+/* 0 or ERR_FORMAT / ERR_LIMIT / ERR_DENIED (other cluster) with the reason. `max_body` is the limit that holds now. `cluster`
+ * NULL: not checked here; the caller looks at out->cluster_id (HELLO). */
 int frame_decode(const uint8_t raw[FRAME_HEADER_BYTES], const struct uuid *cluster, uint32_t max_body,
                  struct frame *out, struct err *e);
 /* Body CRC; 0 or ERR_FORMAT. */
 int frame_check_body(const struct frame *f, struct bytes body, struct err *e);
+/* Largest body of the type, as sent and decompressed: HELLO, ERROR and PRIMARY are small, the others obey `max_body`. */
+uint32_t frame_body_limit(enum frame_type type, uint32_t max_body);
 const char *frame_type_name(enum frame_type type);
 
 #endif

@@ -1,0 +1,244 @@
+/* The machine's body, for the files of the core and for tests. Each file repl_*.c owns the part named after it and is
+ * entered only through the functions listed here. */
+#ifndef REPLICATION_CORE_REPL_STATE_H
+#define REPLICATION_CORE_REPL_STATE_H
+
+#include "replication/core/repl.h"
+#include "replication/core/repl_log.h"
+
+enum {
+    REPL_ROUND_MARKS = 128, /* remembered sending times: two leases of them */
+    REPL_MARKS_PER_LEASE =
+        64, /* their grain; a sending inside a grain counts as of its beginning */
+    REPL_RESEND_HEARTBEATS = 4, /* shortest time after which a frame may be thought lost */
+    REPL_ASK_HEARTBEATS =
+        2, /* unanswered questions (votes, fetches, TAKE_OVER) are repeated this often */
+};
+/* Terms, positions and rounds beyond this are not believed: no history gets there, and adding 1 must stay safe. */
+#define REPL_NUMBER_MAX (UINT64_C(1) << 62)
+
+#define U(x) ((unsigned long long)(x)) /* for %llu */
+
+enum repl_flow {
+    REPL_FLOW_PROBE = 1, /* where its log agrees is not known: one frame at a time */
+    REPL_FLOW_STREAM,    /* pipelined */
+    REPL_FLOW_REFILL,    /* needs entries that are not in the log any more: heartbeats only */
+};
+
+struct repl_frame { /* of entries after `before` up to `last`, in flight */
+    struct lsn before, last;
+    uint32_t bytes;
+    uint64_t round;
+    uint64_t sent_ms;
+};
+
+struct repl_peer {
+    bool up;
+    uint64_t incarnation; /* highest seen: older ones are not listened to */
+    uint64_t sent_ms;     /* last ENTRIES to it */
+    uint64_t heard_ms;    /* last answer of this term, 0 none */
+    bool vote_granted, vote_refused;
+
+    /* the primary's view of its log */
+    enum repl_flow flow;
+    bool filling; /* SEND_ENTRIES is out, SENT or GONE will follow */
+    bool counts;
+    struct lsn match;    /* durable there and equal to ours */
+    struct lsn next;     /* to be sent next */
+    struct lsn received; /* end of its log as of its newest answer */
+    struct lsn gone;     /* REFILL: what it needed and we no longer have */
+    struct lsn
+        suspect_to;    /* not counted until its hash agrees at or above this position; 0: trusted */
+    uint64_t answered; /* newest round it answered */
+    uint64_t
+        reset_round;    /* answers to rounds up to this are from before the last change of `next` */
+    uint64_t met_round; /* R5: round when it first answered in this incarnation */
+    uint32_t rtt_ms, rtt_var_ms; /* smoothed, RFC 6298; rtt 0: not measured */
+    uint32_t window_first, window_n, window_bytes;
+    struct repl_frame window[REPL_WINDOW];
+    struct lsn applied, archived;
+};
+
+enum repl_handover {
+    REPL_HANDOVER_NONE,
+    REPL_HANDOVER_DRAIN,
+    REPL_HANDOVER_ASKED,
+    REPL_HANDOVER_LEFT
+};
+
+struct repl_mark {
+    uint64_t round, sent_ms;
+};
+
+struct repl {
+    struct repl_options options;
+    uint64_t now_ms, start_ms;
+    uint64_t random;
+
+    /* promises */
+    struct term term;
+    uint8_t voted_for;
+    uint64_t incarnation;
+    bool may_vote;
+    bool vote_dirty; /* term, voted_for or may_vote are not in a SAVE_VOTE yet */
+    bool broken;
+
+    enum repl_role role;
+    uint8_t primary; /* or REPL_NOBODY */
+    enum commit_mode mode;
+    struct repl_log log;
+    struct lsn commit, visible;
+    struct lsn told_commit, told_visible; /* as of the last COMMIT */
+    struct lsn applied, archived;
+    struct repl_peer peers[REPL_SITES_MAX];
+
+    /* standby (repl_follow.c) */
+    uint8_t heard_from; /* the last primary that was heard, or REPL_NOBODY */
+    uint64_t heard_ms;
+    struct term seen_term; /* term and newest round of that primary */
+    uint64_t seen_round;
+    struct lsn matched; /* agrees with the log of this term's primary up to here */
+    struct lsn primary_commit;
+    bool
+        readmit_known; /* R5: the primary told what must be durable here before this rebuilt site votes */
+    struct lsn readmit_at;
+    struct lsn acked; /* as named by the last ACK */
+    uint64_t acked_ms;
+
+    /* standing (repl_election.c) */
+    uint64_t deadline_ms; /* standby: stand then; candidates: give up then */
+    uint64_t ask_ms;      /* candidates: repeat questions then */
+    uint64_t attempt;
+    uint64_t led_until_ms;  /* this site was primary itself until then; 0 never */
+    bool link_lost;    /* the deadline was brought forward because the primary's link closed */
+    bool waiting_told; /* a policy's inaction was traced, once per silence */
+    uint64_t forced_until_ms; /* operator's failover is being tried; 0 no */
+    bool transfer;            /* standing on the primary's request */
+    uint64_t transfer_round;
+    uint64_t traced_attempt
+        [REPL_SITES_MAX]; /* last refused attempt that was traced, so that repeats are silent */
+
+    /* fetching (repl_fetch.c) */
+    uint8_t fetch_from;  /* or REPL_NOBODY */
+    bool fetch_only;     /* a primary is alive there: catch up, do not ask again */
+    struct lsn fetch_at; /* asked for what follows this */
+    uint64_t fetch_ms;   /* repeat then */
+    uint64_t fetch_until_ms;
+
+    /* primary (repl_shipping.c, repl_lease.c, repl_switchover.c) */
+    struct lsn term_start; /* the no-op of its term */
+    uint64_t since_ms;     /* primary since, or resumed */
+    uint64_t round;
+    uint64_t lease_floor;   /* rounds up to this give no lease: it was given up */
+    uint64_t lease_from_ms; /* the lease runs from here; 0: none */
+    uint32_t mark_first, mark_n;
+    struct repl_mark marks[REPL_ROUND_MARKS];
+    enum repl_handover handover;
+    uint8_t successor;
+    uint64_t handover_until_ms;
+    uint64_t handover_ask_ms;
+    struct term handover_term;
+};
+
+/* ---- repl_actions.c: the only way to emit ---- */
+/* SAVE_VOTE when term, voted_for or may_vote have changed since the last one. */
+void repl_save_vote(struct repl *r, struct repl_actions *out);
+/* Saves the vote first when it has changed (R1): no action can overtake it. */
+struct repl_action *repl_act(struct repl *r, struct repl_actions *out, enum repl_action_type type);
+void repl_trace(struct repl *r, struct repl_actions *out, const char *fmt, ...)
+    __attribute__((format(printf, 3, 4)));
+void repl_act_text(struct repl *r, struct repl_actions *out, enum repl_action_type type,
+                   bool granted, const char *fmt, ...) __attribute__((format(printf, 5, 6)));
+/* An action with a message of this type to `to`: term, incarnation and end of the own log are filled in. */
+struct repl_message *repl_send(struct repl *r, struct repl_actions *out,
+                               enum repl_action_type action, enum repl_message_type type,
+                               uint8_t to);
+const char *repl_site_name(const struct repl *r, uint8_t site);
+/* Set lsn, lsn_term and, when known, hash of the message to the entry at lsn. */
+void repl_message_at(const struct repl *r, struct repl_message *m, struct lsn lsn);
+
+/* ---- repl_election.c ---- */
+void repl_set_role(struct repl *r, struct repl_actions *out, enum repl_role role, uint8_t primary);
+void repl_adopt_term(struct repl *r, struct repl_actions *out, struct term term, uint8_t vote);
+void repl_become_standby(struct repl *r, struct repl_actions *out, uint8_t primary);
+void repl_rearm(struct repl *r); /* a new random deadline for the silence */
+void repl_stand_again(struct repl *r, struct repl_actions *out); /* after a fetch */
+void repl_election_tick(struct repl *r, struct repl_actions *out);
+void repl_election_peer_up(struct repl *r, struct repl_actions *out, uint8_t site);
+void repl_election_peer_down(struct repl *r, struct repl_actions *out, uint8_t site);
+void repl_on_failover(struct repl *r, struct repl_actions *out);
+void repl_on_prevote(struct repl *r, struct repl_actions *out, const struct repl_message *m);
+void repl_on_prevote_reply(struct repl *r, struct repl_actions *out, const struct repl_message *m);
+void repl_on_vote(struct repl *r, struct repl_actions *out, const struct repl_message *m);
+void repl_on_vote_reply(struct repl *r, struct repl_actions *out, const struct repl_message *m);
+void repl_on_take_over(struct repl *r, struct repl_actions *out, const struct repl_message *m);
+static inline uint32_t repl_majority(const struct repl *r)
+{
+    return r->options.sites / 2u + 1;
+}
+
+/* ---- repl_follow.c ---- */
+void repl_on_entries(struct repl *r, struct repl_actions *out, const struct repl_message *m,
+                     const struct repl_entry_meta *metas);
+void repl_follow_durable(struct repl *r, struct repl_actions *out);
+void repl_break(struct repl *r, struct repl_actions *out, const char *why);
+enum repl_fit { REPL_FIT = 1, REPL_FIT_NOT, REPL_FIT_BROKEN };
+/* Put the carried entries into the log where they fit. NOT: they do not follow anything here, or a conflicting
+ * suffix would have to be cut and may not be; nothing was done. */
+enum repl_fit repl_merge(struct repl *r, struct repl_actions *out, const struct repl_message *m,
+                         const struct repl_entry_meta *metas, bool may_cut);
+
+/* ---- repl_fetch.c ---- */
+void repl_fetch_begin(struct repl *r, struct repl_actions *out, uint8_t from, bool only);
+void repl_fetch_tick(struct repl *r, struct repl_actions *out);
+void repl_on_fetch(struct repl *r, struct repl_actions *out, const struct repl_message *m);
+void repl_on_tail(struct repl *r, struct repl_actions *out, const struct repl_message *m,
+                  const struct repl_entry_meta *metas);
+void repl_fetch_gone(struct repl *r, struct repl_actions *out, uint8_t site);
+
+/* ---- repl_shipping.c ---- */
+void repl_shipping_begin(struct repl *r, struct repl_actions *out); /* became primary: the no-op */
+void repl_ship(struct repl *r, struct repl_actions *out, uint8_t site);
+void repl_ship_all(struct repl *r, struct repl_actions *out);
+void repl_shipping_tick(struct repl *r, struct repl_actions *out);
+void repl_shipping_peer_up(struct repl *r, struct repl_actions *out, uint8_t site);
+void repl_shipping_peer_down(struct repl *r, uint8_t site);
+void repl_peer_renewed(struct repl *r, uint8_t site); /* it came back under a new incarnation */
+void repl_on_sent(struct repl *r, struct repl_actions *out, const struct repl_event *e);
+void repl_on_gone(struct repl *r, struct repl_actions *out, uint8_t site);
+void repl_on_ack(struct repl *r, struct repl_actions *out, const struct repl_message *m);
+void repl_on_propose(struct repl *r, struct repl_actions *out, const struct repl_event *e);
+
+/* ---- repl_commit.c ---- */
+void repl_update_commit(struct repl *r, struct repl_actions *out);
+void repl_tell_commit(struct repl *r, struct repl_actions *out);
+
+/* ---- repl_lease.c ---- */
+void repl_lease_begin(struct repl *r);
+uint64_t repl_round_begin(struct repl *r);
+uint64_t repl_round_sent_ms(const struct repl *r, uint64_t round); /* 0: too old to know */
+void repl_lease_update(struct repl *r);
+bool repl_lease_running(const struct repl *r, uint64_t now_ms); /* the time alone, without R3 */
+/* When this site's promise to the last primary it answered ends; `link_closed` is the shorter one. */
+uint64_t repl_promise_end(const struct repl *r, bool link_closed);
+bool repl_quorum_lost(const struct repl *r);
+uint64_t repl_quorum_lost_ms(const struct repl *r);
+
+/* ---- repl_switchover.c ---- */
+void repl_on_switchover(struct repl *r, struct repl_actions *out, uint8_t site);
+void repl_handover_progress(struct repl *r, struct repl_actions *out);
+void repl_handover_tick(struct repl *r, struct repl_actions *out);
+void repl_handover_left(struct repl *r, struct repl_actions *out); /* this primary steps down */
+void repl_handover_seen(struct repl *r, struct repl_actions *out, uint8_t primary,
+                        struct term term);
+
+static inline struct lsn lsn_min(struct lsn a, struct lsn b)
+{
+    return a.v < b.v ? a : b;
+}
+static inline struct lsn lsn_max(struct lsn a, struct lsn b)
+{
+    return a.v > b.v ? a : b;
+}
+
+#endif

@@ -1,0 +1,154 @@
+/* Switchover: the planned hand-over of the primary's role, with nothing lost.
+ *
+ *   none --SWITCHOVER--> drain: proposals are refused; wait until the successor has everything on its disk
+ *   drain --it has--> asked: the lease is given up first (repl_lease.c), then TAKE_OVER goes out, repeated until an answer
+ *   asked --a higher term--> left: this site is a standby; the outcome is known when a primary of that term is heard
+ *   drain, asked --time is up, still primary--> none: writes go on here, with a new lease
+ *
+ * The hand-over is committed by the election of the successor and by nothing else: when no answer comes, the outcome is told as
+ * what it is, and never rolled back. Each phase has two election times.
+ *
+ * Source: Ongaro, thesis, section 3.10. */
+#include "replication/core/repl_state.h"
+
+static void outcome(struct repl *r, struct repl_actions *out, bool granted, const char *text)
+{
+    r->handover = REPL_HANDOVER_NONE;
+    repl_trace(r, out, "term %llu: switchover to %s: %s", U(r->term.v),
+               repl_site_name(r, r->successor), text);
+    repl_act_text(r, out, REPL_ACT_SWITCHOVER, granted, "%s", text);
+}
+
+static uint8_t best_successor(const struct repl *r)
+{
+    uint8_t best = REPL_NOBODY;
+    for (uint8_t i = 0; i < r->options.sites; i++) {
+        const struct repl_peer *p = &r->peers[i];
+        if (i == r->options.self || !r->options.electable[i] || !p->up || !p->counts ||
+            p->suspect_to.v != 0)
+            continue;
+        if (best == REPL_NOBODY || p->match.v > r->peers[best].match.v)
+            best = i;
+    }
+    return best;
+}
+
+/* Why `site` cannot take over now; "" when it can. */
+static void obstacle(const struct repl *r, uint8_t site, char *why, size_t n)
+{
+    why[0] = '\0';
+    if (r->role != REPL_PRIMARY)
+        (void)snprintf(why, n, "this site is not primary, %s is", repl_site_name(r, r->primary));
+    else if (r->handover != REPL_HANDOVER_NONE)
+        (void)snprintf(why, n, "a switchover to %s is under way", repl_site_name(r, r->successor));
+    else if (!repl_lease_valid(r, r->now_ms))
+        (void)snprintf(why, n, "this site is not serving: no majority confirms it at present");
+    else if (site == REPL_NOBODY)
+        (void)snprintf(why, n, "no other site can become primary at present");
+    else if (site >= r->options.sites)
+        (void)snprintf(why, n, "there is no site %u", site);
+    else if (site == r->options.self)
+        (void)snprintf(why, n, "%s is primary already", repl_site_name(r, site));
+    else if (!r->options.electable[site])
+        (void)snprintf(why, n, "%s never becomes primary", repl_site_name(r, site));
+    else if (!r->peers[site].up)
+        (void)snprintf(why, n, "%s cannot be reached", repl_site_name(r, site));
+    else if (r->peers[site].flow == REPL_FLOW_REFILL)
+        (void)snprintf(why, n, "%s needs a refill first", repl_site_name(r, site));
+    else if (!r->peers[site].counts || r->peers[site].suspect_to.v != 0)
+        (void)snprintf(why, n, "%s does not vote at present", repl_site_name(r, site));
+    else if (r->log.last.v - r->peers[site].match.v > REPL_HANDOVER_LAG_MAX)
+        (void)snprintf(why, n, "%s is %llu entries behind, at most %d are allowed",
+                       repl_site_name(r, site), U(r->log.last.v - r->peers[site].match.v),
+                       REPL_HANDOVER_LAG_MAX);
+}
+
+void repl_on_switchover(struct repl *r, struct repl_actions *out, uint8_t site)
+{
+    char why[REPL_TEXT_BYTES];
+    if (site == REPL_NOBODY && r->role == REPL_PRIMARY)
+        site = best_successor(r);
+    obstacle(r, site, why, sizeof why);
+    repl_trace(r, out, "term %llu: switchover to %s ordered -> %s%s", U(r->term.v),
+               repl_site_name(r, site), why[0] == '\0' ? "writes stop here" : "refused: ", why);
+    if (why[0] != '\0') {
+        repl_act_text(r, out, REPL_ACT_SWITCHOVER, false, "%s", why);
+        return;
+    }
+    r->handover = REPL_HANDOVER_DRAIN;
+    r->successor = site;
+    r->handover_until_ms = r->now_ms + 2 * (uint64_t)r->options.election_ms;
+    repl_handover_progress(r, out);
+}
+
+static void ask_successor(struct repl *r, struct repl_actions *out)
+{
+    r->handover_ask_ms = r->now_ms + REPL_ASK_HEARTBEATS * r->options.heartbeat_ms;
+    struct repl_message *m = repl_send(r, out, REPL_ACT_SEND, REPL_MSG_TAKE_OVER, r->successor);
+    repl_message_at(r, m, r->log.last);
+    m->round = r->round;
+}
+
+void repl_handover_progress(struct repl *r, struct repl_actions *out)
+{
+    if (r->handover != REPL_HANDOVER_DRAIN || r->peers[r->successor].match.v != r->log.last.v)
+        return;
+    (void)repl_round_begin(r); /* R0, and no other until this is decided */
+    r->handover = REPL_HANDOVER_ASKED;
+    r->handover_until_ms = r->now_ms + 2 * (uint64_t)r->options.election_ms;
+    repl_trace(r, out,
+               "term %llu: %s has everything up to %llu -> lease given up, asked to take over",
+               U(r->term.v), repl_site_name(r, r->successor), U(r->log.last.v));
+    ask_successor(r, out);
+}
+
+static void take_back(struct repl *r, struct repl_actions *out)
+{
+    bool asked = r->handover == REPL_HANDOVER_ASKED;
+    char why[REPL_TEXT_BYTES];
+    (void)snprintf(why, sizeof why, "%s %s in %u ms; this site goes on as primary",
+                   repl_site_name(r, r->successor),
+                   asked ? "was asked, but did not become primary" : "did not catch up",
+                   2 * r->options.election_ms);
+    if (asked) {
+        r->lease_floor = r->round;
+        r->since_ms = r->now_ms;
+        repl_lease_update(r);
+    }
+    outcome(r, out, false, why);
+    repl_ship_all(r, out);
+}
+
+void repl_handover_tick(struct repl *r, struct repl_actions *out)
+{
+    if (r->handover == REPL_HANDOVER_NONE)
+        return;
+    if (r->now_ms >= r->handover_until_ms) {
+        if (r->handover == REPL_HANDOVER_LEFT)
+            outcome(r, out, false, "it is not known yet who became primary: ask for the status");
+        else
+            take_back(r, out);
+    } else if (r->handover == REPL_HANDOVER_ASKED && r->now_ms >= r->handover_ask_ms) {
+        ask_successor(r, out);
+    }
+}
+
+void repl_handover_left(struct repl *r, struct repl_actions *out)
+{
+    if (r->handover == REPL_HANDOVER_DRAIN) {
+        outcome(r, out, false, "this site ceased to be primary before the successor was asked");
+    } else if (r->handover == REPL_HANDOVER_ASKED) {
+        r->handover = REPL_HANDOVER_LEFT;
+        r->handover_until_ms = r->now_ms + 2 * (uint64_t)r->options.election_ms;
+    }
+}
+
+void repl_handover_seen(struct repl *r, struct repl_actions *out, uint8_t primary, struct term term)
+{
+    if (r->handover != REPL_HANDOVER_LEFT)
+        return;
+    char text[REPL_TEXT_BYTES];
+    (void)snprintf(text, sizeof text, "%s became primary in term %llu", repl_site_name(r, primary),
+                   U(term.v));
+    outcome(r, out, primary == r->successor, text);
+}

@@ -1,0 +1,168 @@
+/* sim [--seed N] [--seeds N] [--steps N] [--mutant NAME | --mutants] [--trace]
+ *
+ * Runs seeds from N on. A failing seed is run again with its trace kept, and the end of the trace is printed. Every 100th
+ * seed is run twice and must give the same state hash. Exit code: 0 all held, 1 a check failed, 2 usage. */
+#include "tests/sim/sim.h"
+
+#include <errno.h>
+#include <time.h>
+
+struct arguments {
+    uint64_t seed, seeds, steps;
+    enum sim_mutant mutant;
+    bool mutants, trace;
+};
+
+static int usage(void)
+{
+    (void)fprintf(
+        stderr,
+        "usage: sim [--seed N] [--seeds N] [--steps N] [--trace] [--mutant NAME] [--mutants]\n");
+    for (int m = MUTANT_NONE + 1; m < MUTANTS; m++)
+        (void)fprintf(stderr, "  %-22s %s\n", mutant_name((enum sim_mutant)m),
+                      mutant_what((enum sim_mutant)m));
+    return 2;
+}
+
+static int parse_number(const char *text, uint64_t *out)
+{
+    char *end = NULL;
+    errno = 0;
+    unsigned long long v = strtoull(text, &end, 10);
+    if (errno != 0 || end == text || *end != '\0' || text[0] == '-')
+        return -1;
+    *out = v;
+    return 0;
+}
+
+static int parse_mutant(const char *text, enum sim_mutant *out)
+{
+    for (int m = MUTANT_NONE; m < MUTANTS; m++) {
+        if (strcmp(text, mutant_name((enum sim_mutant)m)) == 0) {
+            *out = (enum sim_mutant)m;
+            return 0;
+        }
+    }
+    return -1;
+}
+
+static int parse(int argc, char **argv, struct arguments *a)
+{
+    for (int i = 1; i < argc; i++) {
+        uint64_t *number = strcmp(argv[i], "--seed") == 0    ? &a->seed
+                           : strcmp(argv[i], "--seeds") == 0 ? &a->seeds
+                           : strcmp(argv[i], "--steps") == 0 ? &a->steps
+                                                             : NULL;
+        if (strcmp(argv[i], "--trace") == 0) {
+            a->trace = true;
+        } else if (strcmp(argv[i], "--mutants") == 0) {
+            a->mutants = true;
+        } else if (number != NULL && i + 1 < argc) {
+            if (parse_number(argv[++i], number) != 0)
+                return -1;
+        } else if (strcmp(argv[i], "--mutant") == 0 && i + 1 < argc) {
+            if (parse_mutant(argv[++i], &a->mutant) != 0)
+                return -1;
+        } else {
+            return -1;
+        }
+    }
+    return 0;
+}
+
+static double seconds(void)
+{
+    struct timespec t;
+    (void)clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + (double)t.tv_nsec / 1e9;
+}
+
+static void print_trace(const struct sim *s, uint64_t lines)
+{
+    uint64_t from = s->trace_n > lines ? s->trace_n - lines : 0;
+    for (uint64_t i = from; i < s->trace_n; i++)
+        (void)printf("%s\n", s->trace[i % SIM_TRACE_LINES]);
+}
+
+static int report(struct sim *s, const struct arguments *a, uint64_t seed)
+{
+    struct sim_verdict v = sim_seed(s, seed, a->steps, a->mutant, true);
+    print_trace(s, a->trace ? SIM_TRACE_LINES : 60);
+    (void)printf("seed %llu: %s\nreplay: make sim SEED=%llu STEPS=%llu\n", U(seed),
+                 v.failed ? v.failure : "the failure did not come again", U(seed), U(a->steps));
+    return 1;
+}
+
+static int run_seeds(struct sim *s, const struct arguments *a)
+{
+    double began = seconds();
+    uint64_t steps = 0, virtual_us = 0;
+    struct sim_truth sum = {.acks = 0};
+    for (uint64_t i = 0; i < a->seeds; i++) {
+        struct sim_verdict v = sim_seed(s, a->seed + i, a->steps, a->mutant, a->trace);
+        if (v.failed)
+            return report(s, a, a->seed + i);
+        if (a->trace)
+            print_trace(s, SIM_TRACE_LINES);
+        steps += v.steps;
+        virtual_us += v.virtual_us;
+        sum.acks += v.truth->acks;
+        sum.elections += v.truth->elections;
+        sum.crashes += v.truth->crashes;
+        sum.cuts += v.truth->cuts;
+        sum.wipes += v.truth->wipes;
+        sum.fetches += v.truth->fetches;
+        sum.switchovers += v.truth->switchovers;
+        if ((a->seed + i) % 100 == 0 &&
+            sim_seed(s, a->seed + i, a->steps, a->mutant, false).hash != v.hash) {
+            (void)printf("seed %llu: two runs differ, the simulation is not deterministic\n",
+                         U(a->seed + i));
+            return 1;
+        }
+    }
+    double took = seconds() - began;
+    (void)printf("%llu seeds, %llu steps, %.0f s of virtual time in %.2f s: %.0f seeds/s, %.0f "
+                 "steps/s, %.0fx real time\n",
+                 U(a->seeds), U(steps), (double)virtual_us / 1e6, took, (double)a->seeds / took,
+                 (double)steps / took, (double)virtual_us / 1e6 / took);
+    (void)printf("%llu acknowledged, %llu elections, %llu crashes, %llu cuts of a tail, %llu "
+                 "fetches, %llu rebuilt sites, "
+                 "%llu switchovers and failovers done; no invariant was broken\n",
+                 U(sum.acks), U(sum.elections), U(sum.crashes), U(sum.cuts), U(sum.fetches),
+                 U(sum.wipes), U(sum.switchovers));
+    return 0;
+}
+
+static int run_mutants(struct sim *s, const struct arguments *a)
+{
+    int missed = 0;
+    (void)printf("%-22s %-8s %s\n", "planted bug", "seeds", "found as");
+    for (int m = MUTANT_NONE + 1; m < MUTANTS; m++) {
+        uint64_t n = 0;
+        struct sim_verdict v = {.failed = false};
+        while (!v.failed && n < a->seeds)
+            v = sim_seed(s, a->seed + n++, a->steps, (enum sim_mutant)m, false);
+        missed += !v.failed;
+        (void)printf("%-22s %-8llu %s\n", mutant_name((enum sim_mutant)m), U(n),
+                     v.failed ? v.failure : "NOT FOUND");
+    }
+    (void)printf("%d of %d planted bugs found\n", MUTANTS - 1 - missed, MUTANTS - 1);
+    return missed == 0 ? 0 : 1;
+}
+
+int main(int argc, char **argv)
+{
+    struct arguments a = {.seed = 1, .seeds = 0, .steps = 2000};
+    if (parse(argc, argv, &a) != 0)
+        return usage();
+    if (a.seeds == 0)
+        a.seeds = a.mutants ? 5000 : 1;
+    struct sim *s = malloc(sizeof *s);
+    if (s == NULL) {
+        (void)fprintf(stderr, "sim: no memory for %zu bytes\n", sizeof *s);
+        return 1;
+    }
+    int rc = a.mutants ? run_mutants(s, &a) : run_seeds(s, &a);
+    free(s);
+    return rc;
+}

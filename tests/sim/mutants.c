@@ -1,0 +1,40 @@
+/* Planted bugs: if the simulator does not find these, it would not find real ones either. */
+#include "tests/sim/sim.h"
+
+static const struct {
+    const char *name, *what;
+} mutants[MUTANTS] = {
+    [MUTANT_NONE] = {"none", ""},
+    [MUTANT_VOTE_NOT_SAVED] = {"vote-not-saved", "term and vote never reach the disk (R1)"},
+    [MUTANT_VOTE_SAVED_LATE] = {"vote-saved-late", "replies do not wait for the vote file (R1)"},
+    [MUTANT_ACK_BEFORE_SYNC] = {"ack-before-sync",
+                                "entries are reported durable when they are queued (R2)"},
+    [MUTANT_TORN_WRITE_KEPT] = {"torn-write-kept", "recovery keeps the torn end of the log"},
+    [MUTANT_CUT_BEFORE_EXPORT] = {"cut-before-export",
+                                  "a divergent tail is cut without an export (R9)"},
+    [MUTANT_CUT_NOT_DURABLE] = {"cut-not-durable", "a cut tail comes back after a crash"},
+    [MUTANT_LEASE_FROM_RECEIPT] = {"lease-from-receipt",
+                                   "the lease runs from the answer, not from the sending (R4)"},
+    [MUTANT_NO_WAIT_AFTER_START] = {"no-wait-after-start", "a restarted voter votes at once (R4)"},
+    [MUTANT_STICKINESS_OFF] = {"stickiness-off",
+                               "voters forget their promise to a live primary (R4)"},
+    [MUTANT_REBUILT_VOTES] = {"rebuilt-votes",
+                              "a rebuilt site votes and acknowledges at once (R5)"},
+    [MUTANT_LOG_NOT_COMPARED] = {"log-not-compared", "votes are given to logs that are behind"},
+    [MUTANT_CLOCK_STOPS_IN_PAUSE] = {"clock-stops-in-pause",
+                                     "the lease clock does not count suspend (R4)"},
+    [MUTANT_CLOCK_DRIFTS_AWAY] = {"clock-drifts-away",
+                                  "clock rates differ by more than the lease's margin (R4)"},
+    [MUTANT_LATE_TAKE_OVER] = {"late-take-over",
+                               "a hand-over is believed without the lease having been given up"},
+};
+
+const char *mutant_name(enum sim_mutant m)
+{
+    return mutants[m].name;
+}
+
+const char *mutant_what(enum sim_mutant m)
+{
+    return mutants[m].what;
+}

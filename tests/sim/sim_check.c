@@ -1,0 +1,193 @@
+/* The invariants, checked after every step against what the checker alone knows of all sites.
+ *
+ *   S1  One primary per term, and no term is led by two starts of a site (P3).
+ *   S2  At no moment do two sites both believe to hold the lease; who holds it sees everything that was ever acknowledged at
+ *       majority, so a read there is linearizable (P3, P5, R3, R4).
+ *   S3  Log matching: one entry is ever sealed for (lsn, term), every log is a chain of sealed entries (sim_site.c).
+ *   S4  What is committed is on stable storage at two sites at that moment, is the same entry at every site that
+ *       commits that position, is never cut anywhere where it is committed, and is in the log of every later primary (P1, P2).
+ *   S5  commit and visible never fall, save that a cut takes visible along; visible passes commit only at a serving primary in
+ *       local mode, and never its own disk.
+ *   S6  An acknowledgement names only sites that have the entry on stable storage (P1).
+ *   S7  Nothing is cut before it is exported (R9); in the end everything acknowledged is in the common log, or was acknowledged at
+ *       local only and is in an export (P4).
+ *   S8  No site ever finds itself broken. */
+#include "tests/sim/sim.h"
+
+#include "store/core/check.h"
+
+/* A lost disk counts until its site is readmitted: one lost site is what the promise allows for. */
+static bool has_stable(const struct sim_site *site, uint64_t lsn, uint32_t id)
+{
+    return (site->stable >= lsn && site->ids[lsn - 1] == id) ||
+           (site->former_n >= lsn && site->former[lsn - 1] == id);
+}
+
+static uint32_t stable_copies(const struct sim *s, uint64_t lsn, uint32_t id)
+{
+    uint32_t n = 0;
+    for (uint8_t i = 0; i < SIM_SITES; i++)
+        n += has_stable(&s->sites[i], lsn, id);
+    return n;
+}
+
+void check_sealed(struct sim *s, uint8_t site, uint32_t id)
+{
+    struct sim_entry *e = &s->entries[id];
+    for (uint32_t k = s->truth.by_lsn[e->header.lsn.v]; k != 0; k = s->entries[k].next_same_lsn)
+        if (s->entries[k].header.term.v == e->header.term.v)
+            sim_fail(s, "S3: %s seals a second entry for lsn %llu of term %llu", sim_names[site],
+                     U(e->header.lsn.v), U(e->header.term.v));
+    e->next_same_lsn = s->truth.by_lsn[e->header.lsn.v];
+    s->truth.by_lsn[e->header.lsn.v] = id;
+}
+
+void check_role(struct sim *s, uint8_t i, struct term term)
+{
+    struct sim_truth *t = &s->truth;
+    const struct sim_site *site = &s->sites[i];
+    if (term.v >= SIM_TERMS_MAX)
+        return;
+    t->elections++;
+    if (t->primary_boot[term.v] != 0)
+        sim_fail(s, "S1: %s is primary of term %llu, and so was %s", sim_names[i], U(term.v),
+                 sim_names[t->primary_of[term.v]]);
+    t->primary_of[term.v] = i;
+    t->primary_boot[term.v] = site->boot;
+    uint64_t n = t->committed_n;
+    while (n > 0 && t->committed_in[n - 1].v >= term.v)
+        n--; /* a vote may be counted long after it was given */
+    if (n > 0 && (site->n < n || site->ids[n - 1] != t->committed[n - 1]))
+        sim_fail(s, "S4: %s is primary of term %llu without the committed entry %llu", sim_names[i],
+                 U(term.v), U(n));
+}
+
+void check_commit(struct sim *s, uint8_t i, uint64_t commit, uint64_t visible)
+{
+    struct sim_site *site = &s->sites[i];
+    struct sim_truth *t = &s->truth;
+    if (commit < site->commit || visible < site->visible || commit > visible || visible > site->n) {
+        sim_fail(
+            s, "S5: %s goes from commit %llu, visible %llu to %llu, %llu with a log up to %llu",
+            sim_names[i], U(site->commit), U(site->visible), U(commit), U(visible), U(site->n));
+        return;
+    }
+    if (visible > commit && visible > site->visible) {
+        const struct repl *r = site->r;
+        if (r->role != REPL_PRIMARY || r->mode != COMMIT_LOCAL || visible > site->stable ||
+            !repl_lease_valid(r, r->now_ms))
+            sim_fail(s, "S5: visible %llu beyond commit %llu at %s, %s in mode %s, durable %llu",
+                     U(visible), U(commit), sim_names[i], repl_role_name(r->role),
+                     commit_mode_name(r->mode), U(site->stable));
+    }
+    for (uint64_t lsn = site->commit + 1; lsn <= commit; lsn++) {
+        uint32_t id = site->ids[lsn - 1];
+        if (lsn > t->committed_n) {
+            if (stable_copies(s, lsn, id) < 2)
+                sim_fail(s, "S4: %s commits %llu, which is durable at %u sites", sim_names[i],
+                         U(lsn), stable_copies(s, lsn, id));
+            t->committed[lsn - 1] = id;
+            t->committed_in[lsn - 1] = site->r->term;
+            t->committed_n = lsn;
+        } else if (t->committed[lsn - 1] != id) {
+            sim_fail(s, "S4: %s commits another entry at %llu than was committed before",
+                     sim_names[i], U(lsn));
+        }
+    }
+}
+
+void check_cut(struct sim *s, uint8_t i, uint64_t last)
+{
+    const struct sim_site *site = &s->sites[i];
+    for (uint64_t lsn = last + 1; lsn <= site->n; lsn++) {
+        uint32_t id = site->ids[lsn - 1];
+        if (lsn <= s->truth.committed_n && s->truth.committed[lsn - 1] == id)
+            sim_fail(s, "S4: %s cuts the committed entry %llu", sim_names[i], U(lsn));
+        if (!s->entries[id].exported)
+            sim_fail(s, "S7: %s cuts entry %llu before it is exported", sim_names[i], U(lsn));
+    }
+}
+
+static bool is_named(enum level level, uint8_t site)
+{
+    return level == LEVEL_ALL || (level == LEVEL_DR && site == SIM_DR) ||
+           (level == LEVEL_GSR && site == SIM_GSR);
+}
+
+void check_ack(struct sim *s, uint8_t i, const struct sim_client *c)
+{
+    struct sim_truth *t = &s->truth;
+    const struct sim_site *site = &s->sites[i];
+    t->acks++;
+    if (site->n < c->lsn || site->ids[c->lsn - 1] != c->id)
+        sim_fail(s, "S6: %s acknowledges %llu, which is not in its log any more", sim_names[i],
+                 U(c->lsn));
+    for (uint8_t k = 0; k < SIM_SITES; k++)
+        if (is_named(c->level, k) && !has_stable(&s->sites[k], c->lsn, c->id))
+            sim_fail(s, "S6: %s acknowledges %llu at level %s, but %s has it not on disk",
+                     sim_names[i], U(c->lsn), level_name(c->level), sim_names[k]);
+    if (site->commit >= c->lsn) {
+        if (stable_copies(s, c->lsn, c->id) < 2)
+            sim_fail(s, "S6: %s acknowledges %llu at majority, it is durable at %u sites",
+                     sim_names[i], U(c->lsn), stable_copies(s, c->lsn, c->id));
+        if (c->lsn > t->acked_majority)
+            t->acked_majority = c->lsn;
+        return;
+    }
+    if (!has_stable(site, c->lsn, c->id))
+        sim_fail(s, "S6: %s acknowledges %llu at local, but has it not on disk", sim_names[i],
+                 U(c->lsn));
+    t->acked_local[t->acked_local_n++] = c->id;
+}
+
+void check_step(struct sim *s, uint8_t i)
+{
+    uint8_t holder = REPL_NOBODY;
+    for (uint8_t k = 0; k < SIM_SITES; k++) {
+        const struct sim_site *site = &s->sites[k];
+        if (!site->alive || !repl_lease_valid(site->r, sim_clock_ms(s, site)))
+            continue;
+        if (holder != REPL_NOBODY)
+            sim_fail(s, "S2: %s and %s both hold a lease", sim_names[holder], sim_names[k]);
+        holder = k;
+        if (site->r->visible.v < s->truth.acked_majority)
+            sim_fail(s, "S2: %s holds a lease and reads at %llu, but %llu was acknowledged",
+                     sim_names[k], U(site->r->visible.v), U(s->truth.acked_majority));
+    }
+    if (s->sites[i].r->broken)
+        sim_fail(s, "S8: %s is broken", sim_names[i]);
+}
+
+bool check_settled(const struct sim *s)
+{
+    uint8_t primary = sim_primary(s);
+    if (primary == REPL_NOBODY)
+        return false;
+    const struct sim_site *p = &s->sites[primary];
+    for (uint8_t i = 0; i < SIM_SITES; i++) {
+        const struct sim_site *site = &s->sites[i];
+        if (!site->alive || site->n != p->n || site->stable != site->n ||
+            site->r->commit.v != site->n || site->ids[site->n - 1] != p->ids[p->n - 1] ||
+            !site->r->may_vote || site->r->primary != primary)
+            return false;
+    }
+    return true;
+}
+
+void check_end(struct sim *s)
+{
+    const struct sim_site *site = &s->sites[SIM_DC];
+    uint64_t n = s->truth.committed_n;
+    if (site->n < n || (n > 0 && site->ids[n - 1] != s->truth.committed[n - 1]))
+        sim_fail(s, "S4: the final log has another history than was committed up to %llu", U(n));
+    for (uint32_t k = 0; k < s->truth.acked_local_n && !s->failed; k++) {
+        uint32_t id = s->truth.acked_local[k];
+        uint64_t lsn = s->entries[id].header.lsn.v;
+        bool kept = lsn <= site->n && site->ids[lsn - 1] == id;
+        if (!kept && !s->entries[id].exported)
+            sim_fail(
+                s,
+                "S7: entry %llu of term %llu was acknowledged at local, is lost and in no export",
+                U(lsn), U(s->entries[id].header.term.v));
+    }
+}

@@ -1,0 +1,638 @@
+/* One site: the driver of the core over a simulated disk.
+ *
+ * DISK MODEL. Appended entries are volatile until a write that covers them is complete; one write is in flight at a time, the next takes
+ * all that has gathered. A crash keeps what is complete, loses what was not begun, and keeps a random prefix of the write
+ * in flight (its torn rest is cut by recovery). The vote file and a truncation block all later actions until they are complete, and
+ * a crash inside them leaves either the old or the new state. A crash may come between any two actions.
+ *
+ * The state is not simulated beyond a position: applied follows visible after a delay, and a checkpoint is an applied,
+ * committed and durable position to which `applied` and the commit index return after a crash. */
+#include "tests/sim/sim.h"
+
+#include "store/core/check.h"
+
+static const struct uuid cluster = {{'s', 'i', 'm'}};
+
+static struct entry_position position_of(const struct sim *s, const struct sim_site *site,
+                                         uint64_t lsn)
+{
+    if (lsn == 0)
+        return (struct entry_position){0};
+    check(lsn <= site->n);
+    const struct sim_entry *e = &s->entries[site->ids[lsn - 1]];
+    return (struct entry_position){e->header.lsn, e->header.term, e->header.time, e->hash};
+}
+
+/* The mode as of the newest configuration up to lsn. */
+static enum commit_mode mode_at(const struct sim *s, const struct sim_site *site, uint64_t lsn)
+{
+    for (; lsn > 0; lsn--)
+        if (s->entries[site->ids[lsn - 1]].header.kind == ENTRY_CONFIG)
+            return s->entries[site->ids[lsn - 1]].mode;
+    return s->swarm.local ? COMMIT_LOCAL : COMMIT_MAJORITY;
+}
+
+/* ---- start and crash ---- */
+
+void site_start(struct sim *s, uint8_t i)
+{
+    struct sim_site *site = &s->sites[i];
+    static struct repl_run runs[SIM_LOG_MAX];
+    uint32_t run_count = 0;
+    for (uint64_t lsn = site->first > 0 ? site->first : 1; lsn <= site->n; lsn++) {
+        struct term term = s->entries[site->ids[lsn - 1]].header.term;
+        if (run_count == 0 || runs[run_count - 1].term.v != term.v)
+            runs[run_count++] = (struct repl_run){term, {lsn}};
+    }
+    site->alive = true;
+    site->paused = false;
+    site->boot++;
+    site->applied = site->commit = site->visible = site->checkpoint;
+    site->mode = mode_at(s, site, site->checkpoint);
+    struct repl_options options = s->options;
+    options.self = i;
+    options.seed = s->seed * 1000 + site->boot;
+    struct repl_start start = {
+        .now_ms = sim_clock_ms(s, site),
+        .term = site->disk_term,
+        .voted_for = site->disk_voted,
+        .incarnation = site->incarnation,
+        .may_vote = site->disk_may_vote || s->mutant == MUTANT_REBUILT_VOTES,
+        .first = {site->first},
+        .last = position_of(s, site, site->n),
+        .runs = runs,
+        .run_count = run_count,
+        .commit = {site->checkpoint},
+        .mode = site->mode,
+    };
+    if (s->mutant == MUTANT_NO_WAIT_AFTER_START)
+        start.now_ms -= 4 * options.election_ms;
+    repl_init(site->r, &options, &start);
+    sim_say(s, i, "process starts: term %llu, log ends at %llu, commit %llu%s",
+            U(site->disk_term.v), U(site->n), U(site->checkpoint),
+            site->disk_may_vote ? "" : ", rebuilt");
+    site->tick_at_us = UINT64_MAX;
+    site_run(s, i);
+}
+
+static void release_message(struct sim *s, uint32_t *message)
+{
+    if (*message != 0)
+        s->free_message[s->free_messages++] = *message - 1;
+    *message = 0;
+}
+
+static void release_inbox(struct sim *s, struct sim_site *site)
+{
+    release_message(s, &site->current.message);
+    for (uint32_t k = 0; k < site->in_n; k++)
+        release_message(s, &site->inbox[(site->in_first + k) % SIM_INBOX_MAX].message);
+    site->in_n = site->out_first = site->out_n = 0;
+    site->actions.n = site->action = 0;
+    site->current = (struct sim_inbox){0};
+}
+
+/* MUTANT_TORN_WRITE_KEPT: recovery takes a torn entry for a whole one. */
+static uint32_t damaged_copy(struct sim *s, uint32_t id)
+{
+    if (s->entries_n + 1 >= SIM_ENTRIES_MAX)
+        return id;
+    uint32_t copy = ++s->entries_n;
+    s->entries[copy] = s->entries[id];
+    s->entries[copy].hash.b[0] ^= 1;
+    return copy;
+}
+
+void site_crash(struct sim *s, uint8_t i)
+{
+    struct sim_site *site = &s->sites[i];
+    if (!site->alive)
+        return;
+    s->truth.crashes++;
+    site->alive = false;
+    site->blocked = false;
+    release_inbox(s, site);
+    uint64_t kept = site->stable;
+    if (site->writing_to > site->stable)
+        kept += rng_below(&s->crash, site->writing_to - site->stable + 1);
+    if (s->mutant == MUTANT_TORN_WRITE_KEPT && site->writing_to > kept) {
+        site->ids[kept] = damaged_copy(s, site->ids[kept]);
+        kept++;
+    }
+    if (site->ghost_n > kept) {
+        memcpy(site->ids, site->ghost, site->ghost_n * sizeof site->ids[0]);
+        kept = site->ghost_n;
+    }
+    sim_say(s, i, "CRASH: log ended at %llu, %llu was durable, %llu is found again", U(site->n),
+            U(site->stable), U(kept));
+    site->n = site->stable = kept;
+    site->writing_to = 0;
+    site->disk_generation++;
+    site->apply_due = false;
+    /* A process that dies is noticed at once, a host that dies after a while. */
+    uint64_t notice = rng_chance(&s->crash, 700000) ? 2 * SIM_MS : 1500 * SIM_MS;
+    for (uint8_t k = 0; k < SIM_SITES; k++) {
+        if (k == i)
+            continue;
+        sim_link_close(s, i, k, notice);
+        struct sim_link *l = i < k ? &s->links[i][k] : &s->links[k][i];
+        l->side_up[i > k] = false;
+    }
+}
+
+void site_wipe(struct sim *s, uint8_t i)
+{
+    struct sim_site *site = &s->sites[i];
+    check(!site->alive);
+    sim_say(s, i, "disk lost, site rebuilt from nothing");
+    memcpy(site->former, site->ids, site->stable * sizeof site->ids[0]);
+    site->former_n = site->stable;
+    site->n = site->stable = site->first = site->checkpoint = 0;
+    site->ghost_n = 0;
+    site->disk_term.v = 0;
+    site->disk_voted = REPL_NOBODY;
+    site->disk_may_vote = false;
+    if (s->mutant != MUTANT_REBUILT_VOTES)
+        site->incarnation++;
+    s->truth.wipes++;
+}
+
+/* The log of a site that is too far behind begins anew where another's checkpoint ends (from the repository). */
+void site_refill(struct sim *s, uint8_t i, uint8_t from)
+{
+    struct sim_site *site = &s->sites[i], *source = &s->sites[from];
+    if (source->checkpoint <= site->n)
+        return;
+    site_crash(s, i);
+    for (uint64_t lsn = 0; lsn < site->n; lsn++) /* R9 */
+        if (site->ids[lsn] != source->ids[lsn])
+            s->entries[site->ids[lsn]].exported = true;
+    memcpy(site->ids, source->ids, source->checkpoint * sizeof site->ids[0]);
+    site->n = site->stable = site->first = site->checkpoint = source->checkpoint;
+    sim_say(s, i, "refilled up to %llu", U(site->n));
+    site_start(s, i);
+}
+
+/* ---- disk ---- */
+
+static void disk_write(struct sim *s, uint8_t i)
+{
+    struct sim_site *site = &s->sites[i];
+    if (site->writing_to != 0 || site->n == site->stable)
+        return;
+    site->writing_to = site->n;
+    uint64_t took = rng_between(&s->disk, 100, 2000);
+    if (site->disk_slow)
+        took *= 200;
+    sim_at(s, s->now_us + took, SIM_EV_DISK, i, site->disk_generation);
+}
+
+static void post_durable(struct sim *s, uint8_t i, uint64_t lsn)
+{
+    site_post(s, i,
+              &(struct sim_inbox){.type = REPL_EV_DURABLE,
+                                  .position = position_of(s, &s->sites[i], lsn)});
+}
+
+void site_disk_done(struct sim *s, uint8_t i, uint32_t generation)
+{
+    struct sim_site *site = &s->sites[i];
+    if (!site->alive || generation != site->disk_generation)
+        return;
+    site->stable = site->writing_to;
+    site->writing_to = 0;
+    if (s->mutant != MUTANT_ACK_BEFORE_SYNC)
+        post_durable(s, i, site->stable);
+    disk_write(s, i);
+    site_run(s, i);
+}
+
+static void append(struct sim *s, uint8_t i, uint32_t id)
+{
+    struct sim_site *site = &s->sites[i];
+    struct entry_position prev = position_of(s, site, site->n);
+    struct err e = ERR_NONE;
+    if (entry_follows(&prev, &s->entries[id].header, &e) != 0) {
+        sim_fail(s, "chain: %s appends to its log at %llu: %s", sim_names[i], U(site->n), e.text);
+        return;
+    }
+    if (site->n >= SIM_LOG_MAX)
+        return;
+    site->ids[site->n++] = id;
+    if (s->mutant == MUTANT_ACK_BEFORE_SYNC)
+        post_durable(s, i, site->n);
+}
+
+/* Sealed, decoded again and checked: what goes into logs are entries of the real format. */
+static uint32_t seal(struct sim *s, uint8_t i, const struct repl_action *a, enum commit_mode mode)
+{
+    struct sim_site *site = &s->sites[i];
+    struct entry_position prev = position_of(s, site, site->n);
+    uint8_t raw[ENTRY_HEADER_BYTES + 256], salt[ENTRY_SALT_BYTES];
+    put_le64(salt, rng_next(&s->disk));
+    put_le64(salt + 8, a->lsn.v);
+    struct writer w = writer_of(raw + ENTRY_HEADER_BYTES, 256);
+    uint8_t token[8];
+    put_le64(token, ++s->tokens);
+    struct op op = {OP_PUT, bytes_str("c"), bytes_of(token, sizeof token),
+                    bytes_of(token, sizeof token)};
+    struct body_txn txn = {.op_count = 1, .client = bytes_str("sim")};
+    if (a->kind == ENTRY_NOOP)
+        body_write_noop(&w, salt, &(struct body_noop){bytes_str(sim_names[i])});
+    else if (a->kind == ENTRY_CONFIG)
+        body_write_config(&w, salt, &(struct body_config){mode, bytes_str("operator")});
+    else
+        body_write_txn(&w, salt, &txn, &op);
+    check(!w.bad && s->entries_n + 1 < SIM_ENTRIES_MAX);
+    uint32_t id = ++s->entries_n;
+    struct sim_entry *e = &s->entries[id];
+    uint64_t time_us = s->now_us > prev.time.us ? s->now_us : prev.time.us;
+    e->header = (struct entry_header){.kind = a->kind,
+                                      .cluster_id = cluster,
+                                      .term = a->term,
+                                      .lsn = a->lsn,
+                                      .time = {time_us},
+                                      .prev_hash = prev.hash};
+    (void)entry_seal(&e->header, bytes_of(raw + ENTRY_HEADER_BYTES, w.at), raw);
+    struct entry_view v;
+    size_t used;
+    struct err err = ERR_NONE;
+    check(entry_decode(bytes_of(raw, ENTRY_HEADER_BYTES + w.at), &v, &used, &err) == 0);
+    e->header = v.header;
+    e->hash = v.hash;
+    e->mode = mode;
+    return id;
+}
+
+/* ---- actions ---- */
+
+static void do_append_own(struct sim *s, uint8_t i, const struct repl_action *a)
+{
+    struct sim_site *site = &s->sites[i];
+    if (a->lsn.v != site->n + 1) {
+        sim_fail(s, "%s is to append %llu, but its log ends at %llu", sim_names[i], U(a->lsn.v),
+                 U(site->n));
+        return;
+    }
+    uint32_t id = seal(s, i, a, site->current.mode);
+    check_sealed(s, i, id);
+    append(s, i, id);
+    disk_write(s, i);
+    site->outcomes[site->out_n++] =
+        (struct sim_inbox){.type = REPL_EV_APPENDED, .position = position_of(s, site, site->n)};
+    if (site->current.type == REPL_EV_PROPOSE && site->current.client != 0)
+        client_appended(s, (uint8_t)(site->current.client - 1), i, a->lsn.v, a->term, id);
+}
+
+static void do_append(struct sim *s, uint8_t i, const struct repl_action *a)
+{
+    struct sim_site *site = &s->sites[i];
+    const struct sim_message *m = &s->messages[site->current.message - 1];
+    for (uint32_t k = a->first; k < a->first + a->count && !s->failed; k++)
+        append(s, i, m->ids[k]);
+    disk_write(s, i);
+}
+
+/* What the planted bugs do to messages on their way out. */
+static struct repl_message mutated(const struct sim *s, const struct repl_message *message)
+{
+    struct repl_message m = *message;
+    bool asks = m.type == REPL_MSG_VOTE || m.type == REPL_MSG_PREVOTE;
+    if (s->mutant == MUTANT_STICKINESS_OFF && m.type == REPL_MSG_VOTE) {
+        m.transfer = true;
+        m.round = REPL_NUMBER_MAX - 1;
+    }
+    if (s->mutant == MUTANT_STICKINESS_OFF && m.type == REPL_MSG_PREVOTE_REPLY && m.rejected) {
+        m.granted = true;
+        m.rejected = false;
+        m.term.v++;
+    }
+    if (s->mutant == MUTANT_LOG_NOT_COMPARED && asks)
+        m.lsn_term.v = REPL_NUMBER_MAX - 1;
+    if (s->mutant == MUTANT_READMITTED_EARLY && m.type == REPL_MSG_ENTRIES)
+        m.readmit = s->sites[m.to].incarnation;
+    return m;
+}
+
+static void do_send(struct sim *s, const struct repl_action *a)
+{
+    struct repl_message m = mutated(s, &a->message);
+    s->truth.fetches += m.type == REPL_MSG_FETCH;
+    sim_send(s, &m, NULL, 0);
+}
+
+static void do_send_entries(struct sim *s, uint8_t i, const struct repl_action *a)
+{
+    struct sim_site *site = &s->sites[i];
+    struct repl_message m = mutated(s, &a->message);
+    struct sim_inbox outcome = {.site = m.to, .sent = m.type};
+    if (m.lsn.v < site->first || m.lsn.v > site->n) {
+        outcome.type = REPL_EV_GONE;
+    } else {
+        struct entry_position at = position_of(s, site, m.lsn.v);
+        m.lsn_term = at.term;
+        m.hash = at.hash;
+        uint64_t n = site->n - m.lsn.v;
+        if (n > SIM_BATCH_MAX)
+            n = rng_between(&s->net, 1, SIM_BATCH_MAX);
+        m.count = (uint32_t)n;
+        sim_send(s, &m, site->ids + m.lsn.v, m.count);
+        outcome.type = REPL_EV_SENT;
+        outcome.position = position_of(s, site, m.lsn.v + n);
+        outcome.bytes = (uint32_t)n * 200;
+    }
+    site->outcomes[site->out_n++] = outcome;
+}
+
+static void do_truncate(struct sim *s, uint8_t i, uint64_t last)
+{
+    struct sim_site *site = &s->sites[i];
+    if (site->writing_to > site->stable)
+        site->stable = site->writing_to; /* the writer is waited for */
+    site->writing_to = 0;
+    site->disk_generation++;
+    if (s->mutant != MUTANT_CUT_BEFORE_EXPORT)
+        for (uint64_t lsn = last; lsn < site->n; lsn++)
+            s->entries[site->ids[lsn]].exported = true;
+    check_cut(s, i, last);
+    if (s->mutant == MUTANT_CUT_NOT_DURABLE) {
+        memcpy(site->ghost, site->ids, site->stable * sizeof site->ids[0]);
+        site->ghost_n = site->stable;
+    }
+    s->truth.cuts++;
+    s->truth.cut_entries += site->n - last;
+    site->n = last;
+    if (site->stable > last)
+        site->stable = last;
+    if (site->applied > last) {
+        site->applied = last;
+        enum commit_mode mode = mode_at(s, site, last);
+        if (mode != site->mode)
+            site_post(s, i, &(struct sim_inbox){.type = REPL_EV_MODE, .mode = mode});
+        site->mode = mode;
+    }
+    if (site->visible > last)
+        site->visible = last;
+}
+
+static void do_commit(struct sim *s, uint8_t i, const struct repl_action *a)
+{
+    struct sim_site *site = &s->sites[i];
+    check_commit(s, i, a->lsn.v, a->visible.v);
+    site->commit = a->lsn.v;
+    site->visible = a->visible.v;
+    if (!site->apply_due) {
+        site->apply_due = true;
+        sim_at(s, s->now_us + rng_between(&s->disk, 100, 3000), SIM_EV_APPLY, i, site->boot);
+    }
+}
+
+static void save_vote(struct sim *s, struct sim_site *site, const struct repl_action *a)
+{
+    if (s->mutant == MUTANT_VOTE_NOT_SAVED)
+        return;
+    struct repl_action last = site->unsaved;
+    site->unsaved = *a;
+    if (s->mutant == MUTANT_VOTE_SAVED_LATE)
+        a = &last;
+    if (a->term.v == 0)
+        return;
+    site->disk_term = a->term;
+    site->disk_voted = a->site;
+    site->disk_may_vote = a->granted;
+}
+
+static bool is_barrier(enum repl_action_type type)
+{
+    return type == REPL_ACT_SAVE_VOTE || type == REPL_ACT_TRUNCATE;
+}
+
+/* True: the action takes time and the rest has to wait. */
+static bool execute(struct sim *s, uint8_t i, const struct repl_action *a)
+{
+    struct sim_site *site = &s->sites[i];
+    sim_mix(s, (uint64_t)a->type << 32 ^ a->lsn.v ^ (uint64_t)i << 60);
+    switch (a->type) {
+    case REPL_ACT_SAVE_VOTE:
+        save_vote(s, site, a);
+        break;
+    case REPL_ACT_TRUNCATE:
+        do_truncate(s, i, a->lsn.v);
+        break;
+    case REPL_ACT_APPEND_OWN:
+        do_append_own(s, i, a);
+        break;
+    case REPL_ACT_APPEND:
+        do_append(s, i, a);
+        break;
+    case REPL_ACT_SEND:
+        do_send(s, a);
+        break;
+    case REPL_ACT_SEND_ENTRIES:
+        do_send_entries(s, i, a);
+        break;
+    case REPL_ACT_COMMIT:
+        do_commit(s, i, a);
+        break;
+    case REPL_ACT_ROLE:
+        sim_say(s, i, "role: %s of term %llu, primary %s", repl_role_name(a->role), U(a->term.v),
+                a->site < SIM_SITES ? sim_names[a->site] : "unknown");
+        if (a->role == REPL_PRIMARY) {
+            check_role(s, i, a->term);
+            election_fault(s, i);
+        }
+        break;
+    case REPL_ACT_REFUSED:
+        if (site->current.client != 0)
+            client_refused(s, (uint8_t)(site->current.client - 1));
+        break;
+    case REPL_ACT_SWITCHOVER:
+        sim_say(s, i, "operator is told: %s: %s", a->granted ? "done" : "not done",
+                repl_text(&site->actions, a));
+        s->truth.switchovers += a->granted;
+        break;
+    case REPL_ACT_TRACE:
+        sim_say(s, i, "%s", repl_text(&site->actions, a));
+        break;
+    }
+    return is_barrier(a->type);
+}
+
+static void crash_here(struct sim *s, uint8_t i)
+{
+    site_crash(s, i);
+    sim_at(s, s->now_us + restart_delay_us(&s->crash), SIM_EV_RESTART, i, 0);
+}
+
+/* Go on with the actions of the last step. False: it has to wait, or has crashed. */
+static bool execute_rest(struct sim *s, uint8_t i)
+{
+    struct sim_site *site = &s->sites[i];
+    while (site->action < site->actions.n && !s->failed) {
+        if (rng_chance(&s->crash, s->swarm.crash_at_action)) {
+            crash_here(s, i);
+            return false;
+        }
+        const struct repl_action *a = &site->actions.a[site->action++];
+        if (!execute(s, i, a))
+            continue;
+        if (s->swarm.crash_at_action != 0 && rng_chance(&s->crash, 20000)) {
+            crash_here(s, i);
+            return false;
+        }
+        site->blocked = true;
+        sim_at(s, s->now_us + rng_between(&s->disk, 100, site->disk_slow ? 200000 : 3000),
+               SIM_EV_RESUME, i, site->boot);
+        return false;
+    }
+    return !s->failed;
+}
+
+void site_resume(struct sim *s, uint8_t i, uint32_t boot)
+{
+    struct sim_site *site = &s->sites[i];
+    if (!site->alive || site->boot != boot)
+        return;
+    site->blocked = false;
+    site_run(s, i);
+}
+
+/* ---- events ---- */
+
+void site_post(struct sim *s, uint8_t i, const struct sim_inbox *e)
+{
+    struct sim_site *site = &s->sites[i];
+    (void)s;
+    check(site->in_n < SIM_INBOX_MAX);
+    site->inbox[(site->in_first + site->in_n++) % SIM_INBOX_MAX] = *e;
+}
+
+void site_deliver(struct sim *s, uint32_t message)
+{
+    uint8_t i = s->messages[message].to;
+    struct sim_site *site = &s->sites[i];
+    if (site->in_n >= SIM_INBOX_MAX / 4 * 3) {
+        s->free_message[s->free_messages++] = message;
+        return;
+    }
+    site_post(s, i, &(struct sim_inbox){.type = REPL_EV_MESSAGE, .message = message + 1});
+    site_run(s, i);
+}
+
+void site_apply(struct sim *s, uint8_t i)
+{
+    struct sim_site *site = &s->sites[i];
+    site->apply_due = false;
+    if (!site->alive || site->applied >= site->visible)
+        return;
+    site->applied = site->visible;
+    enum commit_mode mode = mode_at(s, site, site->applied);
+    if (mode != site->mode)
+        site_post(s, i, &(struct sim_inbox){.type = REPL_EV_MODE, .mode = mode});
+    site->mode = mode;
+    site_post(s, i, &(struct sim_inbox){.type = REPL_EV_PROGRESS});
+    uint64_t safe = site->applied < site->commit ? site->applied : site->commit;
+    if (safe > site->stable)
+        safe = site->stable;
+    if (safe > site->checkpoint && rng_chance(&s->disk, 100000))
+        site->checkpoint = safe;
+    site_run(s, i);
+}
+
+void site_tick(struct sim *s, uint8_t i)
+{
+    struct sim_site *site = &s->sites[i];
+    if (!site->alive || s->now_us < site->tick_at_us)
+        return;
+    site->tick_at_us = UINT64_MAX;
+    site_post(s, i, &(struct sim_inbox){.type = REPL_EV_TICK});
+    site_run(s, i);
+}
+
+static void rearm_tick(struct sim *s, uint8_t i)
+{
+    struct sim_site *site = &s->sites[i];
+    uint64_t due = repl_next_tick_ms(site->r);
+    if (due == UINT64_MAX)
+        return;
+    uint64_t at = sim_when_us(s, site, due);
+    if (at <= s->now_us)
+        at = s->now_us + 200; /* the loop of a busy process turns this often */
+    if (at >= site->tick_at_us)
+        return;
+    site->tick_at_us = at;
+    sim_at(s, at, SIM_EV_TICK, i, 0);
+}
+
+static void metas_of(const struct sim *s, const struct sim_message *m,
+                     struct repl_entry_meta *metas)
+{
+    for (uint32_t k = 0; k < m->n; k++) {
+        const struct sim_entry *e = &s->entries[m->ids[k]];
+        metas[k] = (struct repl_entry_meta){e->header.lsn, e->header.term, e->header.kind, e->hash,
+                                            e->header.prev_hash};
+    }
+}
+
+static void step(struct sim *s, uint8_t i)
+{
+    struct sim_site *site = &s->sites[i];
+    struct repl_entry_meta metas[SIM_BATCH_MAX];
+    struct repl_message m;
+    const struct sim_inbox *in = &site->current;
+    struct repl_event e = {.type = in->type,
+                           .now_ms = sim_clock_ms(s, site),
+                           .site = in->site,
+                           .position = in->position,
+                           .bytes = in->bytes,
+                           .sent = in->sent,
+                           .mode = in->mode,
+                           .kind = in->client != 0 ? ENTRY_TXN : ENTRY_CONFIG,
+                           .applied = {site->applied}};
+    if (in->type == REPL_EV_MESSAGE) {
+        const struct sim_message *sm = &s->messages[in->message - 1];
+        struct bytes rest;
+        struct err err = ERR_NONE;
+        check(message_read(bytes_of(sm->fixed, sizeof sm->fixed), &m, &rest, &err) == 0 ||
+              m.count > 0);
+        m.from = sm->from;
+        m.to = sm->to;
+        if (s->mutant == MUTANT_LEASE_FROM_RECEIPT && m.type == REPL_MSG_ACK &&
+            m.term.v == site->r->term.v)
+            m.round = site->r->round;
+        metas_of(s, sm, metas);
+        e.message = &m;
+        e.metas = metas;
+    }
+    s->steps++;
+    repl_step(site->r, &e, &site->actions);
+    site->action = 0;
+    sim_mix(s, site->actions.n ^ (uint64_t)in->type << 40);
+}
+
+/* Work through what waits, unless the process is down, paused or at a barrier. */
+void site_run(struct sim *s, uint8_t i)
+{
+    struct sim_site *site = &s->sites[i];
+    while (site->alive && !site->paused && !site->blocked && !s->failed) {
+        if (!execute_rest(s, i))
+            break;
+        clients_answer(s, i);
+        check_step(s, i);
+        release_message(s, &site->current.message);
+        if (site->out_first < site->out_n) {
+            site->current = site->outcomes[site->out_first++];
+            if (site->out_first == site->out_n)
+                site->out_first = site->out_n = 0;
+        } else if (site->in_n > 0) {
+            site->current = site->inbox[site->in_first];
+            site->in_first = (site->in_first + 1) % SIM_INBOX_MAX;
+            site->in_n--;
+        } else {
+            break;
+        }
+        step(s, i);
+    }
+    if (site->alive && !site->paused && !site->blocked)
+        rearm_tick(s, i);
+}

@@ -1,0 +1,303 @@
+/* Those who act on the sites: clients, the operator, the repository that refills, and misfortune. */
+#include "tests/sim/sim.h"
+
+#include "store/core/check.h"
+
+/* ---- clients: one transaction at a time each, retried elsewhere when refused or silent ---- */
+
+static bool has_room(const struct sim *s, const struct sim_site *site)
+{
+    uint64_t log = s->calm ? SIM_LOG_MAX - 64 : SIM_LOG_MAX / 4 * 3;
+    uint32_t entries = s->calm ? SIM_ENTRIES_MAX - 128 : SIM_ENTRIES_MAX / 4 * 3;
+    return site->n < log && s->entries_n < entries;
+}
+
+void client_wake(struct sim *s, uint8_t c)
+{
+    struct sim_client *client = &s->clients[c];
+    if (client->waiting && s->now_us >= client->give_up_us) { /* outcome unknown */
+        client->waiting = false;
+        client->site = (uint8_t)((client->site + 1) % 2);
+    }
+    uint64_t again = s->now_us + 1 + rng_below(&s->client, 2 * SIM_MS * s->swarm.think_ms);
+    if (!client->waiting && !s->clients_stop) {
+        struct sim_site *site = &s->sites[client->site];
+        if (site->alive && site->in_n < SIM_INBOX_MAX / 2 && has_room(s, site)) {
+            client->waiting = true;
+            client->lsn = 0;
+            client->give_up_us = s->now_us + 600 * SIM_MS;
+            client->level = rng_chance(&s->client, 700000)
+                                ? LEVEL_MODE
+                                : (enum level)rng_between(&s->client, LEVEL_MAJORITY, LEVEL_ALL);
+            site_post(s, client->site,
+                      &(struct sim_inbox){.type = REPL_EV_PROPOSE, .client = c + 1u});
+            site_run(s, client->site);
+        } else {
+            client->site = (uint8_t)((client->site + 1) % 2);
+        }
+    }
+    sim_at(s, again, SIM_EV_CLIENT, c, 0);
+}
+
+void client_refused(struct sim *s, uint8_t c)
+{
+    s->truth.refusals++;
+    s->clients[c].waiting = false;
+    s->clients[c].site = (uint8_t)((s->clients[c].site + 1) % 2);
+}
+
+void client_appended(struct sim *s, uint8_t c, uint8_t site, uint64_t lsn, struct term term,
+                     uint32_t id)
+{
+    struct sim_client *client = &s->clients[c];
+    if (!client->waiting || client->site != site)
+        return; /* it has given up already */
+    client->lsn = lsn;
+    client->term = term;
+    client->id = id;
+}
+
+void clients_answer(struct sim *s, uint8_t i)
+{
+    struct repl *r = s->sites[i].r;
+    if (r->role != REPL_PRIMARY)
+        return;
+    for (uint8_t c = 0; c < SIM_CLIENTS; c++) {
+        struct sim_client *client = &s->clients[c];
+        if (!client->waiting || client->site != i || client->lsn == 0 ||
+            client->term.v != r->term.v)
+            continue;
+        if (s->sites[i].visible < client->lsn ||
+            repl_level_lsn(r, client->level, SIM_DR, SIM_GSR).v < client->lsn)
+            continue;
+        check_ack(s, i, client);
+        client->waiting = false;
+    }
+}
+
+/* ---- operator and repository ---- */
+
+uint8_t sim_primary(const struct sim *s)
+{
+    for (uint8_t i = 0; i < SIM_SITES; i++) {
+        const struct sim_site *site = &s->sites[i];
+        if (site->alive && !site->paused && repl_lease_valid(site->r, sim_clock_ms(s, site)))
+            return i;
+    }
+    return REPL_NOBODY;
+}
+
+void repository_serves(struct sim *s)
+{
+    uint8_t primary = sim_primary(s);
+    for (uint8_t i = 0; i < SIM_SITES; i++) {
+        for (uint8_t from = 0; from < SIM_SITES; from++) {
+            if (from == i || !s->sites[i].alive || s->sites[i].blocked)
+                continue;
+            /* Without a primary, nobody may be able to lead before the one behind is refilled. */
+            bool behind = from == primary ? s->sites[from].r->peers[i].flow == REPL_FLOW_REFILL
+                                          : s->calm && s->sites[i].n < s->sites[from].first;
+            if (behind)
+                site_refill(s, i, from);
+        }
+    }
+    if (s->wiped != REPL_NOBODY && s->sites[s->wiped].disk_may_vote) {
+        s->sites[s->wiped].former_n = 0;
+        s->wiped = REPL_NOBODY;
+    }
+    if (s->calm && primary == REPL_NOBODY && s->swarm.policy != REPL_AUTOMATIC &&
+        rng_chance(&s->fault, 50000)) {
+        uint8_t to = (uint8_t)rng_below(&s->fault, 2);
+        if (s->sites[to].alive) {
+            site_post(s, to, &(struct sim_inbox){.type = REPL_EV_FAILOVER});
+            site_run(s, to);
+        }
+    }
+}
+
+static void operator_acts(struct sim *s)
+{
+    uint8_t primary = sim_primary(s);
+    uint8_t site = (uint8_t)rng_below(&s->fault, SIM_SITES);
+    struct sim_inbox e = {.type = REPL_EV_SWITCHOVER};
+    switch (rng_below(&s->fault, 4)) {
+    case 0:
+        e.type = REPL_EV_FAILOVER;
+        break;
+    case 1:
+        e.site = REPL_NOBODY;
+        break;
+    default:
+        e.site = (uint8_t)rng_below(&s->fault, SIM_SITES);
+        break;
+    }
+    if (e.type == REPL_EV_SWITCHOVER && primary != REPL_NOBODY)
+        site = primary;
+    if (s->sites[site].alive) {
+        sim_say(s, site, "operator: %s", e.type == REPL_EV_FAILOVER ? "failover" : "switchover");
+        site_post(s, site, &e);
+        site_run(s, site);
+    }
+}
+
+static void change_mode(struct sim *s)
+{
+    uint8_t primary = sim_primary(s);
+    if (primary == REPL_NOBODY || !has_room(s, &s->sites[primary]))
+        return;
+    enum commit_mode mode = rng_chance(&s->fault, 500000) ? COMMIT_LOCAL : COMMIT_MAJORITY;
+    sim_say(s, primary, "operator: commit mode %s", commit_mode_name(mode));
+    site_post(s, primary, &(struct sim_inbox){.type = REPL_EV_PROPOSE, .mode = mode});
+    site_run(s, primary);
+}
+
+/* ---- misfortune ---- */
+
+static void pause_some(struct sim *s, uint8_t site)
+{
+    struct sim_site *victim = &s->sites[site];
+    if (!victim->alive || victim->paused)
+        return;
+    victim->paused = true;
+    victim->paused_at_us = s->now_us;
+    sim_say(s, site, "process is paused");
+    sim_at(s, s->now_us + rng_between(&s->fault, 20, 3000) * SIM_MS, SIM_EV_UNPAUSE, site, 0);
+}
+
+static void cut_for(struct sim *s, uint8_t from, uint8_t to, uint64_t us)
+{
+    sim_cut(s, from, to, true);
+    sim_at(s, s->now_us + us, SIM_EV_HEAL, from, to);
+    if (rng_chance(&s->fault, 500000))
+        sim_link_close(s, from, to, 1000 * SIM_MS);
+}
+
+static void isolate_some(struct sim *s, uint8_t site)
+{
+    uint64_t us = rng_between(&s->fault, 50, 4000) * SIM_MS;
+    for (uint8_t k = 0; k < SIM_SITES; k++) {
+        if (k == site)
+            continue;
+        cut_for(s, site, k, us);
+        cut_for(s, k, site, us);
+    }
+}
+
+/* A second disk is lost only after the first site has been rebuilt: two lost disks are beyond the promise. A disk of a
+ * local-mode primary takes acknowledged entries along that nothing can list, so these seeds keep theirs. */
+static bool disk_may_be_lost(const struct sim *s)
+{
+    if (!s->swarm.wipe || s->wiped != REPL_NOBODY || s->swarm.local || s->swarm.mode_changes)
+        return false;
+    for (uint8_t k = 0; k < SIM_SITES; k++)
+        if (!s->sites[k].disk_may_vote)
+            return false;
+    return true;
+}
+
+void crash_some(struct sim *s, uint8_t site, bool with_disk)
+{
+    bool wipe = with_disk && disk_may_be_lost(s);
+    site_crash(s, site);
+    if (wipe) {
+        site_wipe(s, site);
+        s->wiped = site;
+    }
+    sim_at(s, s->now_us + restart_delay_us(&s->fault), SIM_EV_RESTART, site, 0);
+}
+
+void election_fault(struct sim *s, uint8_t site)
+{
+    if (s->calm || !s->swarm.at_election || rng_chance(&s->fault, 300000))
+        return;
+    for (uint64_t n = rng_between(&s->fault, 1, 2); n > 0; n--) {
+        uint8_t victim = rng_chance(&s->fault, 500000) ? site : (uint8_t)rng_below(&s->fault, SIM_SITES);
+        uint64_t at = s->now_us + rng_below(&s->fault, rng_chance(&s->fault, 500000) ? 20000 : 400000);
+        if (rng_chance(&s->fault, 300000))
+            s->sites[(site + 1) % SIM_SITES].disk_slow = true;
+        sim_at(s, at, SIM_EV_CRASH, victim, rng_chance(&s->fault, 300000));
+    }
+}
+
+static void one_fault(struct sim *s)
+{
+    const struct swarm *w = &s->swarm;
+    uint8_t site = (uint8_t)rng_below(&s->fault, SIM_SITES);
+    uint8_t other = (uint8_t)((site + rng_between(&s->fault, 1, 2)) % SIM_SITES);
+    struct sim_site *victim = &s->sites[site];
+    switch (rng_below(&s->fault, 11)) {
+    case 0:
+        if (w->crash)
+            crash_some(s, site, false);
+        break;
+    case 1:
+        if (w->pause)
+            pause_some(s, site);
+        break;
+    case 2:
+        if (w->cut)
+            cut_for(s, site, other, rng_between(&s->fault, 50, 4000) * SIM_MS);
+        break;
+    case 3:
+        if (w->isolate)
+            isolate_some(s, site);
+        break;
+    case 4:
+        if (w->reset)
+            sim_link_close(s, site, other,
+                           rng_chance(&s->fault, 500000) ? 2 * SIM_MS : 800 * SIM_MS);
+        break;
+    case 5:
+        if (w->slow_disk) {
+            victim->disk_slow = true;
+            sim_at(s, s->now_us + rng_between(&s->fault, 50, 3000) * SIM_MS, SIM_EV_DISK_FAST, site,
+                   0);
+        }
+        break;
+    case 6:
+        if (w->wipe)
+            crash_some(s, site, true);
+        break;
+    case 7:
+        if (w->recycle && victim->checkpoint > victim->first)
+            victim->first = rng_between(&s->fault, victim->first, victim->checkpoint);
+        break;
+    case 8:
+        if (w->operator_acts)
+            operator_acts(s);
+        break;
+    case 9:
+        if (w->mode_changes)
+            change_mode(s);
+        break;
+    case 10:
+        if (w->clog)
+            s->clogged_until_us[site][other] =
+                s->now_us + rng_between(&s->fault, 100, 2000) * SIM_MS;
+        break;
+    }
+    /* MUTANT_LATE_TAKE_OVER: an old hand-over turns up again, and claims to be the newest word. */
+    if (s->mutant == MUTANT_LATE_TAKE_OVER && s->late_take_over.n == 0 &&
+        sim_primary(s) != REPL_NOBODY) {
+        uint8_t primary = sim_primary(s);
+        const struct repl *r = s->sites[primary].r;
+        struct repl_message m = {.type = REPL_MSG_TAKE_OVER,
+                                 .from = primary,
+                                 .to = (uint8_t)(1 - primary),
+                                 .term = r->term,
+                                 .incarnation = r->incarnation,
+                                 .lsn = r->log.last,
+                                 .lsn_term = r->log.last_term,
+                                 .round = REPL_NUMBER_MAX - 1};
+        sim_send(s, &m, NULL, 0);
+    }
+}
+
+void sim_fault(struct sim *s)
+{
+    if (s->calm || s->swarm.fault_every_ms == 0)
+        return;
+    one_fault(s);
+    sim_at(s, s->now_us + 1 + rng_below(&s->fault, 2 * SIM_MS * s->swarm.fault_every_ms),
+           SIM_EV_FAULT, 0, 0);
+}

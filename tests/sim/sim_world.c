@@ -1,0 +1,443 @@
+/* Time, clocks, the network and the swarm of fault classes.
+ *
+ * NETWORK MODEL. A link between two sites is a connection with an epoch, as TCP with TLS gives: when it is closed, what is in flight
+ * is gone, and both ends are told, at different times. Inside a connection messages may be lost, repeated and overtaken, which
+ * TCP would not do, but which a full send queue or a dropped frame does. A cut drops one direction silently; the
+ * connection then stays up for a while, as TCP's would.
+ *
+ * CLOCKS. Each site's clock has an offset and a rate; rates differ by up to 8 % between sites, which is inside the lease's
+ * margin of 10 %. */
+#include "tests/sim/sim.h"
+
+#include "store/core/check.h"
+
+#include <stdarg.h>
+
+const char *const sim_names[SIM_SITES] = {"dc", "dr", "gsr"};
+
+/* ---- random streams: SplitMix64 (Steele, Lea, Flood 2014) ---- */
+
+uint64_t rng_next(struct rng *g)
+{
+    uint64_t z = g->s += UINT64_C(0x9e3779b97f4a7c15);
+    z = (z ^ (z >> 30)) * UINT64_C(0xbf58476d1ce4e5b9);
+    z = (z ^ (z >> 27)) * UINT64_C(0x94d049bb133111eb);
+    return z ^ (z >> 31);
+}
+
+uint64_t rng_below(struct rng *g, uint64_t n)
+{
+    return n == 0 ? 0 : rng_next(g) % n;
+}
+
+uint64_t rng_between(struct rng *g, uint64_t lo, uint64_t hi)
+{
+    return lo + rng_below(g, hi - lo + 1);
+}
+
+bool rng_chance(struct rng *g, uint32_t per_million)
+{
+    return per_million != 0 && rng_below(g, 1000000) < per_million;
+}
+
+static struct rng split(uint64_t seed, uint64_t stream)
+{
+    struct rng g = {seed ^ (stream * UINT64_C(0xd1342543de82ef95))};
+    g.s = rng_next(&g);
+    return g;
+}
+
+/* ---- trace, failure, hash ---- */
+
+void sim_say(struct sim *s, uint8_t site, const char *fmt, ...)
+{
+    if (!s->keep_trace)
+        return;
+    char *line = s->trace[s->trace_n++ % SIM_TRACE_LINES];
+    int n = snprintf(line, SIM_TRACE_BYTES, "%9.3f %-4s ", (double)s->now_us / 1e6,
+                     site < SIM_SITES ? sim_names[site] : "-");
+    va_list ap;
+    va_start(ap, fmt);
+    (void)vsnprintf(line + n, (size_t)(SIM_TRACE_BYTES - n), fmt, ap);
+    va_end(ap);
+}
+
+void sim_fail(struct sim *s, const char *fmt, ...)
+{
+    if (s->failed)
+        return;
+    s->failed = true;
+    va_list ap;
+    va_start(ap, fmt);
+    (void)vsnprintf(s->failure, sizeof s->failure, fmt, ap);
+    va_end(ap);
+    sim_say(s, REPL_NOBODY, "FAILED: %s", s->failure);
+}
+
+void sim_mix(struct sim *s, uint64_t v)
+{
+    s->hash = (s->hash ^ v) * UINT64_C(0x9fb21c651e98df25);
+    s->hash ^= s->hash >> 32;
+}
+
+/* ---- the heap of events, ordered by time, then by age ---- */
+
+static bool sooner(const struct sim_event *a, const struct sim_event *b)
+{
+    return a->at_us != b->at_us ? a->at_us < b->at_us : a->order < b->order;
+}
+
+void sim_at(struct sim *s, uint64_t at_us, enum sim_event_type type, uint32_t site, uint32_t arg)
+{
+    check(s->heap_n < SIM_EVENTS_MAX);
+    struct sim_event e = {at_us, s->order++, type, site, arg};
+    uint32_t i = s->heap_n++;
+    for (; i > 0 && sooner(&e, &s->heap[(i - 1) / 2]); i = (i - 1) / 2)
+        s->heap[i] = s->heap[(i - 1) / 2];
+    s->heap[i] = e;
+}
+
+static struct sim_event heap_pop(struct sim *s)
+{
+    struct sim_event top = s->heap[0], last = s->heap[--s->heap_n];
+    uint32_t i = 0;
+    for (;;) {
+        uint32_t child = 2 * i + 1;
+        if (child >= s->heap_n)
+            break;
+        if (child + 1 < s->heap_n && sooner(&s->heap[child + 1], &s->heap[child]))
+            child++;
+        if (!sooner(&s->heap[child], &last))
+            break;
+        s->heap[i] = s->heap[child];
+        i = child;
+    }
+    s->heap[i] = last;
+    return top;
+}
+
+/* ---- clocks ---- */
+
+uint64_t sim_clock_ms(const struct sim *s, const struct sim_site *site)
+{
+    int64_t t = (int64_t)s->now_us;
+    if (site->paused && s->mutant == MUTANT_CLOCK_STOPS_IN_PAUSE)
+        t = (int64_t)site->paused_at_us;
+    t -= (int64_t)site->clock_stopped_us;
+    return (uint64_t)(site->clock_offset_us + t + t * site->clock_ppm / 1000000) / 1000;
+}
+
+/* First moment at which the site's clock shows at least clock_ms. */
+uint64_t sim_when_us(const struct sim *s, const struct sim_site *site, uint64_t clock_ms)
+{
+    uint64_t now = sim_clock_ms(s, site);
+    if (clock_ms <= now)
+        return s->now_us;
+    uint64_t ahead = (clock_ms - now) * 1000;
+    return s->now_us + (uint64_t)((int64_t)ahead * 1000000 / (1000000 + site->clock_ppm)) + 1;
+}
+
+/* ---- network ---- */
+
+static struct sim_link *link_of(struct sim *s, uint32_t a, uint32_t b)
+{
+    return a < b ? &s->links[a][b] : &s->links[b][a];
+}
+
+static void launch(struct sim *s, const struct sim_message *m)
+{
+    if (s->free_messages == 0 || s->heap_n > SIM_EVENTS_MAX - 256)
+        return; /* the link's queue is full */
+    uint32_t index = s->free_message[--s->free_messages];
+    s->messages[index] = *m;
+    uint64_t delay = s->swarm.delay_us + rng_below(&s->net, s->swarm.jitter_us + 1);
+    uint64_t clogged = s->clogged_until_us[m->from][m->to];
+    if (clogged > s->now_us)
+        delay += clogged - s->now_us;
+    if (rng_chance(&s->net, s->swarm.reorder))
+        delay += rng_below(&s->net, 20 * (uint64_t)s->swarm.delay_us + 20000);
+    sim_at(s, s->now_us + delay, SIM_EV_MESSAGE, m->to, index);
+}
+
+void sim_send(struct sim *s, const struct repl_message *message, const uint32_t *ids, uint32_t n)
+{
+    struct sim_link *l = link_of(s, message->from, message->to);
+    if (!l->connected)
+        return;
+    struct sim_message m = {.from = message->from, .to = message->to, .epoch = l->epoch, .n = n};
+    struct writer w = writer_of(m.fixed, sizeof m.fixed);
+    message_write(&w, message);
+    check(!w.bad && w.at == sizeof m.fixed && n <= SIM_BATCH_MAX);
+    if (n != 0)
+        memcpy(m.ids, ids, n * sizeof ids[0]);
+    if (message->type == REPL_MSG_TAKE_OVER)
+        s->late_take_over = m;
+    if (s->cut[m.from][m.to] || rng_chance(&s->net, s->swarm.loss))
+        return;
+    launch(s, &m);
+    if (rng_chance(&s->net, s->swarm.duplicate))
+        launch(s, &m);
+}
+
+static void arrive(struct sim *s, uint32_t index)
+{
+    struct sim_message *m = &s->messages[index];
+    struct sim_link *l = link_of(s, m->from, m->to);
+    bool through = l->connected && l->epoch == m->epoch && l->side_up[m->from < m->to] &&
+                   s->sites[m->to].alive;
+    if (through) {
+        site_deliver(s, index);
+    } else {
+        s->free_message[s->free_messages++] = index;
+    }
+}
+
+/* Tell one end. side_up[0] is what the lower-numbered site knows. */
+static void tell(struct sim *s, uint8_t site, uint8_t peer, bool up)
+{
+    struct sim_link *l = link_of(s, site, peer);
+    bool *known = &l->side_up[site > peer];
+    if (*known == up)
+        return;
+    *known = up;
+    if (s->sites[site].alive)
+        site_post(
+            s, site,
+            &(struct sim_inbox){.type = up ? REPL_EV_PEER_UP : REPL_EV_PEER_DOWN, .site = peer});
+}
+
+void sim_link_close(struct sim *s, uint8_t a, uint8_t b, uint64_t notice_us)
+{
+    struct sim_link *l = link_of(s, a, b);
+    if (!l->connected)
+        return;
+    l->connected = false;
+    l->epoch++;
+    sim_at(s, s->now_us + rng_below(&s->net, notice_us + 1), SIM_EV_LINK_DOWN, a, b);
+    sim_at(s, s->now_us + rng_below(&s->net, notice_us + 1), SIM_EV_LINK_DOWN, b, a);
+}
+
+static void connect_all(struct sim *s)
+{
+    repository_serves(s);
+    for (uint8_t a = 0; a < SIM_SITES; a++) {
+        for (uint8_t b = (uint8_t)(a + 1); b < SIM_SITES; b++) {
+            struct sim_link *l = &s->links[a][b];
+            if (l->connected || !s->sites[a].alive || !s->sites[b].alive || s->cut[a][b] ||
+                s->cut[b][a])
+                continue;
+            l->connected = true;
+            tell(s, a, b, false);
+            tell(s, b, a, false);
+            tell(s, a, b, true);
+            tell(s, b, a, true);
+            site_run(s, a);
+            site_run(s, b);
+        }
+    }
+    sim_at(s, s->now_us + rng_between(&s->net, 10 * SIM_MS, 100 * SIM_MS), SIM_EV_CONNECT, 0, 0);
+}
+
+void sim_cut(struct sim *s, uint8_t from, uint8_t to, bool on)
+{
+    if (s->cut[from][to] != on)
+        sim_say(s, REPL_NOBODY, "network: %s -> %s is %s", sim_names[from], sim_names[to],
+                on ? "cut" : "whole again");
+    s->cut[from][to] = on;
+}
+
+/* A supervisor's restart is quick, a host's boot is not. */
+uint64_t restart_delay_us(struct rng *g)
+{
+    return rng_chance(g, 400000) ? rng_between(g, 1, 80) * SIM_MS
+                                 : rng_between(g, 80, 3000) * SIM_MS;
+}
+
+/* ---- events ---- */
+
+static void handle(struct sim *s, const struct sim_event *e)
+{
+    uint8_t site = (uint8_t)e->site;
+    switch (e->type) {
+    case SIM_EV_MESSAGE:
+        arrive(s, e->arg);
+        break;
+    case SIM_EV_TICK:
+        site_tick(s, site);
+        break;
+    case SIM_EV_DISK:
+        site_disk_done(s, site, e->arg);
+        break;
+    case SIM_EV_RESUME:
+        site_resume(s, site, e->arg);
+        break;
+    case SIM_EV_UNPAUSE:
+        if (s->sites[site].paused) {
+            sim_say(s, site, "process goes on");
+            if (s->mutant == MUTANT_CLOCK_STOPS_IN_PAUSE)
+                s->sites[site].clock_stopped_us += s->now_us - s->sites[site].paused_at_us;
+            s->sites[site].paused = false;
+            site_run(s, site);
+        }
+        break;
+    case SIM_EV_RESTART:
+        if (!s->sites[site].alive)
+            site_start(s, site);
+        break;
+    case SIM_EV_LINK_DOWN:
+        if (!link_of(s, site, e->arg)->connected) {
+            tell(s, site, (uint8_t)e->arg, false);
+            site_run(s, site);
+        }
+        break;
+    case SIM_EV_CONNECT:
+        connect_all(s);
+        break;
+    case SIM_EV_HEAL:
+        sim_cut(s, site, (uint8_t)e->arg, false);
+        break;
+    case SIM_EV_DISK_FAST:
+        s->sites[site].disk_slow = false;
+        break;
+    case SIM_EV_CLIENT:
+        client_wake(s, site);
+        break;
+    case SIM_EV_FAULT:
+        sim_fault(s);
+        break;
+    case SIM_EV_CRASH:
+        if (!s->calm)
+            crash_some(s, site, e->arg != 0);
+        break;
+    case SIM_EV_APPLY:
+        site_apply(s, site);
+        break;
+    }
+}
+
+bool sim_next(struct sim *s)
+{
+    if (s->heap_n == 0)
+        return false;
+    struct sim_event e = heap_pop(s);
+    s->now_us = e.at_us;
+    sim_mix(s, e.at_us ^ (uint64_t)e.type << 56 ^ (uint64_t)e.site << 48);
+    handle(s, &e);
+    return true;
+}
+
+void sim_run_until(struct sim *s, uint64_t at_us)
+{
+    while (!s->failed && s->heap_n > 0 && s->heap[0].at_us <= at_us)
+        (void)sim_next(s);
+    if (s->now_us < at_us)
+        s->now_us = at_us;
+}
+
+/* ---- beginnings ---- */
+
+struct swarm swarm_quiet(void)
+{
+    return (struct swarm){.delay_us = 1000, .policy = REPL_AUTOMATIC, .think_ms = 20};
+}
+
+struct swarm swarm_of_seed(uint64_t seed)
+{
+    struct rng g = split(seed, 1);
+    struct swarm w = swarm_quiet();
+    w.delay_us = (uint32_t)rng_between(&g, 100, rng_chance(&g, 300000) ? 20000 : 2000);
+    w.jitter_us = (uint32_t)rng_between(&g, 0, w.delay_us);
+    w.loss = rng_chance(&g, 400000) ? (uint32_t)rng_between(&g, 1000, 100000) : 0;
+    w.duplicate = rng_chance(&g, 400000) ? (uint32_t)rng_between(&g, 1000, 100000) : 0;
+    w.reorder = rng_chance(&g, 400000) ? (uint32_t)rng_between(&g, 1000, 100000) : 0;
+    w.crash_at_action = rng_chance(&g, 400000) ? (uint32_t)rng_between(&g, 200, 3000) : 0;
+    w.fault_every_ms = rng_chance(&g, 900000) ? (uint32_t)rng_between(&g, 100, 1500) : 0;
+    w.crash = rng_chance(&g, 500000);
+    w.pause = rng_chance(&g, 500000);
+    w.cut = rng_chance(&g, 500000);
+    w.isolate = rng_chance(&g, 500000);
+    w.reset = rng_chance(&g, 500000);
+    w.clog = rng_chance(&g, 500000);
+    w.at_election = rng_chance(&g, 400000);
+    w.slow_disk = rng_chance(&g, 500000);
+    w.wipe = rng_chance(&g, 300000);
+    w.recycle = rng_chance(&g, 300000);
+    w.drift = rng_chance(&g, 500000);
+    w.operator_acts = rng_chance(&g, 500000);
+    w.mode_changes = rng_chance(&g, 300000);
+    w.local = rng_chance(&g, 350000);
+    w.policy = rng_chance(&g, 100000) ? (rng_chance(&g, 500000) ? REPL_MANUAL : REPL_OBSERVE)
+                                      : REPL_AUTOMATIC;
+    w.think_ms = (uint32_t)rng_between(&g, 10, 300);
+    return w;
+}
+
+void sim_init(struct sim *s, uint64_t seed, const struct swarm *swarm, enum sim_mutant mutant)
+{
+    memset(s, 0, sizeof *s);
+    s->seed = seed;
+    s->mutant = mutant;
+    s->swarm = *swarm;
+    s->net = split(seed, 2);
+    s->disk = split(seed, 3);
+    s->crash = split(seed, 4);
+    s->client = split(seed, 5);
+    s->fault = split(seed, 6);
+    s->clock = split(seed, 7);
+    s->hash = seed;
+    s->wiped = REPL_NOBODY;
+    for (uint32_t i = 0; i < SIM_MESSAGES_MAX; i++)
+        s->free_message[s->free_messages++] = SIM_MESSAGES_MAX - 1 - i;
+    s->options = (struct repl_options){
+        .names = {sim_names[0], sim_names[1], sim_names[2]},
+        .sites = SIM_SITES,
+        .electable = {true, true, false},
+        .policy = swarm->policy,
+        .heartbeat_ms = 50,
+        .election_ms = 500,
+        .lease_ms = 400,
+        .seed = seed,
+    };
+    for (uint8_t i = 0; i < SIM_SITES; i++) {
+        struct sim_site *site = &s->sites[i];
+        site->r = malloc(repl_size());
+        check(site->r != NULL);
+        site->disk_voted = REPL_NOBODY;
+        site->disk_may_vote = true;
+        site->incarnation = 1;
+        site->clock_offset_us = (int64_t)rng_below(&s->clock, 1000000) * 1000 + 1000000;
+        if (swarm->drift)
+            site->clock_ppm = (int64_t)rng_below(&s->clock, 80000) - 40000;
+        if (mutant == MUTANT_CLOCK_DRIFTS_AWAY)
+            site->clock_ppm = (int64_t)rng_below(&s->clock, 800000) - 400000;
+        site_start(s, i);
+    }
+    for (uint8_t c = 0; c < SIM_CLIENTS; c++)
+        sim_at(s, rng_below(&s->client, 1000 * SIM_MS), SIM_EV_CLIENT, c, 0);
+    sim_at(s, SIM_MS, SIM_EV_CONNECT, 0, 0);
+    sim_at(s, rng_below(&s->fault, 2000 * SIM_MS), SIM_EV_FAULT, 0, 0);
+}
+
+void sim_deinit(struct sim *s)
+{
+    for (uint8_t i = 0; i < SIM_SITES; i++) {
+        free(s->sites[i].r);
+        s->sites[i].r = NULL;
+    }
+}
+
+void sim_calm(struct sim *s)
+{
+    sim_say(s, REPL_NOBODY, "all faults end");
+    s->calm = true;
+    s->swarm.loss = s->swarm.duplicate = s->swarm.reorder = s->swarm.crash_at_action = 0;
+    for (uint8_t i = 0; i < SIM_SITES; i++) {
+        s->sites[i].disk_slow = false;
+        for (uint8_t k = 0; k < SIM_SITES; k++) {
+            sim_cut(s, i, k, false);
+            s->clogged_until_us[i][k] = 0;
+        }
+        sim_at(s, s->now_us, SIM_EV_UNPAUSE, i, 0);
+        sim_at(s, s->now_us, SIM_EV_RESTART, i, 0);
+    }
+}

@@ -1,0 +1,287 @@
+/* Golden traces: the classic scenarios, played on three sites of the real core in virtual time. The trace of the cluster is the
+ * expected text, whole; a change of a decision, of its order or of its reason shows here. */
+#include "tests/sim/sim.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+
+static struct sim *begin(const struct swarm *swarm)
+{
+    struct sim *s = malloc(sizeof *s);
+    assert_non_null(s);
+    sim_init(s, 7, swarm, MUTANT_NONE);
+    s->keep_trace = true;
+    s->clients_stop = true;
+    s->swarm.fault_every_ms = 0;
+    return s;
+}
+
+static void end(struct sim *s)
+{
+    assert_false(s->failed);
+    sim_deinit(s);
+    free(s);
+}
+
+/* Forget the trace so far: a scenario shows only its own part. */
+static void forget(struct sim *s)
+{
+    s->trace_n = 0;
+}
+
+static void expect(const struct sim *s, const char *const *lines)
+{
+    uint64_t n = 0;
+    bool differs = false;
+    for (; lines[n] != NULL; n++)
+        differs |= n >= s->trace_n || strcmp(s->trace[n], lines[n]) != 0;
+    if (n == s->trace_n && !differs)
+        return;
+    for (uint64_t i = 0; i < s->trace_n; i++)
+        (void)fprintf(stderr, "        \"%s\",\n", s->trace[i]);
+    fail_msg("the trace is not the expected one; what came is above");
+}
+
+static void propose(struct sim *s, uint8_t site, uint32_t n)
+{
+    for (uint32_t i = 0; i < n; i++)
+        site_post(s, site, &(struct sim_inbox){.type = REPL_EV_PROPOSE, .client = 1});
+    site_run(s, site);
+}
+
+static void run_for(struct sim *s, uint64_t ms)
+{
+    sim_run_until(s, s->now_us + ms * SIM_MS);
+}
+
+/* dc is primary with some entries everywhere. */
+static struct sim *begin_with_dc(const struct swarm *swarm)
+{
+    struct sim *s = begin(swarm);
+    run_for(s, 2000);
+    if (s->sites[SIM_DC].r->role != REPL_PRIMARY) {
+        site_post(s, SIM_DR, &(struct sim_inbox){.type = REPL_EV_SWITCHOVER, .site = SIM_DC});
+        site_run(s, SIM_DR);
+        run_for(s, 500);
+    }
+    assert_int_equal(s->sites[SIM_DC].r->role, REPL_PRIMARY);
+    propose(s, SIM_DC, 5);
+    run_for(s, 300);
+    assert_true(check_settled(s));
+    forget(s);
+    return s;
+}
+
+#include "tests/unit/replication/core/golden_traces.h"
+
+static void the_first_election(void **state)
+{
+    (void)state;
+    struct swarm w = swarm_quiet();
+    struct sim *s = begin(&w);
+    run_for(s, 2000);
+    expect(s, trace_first_election);
+    end(s);
+}
+
+/* An entry is on the disks of dc and gsr, not at dr, when dc is lost: it is committed and must survive. */
+static void dc_is_lost_and_dr_fetches_the_tail_from_gsr(void **state)
+{
+    (void)state;
+    struct swarm w = swarm_quiet();
+    struct sim *s = begin_with_dc(&w);
+    uint64_t before = s->sites[SIM_DC].n;
+    sim_cut(s, SIM_DC, SIM_DR, true);
+    propose(s, SIM_DC, 3);
+    run_for(s, 20);
+    assert_int_equal(s->sites[SIM_DC].r->commit.v, before + 3);
+    assert_int_equal(s->sites[SIM_DR].n, before);
+    site_crash(s, SIM_DC);
+    run_for(s, 3000);
+    assert_int_equal(sim_primary(s), SIM_DR);
+    expect(s, trace_dc_lost);
+    end(s);
+}
+
+static void a_switchover(void **state)
+{
+    (void)state;
+    struct swarm w = swarm_quiet();
+    struct sim *s = begin_with_dc(&w);
+    propose(s, SIM_DC, 10);
+    site_post(s, SIM_DC, &(struct sim_inbox){.type = REPL_EV_SWITCHOVER, .site = SIM_DR});
+    site_run(s, SIM_DC);
+    run_for(s, 500);
+    assert_int_equal(sim_primary(s), SIM_DR);
+    expect(s, trace_switchover);
+    end(s);
+}
+
+static void a_switchover_that_nobody_answers_is_taken_back(void **state)
+{
+    (void)state;
+    struct swarm w = swarm_quiet();
+    struct sim *s = begin_with_dc(&w);
+    sim_cut(s, SIM_DC, SIM_DR, true);
+    site_post(s, SIM_DC, &(struct sim_inbox){.type = REPL_EV_SWITCHOVER, .site = SIM_DR});
+    site_run(s, SIM_DC);
+    run_for(s, 1300);
+    sim_cut(s, SIM_DC, SIM_DR, false);
+    run_for(s, 700);
+    assert_int_equal(sim_primary(s), SIM_DC);
+    expect(s, trace_switchover_taken_back);
+    end(s);
+}
+
+/* dc can send to nobody, but hears everybody: it must step down by itself, and dr must take over. */
+static void a_one_way_partition(void **state)
+{
+    (void)state;
+    struct swarm w = swarm_quiet();
+    struct sim *s = begin_with_dc(&w);
+    sim_cut(s, SIM_DC, SIM_DR, true);
+    sim_cut(s, SIM_DC, SIM_GSR, true);
+    run_for(s, 3000);
+    assert_int_equal(sim_primary(s), SIM_DR);
+    sim_cut(s, SIM_DC, SIM_DR, false);
+    sim_cut(s, SIM_DC, SIM_GSR, false);
+    run_for(s, 1000);
+    assert_true(check_settled(s));
+    expect(s, trace_one_way);
+    end(s);
+}
+
+/* In local mode dc acknowledges entries that no other site has, and is lost. When it returns, they are exported, then cut. */
+static void a_divergent_tail_rejoins(void **state)
+{
+    (void)state;
+    struct swarm w = swarm_quiet();
+    w.local = true;
+    struct sim *s = begin_with_dc(&w);
+    uint64_t before = s->sites[SIM_DC].n;
+    sim_cut(s, SIM_DC, SIM_DR, true);
+    sim_cut(s, SIM_DC, SIM_GSR, true);
+    propose(s, SIM_DC, 4);
+    run_for(s, 100);
+    assert_int_equal(s->sites[SIM_DC].visible, before + 4);
+    uint32_t lost = s->sites[SIM_DC].ids[before];
+    assert_false(s->entries[lost].exported);
+    site_crash(s, SIM_DC);
+    sim_cut(s, SIM_DC, SIM_DR, false);
+    sim_cut(s, SIM_DC, SIM_GSR, false);
+    run_for(s, 2000);
+    propose(s, SIM_DR, 2);
+    run_for(s, 100);
+    site_start(s, SIM_DC);
+    run_for(s, 1000);
+    assert_true(check_settled(s));
+    assert_true(s->entries[lost].exported);
+    assert_int_equal(s->truth.cut_entries, 4);
+    expect(s, trace_rejoin);
+    end(s);
+}
+
+static void a_rebuilt_site_votes_again_when_it_has_caught_up(void **state)
+{
+    (void)state;
+    struct swarm w = swarm_quiet();
+    struct sim *s = begin_with_dc(&w);
+    site_crash(s, SIM_DR);
+    site_wipe(s, SIM_DR);
+    site_start(s, SIM_DR);
+    assert_false(s->sites[SIM_DR].r->may_vote);
+    run_for(s, 1000);
+    assert_true(check_settled(s));
+    assert_true(s->sites[SIM_DR].disk_may_vote);
+    expect(s, trace_rebuilt);
+    end(s);
+}
+
+/* dr is elected while dc, cut off, still believes to be primary; dr's disk is lost, and it comes back to dc. If dc readmitted it, the two
+ * would be a majority that has forgotten what dr and gsr have committed. */
+static struct sim *play_a_stale_primary_meets_a_rebuilt_site(enum sim_mutant mutant)
+{
+    struct swarm w = swarm_quiet();
+    struct sim *s = begin_with_dc(&w);
+    s->mutant = mutant;
+    for (uint8_t to = SIM_DR; to <= SIM_GSR; to++) {
+        sim_cut(s, SIM_DC, to, true);
+        sim_cut(s, to, SIM_DC, true);
+    }
+    sim_link_close(s, SIM_DC, SIM_DR, 1);
+    sim_link_close(s, SIM_DC, SIM_GSR, 1);
+    run_for(s, 560);
+    assert_int_equal(sim_primary(s), SIM_DR);
+    propose(s, SIM_DR, 3);
+    run_for(s, 20);
+    assert_int_equal(s->sites[SIM_DC].r->role, REPL_PRIMARY);
+    site_crash(s, SIM_DR);
+    site_wipe(s, SIM_DR);
+    site_start(s, SIM_DR);
+    sim_cut(s, SIM_DC, SIM_DR, false);
+    sim_cut(s, SIM_DR, SIM_DC, false);
+    run_for(s, 2000);
+    sim_cut(s, SIM_DC, SIM_GSR, false);
+    sim_cut(s, SIM_GSR, SIM_DC, false);
+    run_for(s, 3000);
+    return s;
+}
+
+static void a_stale_primary_cannot_readmit_a_rebuilt_site(void **state)
+{
+    (void)state;
+    struct sim *s = play_a_stale_primary_meets_a_rebuilt_site(MUTANT_NONE);
+    assert_true(check_settled(s));
+    expect(s, trace_stale_readmission);
+    end(s);
+}
+
+static void if_it_could_committed_entries_would_be_lost(void **state)
+{
+    (void)state;
+    struct sim *s = play_a_stale_primary_meets_a_rebuilt_site(MUTANT_READMITTED_EARLY);
+    assert_true(s->failed);
+    assert_memory_equal(s->failure, "S4:", 3);
+    sim_deinit(s);
+    free(s);
+}
+
+static void an_operators_failover_deposes_a_live_primary(void **state)
+{
+    (void)state;
+    struct swarm w = swarm_quiet();
+    w.policy = REPL_MANUAL;
+    struct sim *s = begin(&w);
+    run_for(s, 2000);
+    assert_int_equal(sim_primary(s), REPL_NOBODY);
+    site_post(s, SIM_DC, &(struct sim_inbox){.type = REPL_EV_FAILOVER});
+    site_run(s, SIM_DC);
+    run_for(s, 1000);
+    assert_int_equal(sim_primary(s), SIM_DC);
+    site_post(s, SIM_DR, &(struct sim_inbox){.type = REPL_EV_FAILOVER});
+    site_run(s, SIM_DR);
+    run_for(s, 3000);
+    assert_int_equal(sim_primary(s), SIM_DR);
+    expect(s, trace_failover);
+    end(s);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(the_first_election),
+        cmocka_unit_test(dc_is_lost_and_dr_fetches_the_tail_from_gsr),
+        cmocka_unit_test(a_switchover),
+        cmocka_unit_test(a_switchover_that_nobody_answers_is_taken_back),
+        cmocka_unit_test(a_one_way_partition),
+        cmocka_unit_test(a_divergent_tail_rejoins),
+        cmocka_unit_test(a_rebuilt_site_votes_again_when_it_has_caught_up),
+        cmocka_unit_test(a_stale_primary_cannot_readmit_a_rebuilt_site),
+        cmocka_unit_test(if_it_could_committed_entries_would_be_lost),
+        cmocka_unit_test(an_operators_failover_deposes_a_live_primary),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,260 @@
+#include "tests/fuzz/wire_again.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+
+enum { SAMPLE_BYTES = 1024 };
+
+static const struct uuid session = {{1, 2, 3, 4}};
+
+/* One body of each kind with every field set. */
+static size_t sample(enum wire_body kind, uint8_t out[SAMPLE_BYTES])
+{
+    struct writer w = writer_of(out, SAMPLE_BYTES);
+    const struct bytes c = bytes_str("passports"), k = bytes_str("P-0001"),
+                       v = bytes_str("{\"name\":\"Asha\"}");
+    const struct op ops[] = {{OP_PUT, c, k, v}, {OP_DELETE, c, bytes_str("P-0002"), {NULL, 0}}};
+    const struct condition conditions[] = {
+        {COND_ABSENT, c, k, {0}}, {COND_EXISTS, c, k, {0}}, {COND_VERSION, c, k, {77}}};
+    switch (kind) {
+    case WIRE_BODY_hello:
+        wire_write_hello(&w, &(struct wire_hello){WIRE_VERSION, WIRE_SITE, bytes_str("dc"), 12,
+                                                  bytes_str("triveni 1")});
+        break;
+    case WIRE_BODY_error:
+        wire_write_error(
+            &w, &(struct wire_error){ERR_CONDITION, bytes_str("no"), bytes_str("dr:7400"), 3, {9}});
+        break;
+    case WIRE_BODY_primary:
+        wire_write_primary(&w, &(struct wire_primary){{4}, bytes_str("dr"), bytes_str("dr:7400")});
+        break;
+    case WIRE_BODY_session_open:
+        wire_write_session_open(&w, &(struct wire_session_open){session});
+        break;
+    case WIRE_BODY_session:
+        wire_write_session(&w, &(struct wire_session){session, {8}});
+        break;
+    case WIRE_BODY_session_close:
+        wire_write_session_close(&w, &(struct wire_session_close){session});
+        break;
+    case WIRE_BODY_done:
+        wire_write_done(&w, &(struct wire_done){{1}, {2}, {3}, LEVEL_DR, true});
+        break;
+    case WIRE_BODY_scan:
+        wire_write_scan(&w,
+                        &(struct wire_scan){
+                            WIRE_READ_STANDBY, 1, {2}, c, k, k, k, k, true, WIRE_SCAN_MAX_RECORDS});
+        break;
+    case WIRE_BODY_snapshot_open:
+        wire_write_snapshot_open(&w, &(struct wire_snapshot_open){WIRE_READ_STANDBY, {5}});
+        break;
+    case WIRE_BODY_snapshot:
+        wire_write_snapshot(&w, &(struct wire_snapshot){1, {2}, {3}});
+        break;
+    case WIRE_BODY_snapshot_close:
+        wire_write_snapshot_close(&w, &(struct wire_snapshot_close){6});
+        break;
+    case WIRE_BODY_outcome_ask:
+        wire_write_outcome_ask(&w, &(struct wire_outcome_ask){session, 5});
+        break;
+    case WIRE_BODY_outcome:
+        wire_write_outcome(&w, &(struct wire_outcome){true, {2}, {3}});
+        break;
+    case WIRE_BODY_point:
+        wire_write_point(&w, &(struct wire_point){bytes_str("before-migration")});
+        break;
+    case WIRE_BODY_admin:
+        wire_write_admin(&w, &(struct wire_admin){bytes_str("status"), bytes_str("{}")});
+        break;
+    case WIRE_BODY_admin_reply:
+        wire_write_admin_reply(&w, &(struct wire_admin_reply){bytes_str("{\"ok\":true}")});
+        break;
+    case WIRE_BODY_txn:
+        wire_write_txn(&w, &(struct wire_txn){session, 9, LEVEL_GSR, 3, 2, {0}, {0}}, conditions,
+                       ops);
+        break;
+    case WIRE_BODY_get:
+        wire_write_get(&w, &(struct wire_get){0, 3, {4}, 2, {0}}, ops);
+        break;
+    case WIRE_BODY_get_answer:
+        wire_write_read_header(&w, &(struct wire_read_header){{1}, 2, 2});
+        wire_write_get_record(&w, &(struct wire_record){true, c, k, v, {1}, {2}});
+        wire_write_get_record(&w, &(struct wire_record){.found = false});
+        break;
+    case WIRE_BODY_scan_answer:
+        wire_write_read_header(&w, &(struct wire_read_header){{1}, UINT64_MAX, 2});
+        write_u8(&w, 1);
+        wire_write_scan_record(&w, &(struct wire_record){true, c, k, v, {1}, {2}});
+        wire_write_scan_record(&w, &(struct wire_record){true, c, k, v, {3}, {4}});
+        break;
+    case WIRE_BODIES:
+        break;
+    }
+    assert_false(w.bad);
+    return w.at;
+}
+
+static void every_body_comes_back_whole(void **state)
+{
+    (void)state;
+    for (unsigned kind = 0; kind < WIRE_BODIES; kind++) {
+        uint8_t in[SAMPLE_BYTES], out[SAMPLE_BYTES];
+        size_t n = sample((enum wire_body)kind, in);
+        assert_true(n > 0);
+        struct writer w = writer_of(out, sizeof out);
+        struct err e = ERR_NONE;
+        int rc = wire_again((enum wire_body)kind, bytes_of(in, n), &w, &e);
+        assert_string_equal(e.text, "");
+        assert_int_equal(rc, 0);
+        assert_int_equal(w.at, n);
+        assert_memory_equal(in, out, n);
+    }
+}
+
+static void fields_arrive_in_their_places(void **state)
+{
+    (void)state;
+    uint8_t in[SAMPLE_BYTES];
+    struct wire_hello hello;
+    assert_int_equal(wire_read_hello(bytes_of(in, sample(WIRE_BODY_hello, in)), &hello, NULL), 0);
+    assert_int_equal(hello.kind, WIRE_SITE);
+    assert_int_equal(hello.incarnation, 12);
+    assert_true(bytes_equal(hello.name, bytes_str("dc")));
+    struct wire_error error;
+    assert_int_equal(wire_read_error(bytes_of(in, sample(WIRE_BODY_error, in)), &error, NULL), 0);
+    assert_int_equal(error.code, ERR_CONDITION);
+    assert_int_equal(error.failed_condition, 3);
+    struct wire_scan scan;
+    assert_int_equal(wire_read_scan(bytes_of(in, sample(WIRE_BODY_scan, in)), &scan, NULL), 0);
+    assert_true(scan.reverse && bytes_equal(scan.collection, bytes_str("passports")));
+    struct wire_txn txn;
+    assert_int_equal(wire_read_txn(bytes_of(in, sample(WIRE_BODY_txn, in)), &txn, NULL), 0);
+    assert_int_equal(txn.level, LEVEL_GSR);
+    struct condition c;
+    for (unsigned i = 0; i < 3; i++)
+        assert_int_equal(wire_next_condition(&txn.conditions, &c, NULL), 0);
+    assert_int_equal(c.kind, COND_VERSION);
+    assert_int_equal(c.version.v, 77);
+    struct op op;
+    assert_int_equal(body_next_op(&txn.ops, &op, NULL), 0);
+    assert_true(op.kind == OP_PUT && bytes_equal(op.value, bytes_str("{\"name\":\"Asha\"}")));
+}
+
+/* Copied to the heap at its exact size, so that ASan sees a read past the end. */
+static int again_at_size(unsigned kind, const uint8_t *in, size_t n, bool *same)
+{
+    uint8_t out[SAMPLE_BYTES];
+    uint8_t *exact = malloc(n == 0 ? 1 : n);
+    assert_non_null(exact);
+    memcpy(exact, in, n);
+    struct writer w = writer_of(out, sizeof out);
+    struct err e = ERR_NONE;
+    int rc = wire_again((enum wire_body)kind, bytes_of(exact, n), &w, &e);
+    *same = rc == 0 && w.at == n && memcmp(out, exact, n) == 0;
+    free(exact);
+    return rc;
+}
+
+static void every_truncation_and_every_tail_is_refused(void **state)
+{
+    (void)state;
+    for (unsigned kind = 0; kind < WIRE_BODIES; kind++) {
+        uint8_t in[SAMPLE_BYTES] = {0};
+        size_t n = sample((enum wire_body)kind, in);
+        bool same;
+        for (size_t cut = 0; cut < n; cut++)
+            assert_int_equal(again_at_size(kind, in, cut, &same), ERR_FORMAT);
+        assert_int_equal(again_at_size(kind, in, n + 1, &same), ERR_FORMAT);
+    }
+}
+
+static void mutations_are_refused_or_mean_exactly_what_they_say(void **state)
+{
+    (void)state;
+    uint64_t seed = 0x9e3779b97f4a7c15u;
+    unsigned accepted = 0, refused = 0;
+    for (unsigned kind = 0; kind < WIRE_BODIES; kind++)
+        for (unsigned round = 0; round < 4000; round++) {
+            uint8_t in[SAMPLE_BYTES];
+            size_t n = sample((enum wire_body)kind, in);
+            for (unsigned hits = 1 + round % 3; hits > 0; hits--) {
+                seed = seed * 6364136223846793005u + 1442695040888963407u;
+                in[(seed >> 33) % n] = (uint8_t)(round % 5 == 0 ? 0xff : seed >> 56);
+            }
+            bool same;
+            int rc = again_at_size(kind, in, n, &same);
+            assert_true(rc == 0 ? same : rc == ERR_FORMAT || rc == ERR_LIMIT);
+            accepted += rc == 0;
+            refused += rc != 0;
+        }
+    assert_true(accepted > 1000 && refused > 1000);
+}
+
+static void counts_are_bounded_by_the_bytes_that_follow(void **state)
+{
+    (void)state;
+    uint8_t in[SAMPLE_BYTES];
+    size_t n = sample(WIRE_BODY_txn, in);
+    struct wire_txn txn;
+    struct err e = ERR_NONE;
+    put_le32(in + 25, 65536); /* within the limit of a transaction, far beyond what is there */
+    assert_int_equal(wire_read_txn(bytes_of(in, n), &txn, &e), ERR_FORMAT);
+    assert_string_equal(e.text, "txn: condition count 65536 is not allowed");
+    n = sample(WIRE_BODY_get_answer, in);
+    put_le32(in + 16, UINT32_MAX);
+    struct reader r = reader_of(bytes_of(in, n));
+    struct wire_read_header h;
+    assert_int_equal(wire_read_read_header(&r, &h, &e), ERR_FORMAT);
+}
+
+static void refusals_say_why(void **state)
+{
+    (void)state;
+    uint8_t in[SAMPLE_BYTES];
+    struct err e = ERR_NONE;
+    size_t n = sample(WIRE_BODY_hello, in);
+    put_le16(in, 2);
+    struct wire_hello hello;
+    assert_int_equal(wire_read_hello(bytes_of(in, n), &hello, &e), ERR_FORMAT);
+    assert_string_equal(e.text,
+                        "hello: protocol version 2, this program speaks 1: upgrade the older side");
+    struct wire_scan scan;
+    n = sample(WIRE_BODY_scan, in);
+    put_le32(in + n - 4, WIRE_SCAN_MAX_RECORDS + 1);
+    assert_int_equal(wire_read_scan(bytes_of(in, n), &scan, &e), ERR_FORMAT);
+    assert_string_equal(e.text, "scan: limit 4097 is not allowed");
+    struct wire_get get;
+    n = sample(WIRE_BODY_get, in);
+    in[26] = '/'; /* first byte of the first collection's name */
+    assert_int_equal(wire_read_get(bytes_of(in, n), &get, &e), ERR_FORMAT);
+    assert_non_null(strstr(e.text, "key at byte 24: collection name has byte 0x2f at 0"));
+}
+
+static void a_writer_without_room_says_so(void **state)
+{
+    (void)state;
+    uint8_t in[SAMPLE_BYTES], out[SAMPLE_BYTES];
+    for (unsigned kind = 0; kind < WIRE_BODIES; kind++) {
+        size_t n = sample((enum wire_body)kind, in);
+        struct writer w = writer_of(out, n - 1);
+        assert_int_equal(wire_again((enum wire_body)kind, bytes_of(in, n), &w, NULL), 0);
+        assert_true(w.bad);
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(every_body_comes_back_whole),
+        cmocka_unit_test(fields_arrive_in_their_places),
+        cmocka_unit_test(every_truncation_and_every_tail_is_refused),
+        cmocka_unit_test(mutations_are_refused_or_mean_exactly_what_they_say),
+        cmocka_unit_test(counts_are_bounded_by_the_bytes_that_follow),
+        cmocka_unit_test(refusals_say_why),
+        cmocka_unit_test(a_writer_without_room_says_so),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
