@@ -20,44 +20,58 @@ struct conn_callbacks {
     void (*on_ready)(struct conn *c, const struct wire_hello *hello);
     /* The body (decompressed) is valid during the call only. Return non-zero to close with the reason in `why`. */
     int (*on_frame)(struct conn *c, const struct frame *f, struct bytes body, struct err *why);
-    void (*on_closed)(struct conn *c, const struct err *why); /* last call; do not use c after */
-    void (*on_drained)(struct conn *c); /* the send queue fell below half of its limit; may be NULL */
+    /* Last call; do not use c after. `why` begins with the remote address; NULL: closed here on purpose. A FRAME_ERROR of the
+     * peer with request 0 is not given to on_frame: its code and text arrive here. */
+    void (*on_closed)(struct conn *c, const struct err *why);
+    /* The send queue fell below half of its limit; may be NULL. */
+    void (*on_drained)(struct conn *c);
 };
 
 struct conn_options {
     uv_loop_t *loop;
-    SSL_CTX *tls;               /* borrowed at open, ref-counted inside: may be swapped for later ones */
-    const char *cluster;        /* cluster name, for the SAN check */
+    SSL_CTX *tls;        /* borrowed at open, ref-counted inside: may be swapped for later ones */
+    const char *cluster; /* cluster name, for the SAN check */
+    /* Zero for a client or operator that does not know it: it is learned from the server. */
     struct uuid cluster_id;
-    struct wire_hello hello;    /* ours; strings are copied */
-    unsigned accept_kinds;      /* bit (1u << enum wire_kind) of the peers welcome here */
-    uint32_t max_body;          /* limit of a frame after HELLO */
-    uint32_t queue_limit_bytes; /* of unsent bytes; conn_send gives ERR_BUSY beyond. 64 MiB when 0 */
-    uint32_t handshake_ms;      /* 5000 when 0 */
-    uint32_t frame_ms;          /* 10000 when 0 */
-    int zstd_level;             /* compress bodies of 512 bytes and more when > 0 */
+    struct wire_hello hello; /* ours; strings are copied */
+    unsigned accept_kinds;   /* bit (1u << enum wire_kind) of the peers welcome here */
+    uint32_t max_body;       /* limit of a frame after HELLO */
+    /* Of unsent bytes; conn_send gives ERR_BUSY beyond. 64 MiB when 0. */
+    uint32_t queue_limit_bytes;
+    uint32_t handshake_ms; /* 5000 when 0 */
+    uint32_t frame_ms;     /* 10000 when 0; a large frame has a second more for each 128 kB */
+    /* Ready connections of one identity on a listener; 0: no limit of its own. */
+    unsigned max_per_identity;
+    int zstd_level; /* compress bodies of 512 bytes and more when > 0 */
     const struct conn_callbacks *callbacks;
 };
 
 struct listener;
 /* Accepts on "host:port" (host may be an IPv6 literal in brackets; port 0 picks one). `arg` is the arg of each accepted
- * connection. ERR_EXISTS with host, port and what to do when it is in use. */
+ * connection. ERR_EXISTS with host, port and what to do when it is in use. More than max_connections ready ones are refused with
+ * ERR_BUSY. Blocks SIGPIPE in the calling thread, as does conn_connect. */
 int conn_listen(struct listener **out, const struct conn_options *options, const char *endpoint,
                 unsigned max_connections, void *arg, struct err *e);
 int listener_port(const struct listener *l);
-void listener_set_tls(struct listener *l, SSL_CTX *tls); /* new handshakes use it */
-void listener_close(struct listener *l);                 /* frees itself when libuv is done */
+/* New handshakes use it; established connections are rechecked (conn_recheck). */
+void listener_set_tls(struct listener *l, SSL_CTX *tls);
+void listener_close(struct listener *l); /* frees itself when libuv is done */
 
 /* Starts connecting; a failure arrives in on_closed, later. `expect` is the site name that must answer, or NULL. */
 int conn_connect(struct conn **out, const struct conn_options *options, const char *endpoint,
                  const char *expect, void *arg, struct err *e);
 
-/* Queue one frame; the pieces of the body are copied or compressed before it returns. */
+/* Queue one frame; the pieces of the body are copied or compressed before it returns. 0; ERR_BUSY above the limit of the queue
+ * (on_drained will follow); ERR_UNREACHABLE when the connection is not ready or closing; ERR_LIMIT; ERR_NO_MEMORY (it closes). */
 int conn_send(struct conn *c, enum frame_type type, struct term term, uint64_t request,
               const struct bytes *pieces, size_t n, struct err *e);
 size_t conn_queued_bytes(const struct conn *c);
-/* Begin to close; `why` is given to on_closed (NULL: closed here on purpose). Sends what is queued, for at most a second. */
+/* Begin to close; `why` is given to on_closed (NULL: closed here on purpose) and, when it can be, to the peer. Sends what is
+ * queued, for at most a second. */
 void conn_close(struct conn *c, const struct err *why);
+/* The TLS files were loaded anew: close the connection, with the reason, if its peer is no longer trusted (revoked, or its CA is
+ * gone). Expiry is not looked at: it is checked when a connection begins. */
+void conn_recheck(struct conn *c, SSL_CTX *tls);
 /* Stop and resume reading (back-pressure). */
 void conn_pause(struct conn *c);
 void conn_resume(struct conn *c);

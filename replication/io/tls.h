@@ -25,11 +25,27 @@ struct identity {
     char cluster[64];
     char name[CLIENT_NAME_MAX_BYTES + 1];
 };
+/* "triveni://..." to its parts, byte by byte; 0 or ERR_DENIED with the reason. */
+int identity_parse(struct bytes uri, struct identity *out, struct err *e);
+int identity_of_cert(X509 *cert, struct identity *out, struct err *e);
+/* May this be a cluster or name: 1..max_bytes of letters, digits, '.', '_', '-' and '@'? */
+bool identity_part_ok(struct bytes part, size_t max_bytes);
+const char *
+identity_kind_name(enum wire_kind kind); /* "site", "client", "operator"; "nobody" otherwise */
 /* From the peer of a finished handshake. 0 or ERR_DENIED with the reason (no or several URI SANs, other cluster). */
 int tls_peer_identity(SSL *ssl, const char *cluster, struct identity *out, struct err *e);
+/* Would `ctx` still accept the peer of an established connection? Trust and revocation only, not time: a clock that jumps must
+ * not cut all links at once. 0 or ERR_DENIED. */
+int tls_recheck(SSL *ssl, SSL_CTX *ctx, struct err *e);
 /* Own identity, from the certificate file. */
 int tls_own_identity(const char *cert_file, struct identity *out, struct err *e);
 /* Seconds until the certificate expires (negative: since). */
 int tls_seconds_left(const char *cert_file, int64_t *out, struct err *e);
+int64_t tls_seconds_until(const ASN1_TIME *when);
+
+/* What is wrong with a certificate that failed verification with X509_V_ERR_..., and what to do: "expired 3 days ago
+ * (triveni://gov/site/dr): renew it ...". `cert` may be NULL. */
+enum { TLS_TEXT_BYTES = 416 };
+void tls_verdict(int verify_error, X509 *cert, char out[TLS_TEXT_BYTES]);
 
 #endif

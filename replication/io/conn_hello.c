@@ -1,0 +1,116 @@
+/* Who is at the other end, and does it agree? The way from TCP to on_ready.
+ *
+ * In TLS 1.3 a client has finished its handshake before the server has looked at its certificate. So the client speaks first
+ * (HELLO), and the server answers with its own HELLO only when certificate, role, cluster and HELLO agree: on_ready means on
+ * both sides that the other side agreed too. */
+#include "replication/io/link.h"
+
+#include "store/core/check.h"
+
+/* As in the configuration: 8-4-4-4-12 hex digits. */
+static void uuid_text(const struct uuid *u, char out[37])
+{
+    size_t at = 0;
+    for (size_t i = 0; i < sizeof u->b; i++)
+        at += (size_t)snprintf(out + at, 37 - at, "%s%02x",
+                               i == 4 || i == 6 || i == 8 || i == 10 ? "-" : "", u->b[i]);
+}
+
+/* A client may not know the id of its cluster yet: it says zero, and learns it from the server. Sites know it. */
+static int agree_on_cluster(struct conn *c, const struct uuid *theirs, struct err *why)
+{
+    bool both = uuid_equal(theirs, &c->cluster_id);
+    bool client_learns =
+        !c->server && c->shared->options.hello.kind != WIRE_SITE && uuid_is_zero(&c->cluster_id);
+    bool client_asks = c->server && c->peer.kind != WIRE_SITE && uuid_is_zero(theirs);
+    if (client_learns)
+        c->cluster_id = *theirs;
+    if (both || client_learns || client_asks)
+        return 0;
+    char a[37], b[37];
+    uuid_text(theirs, a);
+    uuid_text(&c->cluster_id, b);
+    return err_set(why, ERR_DENIED,
+                   "peer is of cluster id %s, this is %s: the name '%s' is the same, but they were "
+                   "initialised apart",
+                   a, b, c->shared->cluster);
+}
+
+int link_on_hello(struct conn *c, const struct frame *f, struct bytes body, struct err *why)
+{
+    struct wire_hello hello;
+    if (f->type != FRAME_HELLO)
+        return err_set(why, ERR_FORMAT, "expected a hello frame, got %s", frame_type_name(f->type));
+    int rc = agree_on_cluster(c, &f->cluster_id, why);
+    if (rc == 0)
+        rc = wire_read_hello(body, &hello, why);
+    if (rc != 0)
+        return rc;
+    if (hello.kind != c->peer.kind || !bytes_equal(hello.name, bytes_str(c->peer.name))) {
+        char said[64];
+        link_copy_printable(said, sizeof said, hello.name);
+        return err_set(why, ERR_DENIED, "says that it is %s %s, its certificate says %s %s",
+                       identity_kind_name(hello.kind), said, identity_kind_name(c->peer.kind),
+                       c->peer.name);
+    }
+    rc = listener_admit(c, why);
+    if (rc != 0)
+        return rc;
+    if (c->server)
+        link_send_hello(c);
+    if (c->state != LINK_HELLO)
+        return 0;
+    link_move(c, LINK_READY);
+    check(uv_timer_stop(&c->timer) == 0);
+    c->shared->options.callbacks->on_ready(c, &hello);
+    return 0;
+}
+
+/* The handshake is over on this side: who is it, and is it welcome? */
+static void on_secured(struct conn *c)
+{
+    const struct conn_options *o = &c->shared->options;
+    struct err why = ERR_NONE;
+    link_move(c, LINK_HELLO);
+    int rc = tls_peer_identity(c->channel.ssl, o->cluster, &c->peer, &why);
+    if (rc == 0 && (o->accept_kinds & 1u << c->peer.kind) == 0)
+        rc = err_set(&why, ERR_DENIED, "%s %s is not welcome here: this %s is not for %ss",
+                     identity_kind_name(c->peer.kind), c->peer.name,
+                     c->server ? "port" : "connection", identity_kind_name(c->peer.kind));
+    if (rc == 0 && c->expect[0] != '\0' && strcmp(c->expect, c->peer.name) != 0)
+        rc = err_set(&why, ERR_DENIED,
+                     "is %s %s where %s was expected: compare the endpoints in the configuration",
+                     identity_kind_name(c->peer.kind), c->peer.name, c->expect);
+    if (rc != 0)
+        link_fail(c, &why);
+    else if (!c->server)
+        link_send_hello(c);
+}
+
+void link_handshake(struct conn *c)
+{
+    struct err why = ERR_NONE;
+    bool done = false;
+    int rc = channel_handshake(&c->channel, &done, &why);
+    if (rc != 0)
+        link_fail(c, &why);
+    else if (done)
+        on_secured(c);
+    link_wake(c); /* whatever TLS has to say */
+}
+
+void link_secure(struct conn *c)
+{
+    struct err why = ERR_NONE;
+    link_move(c, LINK_HANDSHAKE);
+    (void)uv_tcp_nodelay(&c->tcp, 1);
+    (void)uv_tcp_keepalive(&c->tcp, 1, 15);
+    int rc = channel_open(&c->channel, c->shared->options.tls, c->server, &why);
+    int status = rc != 0 ? 0 : link_read_start(c);
+    if (rc != 0)
+        link_destroy(c, &why);
+    else if (status != 0)
+        link_lost(c, status);
+    else if (!c->server)
+        link_handshake(c);
+}

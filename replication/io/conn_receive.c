@@ -1,0 +1,192 @@
+/* What a connection receives: one read of up to 64 KiB is decrypted into `in`, then every whole frame in it is delivered. */
+#include "replication/io/link.h"
+
+#include "store/core/check.h"
+
+/* Text from outside goes to logs and terminals: only printable ASCII. */
+void link_copy_printable(char *to, size_t cap, struct bytes from)
+{
+    size_t n = from.n < cap - 1 ? from.n : cap - 1;
+    for (size_t i = 0; i < n; i++)
+        to[i] = from.p[i] >= 0x20 && from.p[i] <= 0x7e ? (char)from.p[i] : '?';
+    to[n] = '\0';
+}
+
+static int peer_error(struct conn *c, struct bytes body, struct err *why)
+{
+    struct wire_error m;
+    int rc = wire_read_error(body, &m, why);
+    if (rc != 0)
+        return rc;
+    char text[ERR_TEXT_BYTES - LINK_REMOTE_BYTES];
+    link_copy_printable(text, sizeof text, m.text);
+    (void)err_set(why, m.code, "%s: %s", c->state == LINK_HELLO ? "refused us" : "closed", text);
+    link_destroy(c, why);
+    return 0;
+}
+
+static int deliver(struct conn *c, struct bytes raw, struct err *why)
+{
+    struct frame f = c->frame;
+    struct bytes body = raw;
+    int rc = frame_check_body(&f, raw, why);
+    if (rc != 0)
+        return rc;
+    if ((f.flags & FRAME_ZSTD) != 0) {
+        uint32_t now = c->state == LINK_READY ? c->shared->options.max_body : FRAME_HELLO_MAX_BYTES;
+        rc = packer_unpack(&c->shared->packer, raw, frame_body_limit(f.type, now), &body, why);
+        if (rc != 0)
+            return err_wrap(why, "%s frame", frame_type_name(f.type));
+    }
+    if (f.type == FRAME_ERROR && f.request == 0)
+        return peer_error(c, body, why);
+    if (c->state == LINK_HELLO)
+        return link_on_hello(c, &f, body, why);
+    if (f.type == FRAME_HELLO)
+        return err_set(why, ERR_FORMAT, "a second hello frame");
+    return c->shared->options.callbacks->on_frame(c, &f, body, why);
+}
+
+/* Deliver one frame if there is a whole one; false when more bytes are needed or nothing may be delivered. */
+static bool next_frame(struct conn *c, struct err *why, int *rc)
+{
+    if (c->paused || (c->state != LINK_HELLO && c->state != LINK_READY) ||
+        buffer_size(&c->in) < FRAME_HEADER_BYTES)
+        return false;
+    const uint8_t *at = c->in.p + c->in.at;
+    if (!c->have_header) {
+        bool hello = c->state == LINK_HELLO; /* whose cluster id is looked at with its kind */
+        *rc = frame_decode(at, hello ? NULL : &c->cluster_id,
+                           hello ? FRAME_HELLO_MAX_BYTES : c->shared->options.max_body, &c->frame,
+                           why);
+        if (*rc != 0)
+            return false;
+        c->have_header = true;
+    }
+    size_t whole = FRAME_HEADER_BYTES + (size_t)c->frame.body_bytes;
+    if (buffer_size(&c->in) < whole)
+        return false;
+    c->have_header = false;
+    *rc = deliver(c, bytes_of(at + FRAME_HEADER_BYTES, c->frame.body_bytes), why);
+    c->bytes_in += whole;
+    buffer_consume(&c->in, whole);
+    return *rc == 0;
+}
+
+/* A large frame may take longer than frame_ms on a slow line, as long as it keeps coming. */
+uint64_t link_frame_allowance_ms(const struct conn *c)
+{
+    return c->shared->options.frame_ms + (c->have_header ? c->frame.body_bytes / LINK_MIN_RATE : 0);
+}
+
+/* A frame that has begun must end in time. The timer is left running between frames: it looks when it fires. */
+static void watch_part(struct conn *c, bool progress)
+{
+    bool part = !c->paused && (buffer_size(&c->in) != 0 || channel_has_part_of_record(&c->channel));
+    if (!part)
+        c->part_since_ms = 0;
+    else if (c->part_since_ms == 0 || progress)
+        c->part_since_ms = uv_now(c->shared->options.loop);
+    if (part && uv_is_active((uv_handle_t *)&c->timer) == 0)
+        link_deadline(c, c->shared->options.frame_ms);
+}
+
+void link_dispatch(struct conn *c)
+{
+    struct err why = ERR_NONE;
+    int rc = 0;
+    bool progress = false;
+    while (next_frame(c, &why, &rc))
+        progress = true;
+    if (rc != 0) {
+        if (why.code == 0)
+            (void)err_set(&why, rc, "refused");
+        link_fail(c, &why);
+    } else if (c->state == LINK_READY) {
+        watch_part(c, progress);
+        buffer_trim(&c->in, LINK_READ_BYTES * 4);
+    }
+}
+
+/* Decrypt all that was fed, then deliver; then, if that was it, end. */
+static void pull(struct conn *c)
+{
+    struct err why = ERR_NONE;
+    bool closed = false;
+    size_t got = 0;
+    int rc = 0;
+    do {
+        if (!buffer_reserve(&c->in, CHANNEL_READ_MIN_BYTES)) {
+            rc = err_set(&why, ERR_NO_MEMORY, "no memory to receive");
+            break;
+        }
+        rc = channel_read(&c->channel, c->in.p + c->in.n, c->in.cap - c->in.n, &got, &closed, &why);
+        c->in.n += got;
+    } while (rc == 0 && got != 0);
+    link_dispatch(c);
+    if (buffer_size(&c->channel.out) != 0)
+        link_wake(c);
+    if (!link_is_open(c))
+        return;
+    c->goodbye = closed;
+    if (rc != 0)
+        link_fail(c, &why);
+    else if (closed && !c->paused && !c->resuming)
+        link_peer_gone(c, true);
+}
+
+static void on_read(uv_stream_t *stream, ssize_t nread, const uv_buf_t *buf)
+{
+    struct conn *c = stream->data;
+    if (nread == 0 || c->state == LINK_CLOSED)
+        return;
+    if (!link_is_open(c)) {
+        if (nread < 0)
+            link_destroy(c, NULL);
+        return;
+    }
+    if (nread < 0) {
+        if (nread == UV_EOF)
+            link_peer_gone(c, false);
+        else
+            link_lost(c, (int)nread);
+        return;
+    }
+    channel_feed(&c->channel, bytes_of(buf->base, (size_t)nread));
+    if (c->state == LINK_HANDSHAKE)
+        link_handshake(c);
+    if (c->state == LINK_HELLO || c->state == LINK_READY)
+        pull(c);
+    c->channel.in = bytes_of(NULL, 0); /* a failed connection does not look at the rest */
+}
+
+static void on_alloc(uv_handle_t *handle, size_t suggested, uv_buf_t *buf)
+{
+    (void)suggested;
+    struct conn *c = handle->data;
+    *buf = uv_buf_init((char *)c->shared->read_buffer, LINK_READ_BYTES);
+}
+
+void conn_pause(struct conn *c)
+{
+    if (c->state != LINK_READY || c->paused)
+        return;
+    c->paused = true;
+    c->resuming = false;
+    c->part_since_ms = 0;
+    (void)uv_read_stop((uv_stream_t *)&c->tcp);
+}
+
+void conn_resume(struct conn *c)
+{
+    if (c->state != LINK_READY || !c->paused)
+        return;
+    c->paused = false;
+    c->resuming = true;
+    link_wake(c);
+}
+
+int link_read_start(struct conn *c)
+{
+    return uv_read_start((uv_stream_t *)&c->tcp, on_alloc, on_read);
+}

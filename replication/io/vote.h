@@ -1,0 +1,29 @@
+/* The promise of a site: term, vote, incarnation. Two slots of one preallocated file, written in turn and synced before
+ * vote_save returns, so that a torn write leaves the other one (R1). */
+#ifndef REPLICATION_IO_VOTE_H
+#define REPLICATION_IO_VOTE_H
+
+#include "store/core/err.h"
+#include "store/core/ids.h"
+
+#include <stdbool.h>
+
+struct vote {
+    struct uuid cluster_id;
+    struct term term;
+    uint8_t voted_for;    /* site index, or REPL_NOBODY */
+    bool may_vote;        /* R5: false for a site rebuilt from nothing, until it has caught up */
+    uint64_t incarnation; /* of this site's storage */
+};
+
+struct vote_file; /* opaque */
+
+/* Make a new file; ERR_EXISTS when there is one. */
+int vote_create(const char *path, const struct vote *v, struct err *e);
+/* Open and read the newest valid slot. ERR_NOT_FOUND, ERR_INTEGRITY when neither slot is valid. */
+int vote_open(struct vote_file **out, const char *path, struct vote *v, struct err *e);
+/* Durable when it returns 0; any other result is fatal to the site. */
+int vote_save(struct vote_file *f, const struct vote *v, struct err *e);
+void vote_close(struct vote_file *f);
+
+#endif

@@ -1,0 +1,111 @@
+#include "replication/io/vote.h"
+
+#include <fcntl.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <unistd.h>
+#include <cmocka.h>
+
+static char path[64];
+
+static int setup(void **state)
+{
+    (void)state;
+    (void)snprintf(path, sizeof path, "/tmp/vote_test.%d", (int)getpid());
+    (void)unlink(path);
+    struct vote v = {.term = {1}, .voted_for = 0xff, .may_vote = true, .incarnation = 7};
+    memset(v.cluster_id.b, 0x5a, sizeof v.cluster_id.b);
+    return vote_create(path, &v, NULL);
+}
+
+static int teardown(void **state)
+{
+    (void)state;
+    return unlink(path);
+}
+
+static void flip(off_t at)
+{
+    uint8_t b;
+    int fd = open(path, O_RDWR);
+    assert_int_equal(pread(fd, &b, 1, at), 1);
+    b ^= 1;
+    assert_int_equal(pwrite(fd, &b, 1, at), 1);
+    close(fd);
+}
+
+static void a_promise_is_kept_over_reopening(void **state)
+{
+    (void)state;
+    struct vote_file *f;
+    struct vote v;
+    struct err e = ERR_NONE;
+    for (uint64_t term = 2; term < 20; term++) {
+        assert_int_equal(vote_open(&f, path, &v, &e), 0);
+        assert_int_equal(v.term.v, term - 1);
+        assert_int_equal(v.incarnation, 7);
+        v.term.v = term;
+        v.voted_for = (uint8_t)(term % 3);
+        assert_int_equal(vote_save(f, &v, &e), 0);
+        vote_close(f);
+    }
+}
+
+static void a_torn_slot_leaves_the_promise_before_it(void **state)
+{
+    (void)state;
+    for (off_t at = 0; at < 64; at++) {
+        struct vote_file *f;
+        struct vote v;
+        assert_int_equal(vote_open(&f, path, &v, NULL), 0);
+        assert_int_equal(v.term.v, 1);
+        v.term.v = 2;
+        assert_int_equal(vote_save(f, &v, NULL), 0); /* goes to slot 1 */
+        vote_close(f);
+        flip(4096 + at);
+        assert_int_equal(vote_open(&f, path, &v, NULL), 0);
+        assert_int_equal(v.term.v, 1);
+        vote_close(f);
+        flip(4096 + at);
+        teardown(NULL);
+        setup(NULL);
+    }
+}
+
+static void two_damaged_slots_are_an_integrity_error(void **state)
+{
+    (void)state;
+    struct vote_file *f;
+    struct vote v;
+    struct err e = ERR_NONE;
+    flip(10);
+    flip(4096 + 10);
+    assert_int_equal(vote_open(&f, path, &v, &e), ERR_INTEGRITY);
+    assert_non_null(strstr(e.text, "triveni init --rebuilt"));
+    assert_null(f);
+}
+
+static void a_second_create_changes_nothing(void **state)
+{
+    (void)state;
+    struct vote other = {.term = {99}};
+    assert_int_equal(vote_create(path, &other, NULL), ERR_EXISTS);
+    struct vote_file *f;
+    struct vote v;
+    assert_int_equal(vote_open(&f, path, &v, NULL), 0);
+    assert_int_equal(v.term.v, 1);
+    vote_close(f);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(a_promise_is_kept_over_reopening, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_torn_slot_leaves_the_promise_before_it, setup, teardown),
+        cmocka_unit_test_setup_teardown(two_damaged_slots_are_an_integrity_error, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_second_create_changes_nothing, setup, teardown),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
