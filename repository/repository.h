@@ -2,13 +2,16 @@
  * alone. First backend: a local directory.
  *
  * Layout of the directory (every object is written once under a unique name: temporary name, fdatasync, read back and
- * compared, link without replacing, directory sync):
- *   repository.json                     format version, cluster name and id, created
- *   packs/<first>-<last>-<term>.pack    20-digit decimal lsns; sealed, encrypted entries
- *   packs/<first>-<last>-<term>.meta    JSON: sizes, SHA-256 of the pack object, first prev_hash, last hash, times,
- *                                       restore points inside with the digest of the state at each, digest at `last`
- *   snapshots/<lsn>.snap and .meta      the state at an lsn, same container; its digest, records, position
- *   keys/<generation>.json              wrapped data keys: object name -> AES-KWP(KEK, data key), KEK id
+ * compared, link without replacing, directory sync; the order is key, object, meta, and without a meta an object does not
+ * exist). docs/REPOSITORY-FORMAT.md has every byte.
+ *   repository.json                              format version, cluster name and id, created
+ *   packs/<first>-<last>-<term>-<unique>.pack    20-digit decimal lsns; sealed, encrypted entries
+ *   packs/<first>-<last>-<term>-<unique>.meta    JSON: sizes, SHA-256 of the pack, position before the first and of the last
+ *                                                entry, where each frame begins, restore points inside with the digest
+ *                                                of the state at each, digest at `last`
+ *   snapshots/<lsn>-<unique>.snap and .meta      the state at an lsn, same container; its digest, counts, position
+ *   keys/1/<object>.key                          JSON: AES-KWP(KEK, data key of the object), KEK id; outside the objects, so
+ *                                                that another generation (keys/2) rewraps keys and rewrites no object
  *
  * Threads: one archive thread calls the archive functions; restore is for a process of its own. */
 #ifndef REPOSITORY_REPOSITORY_H
@@ -30,7 +33,10 @@ struct repository_options {
     bool create;             /* make it when missing (gsr); otherwise ERR_NOT_FOUND */
     bool read_only;
 };
-/* ERR_DENIED when the KEK is wrong (its id differs), ERR_INTEGRITY naming the object when the chain of packs is broken. */
+/* ERR_DENIED when the KEK is wrong (its id differs) or its file is accessible to others, ERR_BUSY when another process has
+ * the archive open for writing, ERR_CONFIG when it is another cluster's. For writing: ERR_INTEGRITY naming the object when
+ * the chain of packs is broken. With read_only a broken archive opens, is used as far as it is whole, and
+ * repository_status counts the damage. */
 int repository_open(struct repository **out, const struct repository_options *options, struct err *e);
 void repository_close(struct repository *r);
 
@@ -40,6 +46,8 @@ struct repository_status {
     uint64_t packs, snapshots, points;
     uint64_t pack_bytes, plain_bytes;
     struct lsn newest_snapshot;
+    uint64_t damaged;    /* objects that cannot be used, gaps and breaks of the chain: call repository_verify */
+    uint64_t unfinished; /* objects or keys without a meta, left by interrupted writers; in nobody's way */
 };
 void repository_status(const struct repository *r, struct repository_status *out);
 
@@ -62,22 +70,31 @@ struct repository_pack {
     struct term term;
     struct utc first_time, last_time;
     uint64_t bytes, plain_bytes;
+    bool damaged; /* then only name, first, last and term are known */
 };
 int repository_packs(struct repository *r, int (*each)(void *arg, const struct repository_pack *), void *arg,
                      struct err *e);
+/* A digest of zero: the archive does not know it (digests of non-empty states are never zero but by chance of 2^-128). */
 int repository_points(struct repository *r, int (*each)(void *arg, const struct restore_point *), void *arg,
                       struct err *e);
-struct repository_snapshot_info { char name[96]; struct lsn lsn; struct utc time; uint64_t records, bytes; struct digest digest; };
+struct repository_snapshot_info {
+    char name[96];
+    struct lsn lsn;
+    struct utc time;
+    uint64_t records, bytes;
+    struct digest digest;
+    bool damaged; /* then only name and lsn are known */
+};
 int repository_snapshots(struct repository *r,
                          int (*each)(void *arg, const struct repository_snapshot_info *), void *arg,
                          struct err *e);
-/* Entries with lsn in [from, to] in order; the callback's non-zero result stops and is returned. Each pack is authenticated,
+/* Entries with lsn in [from, to] in order, as far as the archive goes (ERR_NOT_FOUND when it does not hold `from`); the callback's non-zero result stops and is returned. Each pack is authenticated,
  * each entry checked, the chain verified across packs. */
 int repository_entries(struct repository *r, struct lsn from, struct lsn to,
                        int (*each)(void *arg, const struct entry_view *), void *arg, struct err *e);
 
 enum repository_level { REPOSITORY_PRESENT = 1, REPOSITORY_INTACT = 2, REPOSITORY_READABLE = 3 };
-struct repository_report { uint64_t objects, bytes, entries, damaged; };
+struct repository_report { uint64_t objects, bytes, entries, damaged, unfinished; };
 /* Check every object at that level; each damaged one is told to `damage` (name and reason), and the check goes on.
  * 0, or ERR_INTEGRITY when any was damaged. */
 int repository_verify(struct repository *r, enum repository_level level,
@@ -100,6 +117,8 @@ struct restore_plan {
     bool digest_known;          /* the archive holds the digest at exactly this lsn */
     struct digest digest;
 };
+/* ERR_NOT_FOUND with the range or the nearest names when the archive does not hold the target, ERR_INTEGRITY naming the pack
+ * when damage lies between the nearest snapshot and the target. A time after the last entry gives the last entry. */
 int repository_plan(struct repository *r, const struct restore_target *target, struct restore_plan *out,
                     struct err *e);
 struct restore_result {
@@ -107,7 +126,8 @@ struct restore_result {
     uint64_t records, entries, digests_compared;
     struct digest digest;
 };
-/* Build a data directory in `into`, which must not exist or be empty (ERR_EXISTS otherwise): "<into>/state". Ends by counting
+/* Build a data directory in `into`, which must not exist or be empty (ERR_EXISTS otherwise): "<into>/state". Built as
+ * "<into>.partial" and renamed at the end, so that `into` is always whole. Ends by counting
  * the digest again from the records and comparing it with every digest that the archive holds on the way and at the end;
  * ERR_INTEGRITY, and the directory is renamed to "<into>.rejected", when one differs. */
 int repository_restore(struct repository *r, const struct restore_plan *plan, const char *into,

@@ -1,0 +1,290 @@
+/* Chain check and restore planning over the inventory; pure, so that each case is a table in a test.
+ *
+ * INVARIANTS
+ *   I1  A plan names a snapshot S (or nothing) and packs that cover every lsn in (S, target] without a gap, each usable
+ *       and chained to the one before by lsn, term, time and header hash. There is no other plan.
+ *   I2  The newest usable snapshot is always the right one: an older one needs all the packs that the newer one needs
+ *       and some more. So a snapshot also bridges damage that lies before it.
+ *   I3  Time decides only between entries: the last entry at or before it. The times of files play no part. */
+#include "repository/core/inventory.h"
+
+#include "store/core/check.h"
+
+#include <stdio.h>
+
+#define LSN(x) ((unsigned long long)(x).v)
+
+bool repo_position_equal(const struct entry_position *a, const struct entry_position *b)
+{
+    return a->lsn.v == b->lsn.v && a->term.v == b->term.v && a->time.us == b->time.us &&
+           sha256_equal(&a->hash, &b->hash);
+}
+
+static bool starts_at_snapshot(const struct repo_inventory *inv, const struct repo_pack *p)
+{
+    for (size_t i = 0; i < inv->snapshot_count; i++)
+        if (!inv->snapshots[i].o.damaged && repo_position_equal(&inv->snapshots[i].o.end, &p->prev))
+            return true;
+    return false;
+}
+
+static int first_check(const struct repo_inventory *inv, const struct repo_pack *p, struct err *e)
+{
+    static const struct entry_position zero;
+    if (p->o.damaged || repo_position_equal(&p->prev, &zero) || starts_at_snapshot(inv, p))
+        return 0;
+    return err_set(
+        e, ERR_INTEGRITY,
+        "%s: begins at lsn %llu, and neither a pack nor a snapshot ends right before it; "
+        "put the missing objects back",
+        p->o.name, LSN(p->first));
+}
+
+int repo_chain_check(const struct repo_inventory *inv, size_t i, struct err *e)
+{
+    const struct repo_pack *p = &inv->packs[i];
+    if (p->o.damaged)
+        return err_set(e, ERR_INTEGRITY, "%s (lsns %llu..%llu): %s", p->o.name, LSN(p->first),
+                       LSN(p->o.end.lsn), p->o.reason);
+    if (i == 0)
+        return first_check(inv, p, e);
+    const struct repo_pack *before = &inv->packs[i - 1];
+    if (p->first.v > before->o.end.lsn.v + 1)
+        return err_set(e, ERR_INTEGRITY,
+                       "lsns %llu..%llu are missing between %s and %s; put the missing packs back",
+                       LSN(before->o.end.lsn) + 1, LSN(p->first) - 1, before->o.name, p->o.name);
+    if (p->first.v <= before->o.end.lsn.v)
+        return err_set(e, ERR_INTEGRITY, "%s and %s both hold lsn %llu", before->o.name, p->o.name,
+                       LSN(p->first));
+    if (!before->o.damaged && !repo_position_equal(&p->prev, &before->o.end))
+        return err_set(
+            e, ERR_INTEGRITY,
+            "%s does not continue %s: term, time or header hash of lsn %llu differs; one of them "
+            "is of another history",
+            p->o.name, before->o.name, LSN(before->o.end.lsn));
+    return 0;
+}
+
+struct entry_position repo_archived(const struct repo_inventory *inv)
+{
+    static const struct entry_position zero;
+    return inv->pack_count == 0 ? zero : inv->packs[inv->pack_count - 1].o.end;
+}
+
+const struct repo_pack *repo_pack_of(const struct repo_inventory *inv, struct lsn lsn)
+{
+    size_t low = 0, high = inv->pack_count;
+    while (low < high) {
+        size_t mid = low + (high - low) / 2;
+        if (inv->packs[mid].o.end.lsn.v < lsn.v)
+            low = mid + 1;
+        else
+            high = mid;
+    }
+    return low < inv->pack_count && inv->packs[low].first.v <= lsn.v ? &inv->packs[low] : NULL;
+}
+
+const struct repo_snapshot *repo_snapshot_below(const struct repo_inventory *inv, struct lsn lsn)
+{
+    for (size_t i = inv->snapshot_count; i > 0; i--)
+        if (!inv->snapshots[i - 1].o.damaged && inv->snapshots[i - 1].o.end.lsn.v <= lsn.v)
+            return &inv->snapshots[i - 1];
+    return NULL;
+}
+
+/* ---- targets ---- */
+
+int repo_target_end(const struct repo_inventory *inv, struct lsn *out, struct err *e)
+{
+    const struct repo_snapshot *s = repo_snapshot_below(inv, (struct lsn){UINT64_MAX});
+    *out = repo_archived(inv).lsn;
+    if (s != NULL && s->o.end.lsn.v > out->v)
+        *out = s->o.end.lsn;
+    return out->v != 0 ? 0
+                       : err_set(e, ERR_NOT_FOUND, "the archive is empty: nothing was sealed yet");
+}
+
+enum { SIMILAR = 3 };
+
+static size_t common_prefix(struct bytes a, struct bytes b)
+{
+    size_t n = 0;
+    while (n < a.n && n < b.n && a.p[n] == b.p[n])
+        n++;
+    return n;
+}
+
+/* The points that share the longest beginning with `name`, the newest first among equals. */
+static int point_not_found(const struct repo_inventory *inv, struct bytes name, struct err *e)
+{
+    const struct repo_point *best[SIMILAR] = {NULL};
+    size_t count = 0;
+    for (size_t i = 0; i < inv->pack_count; i++)
+        for (size_t k = 0; k < inv->packs[i].point_count; k++) {
+            const struct repo_point *p = &inv->packs[i].points[k];
+            count++;
+            for (size_t at = 0; at < SIMILAR; at++)
+                if (best[at] == NULL ||
+                    common_prefix(p->name, name) >= common_prefix(best[at]->name, name)) {
+                    memmove(best + at + 1, best + at, (SIMILAR - 1 - at) * sizeof *best);
+                    best[at] = p;
+                    break;
+                }
+        }
+    char text[SIMILAR * (POINT_NAME_MAX_BYTES / 2 + 32)] = "";
+    size_t used = 0;
+    for (size_t i = 0; i < SIMILAR && best[i] != NULL && used < sizeof text; i++) {
+        int n = snprintf(text + used, sizeof text - used, "%s'%.*s' (lsn %llu)", i == 0 ? "" : ", ",
+                         (int)(best[i]->name.n < 64 ? best[i]->name.n : 64),
+                         (const char *)best[i]->name.p, LSN(best[i]->lsn));
+        used += n < 0 ? 0 : (size_t)n;
+    }
+    return err_set(e, ERR_NOT_FOUND, "no restore point '%.*s' among %zu%s%s",
+                   (int)(name.n < 128 ? name.n : 128), (const char *)name.p, count,
+                   count == 0 ? "" : "; nearest: ", text);
+}
+
+int repo_target_point(const struct repo_inventory *inv, const char *name, struct lsn *out,
+                      struct err *e)
+{
+    struct bytes wanted = bytes_str(name);
+    *out = (struct lsn){0};
+    for (size_t i = 0; i < inv->pack_count; i++)
+        for (size_t k = 0; k < inv->packs[i].point_count; k++) {
+            const struct repo_point *p = &inv->packs[i].points[k];
+            if (!bytes_equal(p->name, wanted))
+                continue;
+            if (out->v != 0)
+                return err_set(
+                    e, ERR_USAGE,
+                    "restore point '%.128s' was set more than once, at lsn %llu and lsn %llu: "
+                    "give the lsn",
+                    name, LSN(*out), LSN(p->lsn));
+            *out = p->lsn;
+        }
+    return out->v != 0 ? 0 : point_not_found(inv, wanted, e);
+}
+
+/* A time at or after the end of pack i is decided by what follows: damage there could hide later entries that are still
+ * at or before it. */
+static int next_known(const struct repo_inventory *inv, size_t i, struct utc time, struct err *e)
+{
+    char asked[REPO_UTC_TEXT_BYTES];
+    if (time.us < inv->packs[i].o.end.time.us || i + 1 == inv->pack_count)
+        return 0;
+    int rc = repo_chain_check(inv, i + 1, e);
+    repo_utc_format(time, asked);
+    if (rc != 0)
+        err_wrap(e,
+                 "the last entry at or before %s cannot be told (lsn %llu is the last before the "
+                 "damage)",
+                 asked, LSN(inv->packs[i].o.end.lsn));
+    return rc;
+}
+
+int repo_target_time(const struct repo_inventory *inv, struct utc time,
+                     const struct repo_pack **out, struct err *e)
+{
+    *out = NULL;
+    const struct repo_pack *oldest = NULL;
+    for (size_t i = 0; i < inv->pack_count; i++) {
+        const struct repo_pack *p = &inv->packs[i];
+        if (p->o.damaged)
+            continue;
+        if (oldest == NULL)
+            oldest = p;
+        if (p->first_time.us <= time.us)
+            *out = p;
+    }
+    if (*out != NULL)
+        return next_known(inv, (size_t)(*out - inv->packs), time, e);
+    if (oldest == NULL)
+        return err_set(e, ERR_NOT_FOUND,
+                       "the archive holds no entries, so no time can be looked up");
+    char asked[REPO_UTC_TEXT_BYTES], from[REPO_UTC_TEXT_BYTES], to[REPO_UTC_TEXT_BYTES];
+    repo_utc_format(time, asked);
+    repo_utc_format(oldest->first_time, from);
+    repo_utc_format(repo_archived(inv).time, to);
+    return err_set(e, ERR_NOT_FOUND,
+                   "%s is before the first archived entry; the archive goes from %s to %s", asked,
+                   from, to);
+}
+
+/* ---- plan ---- */
+
+static int out_of_range(const struct repo_inventory *inv, struct lsn lsn, struct err *e)
+{
+    struct lsn end;
+    int rc = repo_target_end(inv, &end, e);
+    if (rc != 0)
+        return rc;
+    const struct repo_pack *p = inv->pack_count == 0 ? NULL : &inv->packs[0];
+    unsigned long long from = p == NULL ? LSN(end) : LSN(p->first);
+    return err_set(e, ERR_NOT_FOUND, "lsn %llu is not in the archive, which holds lsns %llu..%llu",
+                   LSN(lsn), from, p == NULL ? LSN(end) : LSN(repo_archived(inv).lsn));
+}
+
+/* What the archive says about the state at exactly the planned lsn. */
+static void known_at(const struct repo_inventory *inv, struct repo_plan *plan)
+{
+    const struct repo_pack *p = repo_pack_of(inv, plan->lsn);
+    if (plan->snapshot != NULL && plan->snapshot->o.end.lsn.v == plan->lsn.v) {
+        plan->digest_known = true;
+        plan->digest = plan->snapshot->o.digest;
+    }
+    if (p == NULL || p->o.damaged)
+        return;
+    if (p->o.end.lsn.v == plan->lsn.v && p->o.digest_known) {
+        plan->digest_known = true;
+        plan->digest = p->o.digest;
+    }
+    for (size_t k = 0; k < p->point_count; k++) {
+        if (p->points[k].lsn.v != plan->lsn.v)
+            continue;
+        plan->point = &p->points[k];
+        if (p->points[k].digest_known) {
+            plan->digest_known = true;
+            plan->digest = p->points[k].digest;
+        }
+    }
+}
+
+int repo_plan_lsn(const struct repo_inventory *inv, struct lsn lsn, struct repo_plan *out,
+                  struct err *e)
+{
+    *out = (struct repo_plan){.lsn = lsn, .snapshot = repo_snapshot_below(inv, lsn)};
+    struct lsn at = out->snapshot != NULL ? out->snapshot->o.end.lsn : (struct lsn){0};
+    out->bytes = out->snapshot != NULL ? out->snapshot->o.bytes : 0;
+    if (lsn.v == 0)
+        return out_of_range(inv, lsn, e);
+    if (at.v < lsn.v) {
+        const struct repo_pack *last = repo_pack_of(inv, lsn);
+        if (last == NULL && lsn.v > repo_archived(inv).lsn.v)
+            return out_of_range(inv, lsn, e);
+        const struct repo_pack *first = repo_pack_of(inv, (struct lsn){at.v + 1});
+        if (first == NULL || last == NULL)
+            return err_set(
+                e, ERR_INTEGRITY,
+                "lsn %llu cannot be restored: the pack with lsn %llu is missing; put it back",
+                LSN(lsn), first == NULL ? at.v + 1ull : LSN(lsn));
+        out->pack_begin = (size_t)(first - inv->packs);
+        out->pack_end = (size_t)(last - inv->packs) + 1;
+    }
+    for (size_t i = out->pack_begin; i < out->pack_end; i++) {
+        const struct repo_pack *p = &inv->packs[i];
+        /* The first one is entered from the snapshot, whatever lies before it. */
+        int rc = i > out->pack_begin || p->o.damaged ? repo_chain_check(inv, i, e) : 0;
+        if (rc == 0 && i == out->pack_begin && out->snapshot != NULL && p->prev.lsn.v == at.v &&
+            !repo_position_equal(&p->prev, &out->snapshot->o.end))
+            rc = err_set(e, ERR_INTEGRITY,
+                         "%s does not continue %s: they are of different histories", p->o.name,
+                         out->snapshot->o.name);
+        if (rc != 0) {
+            err_wrap(e, "lsn %llu cannot be restored", LSN(lsn));
+            return rc;
+        }
+        out->bytes += p->o.bytes;
+    }
+    known_at(inv, out);
+    return 0;
+}

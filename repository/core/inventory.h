@@ -1,0 +1,98 @@
+/* What the archive holds, as its meta files say, and the decisions that need nothing else: is the chain of packs whole,
+ * and what must be read to restore to a target.
+ *
+ * Arrays are sorted: packs by first lsn, snapshots by lsn, the points of a pack by lsn. An object whose meta, key or
+ * file is unusable stays in the inventory with `damaged` set and only what its name tells. */
+#ifndef REPOSITORY_CORE_INVENTORY_H
+#define REPOSITORY_CORE_INVENTORY_H
+
+#include "repository/core/names.h"
+#include "store/core/body.h"
+#include "store/core/digest.h"
+#include "store/core/entry.h"
+
+struct repo_point {
+    struct bytes name;
+    struct lsn lsn;
+    struct utc time;
+    bool digest_known;
+    struct digest digest;
+};
+
+/* What both kinds of objects have. */
+struct repo_object {
+    char name[REPO_NAME_BYTES];
+    bool damaged;
+    char reason[160]; /* why, when damaged */
+    uint64_t bytes, plain_bytes;
+    struct sha256 sha256,
+        plain_sha256; /* of the object as it lies there; of the entries or records inside */
+    struct utc created;
+    struct entry_position end; /* last entry inside, or where the snapshot was taken */
+    bool digest_known;
+    struct digest digest; /* of the state at end */
+};
+
+struct repo_pack {
+    struct repo_object o;
+    struct lsn first;
+    struct entry_position prev; /* the entry before the first */
+    struct utc first_time;
+    uint32_t frames;
+    size_t point_count;
+    struct repo_point *points;
+};
+
+struct repo_snapshot {
+    struct repo_object o;
+    uint64_t records, sessions, results, points;
+};
+
+struct repo_inventory {
+    struct repo_pack *packs;
+    size_t pack_count;
+    struct repo_snapshot *snapshots;
+    size_t snapshot_count;
+};
+
+bool repo_position_equal(const struct entry_position *a, const struct entry_position *b);
+
+/* Does pack i stand where it must: usable, and right behind pack i-1 (for the first pack: behind nothing, or behind a
+ * snapshot)? 0, or ERR_INTEGRITY naming what is missing or broken. */
+int repo_chain_check(const struct repo_inventory *inv, size_t i, struct err *e);
+
+/* Last entry of the archive: the end of the last pack, or with no packs zero. */
+struct entry_position repo_archived(const struct repo_inventory *inv);
+
+/* The pack that holds lsn; NULL when none does. */
+const struct repo_pack *repo_pack_of(const struct repo_inventory *inv, struct lsn lsn);
+/* Newest usable snapshot at or below lsn; NULL when there is none. */
+const struct repo_snapshot *repo_snapshot_below(const struct repo_inventory *inv, struct lsn lsn);
+
+/* ---- targets ---- */
+/* The last lsn that can be restored to (ERR_NOT_FOUND: the archive is empty). */
+int repo_target_end(const struct repo_inventory *inv, struct lsn *out, struct err *e);
+/* lsn of a restore point. ERR_NOT_FOUND names the most similar ones, ERR_USAGE when the name was given twice. */
+int repo_target_point(const struct repo_inventory *inv, const char *name, struct lsn *out,
+                      struct err *e);
+/* The pack in which the last entry at or before `time` lies. ERR_NOT_FOUND with the range that can be asked for,
+ * ERR_INTEGRITY when a damaged or missing pack could hold it. */
+int repo_target_time(const struct repo_inventory *inv, struct utc time,
+                     const struct repo_pack **out, struct err *e);
+
+/* ---- plan ---- */
+struct repo_plan {
+    struct lsn lsn;
+    const struct repo_snapshot *snapshot; /* NULL: from nothing */
+    size_t pack_begin, pack_end;          /* packs [begin, end) are read */
+    uint64_t bytes;                       /* of all that is read */
+    bool digest_known;
+    struct digest digest;           /* that the archive holds for exactly this lsn */
+    const struct repo_point *point; /* at exactly this lsn; NULL: none */
+};
+/* What must be read to restore to lsn. ERR_NOT_FOUND when the archive does not reach it, ERR_INTEGRITY naming the missing
+ * or damaged pack in between. */
+int repo_plan_lsn(const struct repo_inventory *inv, struct lsn lsn, struct repo_plan *out,
+                  struct err *e);
+
+#endif

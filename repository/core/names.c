@@ -1,0 +1,200 @@
+/* Formatting and parsing of names, identities, hex and times.
+ *
+ * Parsing is by formatting: numbers are read leniently, the name is formatted again and must be the same text. So there
+ * is exactly one name for an object, and what lies in the folders besides (editor backups, lost+found) is never taken
+ * for one. */
+#include "repository/core/names.h"
+
+#include "store/core/check.h"
+#include "store/core/err.h"
+
+#include <stdio.h>
+#include <string.h>
+
+static const char hex_digits[] = "0123456789abcdef";
+
+void repo_hex(const uint8_t *p, size_t n, char *out)
+{
+    for (size_t i = 0; i < n; i++) {
+        out[2 * i] = hex_digits[p[i] >> 4];
+        out[2 * i + 1] = hex_digits[p[i] & 15];
+    }
+    out[2 * n] = '\0';
+}
+
+static int hex_value(char c)
+{
+    if (c >= '0' && c <= '9')
+        return c - '0';
+    if (c >= 'a' && c <= 'f')
+        return c - 'a' + 10;
+    return -1;
+}
+
+int repo_unhex(const char *text, uint8_t *out, size_t n)
+{
+    for (size_t i = 0; i < n; i++) {
+        int high = hex_value(text[2 * i]);
+        int low = high < 0 ? -1 : hex_value(text[2 * i + 1]);
+        if (low < 0)
+            return ERR_FORMAT;
+        out[i] = (uint8_t)(high << 4 | low);
+    }
+    return text[2 * n] == '\0' ? 0 : ERR_FORMAT;
+}
+
+void repo_uuid_format(const struct uuid *u, char out[REPO_UUID_TEXT_BYTES])
+{
+    size_t at = 0;
+    for (size_t i = 0; i < sizeof u->b; i++) {
+        if (i == 4 || i == 6 || i == 8 || i == 10)
+            out[at++] = '-';
+        out[at++] = hex_digits[u->b[i] >> 4];
+        out[at++] = hex_digits[u->b[i] & 15];
+    }
+    out[at] = '\0';
+}
+
+int repo_uuid_parse(const char *text, struct uuid *out)
+{
+    char plain[33], again[REPO_UUID_TEXT_BYTES];
+    size_t n = 0;
+    for (size_t i = 0; text[i] != '\0'; i++)
+        if (text[i] != '-') {
+            if (n == 32)
+                return ERR_FORMAT;
+            plain[n++] = text[i];
+        }
+    plain[n] = '\0';
+    if (repo_unhex(plain, out->b, sizeof out->b) != 0)
+        return ERR_FORMAT;
+    repo_uuid_format(out, again);
+    return strcmp(again, text) == 0 ? 0 : ERR_FORMAT;
+}
+
+/* ---- objects ---- */
+
+const char *repo_kind_name(enum repo_kind kind)
+{
+    return kind == REPO_PACK ? "pack" : "snapshot";
+}
+
+void repo_name_format(const struct repo_name *n, char out[REPO_NAME_BYTES])
+{
+    if (n->kind == REPO_PACK)
+        (void)snprintf(out, REPO_NAME_BYTES, "packs/%020llu-%020llu-%llu-%08x.pack",
+                       (unsigned long long)n->first.v, (unsigned long long)n->last.v,
+                       (unsigned long long)n->term.v, n->unique);
+    else
+        (void)snprintf(out, REPO_NAME_BYTES, "snapshots/%020llu-%08x.snap",
+                       (unsigned long long)n->last.v, n->unique);
+}
+
+/* Digits up to `end`; leaves *p behind it. Overflow wraps: the caller compares with the text again. */
+static uint64_t number_until(const char **p, char end, unsigned base)
+{
+    uint64_t v = 0;
+    for (; **p != '\0' && **p != end; (*p)++) {
+        int d = hex_value(**p);
+        v = v * base + (d < 0 ? 0 : (uint64_t)d);
+    }
+    if (**p == end)
+        (*p)++;
+    return v;
+}
+
+int repo_name_parse(const char *name, struct repo_name *out)
+{
+    *out = (struct repo_name){.kind = REPO_PACK};
+    const char *p = name;
+    if (strncmp(p, "packs/", 6) == 0) {
+        p += 6;
+        out->first.v = number_until(&p, '-', 10);
+        out->last.v = number_until(&p, '-', 10);
+        out->term.v = number_until(&p, '-', 10);
+    } else if (strncmp(p, "snapshots/", 10) == 0) {
+        p += 10;
+        out->kind = REPO_SNAPSHOT;
+        out->last.v = number_until(&p, '-', 10);
+    } else {
+        return ERR_FORMAT;
+    }
+    out->unique = (uint32_t)number_until(&p, '.', 16);
+    char again[REPO_NAME_BYTES];
+    repo_name_format(out, again);
+    if (strcmp(again, name) != 0 || out->last.v == 0)
+        return ERR_FORMAT;
+    if (out->kind == REPO_PACK &&
+        (out->first.v == 0 || out->first.v > out->last.v || out->term.v == 0))
+        return ERR_FORMAT;
+    return 0;
+}
+
+static size_t stem_bytes(const char *object)
+{
+    const char *dot = strrchr(object, '.');
+    check(dot != NULL);
+    return (size_t)(dot - object);
+}
+
+void repo_name_meta(const char *object, char out[REPO_NAME_BYTES])
+{
+    (void)snprintf(out, REPO_NAME_BYTES, "%.*s.meta", (int)stem_bytes(object), object);
+}
+
+void repo_name_key(const char *object, char out[REPO_NAME_BYTES])
+{
+    const char *slash = strchr(object, '/');
+    check(slash != NULL);
+    (void)snprintf(out, REPO_NAME_BYTES, "keys/1/%s.key", slash + 1);
+}
+
+int repo_name_of_meta(const char *meta, char out[REPO_NAME_BYTES])
+{
+    size_t n = strlen(meta);
+    if (n < 5 || n >= REPO_NAME_BYTES - 1 || strcmp(meta + n - 5, ".meta") != 0)
+        return ERR_FORMAT;
+    struct repo_name parsed;
+    (void)snprintf(out, REPO_NAME_BYTES, "%.*s%s", (int)(n - 5), meta,
+                   strncmp(meta, "packs/", 6) == 0 ? ".pack" : ".snap");
+    return repo_name_parse(out, &parsed);
+}
+
+int repo_name_of_key(const char *key, char out[REPO_NAME_BYTES])
+{
+    static const char folder[] = "keys/1/";
+    size_t n = strlen(key), skip = sizeof folder - 1;
+    if (n < skip + 4 || n >= REPO_NAME_BYTES || strncmp(key, folder, skip) != 0 ||
+        strcmp(key + n - 4, ".key") != 0)
+        return ERR_FORMAT;
+    struct repo_name parsed;
+    int base = (int)(n - 4 - skip);
+    const char *kind = n > 9 && strcmp(key + n - 9, ".pack.key") == 0 ? "packs" : "snapshots";
+    (void)snprintf(out, REPO_NAME_BYTES, "%s/%.*s", kind, base, key + skip);
+    return repo_name_parse(out, &parsed);
+}
+
+void repo_identity(const struct uuid *cluster, const char *object, char out[REPO_IDENTITY_BYTES])
+{
+    char uuid[REPO_UUID_TEXT_BYTES];
+    repo_uuid_format(cluster, uuid);
+    (void)snprintf(out, REPO_IDENTITY_BYTES, "triveni/1|%s|%s", uuid, object);
+}
+
+/* ---- time ---- */
+
+/* Days since 1970-01-01 to a civil date: Howard Hinnant, "chrono-compatible low-level date algorithms",
+ * civil_from_days; proleptic Gregorian calendar. */
+void repo_utc_format(struct utc t, char out[REPO_UTC_TEXT_BYTES])
+{
+    uint64_t seconds = t.us / 1000000, days = seconds / 86400, rest = seconds % 86400;
+    uint64_t z = days + 719468, era = z / 146097, doe = z % 146097;
+    uint64_t yoe = (doe - doe / 1460 + doe / 36524 - doe / 146096) / 365;
+    uint64_t doy = doe - (365 * yoe + yoe / 4 - yoe / 100), mp = (5 * doy + 2) / 153;
+    uint64_t day = doy - (153 * mp + 2) / 5 + 1, month = mp < 10 ? mp + 3 : mp - 9;
+    uint64_t year = yoe + era * 400 + (month <= 2);
+    (void)snprintf(out, REPO_UTC_TEXT_BYTES, "%04llu-%02llu-%02lluT%02llu:%02llu:%02llu.%06lluZ",
+                   (unsigned long long)year, (unsigned long long)month, (unsigned long long)day,
+                   (unsigned long long)(rest / 3600), (unsigned long long)(rest / 60 % 60),
+                   (unsigned long long)(rest % 60), (unsigned long long)(t.us % 1000000));
+}

@@ -1,0 +1,62 @@
+/* Names of the archive's objects, and nothing but names: which file holds what follows from its name and from no listing
+ * order, time stamp or other attribute of a file.
+ *
+ *   packs/<first>-<last>-<term>-<unique>.pack   first and last lsn with 20 digits, term as short as it is, 8 hex digits
+ *   snapshots/<lsn>-<unique>.snap
+ *   <stem>.meta                                 beside the object, .pack or .snap replaced
+ *   keys/1/<base name>.key                      base name with its extension: <...>.pack.key
+ *
+ * <unique> is random, so that a range whose sealing was interrupted is sealed again without a clash and no name is ever
+ * used twice. Names sort by lsn. */
+#ifndef REPOSITORY_CORE_NAMES_H
+#define REPOSITORY_CORE_NAMES_H
+
+#include "store/core/ids.h"
+
+#include <stddef.h>
+
+enum { REPO_NAME_BYTES = 96 };
+
+enum repo_kind { REPO_PACK = 1, REPO_SNAPSHOT = 2 };
+
+struct repo_name {
+    enum repo_kind kind;
+    struct lsn first; /* of a snapshot: zero */
+    struct lsn last;
+    struct term term; /* of a snapshot: zero */
+    uint32_t unique;
+};
+
+/* Object name with its folder; always fits. */
+void repo_name_format(const struct repo_name *n, char out[REPO_NAME_BYTES]);
+/* `name` with its folder. Only what repo_name_format gives is accepted. 0 or ERR_FORMAT. */
+int repo_name_parse(const char *name, struct repo_name *out);
+
+/* Name of the meta file and of the wrapped key that belong to an object. */
+void repo_name_meta(const char *object, char out[REPO_NAME_BYTES]);
+void repo_name_key(const char *object, char out[REPO_NAME_BYTES]);
+/* The object that a meta or key file belongs to. 0 or ERR_FORMAT. */
+int repo_name_of_meta(const char *meta, char out[REPO_NAME_BYTES]);
+int repo_name_of_key(const char *key, char out[REPO_NAME_BYTES]);
+
+const char *repo_kind_name(enum repo_kind kind); /* "pack", "snapshot" */
+
+/* "triveni/1|<cluster uuid>|<object name>": what the encryption of an object is bound to, so that no object can stand in
+ * for another. */
+enum { REPO_IDENTITY_BYTES = 160 };
+void repo_identity(const struct uuid *cluster, const char *object, char out[REPO_IDENTITY_BYTES]);
+
+enum { REPO_UUID_TEXT_BYTES = 37 };
+void repo_uuid_format(const struct uuid *u,
+                      char out[REPO_UUID_TEXT_BYTES]);   /* 8-4-4-4-12, lower case */
+int repo_uuid_parse(const char *text, struct uuid *out); /* 0 or ERR_FORMAT */
+
+/* Lower-case hex of n bytes and a NUL to out[2n+1]; and back: exactly 2n digits, 0 or ERR_FORMAT. */
+void repo_hex(const uint8_t *p, size_t n, char *out);
+int repo_unhex(const char *text, uint8_t *out, size_t n);
+
+/* "2026-11-24T02:54:01.123456Z"; years beyond 9999 are given with as many digits as they have. */
+enum { REPO_UTC_TEXT_BYTES = 80 };
+void repo_utc_format(struct utc t, char out[REPO_UTC_TEXT_BYTES]);
+
+#endif

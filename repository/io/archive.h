@@ -1,0 +1,98 @@
+/* Inside of the repository: what the files of this folder share. Not for others. */
+#ifndef REPOSITORY_IO_ARCHIVE_H
+#define REPOSITORY_IO_ARCHIVE_H
+
+#include "repository/core/inventory.h"
+#include "repository/core/snaprec.h"
+#include "repository/io/container.h"
+#include "repository/io/meta.h"
+#include "repository/repository.h"
+
+struct repository {
+    int dir;
+    bool read_only;
+    struct repo_about about;
+    struct repo_kek kek;
+    struct repo_inventory inv;
+    uint64_t unfinished;
+    struct err failed; /* a sync failed: nothing more is written */
+};
+
+/* ---- scan.c: from files to an inventory ---- */
+/* List the folders and read every meta. Objects that cannot be used are in the inventory with their reason. *unfinished counts
+ * objects and keys that have no meta. ERR_DENIED when the KEK opens none of the keys. */
+int repo_scan(struct repository *r, struct repo_inventory *out, uint64_t *unfinished,
+              struct err *e);
+void repo_inventory_release(struct repo_inventory *inv);
+/* Unwrap the data key of an object. ERR_DENIED when it was wrapped under another KEK, ERR_INTEGRITY when it is missing or
+ * damaged; the key file is named. */
+int repo_key_of(struct repository *r, const char *object, struct repo_key *out, struct err *e);
+/* The meta file of an object, whole; the caller frees it. */
+int repo_meta_text(struct repository *r, const char *object, uint8_t **out, size_t *n,
+                   struct err *e);
+/* Identity that the seal of a text file is bound to. */
+void repo_identity_of(const struct repository *r, const char *name, char out[REPO_IDENTITY_BYTES]);
+struct utc repo_now(void);
+
+/* ---- draft.c: an object on its way into the archive ---- */
+struct repo_draft {
+    char name[REPO_NAME_BYTES];
+    struct repo_key key;
+    struct repo_temp temp;
+    struct repo_writer *writer;
+    struct repo_container_facts facts; /* after repo_draft_seal */
+};
+#define REPO_DRAFT_NONE                                                                            \
+    {                                                                                              \
+        .temp = REPO_TEMP_NONE                                                                     \
+    }
+/* Draw a key and begin to write. name->unique is drawn too. */
+int repo_draft_begin(struct repository *r, struct repo_draft *d, struct repo_name *name,
+                     struct err *e);
+/* No more frames: sync, read everything back, compare with what was given. */
+int repo_draft_seal(struct repository *r, struct repo_draft *d, struct err *e);
+/* Key, object, meta: each under its name and durable before the next. */
+int repo_draft_publish(struct repository *r, struct repo_draft *d, struct bytes meta,
+                       struct err *e);
+void repo_draft_drop(struct repo_draft *d);
+/* Write a small file once, read it back, give it its name. */
+int repo_text_publish(struct repository *r, const char *name, struct bytes text, struct err *e);
+/* Fill what every meta says. */
+void repo_draft_object(const struct repo_draft *d, struct repo_object *out);
+
+/* ---- pack.c ---- */
+struct repo_pack_reader {
+    const struct repository *r;
+    const struct repo_pack *pack;
+    int fd;
+    struct repo_frame_start *starts;
+    struct repo_reader *reader;
+};
+#define REPO_PACK_READER_NONE                                                                      \
+    {                                                                                              \
+        .fd = -1                                                                                   \
+    }
+int repo_pack_open(struct repository *r, const struct repo_pack *pack, struct repo_pack_reader *out,
+                   struct err *e);
+void repo_pack_close(struct repo_pack_reader *p);
+/* Frame that holds lsn, which must be in the pack; last frame that begins at or before a time (0 when none does). */
+uint32_t repo_pack_frame_of(const struct repo_pack_reader *p, struct lsn lsn);
+uint32_t repo_pack_frame_at(const struct repo_pack_reader *p, struct utc time);
+/* Entries from the start of `frame` on. Each is decoded and must continue the one before; the last must be the one that
+ * the meta names. after_frame (may be NULL) is told the object's bytes read so far. Stops with the callback's non-zero
+ * result. Damage is ERR_INTEGRITY with pack, frame, byte and lsns. */
+int repo_pack_walk(struct repo_pack_reader *p, uint32_t frame,
+                   int (*each)(void *arg, const struct entry_view *),
+                   void (*after_frame)(void *arg, uint64_t bytes), void *arg, struct err *e);
+
+/* ---- snapshot.c ---- */
+/* Every record of a snapshot in order, header first, trailer last, checked for order, counts and digest. after_frame as
+ * above. */
+int repo_snapshot_walk(struct repository *r, const struct repo_snapshot *s,
+                       int (*each)(void *arg, const struct repo_snap_record *),
+                       void (*after_frame)(void *arg, uint64_t bytes), void *arg, struct err *e);
+
+/* Damage found in an object is ERR_INTEGRITY whatever the layer below called it; lack of memory or of access is not damage. */
+int repo_damage(struct err *e);
+
+#endif

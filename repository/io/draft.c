@@ -1,0 +1,146 @@
+/* An object on its way into the archive.
+ *
+ * STATES: writing -> sealed (synced, read back, decrypted, decoded, compared) -> published key -> published object ->
+ * published meta. The meta is what makes the object exist. A crash before it leaves a temporary file, a key, or a key and
+ * an object that nobody refers to; the range is sealed again under another name with another key.
+ *
+ * Why everything is read back: a bit that flips between the caller's memory and the disk would otherwise be sealed, and
+ * faithfully protected, for ever. The comparison is by SHA-256 of the plaintext as given and of the plaintext as
+ * decoded, and of the ciphertext as written and as read. */
+#include "repository/io/archive.h"
+
+#include "store/core/check.h"
+
+#include <stdio.h>
+
+/* A failed sync makes this repository refuse all that follows. */
+static int note_sync(struct repository *r, const struct repo_temp *t, const struct err *e, int rc)
+{
+    if (t->sync_failed) {
+        r->failed = (struct err)ERR_NONE;
+        err_set(&r->failed, ERR_IO, "%s", e == NULL ? "a sync failed" : e->text);
+    }
+    return rc;
+}
+
+int repo_text_publish(struct repository *r, const char *name, struct bytes text, struct err *e)
+{
+    struct repo_temp t = REPO_TEMP_NONE;
+    uint8_t *again = malloc(text.n);
+    if (again == NULL)
+        return err_set(e, ERR_NO_MEMORY, "%s: no memory to read it back", name);
+    int rc = repo_temp_create(&t, r->dir, name, e);
+    if (rc == 0)
+        rc = repo_temp_write(&t, text.p, text.n, e);
+    if (rc == 0)
+        rc = repo_temp_sync(&t, e);
+    if (rc == 0 && (rc = repo_file_pread(t.fd, 0, again, text.n, e)) != 0)
+        err_wrap(e, "%s", name);
+    if (rc == 0 && memcmp(again, text.p, text.n) != 0)
+        rc = err_set(e, ERR_INTEGRITY,
+                     "%s: reads back otherwise than it was written; check the disk", name);
+    if (rc == 0)
+        rc = repo_temp_publish(&t, e);
+    rc = note_sync(r, &t, e, rc);
+    repo_temp_drop(&t);
+    free(again);
+    return rc;
+}
+
+int repo_draft_begin(struct repository *r, struct repo_draft *d, struct repo_name *name,
+                     struct err *e)
+{
+    char identity[REPO_IDENTITY_BYTES];
+    int rc = repo_random(&name->unique, sizeof name->unique, e);
+    if (rc == 0)
+        rc = repo_random(d->key.b, sizeof d->key.b, e);
+    if (rc != 0)
+        return rc;
+    repo_name_format(name, d->name);
+    repo_identity_of(r, d->name, identity);
+    rc = repo_temp_create(&d->temp, r->dir, d->name, e);
+    if (rc == 0)
+        rc = repo_writer_new(&d->writer, &d->temp, &d->key, identity, e);
+    return rc;
+}
+
+static int read_back(struct repository *r, struct repo_draft *d, struct err *e)
+{
+    char identity[REPO_IDENTITY_BYTES];
+    struct repo_container_facts again;
+    repo_identity_of(r, d->name, identity);
+    int rc = repo_reader_facts(d->temp.fd, d->facts.bytes, &d->key, identity, &again, e);
+    if (rc == 0 && (again.plain_bytes != d->facts.plain_bytes || again.frames != d->facts.frames ||
+                    !sha256_equal(&again.sha256, &d->facts.sha256) ||
+                    !sha256_equal(&again.plain_sha256, &d->facts.plain_sha256)))
+        rc = err_set(e, ERR_INTEGRITY, "what was decoded is not what was given");
+    if (rc != 0) {
+        err_wrap(e, "%s: reading back what was just written, check disk and memory of this machine",
+                 d->name);
+        return repo_damage(e);
+    }
+    return 0;
+}
+
+int repo_draft_seal(struct repository *r, struct repo_draft *d, struct err *e)
+{
+    int rc = repo_writer_end(d->writer, &d->facts, e);
+    repo_writer_free(d->writer);
+    d->writer = NULL;
+    if (rc == 0)
+        rc = note_sync(r, &d->temp, e, repo_temp_sync(&d->temp, e));
+    return rc == 0 ? read_back(r, d, e) : rc;
+}
+
+static int publish_key(struct repository *r, const struct repo_draft *d, struct err *e)
+{
+    char name[REPO_NAME_BYTES], identity[REPO_IDENTITY_BYTES];
+    struct repo_wrapped w = {.created = repo_now()};
+    struct repo_key again;
+    uint8_t *text = NULL;
+    size_t n = 0;
+    memcpy(w.kek_id, r->kek.id, sizeof w.kek_id);
+    int rc = repo_key_wrap(&r->kek, &d->key, w.wrapped, e);
+    if (rc == 0)
+        rc = repo_key_unwrap(&r->kek, w.wrapped, &again, e);
+    if (rc == 0 && memcmp(&again, &d->key, sizeof again) != 0)
+        rc =
+            err_set(e, ERR_INTEGRITY, "the wrapped key unwraps to another one; check this machine");
+    repo_name_key(d->name, name);
+    repo_identity_of(r, name, identity);
+    if (rc == 0)
+        rc = repo_wrapped_write(&w, &d->key, identity, &text, &n, e);
+    if (rc == 0)
+        rc = repo_text_publish(r, name, bytes_of(text, n), e);
+    repo_wipe(&again, sizeof again);
+    free(text);
+    return rc;
+}
+
+int repo_draft_publish(struct repository *r, struct repo_draft *d, struct bytes meta, struct err *e)
+{
+    char name[REPO_NAME_BYTES];
+    int rc = publish_key(r, d, e);
+    if (rc == 0)
+        rc = note_sync(r, &d->temp, e, repo_temp_publish(&d->temp, e));
+    repo_name_meta(d->name, name);
+    return rc == 0 ? repo_text_publish(r, name, meta, e) : rc;
+}
+
+void repo_draft_object(const struct repo_draft *d, struct repo_object *out)
+{
+    (void)snprintf(out->name, sizeof out->name, "%s", d->name);
+    out->bytes = d->facts.bytes;
+    out->plain_bytes = d->facts.plain_bytes;
+    out->sha256 = d->facts.sha256;
+    out->plain_sha256 = d->facts.plain_sha256;
+    out->created = repo_now();
+}
+
+void repo_draft_drop(struct repo_draft *d)
+{
+    repo_writer_free(d->writer);
+    d->writer = NULL;
+    repo_temp_drop(&d->temp);
+    repo_wipe(&d->key, sizeof d->key);
+}

@@ -1,0 +1,205 @@
+/* Opening, closing and listing the archive.
+ *
+ * A writer refuses an archive whose chain of packs is broken: what it would add could never be restored. A reader opens
+ * it and uses what is whole, because a damaged archive is where a restore is needed most; what it cannot use is told by
+ * repository_status, by repository_verify and by the plan that would need it. */
+#include "repository/io/archive.h"
+
+#include "store/core/check.h"
+
+#include <stdio.h>
+#include <unistd.h>
+
+static const char about_name[] = "repository.json";
+
+static int read_about(struct repository *r, struct err *e)
+{
+    uint8_t *text = NULL;
+    size_t n = 0;
+    int rc = repo_file_read(r->dir, about_name, REPO_SMALL_TEXT_MAX_BYTES, &text, &n, e);
+    if (rc != 0)
+        return rc;
+    rc = repo_about_read(bytes_of(text, n), &r->about, e);
+    free(text);
+    if (rc == 0)
+        return 0;
+    err_wrap(e, "%s", about_name);
+    return repo_damage(e);
+}
+
+static int any_file(void *arg, const char *name)
+{
+    char object[REPO_NAME_BYTES];
+    bool *found = arg;
+    *found |= repo_name_of_meta(name, object) == 0;
+    return 0;
+}
+
+/* A new archive; never in a directory that holds objects. */
+static int create_about(struct repository *r, const struct repository_options *o, struct err *e)
+{
+    bool found = false;
+    uint8_t *text = NULL;
+    size_t n = 0;
+    int rc = repo_dir_list(r->dir, "packs", any_file, &found, e);
+    if (rc == 0)
+        rc = repo_dir_list(r->dir, "snapshots", any_file, &found, e);
+    if (rc != 0)
+        return rc;
+    if (found)
+        return err_set(e, ERR_INTEGRITY,
+                       "%s is missing from an archive that holds objects; put it back", about_name);
+    if (o->cluster == NULL || o->cluster[0] == '\0' ||
+        strlen(o->cluster) >= sizeof r->about.cluster || uuid_is_zero(&o->cluster_id))
+        return err_set(e, ERR_USAGE,
+                       "a new archive needs the id and the name (up to %zu bytes) of its cluster",
+                       sizeof r->about.cluster - 1);
+    r->about = (struct repo_about){.cluster_id = o->cluster_id, .created = repo_now()};
+    (void)snprintf(r->about.cluster, sizeof r->about.cluster, "%s", o->cluster);
+    rc = repo_about_write(&r->about, &text, &n, e);
+    if (rc == 0)
+        rc = repo_text_publish(r, about_name, bytes_of(text, n), e);
+    free(text);
+    return rc;
+}
+
+static int check_cluster(const struct repository *r, const struct repository_options *o,
+                         struct err *e)
+{
+    char ours[REPO_UUID_TEXT_BYTES], asked[REPO_UUID_TEXT_BYTES];
+    if (uuid_is_zero(&o->cluster_id) || uuid_equal(&o->cluster_id, &r->about.cluster_id))
+        return 0;
+    repo_uuid_format(&r->about.cluster_id, ours);
+    repo_uuid_format(&o->cluster_id, asked);
+    return err_set(e, ERR_CONFIG, "the archive belongs to cluster '%s' (%s), not to %s",
+                   r->about.cluster, ours, asked);
+}
+
+static int check_chain(const struct repository *r, struct err *e)
+{
+    int rc = 0;
+    for (size_t i = 0; rc == 0 && i < r->inv.pack_count; i++)
+        rc = repo_chain_check(&r->inv, i, e);
+    return rc;
+}
+
+int repository_open(struct repository **out, const struct repository_options *options,
+                    struct err *e)
+{
+    bool write = !options->read_only;
+    *out = NULL;
+    struct repository *r = calloc(1, sizeof *r);
+    if (r == NULL)
+        return err_set(e, ERR_NO_MEMORY, "no memory for an archive");
+    r->dir = -1;
+    r->read_only = options->read_only;
+    int rc = repo_dir_open(options->dir, options->create && write, write, &r->dir, e);
+    if (rc == 0)
+        rc = repo_kek_load(options->kek_file, &r->kek, e);
+    if (rc == 0 && write)
+        rc = repo_temp_clean(r->dir, e);
+    if (rc == 0 && (rc = read_about(r, e)) == ERR_NOT_FOUND && options->create && write)
+        rc = create_about(r, options, e);
+    if (rc == 0)
+        rc = check_cluster(r, options, e);
+    if (rc == 0)
+        rc = repo_scan(r, &r->inv, &r->unfinished, e);
+    if (rc == 0 && write)
+        rc = check_chain(r, e);
+    if (rc == 0) {
+        *out = r;
+        return 0;
+    }
+    err_wrap(e, "archive %s", options->dir);
+    repository_close(r);
+    return rc;
+}
+
+void repository_close(struct repository *r)
+{
+    if (r == NULL)
+        return;
+    repo_inventory_release(&r->inv);
+    if (r->dir >= 0)
+        (void)close(r->dir); /* and with it the lock */
+    repo_wipe(&r->kek, sizeof r->kek);
+    free(r);
+}
+
+void repository_status(const struct repository *r, struct repository_status *out)
+{
+    const struct repo_inventory *inv = &r->inv;
+    *out = (struct repository_status){.archived = repo_archived(inv), .unfinished = r->unfinished};
+    if (inv->pack_count != 0)
+        out->first = inv->packs[0].first;
+    for (size_t i = 0; i < inv->pack_count; i++) {
+        out->packs++;
+        out->points += inv->packs[i].point_count;
+        out->pack_bytes += inv->packs[i].o.bytes;
+        out->plain_bytes += inv->packs[i].o.plain_bytes;
+        out->damaged += repo_chain_check(inv, i, NULL) != 0;
+    }
+    for (size_t i = 0; i < inv->snapshot_count; i++) {
+        out->snapshots++;
+        out->damaged += inv->snapshots[i].o.damaged;
+        if (!inv->snapshots[i].o.damaged)
+            out->newest_snapshot = inv->snapshots[i].o.end.lsn;
+    }
+}
+
+/* ---- lists ---- */
+
+int repository_packs(struct repository *r, int (*each)(void *arg, const struct repository_pack *),
+                     void *arg, struct err *e)
+{
+    int rc = 0;
+    (void)e;
+    for (size_t i = 0; rc == 0 && i < r->inv.pack_count; i++) {
+        const struct repo_pack *p = &r->inv.packs[i];
+        struct repository_pack x = {.first = p->first,
+                                    .last = p->o.end.lsn,
+                                    .term = p->o.end.term,
+                                    .first_time = p->first_time,
+                                    .last_time = p->o.end.time,
+                                    .bytes = p->o.bytes,
+                                    .plain_bytes = p->o.plain_bytes,
+                                    .damaged = p->o.damaged};
+        (void)snprintf(x.name, sizeof x.name, "%s", p->o.name);
+        rc = each(arg, &x);
+    }
+    return rc;
+}
+
+int repository_points(struct repository *r, int (*each)(void *arg, const struct restore_point *),
+                      void *arg, struct err *e)
+{
+    int rc = 0;
+    (void)e;
+    for (size_t i = 0; i < r->inv.pack_count; i++)
+        for (size_t k = 0; rc == 0 && k < r->inv.packs[i].point_count; k++) {
+            const struct repo_point *p = &r->inv.packs[i].points[k];
+            struct restore_point x = {p->name, p->lsn, p->time, p->digest};
+            rc = each(arg, &x);
+        }
+    return rc;
+}
+
+int repository_snapshots(struct repository *r,
+                         int (*each)(void *arg, const struct repository_snapshot_info *), void *arg,
+                         struct err *e)
+{
+    int rc = 0;
+    (void)e;
+    for (size_t i = 0; rc == 0 && i < r->inv.snapshot_count; i++) {
+        const struct repo_snapshot *s = &r->inv.snapshots[i];
+        struct repository_snapshot_info x = {.lsn = s->o.end.lsn,
+                                             .time = s->o.end.time,
+                                             .records = s->records,
+                                             .bytes = s->o.bytes,
+                                             .digest = s->o.digest,
+                                             .damaged = s->o.damaged};
+        (void)snprintf(x.name, sizeof x.name, "%s", s->o.name);
+        rc = each(arg, &x);
+    }
+    return rc;
+}

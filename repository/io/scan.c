@@ -1,0 +1,289 @@
+/* From the files in the folders to an inventory.
+ *
+ * The listing only says which metas there are; what an object is, where it belongs and what it must contain is what its
+ * meta says, and the meta is sealed with the object's data key. A meta is the last thing written of an object, so an
+ * object or a key without one was never finished and is only counted. Whether a pack is *missing* is decided by the chain
+ * (core/inventory.c), not by the listing.
+ *
+ * Memory: about 500 bytes a pack and 200 a restore point. */
+#include "repository/io/archive.h"
+
+#include "store/core/check.h"
+
+#include <stdio.h>
+#include <time.h>
+#include <unistd.h>
+
+struct utc repo_now(void)
+{
+    struct timespec t;
+    check(clock_gettime(CLOCK_REALTIME, &t) == 0);
+    return (struct utc){(uint64_t)t.tv_sec * 1000000 + (uint64_t)t.tv_nsec / 1000};
+}
+
+void repo_identity_of(const struct repository *r, const char *name, char out[REPO_IDENTITY_BYTES])
+{
+    repo_identity(&r->about.cluster_id, name, out);
+}
+
+int repo_damage(struct err *e)
+{
+    if (e == NULL)
+        return ERR_INTEGRITY;
+    if (e->code == ERR_FORMAT || e->code == ERR_NOT_FOUND || e->code == ERR_LIMIT)
+        e->code = ERR_INTEGRITY;
+    return e->code;
+}
+
+int repo_key_of(struct repository *r, const char *object, struct repo_key *out, struct err *e)
+{
+    char name[REPO_NAME_BYTES], identity[REPO_IDENTITY_BYTES];
+    char given[2 * REPO_KEK_ID_BYTES + 1], ours[2 * REPO_KEK_ID_BYTES + 1];
+    struct repo_wrapped w;
+    uint8_t *text = NULL;
+    size_t n = 0;
+    repo_name_key(object, name);
+    int rc = repo_file_read(r->dir, name, REPO_SMALL_TEXT_MAX_BYTES, &text, &n, e);
+    if (rc != 0)
+        return repo_damage(e);
+    rc = repo_wrapped_read(bytes_of(text, n), &w, e);
+    if (rc == 0) {
+        repo_hex(w.kek_id, sizeof w.kek_id, given);
+        repo_hex(r->kek.id, sizeof r->kek.id, ours);
+        /* Tried whatever the id says: an id that rotted must not pass for a wrong KEK. */
+        rc = repo_key_unwrap(&r->kek, w.wrapped, out, e);
+        if (rc == ERR_DENIED && strcmp(given, ours) != 0)
+            err_set(e, ERR_DENIED, "wrapped under the KEK with id %s, the KEK given has id %s",
+                    given, ours);
+        else if (rc == ERR_DENIED)
+            rc = err_set(e, ERR_INTEGRITY, "the wrapped key is damaged");
+        else if (rc == 0 && strcmp(given, ours) != 0)
+            rc = err_set(e, ERR_INTEGRITY, "its KEK id is damaged");
+    }
+    repo_identity_of(r, name, identity);
+    if (rc == 0)
+        rc = repo_seal_check(bytes_of(text, n), out, identity, e);
+    free(text);
+    if (rc == 0)
+        return 0;
+    repo_wipe(out, sizeof *out);
+    err_wrap(e, "%s", name);
+    return repo_damage(e);
+}
+
+int repo_meta_text(struct repository *r, const char *object, uint8_t **out, size_t *n,
+                   struct err *e)
+{
+    char name[REPO_NAME_BYTES];
+    repo_name_meta(object, name);
+    int rc = repo_file_read(r->dir, name, REPO_TEXT_MAX_BYTES, out, n, e);
+    return rc == 0 ? 0 : repo_damage(e);
+}
+
+/* ---- listing ---- */
+
+struct names {
+    char (*at)[REPO_NAME_BYTES];
+    size_t n, cap;
+};
+
+static int names_add(struct names *l, const char *name)
+{
+    if (l->n == l->cap) {
+        size_t cap = l->cap == 0 ? 64 : 2 * l->cap;
+        char(*more)[REPO_NAME_BYTES] = realloc(l->at, cap * sizeof *more);
+        if (more == NULL)
+            return ERR_NO_MEMORY;
+        l->at = more;
+        l->cap = cap;
+    }
+    (void)snprintf(l->at[l->n++], REPO_NAME_BYTES, "%s", name);
+    return 0;
+}
+
+static int names_compare(const void *a, const void *b)
+{
+    return strcmp(a, b);
+}
+
+static void names_sort(struct names *l)
+{
+    if (l->n != 0)
+        qsort(l->at, l->n, sizeof *l->at, names_compare);
+}
+
+static bool names_have(const struct names *l, const char *name)
+{
+    return l->n != 0 && bsearch(name, l->at, l->n, sizeof *l->at, names_compare) != NULL;
+}
+
+struct listing {
+    struct names finished; /* objects that have a meta */
+    struct names others;   /* objects that are there, and objects that a key is there for */
+};
+
+static int list_one(void *arg, const char *name)
+{
+    struct listing *l = arg;
+    char object[REPO_NAME_BYTES];
+    struct repo_name parsed;
+    if (repo_name_of_meta(name, object) == 0)
+        return names_add(&l->finished, object);
+    if (repo_name_of_key(name, object) == 0)
+        return names_add(&l->others, object);
+    return repo_name_parse(name, &parsed) == 0 ? names_add(&l->others, name) : 0;
+}
+
+static int list_all(int dir, struct listing *l, struct err *e)
+{
+    static const char *const folders[] = {"packs", "snapshots", "keys/1"};
+    int rc = 0;
+    for (size_t i = 0; rc == 0 && i < sizeof folders / sizeof folders[0]; i++)
+        rc = repo_dir_list(dir, folders[i], list_one, l, e);
+    if (rc == ERR_NO_MEMORY)
+        err_set(e, rc, "no memory for the list of objects");
+    names_sort(&l->finished);
+    names_sort(&l->others);
+    return rc;
+}
+
+/* Objects, by name, that have no meta. */
+static uint64_t count_unfinished(const struct listing *l)
+{
+    uint64_t n = 0;
+    for (size_t i = 0; i < l->others.n; i++)
+        if ((i == 0 || strcmp(l->others.at[i - 1], l->others.at[i]) != 0) &&
+            !names_have(&l->finished, l->others.at[i]))
+            n++;
+    return n;
+}
+
+/* ---- metas ---- */
+
+static int check_file(struct repository *r, const struct repo_object *o, struct err *e)
+{
+    int fd;
+    uint64_t bytes;
+    int rc = repo_file_open(r->dir, o->name, &fd, &bytes, e);
+    if (rc != 0)
+        return rc;
+    (void)close(fd);
+    return bytes == o->bytes ? 0
+                             : err_set(e, ERR_INTEGRITY, "%llu bytes where its meta names %llu",
+                                       (unsigned long long)bytes, (unsigned long long)o->bytes);
+}
+
+/* Read key and meta of the object into whichever of p and s is not NULL. */
+static int load(struct repository *r, const char *object, struct repo_pack *p,
+                struct repo_snapshot *s, struct err *e)
+{
+    char meta[REPO_NAME_BYTES], identity[REPO_IDENTITY_BYTES];
+    uint8_t *text = NULL;
+    size_t n = 0;
+    struct repo_key key;
+    int rc = repo_key_of(r, object, &key, e);
+    if (rc == 0)
+        rc = repo_meta_text(r, object, &text, &n, e);
+    if (rc == 0) {
+        repo_name_meta(object, meta);
+        repo_identity_of(r, meta, identity);
+        rc = p != NULL ? repo_pack_read(bytes_of(text, n), &r->about.cluster_id, object, &key,
+                                        identity, p, NULL, e)
+                       : repo_snapshot_read(bytes_of(text, n), &r->about.cluster_id, object, &key,
+                                            identity, s, e);
+        if (rc != 0)
+            err_wrap(e, "%s", meta);
+    }
+    free(text);
+    repo_wipe(&key, sizeof key);
+    return rc == 0 ? check_file(r, p != NULL ? &p->o : &s->o, e) : rc;
+}
+
+/* What is left of an object whose facts cannot be had: its name. */
+static void mark_damaged(struct repo_object *o, const char *object, const struct err *why)
+{
+    struct repo_name name;
+    check(repo_name_parse(object, &name) == 0);
+    o->damaged = true;
+    (void)snprintf(o->name, sizeof o->name, "%s", object);
+    (void)snprintf(o->reason, sizeof o->reason, "%.*s", (int)sizeof o->reason - 1, why->text);
+    o->end.lsn = name.last;
+    o->end.term = name.term;
+}
+
+/* How many keys this KEK opened and how many are of another one. */
+struct kek_tally {
+    uint64_t ours, others;
+    struct err why;
+};
+
+static int load_one(struct repository *r, const char *object, struct repo_inventory *inv,
+                    struct kek_tally *tally, struct err *e)
+{
+    struct repo_name name;
+    struct err why = ERR_NONE;
+    check(repo_name_parse(object, &name) == 0);
+    bool pack = name.kind == REPO_PACK;
+    struct repo_pack *p = pack ? &inv->packs[inv->pack_count] : NULL;
+    struct repo_snapshot *s = pack ? NULL : &inv->snapshots[inv->snapshot_count];
+    int rc = load(r, object, p, s, &why);
+    if (rc == ERR_NO_MEMORY) {
+        *e = why;
+        return rc;
+    }
+    if (rc == ERR_DENIED) {
+        tally->others++;
+        tally->why = why;
+    } else {
+        tally->ours++;
+    }
+    if (rc != 0) {
+        if (pack)
+            p->first = name.first;
+        mark_damaged(pack ? &p->o : &s->o, object, &why);
+    }
+    inv->pack_count += pack;
+    inv->snapshot_count += !pack;
+    return 0;
+}
+
+int repo_scan(struct repository *r, struct repo_inventory *out, uint64_t *unfinished, struct err *e)
+{
+    struct listing l = {0};
+    struct repo_inventory inv = {0};
+    struct kek_tally tally = {0};
+    int rc = list_all(r->dir, &l, e);
+    if (rc != 0)
+        goto out;
+    /* Names sort by lsn, so the inventory comes out sorted. */
+    inv.packs = calloc(l.finished.n + 1, sizeof *inv.packs);
+    inv.snapshots = calloc(l.finished.n + 1, sizeof *inv.snapshots);
+    if (inv.packs == NULL || inv.snapshots == NULL) {
+        rc = ERR_NO_MEMORY;
+        err_set(e, rc, "no memory for the list of objects");
+    }
+    for (size_t i = 0; rc == 0 && i < l.finished.n; i++)
+        rc = load_one(r, l.finished.at[i], &inv, &tally, e);
+    if (rc == 0 && tally.ours == 0 && tally.others != 0) {
+        *e = tally.why;
+        rc = err_wrap(e, "the key-encryption key is not the one of this archive");
+    }
+    *unfinished = count_unfinished(&l);
+out:
+    free(l.finished.at);
+    free(l.others.at);
+    if (rc == 0)
+        *out = inv;
+    else
+        repo_inventory_release(&inv);
+    return rc;
+}
+
+void repo_inventory_release(struct repo_inventory *inv)
+{
+    for (size_t i = 0; inv->packs != NULL && i < inv->pack_count; i++)
+        repo_pack_release(&inv->packs[i]);
+    free(inv->packs);
+    free(inv->snapshots);
+    *inv = (struct repo_inventory){0};
+}

@@ -1,0 +1,218 @@
+/* Verification: does everything that should be there exist, and is it what was sealed?
+ *
+ * What should be there comes from the chain of metas and from what this repository knew when it was opened, not from the
+ * listing alone: a pack that is gone leaves a gap, and a last pack that vanished since is missed by name. (A last pack
+ * that was removed with all its files before the archive was opened can only be missed by who knows how far the archive
+ * went: the sites.)
+ *
+ * LEVELS
+ *   present    metas and keys are whole, objects are there with their sizes, the chain has no gap
+ *   intact     and the SHA-256 of each object is the one in its meta
+ *   readable   and each decrypts, decompresses and decodes: every entry with its hashes and its chain, restore points as
+ *              the meta has them; every snapshot record, with counts and digest
+ *
+ * Damage is told per object and the check goes on. Lack of memory or a read error that is not damage ends it. */
+#include "repository/io/archive.h"
+
+#include "store/core/check.h"
+
+#include <stdio.h>
+#include <unistd.h>
+
+struct verify {
+    struct repository *r;
+    enum repository_level level;
+    void (*damage)(void *arg, const char *object, const char *reason);
+    void (*progress)(void *arg, uint64_t done, uint64_t total);
+    void *arg;
+    struct repository_report *report;
+    uint64_t total, done_before;
+    const struct repo_pack *pack; /* being read */
+    size_t point;
+};
+
+static void tell(struct verify *v, const char *object, const char *reason)
+{
+    v->report->damaged++;
+    if (v->damage != NULL)
+        v->damage(v->arg, object, reason);
+}
+
+static void advance(void *arg, uint64_t bytes)
+{
+    const struct verify *v = arg;
+    if (v->progress != NULL)
+        v->progress(v->arg, v->done_before + bytes, v->total);
+}
+
+/* ---- one object ---- */
+
+static int check_hash(struct repository *r, const struct repo_object *o, struct err *e)
+{
+    enum { STEP = 256 << 10 };
+    struct repo_sha *sha = NULL;
+    uint8_t *buf = malloc(STEP);
+    uint64_t bytes = 0;
+    int fd = -1;
+    int rc = buf == NULL ? err_set(e, ERR_NO_MEMORY, "no memory to read an object")
+                         : repo_sha_new(&sha, e);
+    if (rc == 0)
+        rc = repo_file_open(r->dir, o->name, &fd, &bytes, e);
+    for (uint64_t at = 0; rc == 0 && at < bytes; at += STEP) {
+        size_t n = bytes - at < STEP ? (size_t)(bytes - at) : STEP;
+        rc = repo_file_pread(fd, at, buf, n, e);
+        if (rc == 0)
+            repo_sha_add(sha, bytes_of(buf, n));
+    }
+    if (rc == 0) {
+        struct sha256 found = repo_sha_end(sha);
+        if (!sha256_equal(&found, &o->sha256))
+            rc = err_set(e, ERR_INTEGRITY, "its SHA-256 is not the one in its meta");
+    }
+    repo_sha_free(sha);
+    free(buf);
+    if (fd >= 0)
+        (void)close(fd);
+    return rc == 0 ? 0 : repo_damage(e);
+}
+
+/* Restore points must be in the meta, and in no other place. */
+static int check_entry(void *arg, const struct entry_view *x)
+{
+    struct verify *v = arg;
+    struct body_restore_point body;
+    v->report->entries++;
+    if (x->header.kind != ENTRY_RESTORE_POINT)
+        return 0;
+    const struct repo_point *p =
+        v->point < v->pack->point_count ? &v->pack->points[v->point] : NULL;
+    if (body_read_restore_point(bytes_of(x->body, x->header.body_bytes), &body, NULL) != 0 ||
+        p == NULL || p->lsn.v != x->header.lsn.v || p->time.us != x->header.time.us ||
+        !bytes_equal(p->name, body.name))
+        return ERR_INTEGRITY;
+    v->point++;
+    return 0;
+}
+
+static int read_pack(struct verify *v, const struct repo_pack *p, struct err *e)
+{
+    struct repo_pack_reader reader = REPO_PACK_READER_NONE;
+    v->pack = p;
+    v->point = 0;
+    int rc = repo_pack_open(v->r, p, &reader, e);
+    if (rc == 0) {
+        err_set(e, ERR_INTEGRITY, "its restore points are not those that its meta names");
+        rc = repo_pack_walk(&reader, 0, check_entry, advance, v, e);
+    }
+    if (rc == 0 && v->point != p->point_count)
+        rc = err_set(e, ERR_INTEGRITY, "its meta names restore points that it does not hold");
+    repo_pack_close(&reader);
+    return rc;
+}
+
+static int count_record(void *arg, const struct repo_snap_record *x)
+{
+    (void)arg;
+    (void)x;
+    return 0;
+}
+
+static int check_object(struct verify *v, const struct repo_object *o, const struct repo_pack *p,
+                        const struct repo_snapshot *s)
+{
+    struct err why = ERR_NONE;
+    int rc = 0;
+    v->report->objects++;
+    if (o->damaged) {
+        tell(v, o->name, o->reason);
+        return 0;
+    }
+    v->report->bytes += o->bytes;
+    if (v->level >= REPOSITORY_INTACT)
+        rc = check_hash(v->r, o, &why);
+    struct err deeper = ERR_NONE;
+    int read = 0;
+    if (v->level >= REPOSITORY_READABLE)
+        read = p != NULL ? read_pack(v, p, &deeper)
+                         : repo_snapshot_walk(v->r, s, count_record, advance, v, &deeper);
+    /* Reading says where and which lsns, the hash only that. */
+    if (read != 0)
+        tell(v, o->name, deeper.text);
+    else if (rc != 0)
+        tell(v, o->name, why.text);
+    v->done_before += o->bytes;
+    advance(v, 0);
+    return read == ERR_NO_MEMORY || rc == ERR_NO_MEMORY ? ERR_NO_MEMORY : 0;
+}
+
+/* ---- all ---- */
+
+static bool still_listed(const struct repo_inventory *now, const struct repo_object *o,
+                         enum repo_kind kind)
+{
+    if (kind == REPO_PACK) {
+        for (size_t i = 0; i < now->pack_count; i++)
+            if (strcmp(now->packs[i].o.name, o->name) == 0)
+                return true;
+        return false;
+    }
+    for (size_t i = 0; i < now->snapshot_count; i++)
+        if (strcmp(now->snapshots[i].o.name, o->name) == 0)
+            return true;
+    return false;
+}
+
+/* What was there when the archive was opened, or was added since, and is not listed any more. */
+static void check_vanished(struct verify *v, const struct repo_inventory *now)
+{
+    const struct repo_inventory *known = &v->r->inv;
+    for (size_t i = 0; i < known->pack_count; i++)
+        if (!still_listed(now, &known->packs[i].o, REPO_PACK))
+            tell(v, known->packs[i].o.name, "its meta file is missing");
+    for (size_t i = 0; i < known->snapshot_count; i++)
+        if (!still_listed(now, &known->snapshots[i].o, REPO_SNAPSHOT))
+            tell(v, known->snapshots[i].o.name, "its meta file is missing");
+}
+
+static int check_all(struct verify *v, const struct repo_inventory *now)
+{
+    int rc = 0;
+    for (size_t i = 0; i < now->pack_count; i++)
+        v->total += now->packs[i].o.bytes;
+    for (size_t i = 0; i < now->snapshot_count; i++)
+        v->total += now->snapshots[i].o.bytes;
+    check_vanished(v, now);
+    for (size_t i = 0; rc == 0 && i < now->pack_count; i++) {
+        const struct repo_pack *p = &now->packs[i];
+        struct err why = ERR_NONE;
+        if (!p->o.damaged && repo_chain_check(now, i, &why) != 0)
+            tell(v, p->o.name, why.text);
+        rc = check_object(v, &p->o, p, NULL);
+    }
+    for (size_t i = 0; rc == 0 && i < now->snapshot_count; i++)
+        rc = check_object(v, &now->snapshots[i].o, NULL, &now->snapshots[i]);
+    return rc;
+}
+
+int repository_verify(struct repository *r, enum repository_level level,
+                      void (*damage)(void *arg, const char *object, const char *reason),
+                      void (*progress)(void *arg, uint64_t done, uint64_t total), void *arg,
+                      struct repository_report *out, struct err *e)
+{
+    struct repo_inventory now = {0};
+    *out = (struct repository_report){0};
+    struct verify v = {
+        .r = r, .level = level, .damage = damage, .progress = progress, .arg = arg, .report = out};
+    int rc = repo_scan(r, &now, &out->unfinished, e);
+    if (rc == 0)
+        rc = check_all(&v, &now);
+    repo_inventory_release(&now);
+    if (rc == ERR_NO_MEMORY)
+        return err_set(e, rc, "no memory to verify the archive");
+    if (rc == 0 && out->damaged != 0)
+        rc = err_set(e, ERR_INTEGRITY,
+                     "%llu of %llu objects are damaged or missing; bring them back from a copy of "
+                     "the archive",
+                     (unsigned long long)out->damaged, (unsigned long long)out->objects);
+    return rc;
+}

@@ -1,0 +1,216 @@
+#include "repository/core/inventory.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+
+#include <stdio.h>
+#include <string.h>
+
+/* An archive in lines: four packs of ten entries, a second apart, and snapshots after 20 and 35. */
+enum { PACKS = 4, SNAPSHOTS = 2 };
+static struct repo_pack packs[PACKS];
+static struct repo_snapshot snapshots[SNAPSHOTS];
+static struct repo_point points[3];
+static struct repo_inventory inv;
+
+static struct entry_position at(uint64_t lsn)
+{
+    struct entry_position p = {{lsn}, {lsn == 0 ? 0 : 1}, {lsn == 0 ? 0 : lsn * 1000000}, {{0}}};
+    put_le64(p.hash.b, lsn);
+    return p;
+}
+
+static void make(void)
+{
+    static const uint64_t snapshot_lsns[SNAPSHOTS] = {20, 35};
+    memset(packs, 0, sizeof packs);
+    memset(snapshots, 0, sizeof snapshots);
+    inv = (struct repo_inventory){packs, PACKS, snapshots, SNAPSHOTS};
+    for (uint64_t i = 0; i < PACKS; i++) {
+        packs[i] = (struct repo_pack){
+            .first = {10 * i + 1}, .prev = at(10 * i), .first_time = at(10 * i + 1).time};
+        (void)snprintf(packs[i].o.name, REPO_NAME_BYTES, "packs/%llu", (unsigned long long)i);
+        packs[i].o.end = at(10 * i + 10);
+        packs[i].o.bytes = 100;
+    }
+    for (size_t i = 0; i < SNAPSHOTS; i++) {
+        (void)snprintf(snapshots[i].o.name, REPO_NAME_BYTES, "snapshots/%zu", i);
+        snapshots[i].o.end = at(snapshot_lsns[i]);
+        snapshots[i].o.bytes = 7;
+        snapshots[i].o.digest_known = true;
+        snapshots[i].o.digest.lo = snapshot_lsns[i];
+    }
+    points[0] = (struct repo_point){bytes_str("spring"), {5}, {5000000}, true, {55, 0}};
+    points[1] = (struct repo_point){bytes_str("summer"), {10}, {10000000}, false, {0, 0}};
+    points[2] = (struct repo_point){bytes_str("spring"), {25}, {25000000}, false, {0, 0}};
+    packs[0].points = points;
+    packs[0].point_count = 2;
+    packs[2].points = points + 2;
+    packs[2].point_count = 1;
+    packs[3].o.digest_known = true;
+    packs[3].o.digest.lo = 40;
+}
+
+static void a_whole_chain_is_whole(void **state)
+{
+    (void)state;
+    make();
+    for (size_t i = 0; i < PACKS; i++)
+        assert_int_equal(repo_chain_check(&inv, i, NULL), 0);
+    assert_int_equal(repo_archived(&inv).lsn.v, 40);
+    for (uint64_t lsn = 0; lsn <= 41; lsn++) {
+        const struct repo_pack *p = repo_pack_of(&inv, (struct lsn){lsn});
+        assert_ptr_equal(p, lsn == 0 || lsn == 41 ? NULL : &packs[(lsn - 1) / 10]);
+    }
+}
+
+static void assert_break(size_t i, const char *says)
+{
+    struct err e = ERR_NONE;
+    assert_int_equal(repo_chain_check(&inv, i, &e), ERR_INTEGRITY);
+    if (strstr(e.text, says) == NULL)
+        fail_msg("pack %zu: %s", i, e.text);
+}
+
+static void each_break_is_named(void **state)
+{
+    (void)state;
+    make();
+    packs[1].o.end.hash.b[0] ^= 1;
+    assert_break(2, "packs/2 does not continue packs/1");
+    make();
+    packs[2].prev.term.v++;
+    assert_break(2, "packs/2 does not continue packs/1");
+    make();
+    packs[2].first.v = 20;
+    assert_break(2, "both hold lsn 20");
+    make();
+    packs[2] = packs[3];
+    inv.pack_count = 3;
+    assert_break(2, "lsns 21..30 are missing between packs/1 and packs/3");
+    make();
+    packs[2].o.damaged = true;
+    (void)snprintf(packs[2].o.reason, sizeof packs[2].o.reason, "it is gone");
+    assert_break(2, "packs/2 (lsns 21..30): it is gone");
+    assert_int_equal(repo_chain_check(&inv, 3, NULL), 0);
+    /* The first one begins at lsn 1 or behind a snapshot. */
+    make();
+    inv.packs = packs + 1;
+    inv.pack_count = 3;
+    assert_break(0, "begins at lsn 11");
+    inv.packs = packs + 2;
+    inv.pack_count = 2;
+    assert_int_equal(repo_chain_check(&inv, 0, NULL), 0);
+    snapshots[0].o.end.hash.b[3] ^= 1;
+    assert_break(0, "begins at lsn 21");
+}
+
+static void plans_take_the_nearest_snapshot(void **state)
+{
+    (void)state;
+    /* lsn, snapshot, packs [begin, end), bytes, digest */
+    static const uint64_t cases[][6] = {
+        {1, 0, 0, 1, 100, 0},   {5, 0, 0, 1, 100, 55},  {10, 0, 0, 1, 100, 0},
+        {11, 0, 0, 2, 200, 0},  {19, 0, 0, 2, 200, 0},  {20, 20, 0, 0, 7, 20},
+        {21, 20, 2, 3, 107, 0}, {30, 20, 2, 3, 107, 0}, {34, 20, 2, 4, 207, 0},
+        {35, 35, 0, 0, 7, 35},  {36, 35, 3, 4, 107, 0}, {40, 35, 3, 4, 107, 40},
+    };
+    make();
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        struct repo_plan plan;
+        struct err e = ERR_NONE;
+        if (repo_plan_lsn(&inv, (struct lsn){cases[i][0]}, &plan, &e) != 0)
+            fail_msg("lsn %llu: %s", (unsigned long long)cases[i][0], e.text);
+        assert_int_equal(plan.snapshot == NULL ? 0 : plan.snapshot->o.end.lsn.v, cases[i][1]);
+        assert_int_equal(plan.pack_begin, cases[i][2]);
+        assert_int_equal(plan.pack_end, cases[i][3]);
+        assert_int_equal(plan.bytes, cases[i][4]);
+        assert_int_equal(plan.digest_known, cases[i][5] != 0);
+        assert_int_equal(plan.digest.lo, cases[i][5]);
+    }
+    struct repo_plan plan;
+    assert_int_equal(repo_plan_lsn(&inv, (struct lsn){0}, &plan, NULL), ERR_NOT_FOUND);
+    assert_int_equal(repo_plan_lsn(&inv, (struct lsn){41}, &plan, NULL), ERR_NOT_FOUND);
+}
+
+/* For each pack and snapshot damaged or gone: a target is planned if and only if there is a way, as counted here entry
+ * by entry. */
+static void damage_bars_only_what_it_bars(void **state)
+{
+    (void)state;
+    for (unsigned broken = 0; broken < 1u << (PACKS + SNAPSHOTS); broken++) {
+        make();
+        for (size_t i = 0; i < PACKS; i++)
+            packs[i].o.damaged = (broken >> i & 1) != 0;
+        for (size_t i = 0; i < SNAPSHOTS; i++)
+            snapshots[i].o.damaged = (broken >> (PACKS + i) & 1) != 0;
+        bool reach = true; /* is there a way to this lsn? */
+        for (uint64_t lsn = 1; lsn <= 40; lsn++) {
+            struct repo_plan plan;
+            bool snapshot =
+                (lsn == 20 && !snapshots[0].o.damaged) || (lsn == 35 && !snapshots[1].o.damaged);
+            reach = snapshot || (reach && !packs[(lsn - 1) / 10].o.damaged);
+            int rc = repo_plan_lsn(&inv, (struct lsn){lsn}, &plan, NULL);
+            assert_int_equal(rc, reach ? 0 : ERR_INTEGRITY);
+        }
+    }
+}
+
+static void targets_are_found_by_name_and_time(void **state)
+{
+    (void)state;
+    struct lsn lsn;
+    struct err e = ERR_NONE;
+    const struct repo_pack *p;
+    make();
+    assert_int_equal(repo_target_point(&inv, "summer", &lsn, &e), 0);
+    assert_int_equal(lsn.v, 10);
+    assert_int_equal(repo_target_point(&inv, "spring", &lsn, &e), ERR_USAGE);
+    assert_non_null(strstr(e.text, "lsn 5 and lsn 25"));
+    assert_int_equal(repo_target_point(&inv, "sumo", &lsn, &e), ERR_NOT_FOUND);
+    assert_string_equal(
+        e.text, "no restore point 'sumo' among 3; nearest: 'summer' (lsn 10), 'spring' (lsn 25), "
+                "'spring' (lsn 5)");
+    assert_int_equal(repo_target_end(&inv, &lsn, &e), 0);
+    assert_int_equal(lsn.v, 40);
+    assert_int_equal(repo_target_time(&inv, (struct utc){999999}, &p, &e), ERR_NOT_FOUND);
+    assert_non_null(strstr(e.text, "1970-01-01T00:00:01.000000Z to 1970-01-01T00:00:40.000000Z"));
+    for (uint64_t s = 1; s <= 60; s++) {
+        assert_int_equal(repo_target_time(&inv, (struct utc){s * 1000000 + 5}, &p, &e), 0);
+        assert_ptr_equal(p, &packs[s > 40 ? 3 : (s - 1) / 10]);
+    }
+    /* What a damaged pack could decide is not decided without it. */
+    packs[2].o.damaged = true;
+    assert_int_equal(repo_target_time(&inv, (struct utc){19999999}, &p, &e), 0);
+    assert_int_equal(repo_target_time(&inv, (struct utc){20000000}, &p, &e), ERR_INTEGRITY);
+    assert_int_equal(repo_target_time(&inv, (struct utc){30999999}, &p, &e), ERR_INTEGRITY);
+    assert_int_equal(repo_target_time(&inv, (struct utc){31000000}, &p, &e), 0);
+    inv = (struct repo_inventory){packs, 0, snapshots, 0};
+    assert_int_equal(repo_target_end(&inv, &lsn, &e), ERR_NOT_FOUND);
+    assert_int_equal(repo_target_point(&inv, "x", &lsn, &e), ERR_NOT_FOUND);
+    assert_string_equal(e.text, "no restore point 'x' among 0");
+    assert_int_equal(repo_target_time(&inv, (struct utc){5}, &p, &e), ERR_NOT_FOUND);
+    /* Snapshots alone are an archive too. */
+    inv.snapshot_count = 1;
+    struct repo_plan plan;
+    assert_int_equal(repo_target_end(&inv, &lsn, &e), 0);
+    assert_int_equal(lsn.v, 20);
+    assert_int_equal(repo_plan_lsn(&inv, lsn, &plan, &e), 0);
+    assert_int_equal(plan.bytes, 7);
+    assert_int_equal(repo_plan_lsn(&inv, (struct lsn){19}, &plan, &e), ERR_NOT_FOUND);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_whole_chain_is_whole),
+        cmocka_unit_test(each_break_is_named),
+        cmocka_unit_test(plans_take_the_nearest_snapshot),
+        cmocka_unit_test(damage_bars_only_what_it_bars),
+        cmocka_unit_test(targets_are_found_by_name_and_time),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

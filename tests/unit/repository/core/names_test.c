@@ -1,0 +1,145 @@
+#include "repository/core/names.h"
+
+#include "store/core/err.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+
+#include <string.h>
+
+static void names_come_back(void **state)
+{
+    (void)state;
+    static const struct repo_name names[] = {
+        {REPO_PACK, {1}, {1}, {1}, 0},
+        {REPO_PACK, {1}, {UINT64_MAX}, {UINT64_MAX}, UINT32_MAX},
+        {REPO_PACK, {900}, {1000}, {17}, 0xabcdef},
+        {REPO_SNAPSHOT, {0}, {77}, {0}, 5},
+    };
+    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
+        char text[REPO_NAME_BYTES], meta[REPO_NAME_BYTES], key[REPO_NAME_BYTES],
+            again[REPO_NAME_BYTES];
+        struct repo_name back;
+        repo_name_format(&names[i], text);
+        assert_int_equal(repo_name_parse(text, &back), 0);
+        assert_int_equal(back.kind, names[i].kind);
+        assert_int_equal(back.first.v, names[i].first.v);
+        assert_int_equal(back.last.v, names[i].last.v);
+        assert_int_equal(back.term.v, names[i].term.v);
+        assert_int_equal(back.unique, names[i].unique);
+        repo_name_meta(text, meta);
+        assert_int_equal(repo_name_of_meta(meta, again), 0);
+        assert_string_equal(again, text);
+        repo_name_key(text, key);
+        assert_int_equal(repo_name_of_key(key, again), 0);
+        assert_string_equal(again, text);
+        /* The temporary name is never longer than these. */
+        assert_true(strlen(key) < REPO_NAME_BYTES);
+    }
+    char text[REPO_NAME_BYTES], key[REPO_NAME_BYTES];
+    repo_name_format(&names[2], text);
+    assert_string_equal(text, "packs/00000000000000000900-00000000000000001000-17-00abcdef.pack");
+    repo_name_key(text, key);
+    assert_string_equal(key,
+                        "keys/1/00000000000000000900-00000000000000001000-17-00abcdef.pack.key");
+}
+
+static void strange_names_are_nobodys(void **state)
+{
+    (void)state;
+    static const char *const names[] = {
+        "",
+        "packs/",
+        "packs/.tmp-12345678",
+        "packs/00000000000000000001-00000000000000000001-1-00000000.meta",
+        "packs/00000000000000000001-00000000000000000001-01-00000000.pack", /* term with a leading zero */
+        "packs/1-1-1-00000000.pack",
+        "packs/00000000000000000002-00000000000000000001-1-00000000.pack", /* backwards */
+        "packs/00000000000000000000-00000000000000000001-1-00000000.pack",
+        "packs/00000000000000000001-00000000000000000001-0-00000000.pack",
+        "packs/00000000000000000001-00000000000000000001-1-0000000.pack",
+        "packs/00000000000000000001-00000000000000000001-1-000000AB.pack",
+        "packs/00000000000000000001-00000000000000000001-1-00000000.pack~",
+        "packs/18446744073709551617-18446744073709551617-1-00000000.pack", /* 2^64 + 1 */
+        "packs/0000000000000000000a-00000000000000000011-1-00000000.pack",
+        "snapshots/00000000000000000000-00000000.snap",
+        "snapshots/00000000000000000001-00000000.pack",
+        "keys/1/00000000000000000001-00000000.snap",
+        "../packs/00000000000000000001-00000000000000000001-1-00000000.pack",
+    };
+    struct repo_name back;
+    char out[REPO_NAME_BYTES];
+    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
+        assert_int_equal(repo_name_parse(names[i], &back), ERR_FORMAT);
+        assert_int_equal(repo_name_of_key(names[i], out), ERR_FORMAT);
+    }
+    assert_int_equal(repo_name_of_meta("packs/x.meta", out), ERR_FORMAT);
+    assert_int_equal(repo_name_of_meta(".meta", out), ERR_FORMAT);
+    assert_int_equal(repo_name_of_key("keys/1/.key", out), ERR_FORMAT);
+    assert_int_equal(repo_name_of_key("keys/1/.pack.key", out), ERR_FORMAT);
+}
+
+static void hex_and_uuids_are_strict(void **state)
+{
+    (void)state;
+    uint8_t b[2];
+    assert_int_equal(repo_unhex("0aff", b, 2), 0);
+    assert_int_equal(b[0], 0x0a);
+    assert_int_equal(b[1], 0xff);
+    static const char *const bad[] = {"", "0", "0a", "0af", "0afff", "0AFF", "0a f", "0afg"};
+    for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++)
+        assert_int_equal(repo_unhex(bad[i], b, 2), ERR_FORMAT);
+    struct uuid u;
+    char text[REPO_UUID_TEXT_BYTES];
+    assert_int_equal(repo_uuid_parse("c1020304-0506-0708-090a-0b0c0d0e0fff", &u), 0);
+    assert_int_equal(u.b[15], 0xff);
+    repo_uuid_format(&u, text);
+    assert_string_equal(text, "c1020304-0506-0708-090a-0b0c0d0e0fff");
+    assert_int_equal(repo_uuid_parse("c10203040506-0708-090a-0b0c0d0e0fff", &u), ERR_FORMAT);
+    assert_int_equal(repo_uuid_parse("c1020304-0506-0708-090a-0b0c0d0e0fff0", &u), ERR_FORMAT);
+    assert_int_equal(repo_uuid_parse("c1020304-0506-0708-090a-0b0c0d0e0ff", &u), ERR_FORMAT);
+}
+
+static void times_are_told_in_utc(void **state)
+{
+    (void)state;
+    static const struct {
+        uint64_t us;
+        const char *text;
+    } cases[] = {
+        {0, "1970-01-01T00:00:00.000000Z"},
+        {951782399999999, "2000-02-28T23:59:59.999999Z"},
+        {951782400000000, "2000-02-29T00:00:00.000000Z"},
+        {1700000000000001, "2023-11-14T22:13:20.000001Z"},
+        {4107542400000000, "2100-03-01T00:00:00.000000Z"},
+    };
+    char text[REPO_UTC_TEXT_BYTES];
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        repo_utc_format((struct utc){cases[i].us}, text);
+        assert_string_equal(text, cases[i].text);
+    }
+}
+
+static void an_identity_names_cluster_and_object(void **state)
+{
+    (void)state;
+    struct uuid u = {{0xc1, 2}};
+    char text[REPO_IDENTITY_BYTES];
+    repo_identity(&u, "packs/x.pack", text);
+    assert_string_equal(text, "triveni/1|c1020000-0000-0000-0000-000000000000|packs/x.pack");
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(names_come_back),
+        cmocka_unit_test(strange_names_are_nobodys),
+        cmocka_unit_test(hex_and_uuids_are_strict),
+        cmocka_unit_test(times_are_told_in_utc),
+        cmocka_unit_test(an_identity_names_cluster_and_object),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,718 @@
+/* Restore against the real state: what comes out of the archive is what a site had. */
+#include "tests/unit/repository/fixture.h"
+
+#include "repository/io/archive.h"
+
+/* ---- a site: a state that applies the feed ---- */
+
+struct site {
+    struct state *state;
+    const struct feed *f;
+    size_t applied; /* bytes of the feed */
+};
+
+static void site_open(struct site *s, const struct place *p, const char *name, const struct feed *f)
+{
+    static char dir[200];
+    struct err e = ERR_NONE;
+    (void)snprintf(dir, sizeof dir, "%s/%s", p->root, name);
+    struct state_options o = {.dir = dir, .cluster_id = test_cluster};
+    *s = (struct site){.f = f};
+    assert_ok(state_open(&s->state, &o, &e), e);
+}
+
+/* Apply up to and with lsn; UINT64_MAX: all there is. */
+static void site_apply(struct site *s, uint64_t lsn)
+{
+    enum { BATCH = 500 };
+    struct entry_view views[BATCH];
+    struct err e = ERR_NONE;
+    for (;;) {
+        size_t n = 0;
+        while (n < BATCH && s->applied < s->f->n) {
+            size_t used;
+            assert_ok(entry_decode(bytes_of(s->f->p + s->applied, s->f->n - s->applied), &views[n],
+                                   &used, &e),
+                      e);
+            if (views[n].header.lsn.v > lsn)
+                break;
+            s->applied += used;
+            n++;
+        }
+        if (n == 0)
+            return;
+        assert_ok(state_apply(s->state, views, n, &e), e);
+    }
+}
+
+/* What the archive asks of a site: the digest now, or at a restore point. */
+static int site_digest(void *arg, struct lsn lsn, struct digest *out);
+
+struct point_search {
+    struct lsn lsn;
+    struct digest *out;
+    bool found;
+};
+
+static int search_point(void *arg, const struct restore_point *p)
+{
+    struct point_search *x = arg;
+    if (p->lsn.v == x->lsn.v) {
+        *x->out = p->digest;
+        x->found = true;
+    }
+    return 0;
+}
+
+static int site_digest(void *arg, struct lsn lsn, struct digest *out)
+{
+    struct site *s = arg;
+    struct err e = ERR_NONE;
+    struct state_snapshot *snap;
+    struct state_totals totals;
+    assert_ok(state_snapshot_open(s->state, &snap, &e), e);
+    assert_ok(state_totals(snap, &totals, &e), e);
+    struct point_search x = {lsn, out, false};
+    assert_ok(state_restore_points(snap, search_point, &x, &e), e);
+    if (!x.found && state_snapshot_position(snap).lsn.v == lsn.v) {
+        *out = totals.digest;
+        x.found = true;
+    }
+    state_snapshot_close(snap);
+    return x.found ? 0 : ERR_NOT_FOUND;
+}
+
+static void site_snapshot(struct site *s, struct repository *r)
+{
+    struct err e = ERR_NONE;
+    struct state_snapshot *snap;
+    assert_ok(state_snapshot_open(s->state, &snap, &e), e);
+    assert_ok(repository_snapshot(r, snap, &e), e);
+    assert_int_equal(repository_snapshot(r, snap, &e), ERR_EXISTS);
+    state_snapshot_close(snap);
+}
+
+/* ---- everything of a state as one hash, so that two can be compared ---- */
+
+struct dump {
+    struct repo_sha *sha;
+    uint64_t n;
+};
+
+static void dump_bytes(struct dump *d, struct bytes b)
+{
+    uint8_t n[8];
+    put_le64(n, b.n);
+    repo_sha_add(d->sha, bytes_of(n, 8));
+    repo_sha_add(d->sha, b);
+    d->n++;
+}
+
+static void dump_u64(struct dump *d, uint64_t v)
+{
+    uint8_t n[8];
+    put_le64(n, v);
+    repo_sha_add(d->sha, bytes_of(n, 8));
+}
+
+static int dump_session(void *arg, const struct uuid *id, const struct session_info *info)
+{
+    dump_bytes(arg, bytes_of(id->b, 16));
+    dump_bytes(arg, info->client);
+    dump_u64(arg, info->opened.v);
+    dump_u64(arg, info->last.us);
+    return 0;
+}
+
+static int dump_result(void *arg, const struct uuid *id, uint64_t sequence,
+                       const struct entry_position *at)
+{
+    dump_bytes(arg, bytes_of(id->b, 16));
+    dump_u64(arg, sequence);
+    dump_u64(arg, at->lsn.v);
+    dump_u64(arg, at->time.us);
+    return 0;
+}
+
+static int dump_point(void *arg, const struct restore_point *p)
+{
+    dump_bytes(arg, p->name);
+    dump_u64(arg, p->lsn.v);
+    dump_u64(arg, p->time.us);
+    dump_u64(arg, p->digest.lo);
+    dump_u64(arg, p->digest.hi);
+    return 0;
+}
+
+static int dump_collection(void *arg, const struct collection_info *c)
+{
+    dump_bytes(arg, c->name);
+    dump_u64(arg, c->records);
+    dump_u64(arg, c->digest.lo);
+    return 0;
+}
+
+static struct sha256 dump_state(struct state *s, uint64_t *things)
+{
+    struct dump d = {0};
+    struct err e = ERR_NONE;
+    struct state_snapshot *snap;
+    struct state_scan *scan;
+    struct state_totals totals;
+    struct record r;
+    int rc;
+    assert_ok(repo_sha_new(&d.sha, &e), e);
+    assert_ok(state_snapshot_open(s, &snap, &e), e);
+    struct entry_position at = state_snapshot_position(snap);
+    dump_u64(&d, at.lsn.v);
+    dump_u64(&d, at.term.v);
+    dump_u64(&d, at.time.us);
+    dump_bytes(&d, bytes_of(at.hash.b, 32));
+    assert_ok(state_totals(snap, &totals, &e), e);
+    dump_u64(&d, totals.records);
+    dump_u64(&d, totals.collections);
+    dump_u64(&d, totals.digest.lo);
+    dump_u64(&d, totals.digest.hi);
+    dump_u64(&d, totals.mode);
+    assert_ok(state_scan_open(snap, &(struct scan_options){.reverse = false}, &scan, &e), e);
+    while ((rc = state_scan_next(scan, &r, &e)) == 0) {
+        dump_bytes(&d, r.collection);
+        dump_bytes(&d, r.key);
+        dump_bytes(&d, r.value);
+        dump_u64(&d, r.lsn.v);
+        dump_u64(&d, r.time.us);
+    }
+    assert_int_equal(rc, ERR_NOT_FOUND);
+    state_scan_close(scan);
+    assert_ok(state_collections(snap, dump_collection, &d, &e), e);
+    assert_ok(state_sessions(snap, dump_session, &d, &e), e);
+    assert_ok(state_results(snap, dump_result, &d, &e), e);
+    assert_ok(state_restore_points(snap, dump_point, &d, &e), e);
+    assert_ok(state_verify(snap, &e), e);
+    state_snapshot_close(snap);
+    struct sha256 h = repo_sha_end(d.sha);
+    repo_sha_free(d.sha);
+    if (things != NULL)
+        *things = d.n;
+    return h;
+}
+
+static struct sha256 dump_directory(const char *into)
+{
+    char dir[200];
+    struct state *s;
+    struct err e = ERR_NONE;
+    (void)snprintf(dir, sizeof dir, "%s/state", into);
+    struct state_options o = {.dir = dir, .cluster_id = test_cluster};
+    assert_ok(state_open(&s, &o, &e), e);
+    struct sha256 h = dump_state(s, NULL);
+    state_close(s);
+    return h;
+}
+
+/* The state that a site had at lsn, from the log alone. */
+static struct sha256 dump_at(const struct place *p, const struct feed *f, uint64_t lsn)
+{
+    struct site s;
+    char dir[200];
+    site_open(&s, p, "reference", f);
+    site_apply(&s, lsn);
+    struct sha256 h = dump_state(s.state, NULL);
+    state_close(s.state);
+    (void)snprintf(dir, sizeof dir, "%s/reference", p->root);
+    tree_remove(dir);
+    return h;
+}
+
+/* ---- an archive of everything: packs, points, sessions, a large value, snapshots ---- */
+
+struct world {
+    struct place p;
+    struct feed f;
+    struct site s;
+    struct repository *r;
+    uint64_t point_lsn, big_lsn;
+    struct utc point_time;
+};
+
+static void world_pack(struct world *w)
+{
+    struct err e = ERR_NONE;
+    site_apply(&w->s, UINT64_MAX);
+    assert_ok(feed_seal(&w->f, w->r, site_digest, &w->s, &e), e);
+}
+
+static void world_make(struct world *w)
+{
+    memset(w, 0, sizeof *w);
+    static const struct uuid session = {{7, 7, 7}}, gone = {{8, 8}};
+    struct op op = {OP_PUT, bytes_str("passports"), bytes_str("once"), bytes_str("1")};
+    place_make(&w->p);
+    w->r = archive_open(&w->p, false);
+    site_open(&w->s, &w->p, "site", &w->f);
+    feed_noop(&w->f, 1);
+    feed_session(&w->f, SESSION_OPEN, &session);
+    feed_session(&w->f, SESSION_OPEN, &gone);
+    for (uint64_t i = 1; i <= 5; i++)
+        feed_ops(&w->f, &op, 1, i % 2 == 0 ? &gone : &session, i);
+    feed_mixed(&w->f, 1500);
+    world_pack(w);
+    feed_mixed(&w->f, 700);
+    feed_point(&w->f, "before-the-move");
+    w->point_lsn = w->f.at.lsn.v;
+    w->point_time = w->f.at.time;
+    feed_mixed(&w->f, 700);
+    feed_session(&w->f, SESSION_CLOSE, &gone);
+    feed_noop(&w->f, 4);
+    world_pack(w);
+    site_snapshot(&w->s, w->r);
+    size_t n = VALUE_MAX_BYTES;
+    uint8_t *big = calloc(1, n);
+    assert_non_null(big);
+    for (size_t i = 0; i < n; i += 13)
+        big[i] = (uint8_t)feed_random(&w->f);
+    feed_put(&w->f, "court-files", "scan", big, n);
+    w->big_lsn = w->f.at.lsn.v;
+    free(big);
+    feed_mixed(&w->f, 900);
+    feed_delete(&w->f, "passports", "once");
+    feed_point(&w->f, "after");
+    feed_mixed(&w->f, 100);
+    world_pack(w);
+    site_snapshot(&w->s, w->r);
+    feed_mixed(&w->f, 10);
+    world_pack(w);
+}
+
+static void world_drop(struct world *w)
+{
+    repository_close(w->r);
+    if (w->s.state != NULL)
+        state_close(w->s.state);
+    feed_drop(&w->f);
+    place_drop(&w->p);
+}
+
+struct progress {
+    uint64_t calls, done, total;
+};
+
+static void note_progress(void *arg, uint64_t done, uint64_t total)
+{
+    struct progress *x = arg;
+    assert_true(done >= x->done && done <= total);
+    x->calls++;
+    x->done = done;
+    x->total = total;
+}
+
+static void restore_and_compare(struct world *w, const struct restore_target *t, uint64_t lsn,
+                                const char *point, bool known)
+{
+    struct restore_plan plan;
+    struct restore_result result;
+    struct progress progress = {0};
+    struct err e = ERR_NONE;
+    struct sha256 expected = dump_at(&w->p, &w->f, lsn), found;
+    assert_ok(repository_plan(w->r, t, &plan, &e), e);
+    assert_int_equal(plan.lsn.v, lsn);
+    assert_true(plan.snapshot.v <= lsn);
+    assert_string_equal(plan.point, point);
+    assert_int_equal(plan.digest_known, known);
+    assert_ok(repository_restore(w->r, &plan, w->p.into, note_progress, &progress, &result, &e), e);
+    assert_int_equal(result.at.lsn.v, lsn);
+    assert_int_equal(result.at.time.us, plan.time.us);
+    assert_int_equal(progress.total, plan.bytes);
+    assert_true(progress.calls > 0);
+    if (known) {
+        assert_true(result.digests_compared > 0);
+        assert_true(digest_equal(plan.digest, result.digest));
+    }
+    assert_int_equal(result.entries, lsn - plan.snapshot.v);
+    found = dump_directory(w->p.into);
+    assert_memory_equal(&found, &expected, sizeof found);
+    tree_remove(w->p.into);
+}
+
+static void each_target_gives_the_state_of_that_time(void **state)
+{
+    (void)state;
+    struct world w;
+    world_make(&w);
+    uint64_t end = w.f.at.lsn.v;
+    restore_and_compare(&w, &(struct restore_target){{0}, NULL, {0}}, end, "", true);
+    restore_and_compare(&w, &(struct restore_target){{0}, "before-the-move", {0}}, w.point_lsn,
+                        "before-the-move", true);
+    restore_and_compare(&w, &(struct restore_target){{0}, NULL, w.point_time}, w.point_lsn,
+                        "before-the-move", true);
+    restore_and_compare(&w, &(struct restore_target){{0}, NULL, {w.point_time.us + 999}},
+                        w.point_lsn, "before-the-move", true);
+    restore_and_compare(&w, &(struct restore_target){{0}, NULL, {w.point_time.us - 1}},
+                        w.point_lsn - 1, "", false);
+    restore_and_compare(&w, &(struct restore_target){{0}, NULL, {UINT64_MAX / 2}}, end, "", true);
+    const uint64_t lsns[] = {
+        1,        2,       777, 1508, 1509, w.point_lsn, w.big_lsn - 1, w.big_lsn, w.big_lsn + 1,
+        end - 10, end - 9, end};
+    for (size_t i = 0; i < sizeof lsns / sizeof lsns[0]; i++) {
+        const uint64_t l = lsns[i];
+        bool known =
+            l == 1508 || l == w.point_lsn || l == w.big_lsn - 1 || l == end - 10 || l == end;
+        restore_and_compare(&w, &(struct restore_target){{l}, NULL, {0}}, l,
+                            l == w.point_lsn ? "before-the-move" : "", known);
+    }
+    world_drop(&w);
+}
+
+/* A restored directory is one that a site goes on with. */
+static void a_restored_state_takes_further_entries(void **state)
+{
+    (void)state;
+    struct world w;
+    struct restore_plan plan;
+    struct restore_result result;
+    struct err e = ERR_NONE;
+    char dir[200];
+    world_make(&w);
+    struct restore_target t = {{w.big_lsn + 5}, NULL, {0}};
+    assert_ok(repository_plan(w.r, &t, &plan, &e), e);
+    assert_ok(repository_restore(w.r, &plan, w.p.into, NULL, NULL, &result, &e), e);
+    (void)snprintf(dir, sizeof dir, "%s/state", w.p.into);
+    struct state_options o = {.dir = dir, .cluster_id = test_cluster};
+    struct site s = {.f = &w.f};
+    assert_ok(state_open(&s.state, &o, &e), e);
+    assert_int_equal(state_applied(s.state).lsn.v, w.big_lsn + 5);
+    assert_int_equal(state_checkpoint(s.state).lsn.v, w.big_lsn + 5);
+    while (s.applied < w.f.n) { /* skip what is in it */
+        struct entry_view v;
+        size_t used;
+        assert_ok(entry_decode(bytes_of(w.f.p + s.applied, w.f.n - s.applied), &v, &used, &e), e);
+        if (v.header.lsn.v > w.big_lsn + 5)
+            break;
+        s.applied += used;
+    }
+    site_apply(&s, UINT64_MAX);
+    struct sha256 ours = dump_state(s.state, NULL), theirs = dump_state(w.s.state, NULL);
+    assert_memory_equal(&ours, &theirs, sizeof ours);
+    state_close(s.state);
+    world_drop(&w);
+}
+
+static void targets_that_are_not_there_are_explained(void **state)
+{
+    (void)state;
+    struct world w;
+    struct restore_plan plan;
+    struct err e = ERR_NONE;
+    world_make(&w);
+    static const struct {
+        struct restore_target t;
+        int code;
+        const char *says;
+    } cases[] = {
+        {{{999999}, NULL, {0}}, ERR_NOT_FOUND, "holds lsns 1.."},
+        {{{0}, "before-the-mode", {0}}, ERR_NOT_FOUND, "'before-the-move' (lsn "},
+        {{{0}, "x", {0}}, ERR_NOT_FOUND, "among 2"},
+        {{{0}, NULL, {5}},
+         ERR_NOT_FOUND,
+         "1970-01-01T00:00:00.000005Z is before the first archived entry; "
+         "the archive goes from 2023-11-14T22:13:20.000000Z"},
+        {{{5}, "after", {0}}, ERR_USAGE, "one target only"},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        assert_int_equal(repository_plan(w.r, &cases[i].t, &plan, &e), cases[i].code);
+        if (strstr(e.text, cases[i].says) == NULL)
+            fail_msg("case %zu says: %s", i, e.text);
+    }
+    world_drop(&w);
+}
+
+static void existing_data_is_never_touched(void **state)
+{
+    (void)state;
+    struct world w;
+    struct restore_plan plan;
+    struct restore_result result;
+    struct err e = ERR_NONE;
+    char file[200], partial[200];
+    world_make(&w);
+    assert_ok(repository_plan(w.r, &(struct restore_target){{10}, NULL, {0}}, &plan, &e), e);
+    /* An empty directory is taken. */
+    assert_int_equal(mkdir(w.p.into, 0700), 0);
+    assert_ok(repository_restore(w.r, &plan, w.p.into, NULL, NULL, &result, &e), e);
+    assert_int_equal(repository_restore(w.r, &plan, w.p.into, NULL, NULL, &result, &e), ERR_EXISTS);
+    struct sha256 before = dump_at(&w.p, &w.f, 10), after = dump_directory(w.p.into);
+    assert_memory_equal(&before, &after, sizeof before);
+    tree_remove(w.p.into);
+    assert_int_equal(mkdir(w.p.into, 0700), 0);
+    (void)snprintf(file, sizeof file, "%s/precious", w.p.into);
+    write_file(file, "x", 1, 0600);
+    assert_int_equal(repository_restore(w.r, &plan, w.p.into, NULL, NULL, &result, &e), ERR_EXISTS);
+    assert_non_null(strstr(e.text, "not empty"));
+    assert_int_equal(access(file, F_OK), 0);
+    tree_remove(w.p.into);
+    write_file(w.p.into, "x", 1, 0600);
+    assert_int_equal(repository_restore(w.r, &plan, w.p.into, NULL, NULL, &result, &e), ERR_EXISTS);
+    assert_int_equal(unlink(w.p.into), 0);
+    (void)snprintf(partial, sizeof partial, "%s.partial", w.p.into);
+    assert_int_equal(mkdir(partial, 0700), 0);
+    assert_int_equal(repository_restore(w.r, &plan, w.p.into, NULL, NULL, &result, &e), ERR_EXISTS);
+    assert_non_null(strstr(e.text, "interrupted"));
+    world_drop(&w);
+}
+
+/* ---- damage ---- */
+
+static void flip(const char *path, off_t at)
+{
+    uint8_t b;
+    assert_int_equal(chmod(path, 0600), 0);
+    int fd = open(path, O_RDWR);
+    assert_int_equal(pread(fd, &b, 1, at), 1);
+    b ^= 0x10;
+    assert_int_equal(pwrite(fd, &b, 1, at), 1);
+    close(fd);
+}
+
+static void damage_in_the_way_is_named_and_leaves_nothing(void **state)
+{
+    (void)state;
+    struct world w;
+    struct restore_plan plan;
+    struct restore_result result;
+    struct err e = ERR_NONE;
+    char path[300], partial[200];
+    world_make(&w);
+    find_object(&w.p, "packs", ".pack", 1, path);
+    flip(path, 70000); /* the second segment */
+    assert_ok(repository_plan(w.r, &(struct restore_target){{w.point_lsn}, NULL, {0}}, &plan, &e),
+              e);
+    assert_int_equal(repository_restore(w.r, &plan, w.p.into, NULL, NULL, &result, &e),
+                     ERR_INTEGRITY);
+    static const char *const says[] = {"restore to lsn", "packs/00000000000000001509-", "frame ",
+                                       "byte",           "segment 1 at bytes 65536..",  "lsns "};
+    for (size_t i = 0; i < sizeof says / sizeof says[0]; i++)
+        if (strstr(e.text, says[i]) == NULL)
+            fail_msg("'%s' is not in: %s", says[i], e.text);
+    (void)snprintf(partial, sizeof partial, "%s.partial", w.p.into);
+    assert_int_equal(access(partial, F_OK), -1);
+    assert_int_equal(access(w.p.into, F_OK), -1);
+
+    /* What lies before the damage, and what lies behind a snapshot after it, is restored all the same. */
+    restore_and_compare(&w, &(struct restore_target){{1500}, NULL, {0}}, 1500, "", false);
+    restore_and_compare(&w, &(struct restore_target){{w.big_lsn}, NULL, {0}}, w.big_lsn, "", false);
+    assert_int_equal(unlink(path), 0);
+    repository_close(w.r);
+    w.r = archive_open(&w.p, true);
+    restore_and_compare(&w, &(struct restore_target){{1500}, NULL, {0}}, 1500, "", false);
+    restore_and_compare(&w, &(struct restore_target){{w.big_lsn}, NULL, {0}}, w.big_lsn, "", false);
+    assert_int_equal(
+        repository_plan(w.r, &(struct restore_target){{w.point_lsn}, NULL, {0}}, &plan, &e),
+        ERR_INTEGRITY);
+    assert_non_null(strstr(e.text, "packs/00000000000000001509-"));
+    /* A time that the missing pack would decide is not guessed. */
+    struct restore_target t = {{0}, NULL, w.point_time};
+    assert_int_equal(repository_plan(w.r, &t, &plan, &e), ERR_INTEGRITY);
+
+    find_object(&w.p, "snapshots", ".snap", 0, path);
+    flip(path, 300);
+    assert_ok(repository_plan(w.r, &(struct restore_target){{w.big_lsn}, NULL, {0}}, &plan, &e), e);
+    assert_int_equal(repository_restore(w.r, &plan, w.p.into, NULL, NULL, &result, &e),
+                     ERR_INTEGRITY);
+    if (strstr(e.text, "snapshots/") == NULL)
+        fail_msg("%s", e.text);
+    world_drop(&w);
+}
+
+static int wrong_digest(void *arg, struct lsn lsn, struct digest *out)
+{
+    (void)arg;
+    *out = (struct digest){lsn.v, 1};
+    return 0;
+}
+
+static void a_state_that_differs_from_the_sites_is_rejected(void **state)
+{
+    (void)state;
+    struct place p;
+    struct feed f = {0};
+    struct err e = ERR_NONE;
+    struct restore_plan plan;
+    struct restore_result result;
+    char rejected[200];
+    place_make(&p);
+    struct repository *r = archive_open(&p, false);
+    feed_mixed(&f, 50);
+    assert_ok(feed_seal(&f, r, NULL, NULL, &e), e);
+    feed_mixed(&f, 50);
+    assert_ok(feed_seal(&f, r, wrong_digest, NULL, &e), e);
+    feed_mixed(&f, 50);
+    assert_ok(feed_seal(&f, r, NULL, NULL, &e), e);
+    (void)snprintf(rejected, sizeof rejected, "%s.rejected", p.into);
+    for (int again = 0; again < 2; again++) {
+        assert_ok(repository_plan(r, &(struct restore_target){{120}, NULL, {0}}, &plan, &e), e);
+        assert_int_equal(repository_restore(r, &plan, p.into, NULL, NULL, &result, &e),
+                         ERR_INTEGRITY);
+        assert_non_null(strstr(e.text, "at lsn 100 has digest"));
+        assert_int_equal(access(p.into, F_OK), -1);
+        assert_int_equal(access(rejected, F_OK), 0);
+        char partial[200];
+        (void)snprintf(partial, sizeof partial, "%s.partial", p.into);
+        assert_int_equal(access(partial, F_OK), again == 0 ? -1 : 0);
+    }
+    repository_close(r);
+    feed_drop(&f);
+    place_drop(&p);
+}
+
+/* ---- snapshots ---- */
+
+static void every_flipped_byte_of_a_snapshot_is_found(void **state)
+{
+    (void)state;
+    struct place p;
+    struct feed f = {0};
+    struct site s;
+    struct err e = ERR_NONE;
+    static const char *const files[][2] = {
+        {"snapshots", ".snap"}, {"snapshots", ".meta"}, {"keys/1", ".snap.key"}};
+    place_make(&p);
+    struct repository *r = archive_open(&p, false);
+    feed_put(&f, "c", "k", "v", 1);
+    feed_point(&f, "here");
+    site_open(&s, &p, "site", &f);
+    site_apply(&s, UINT64_MAX);
+    assert_ok(feed_seal(&f, r, site_digest, &s, &e), e);
+    site_snapshot(&s, r);
+    repository_close(r);
+    state_close(s.state);
+    for (size_t i = 0; i < 3; i++) {
+        char path[300];
+        size_t n;
+        find_object(&p, files[i][0], files[i][1], 0, path);
+        free(slurp(path, &n));
+        for (size_t at = 0; at < n; at++) {
+            struct damages d = {0};
+            struct repository_report report;
+            flip(path, (off_t)at);
+            r = archive_open(&p, true);
+            int rc = repository_verify(r, REPOSITORY_READABLE, note_damage, NULL, &d, &report, &e);
+            if (rc != ERR_INTEGRITY || strstr(d.all, "snapshots/00000000000000000002-") == NULL)
+                fail_msg("%s byte %zu: %d %s", files[i][1], at, rc, d.all);
+            repository_close(r);
+            flip(path, (off_t)at);
+        }
+    }
+    feed_drop(&f);
+    place_drop(&p);
+}
+
+/* Memory of the process that is not the mapping of a file: LMDB's mapping may be as large as the state. */
+static long private_kib(void)
+{
+    char text[4096];
+    int fd = open("/proc/self/status", O_RDONLY);
+    ssize_t n = read(fd, text, sizeof text - 1);
+    close(fd);
+    assert_true(n > 0);
+    text[n] = '\0';
+    const char *at = strstr(text, "RssAnon:");
+    assert_non_null(at);
+    return strtol(at + 8, NULL, 10);
+}
+
+struct watch {
+    long most;
+};
+
+static void watch_memory(void *arg, uint64_t done, uint64_t total)
+{
+    struct watch *w = arg;
+    long now = private_kib();
+    (void)done;
+    (void)total;
+    w->most = now > w->most ? now : w->most;
+}
+
+static int watch_digest(void *arg, struct lsn lsn, struct digest *out)
+{
+    (void)lsn;
+    (void)out;
+    watch_memory(arg, 0, 0);
+    return ERR_NOT_FOUND;
+}
+
+/* An archive of many times the memory that may be used: 10 packs of 10 MB that do not compress. */
+static void memory_stays_bounded(void **state)
+{
+    (void)state;
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+    skip(); /* their shadow memory counts too */
+#endif
+    enum { PACKS = 10, PER_PACK = 2500 };
+    struct place p;
+    struct feed f = {0};
+    struct site s;
+    struct err e = ERR_NONE;
+    struct restore_plan plan;
+    struct restore_result result;
+    struct repository_report report;
+    uint8_t value[4096];
+    place_make(&p);
+    struct repository *r = archive_open(&p, false);
+    site_open(&s, &p, "site", &f);
+    struct watch seal = {0}, restore = {0}, verify = {0};
+    long begin = 0;
+    for (int i = 0; i < PACKS; i++) {
+        f.n = f.mark = s.applied = 0; /* the buffer is used again */
+        for (int k = 0; k < PER_PACK; k++) {
+            char key[32];
+            (void)snprintf(key, sizeof key, "%d-%d", i, k);
+            for (size_t b = 0; b + 8 <= sizeof value; b += 8)
+                put_le64(value + b, feed_random(&f));
+            feed_put(&f, "blobs", key, value, sizeof value);
+        }
+        site_apply(&s, UINT64_MAX);
+        assert_ok(feed_seal(&f, r, watch_digest, &seal, &e), e);
+        begin = i == 0 ? private_kib() : begin;
+    }
+    feed_drop(&f);
+    site_snapshot(&s, r);
+    long snapshot = private_kib();
+    state_close(s.state);
+    long before = private_kib();
+    assert_ok(
+        repository_verify(r, REPOSITORY_READABLE, note_damage, watch_memory, &verify, &report, &e),
+        e);
+    assert_ok(
+        repository_plan(r, &(struct restore_target){{PACKS * PER_PACK - 1}, NULL, {0}}, &plan, &e),
+        e);
+    assert_int_equal(plan.packs, PACKS);
+    assert_true(plan.bytes > 100u << 20);
+    assert_ok(repository_restore(r, &plan, p.into, watch_memory, &restore, &result, &e), e);
+    print_message("private KiB: first pack %ld, most at packs %ld, snapshot %ld; after closing the "
+                  "state %ld, "
+                  "verify %ld, restore %ld\n",
+                  begin, seal.most, snapshot, before, verify.most, restore.most);
+    assert_true(seal.most - begin < 4 << 10);
+    assert_true(snapshot - begin < 8 << 10);
+    assert_true(verify.most - before < 8 << 10);
+    assert_true(restore.most - before <
+                128 << 10); /* a batch of 32 MiB, and LMDB with its dirty pages */
+    repository_close(r);
+    place_drop(&p);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(each_target_gives_the_state_of_that_time),
+        cmocka_unit_test(a_restored_state_takes_further_entries),
+        cmocka_unit_test(targets_that_are_not_there_are_explained),
+        cmocka_unit_test(existing_data_is_never_touched),
+        cmocka_unit_test(damage_in_the_way_is_named_and_leaves_nothing),
+        cmocka_unit_test(a_state_that_differs_from_the_sites_is_rejected),
+        cmocka_unit_test(every_flipped_byte_of_a_snapshot_is_found),
+        cmocka_unit_test(memory_stays_bounded),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
