@@ -8,6 +8,8 @@
 #include "store/core/err.h"
 #include "store/log.h"
 
+#define TRIVENI_VERSION "0.1.0"
+
 enum { SITE_NAME_MAX_BYTES = 32, SITE_PATH_BYTES = 512, SITE_ENDPOINT_BYTES = 128 };
 
 enum site_kind { SITE_DATA = 1, SITE_REPOSITORY = 2 }; /* may become primary; votes and archives only */

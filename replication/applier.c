@@ -1,0 +1,271 @@
+/* The applier: a thread that reads committed entries from the log and applies them to the state in batches, behind the
+ * acknowledgements; and a second thread that makes checkpoints durable while the first goes on.
+ *
+ * Batches are adaptive: whatever became visible while the last batch was applied is the next one, up to BATCH_BYTES, so that a busy
+ * site applies in large sorted batches and an idle one at once.
+ *
+ * ORDER of a checkpoint: begun by the applier between batches (pins the state), finished by the other thread only when the
+ * site says that log and majority cover it (marks_may_publish); see store/state.h.
+ *
+ * FAILURE MODES. A full disk lets the applier wait and try again: the entries are in the log, reads go on. Anything else stops the
+ * site, which then starts again from its checkpoint. */
+#include "replication/site_parts.h"
+
+#include "store/core/check.h"
+
+#include <errno.h>
+
+enum { BATCH_BYTES = 8 << 20, BATCH_ENTRIES = 65536, RETRY_MS = 500 };
+
+struct applier {
+    struct site *site;
+    pthread_t apply_thread, checkpoint_thread;
+    pthread_mutex_t lock;
+    pthread_cond_t news;
+    bool stop, failed;
+    struct err why;
+    /* under the lock */
+    struct lsn apply_to, may_publish_to;
+    struct lsn applied;
+    bool checkpoint_pending; /* begun, waits for or is in finish */
+    bool disk_full;
+    struct entry_position checkpoint_at;
+    /* applier thread only */
+    uint8_t *buffer;
+    size_t capacity;
+    struct entry_view *views;
+    uint64_t bytes_since_checkpoint;
+    uint64_t last_checkpoint_ms;
+};
+
+static void fail(struct applier *a, const struct err *why)
+{
+    (void)pthread_mutex_lock(&a->lock);
+    if (!a->failed) {
+        a->failed = true;
+        a->why = *why;
+    }
+    (void)pthread_cond_broadcast(&a->news);
+    (void)pthread_mutex_unlock(&a->lock);
+    (void)uv_async_send(&a->site->wake);
+}
+
+/* Wait for news, at most `ms`. With the lock held. */
+static void wait_ms(struct applier *a, uint64_t ms)
+{
+    struct timespec until;
+    (void)clock_gettime(CLOCK_REALTIME, &until);
+    until.tv_sec += (time_t)(ms / 1000);
+    until.tv_nsec += (long)(ms % 1000) * 1000000;
+    if (until.tv_nsec >= 1000000000) {
+        until.tv_sec++;
+        until.tv_nsec -= 1000000000;
+    }
+    (void)pthread_cond_timedwait(&a->news, &a->lock, &until);
+}
+
+static int read_entries(struct applier *a, struct lsn from, struct lsn to, size_t *used, size_t *count,
+                        struct err *e)
+{
+    int rc = log_read(a->site->log, from, to, a->buffer, a->capacity, used, count, e);
+    if (rc == ERR_LIMIT) {
+        uint8_t *larger = realloc(a->buffer, *used);
+        if (larger == NULL)
+            return err_set(e, ERR_NO_MEMORY, "out of memory for an entry of %zu bytes", *used);
+        a->buffer = larger;
+        a->capacity = *used;
+        rc = log_read(a->site->log, from, to, a->buffer, a->capacity, used, count, e);
+    }
+    return rc;
+}
+
+/* Apply the next batch. Returns how many bytes it was, or a negative code. */
+static int64_t apply_some(struct applier *a, struct lsn applied, struct lsn to, struct err *e)
+{
+    size_t used = 0, count = 0;
+    if (to.v - applied.v > BATCH_ENTRIES)
+        to.v = applied.v + BATCH_ENTRIES;
+    int rc = read_entries(a, (struct lsn){applied.v + 1}, to, &used, &count, e);
+    if (rc != 0)
+        return err_wrap(e, "reading lsn %llu to apply it", (unsigned long long)applied.v + 1);
+    struct bytes in = bytes_of(a->buffer, used);
+    for (size_t i = 0; i < count; i++) {
+        size_t taken;
+        rc = entry_decode(in, &a->views[i], &taken, e);
+        if (rc != 0)
+            return err_wrap(e, "entry after lsn %llu", (unsigned long long)(applied.v + i));
+        in = bytes_of(in.p + taken, in.n - taken);
+    }
+    rc = state_apply(a->site->state, a->views, count, e);
+    return rc != 0 ? rc : (int64_t)used;
+}
+
+static bool checkpoint_due(const struct applier *a, uint64_t now)
+{
+    const struct site_config *c = a->site->config;
+    return a->bytes_since_checkpoint >= c->checkpoint_bytes ||
+           (a->bytes_since_checkpoint > 0 && now - a->last_checkpoint_ms >= c->checkpoint_ms);
+}
+
+/* With the lock held. */
+static void begin_checkpoint(struct applier *a, uint64_t now)
+{
+    struct err e = ERR_NONE;
+    if (state_checkpoint_begin(a->site->state, &a->checkpoint_at, &e) != 0) {
+        events_add(a->site->events, "checkpoint: not begun: %s", e.text);
+        a->last_checkpoint_ms = now;
+        return;
+    }
+    a->checkpoint_pending = true;
+    a->bytes_since_checkpoint = 0;
+    a->last_checkpoint_ms = now;
+    (void)pthread_cond_broadcast(&a->news);
+}
+
+static void *apply_main(void *arg)
+{
+    struct applier *a = arg;
+    (void)pthread_mutex_lock(&a->lock);
+    while (!a->stop && !a->failed) {
+        uint64_t now = site_now_ms();
+        if (!a->checkpoint_pending && checkpoint_due(a, now))
+            begin_checkpoint(a, now);
+        if (a->apply_to.v <= a->applied.v) {
+            wait_ms(a, 200);
+            continue;
+        }
+        struct lsn applied = a->applied, to = a->apply_to;
+        (void)pthread_mutex_unlock(&a->lock);
+        struct err e = ERR_NONE;
+        int64_t n = apply_some(a, applied, to, &e);
+        if (n < 0 && n != ERR_NO_SPACE)
+            fail(a, &e);
+        (void)pthread_mutex_lock(&a->lock);
+        if (n >= 0) {
+            a->applied = state_applied(a->site->state).lsn;
+            a->bytes_since_checkpoint += (uint64_t)n;
+            if (a->disk_full)
+                events_add(a->site->events, "state: applying again");
+            a->disk_full = false;
+            (void)uv_async_send(&a->site->wake);
+        } else if (n == ERR_NO_SPACE) {
+            if (!a->disk_full)
+                events_add(a->site->events, "state: %s; reads go on, applying is tried again", e.text);
+            a->disk_full = true;
+            /* A checkpoint frees pages of the file (store/README.md). */
+            a->bytes_since_checkpoint = a->site->config->checkpoint_bytes;
+            wait_ms(a, RETRY_MS);
+        }
+    }
+    (void)pthread_mutex_unlock(&a->lock);
+    return NULL;
+}
+
+static void *checkpoint_main(void *arg)
+{
+    struct applier *a = arg;
+    (void)pthread_mutex_lock(&a->lock);
+    while (!a->stop && !a->failed) {
+        if (!a->checkpoint_pending || a->checkpoint_at.lsn.v > a->may_publish_to.v) {
+            wait_ms(a, 200);
+            continue;
+        }
+        (void)pthread_mutex_unlock(&a->lock);
+        struct err e = ERR_NONE;
+        int rc = state_checkpoint_finish(a->site->state, &e);
+        if (rc != 0) {
+            err_wrap(&e, "checkpoint at lsn %llu", (unsigned long long)a->checkpoint_at.lsn.v);
+            fail(a, &e);
+        }
+        (void)pthread_mutex_lock(&a->lock);
+        a->checkpoint_pending = false;
+        (void)uv_async_send(&a->site->wake);
+    }
+    if (a->checkpoint_pending)
+        state_checkpoint_abandon(a->site->state);
+    (void)pthread_mutex_unlock(&a->lock);
+    return NULL;
+}
+
+int applier_start(struct site *s, struct applier **out, struct err *e)
+{
+    struct applier *a = calloc(1, sizeof *a);
+    if (a == NULL)
+        return err_set(e, ERR_NO_MEMORY, "out of memory");
+    a->site = s;
+    a->applied = state_applied(s->state).lsn;
+    a->apply_to = a->applied;
+    a->capacity = BATCH_BYTES;
+    a->buffer = malloc(a->capacity);
+    a->views = calloc(BATCH_ENTRIES, sizeof *a->views);
+    a->last_checkpoint_ms = site_now_ms();
+    (void)pthread_mutex_init(&a->lock, NULL);
+    (void)pthread_cond_init(&a->news, NULL);
+    if (a->buffer == NULL || a->views == NULL)
+        goto failed;
+    if (pthread_create(&a->apply_thread, NULL, apply_main, a) != 0)
+        goto failed;
+    if (pthread_create(&a->checkpoint_thread, NULL, checkpoint_main, a) != 0) {
+        (void)pthread_mutex_lock(&a->lock);
+        a->stop = true;
+        (void)pthread_cond_broadcast(&a->news);
+        (void)pthread_mutex_unlock(&a->lock);
+        (void)pthread_join(a->apply_thread, NULL);
+        goto failed;
+    }
+    *out = a;
+    return 0;
+failed:
+    free(a->buffer);
+    free(a->views);
+    free(a);
+    return err_set(e, ERR_NO_MEMORY, "cannot start the applier: out of memory or threads");
+}
+
+void applier_stop(struct applier *a)
+{
+    if (a == NULL)
+        return;
+    (void)pthread_mutex_lock(&a->lock);
+    a->stop = true;
+    (void)pthread_cond_broadcast(&a->news);
+    (void)pthread_mutex_unlock(&a->lock);
+    (void)pthread_join(a->apply_thread, NULL);
+    (void)pthread_join(a->checkpoint_thread, NULL);
+    (void)pthread_cond_destroy(&a->news);
+    (void)pthread_mutex_destroy(&a->lock);
+    free(a->buffer);
+    free(a->views);
+    free(a);
+}
+
+void applier_orders(struct applier *a, struct lsn apply_to, struct lsn may_publish_to)
+{
+    (void)pthread_mutex_lock(&a->lock);
+    bool news = apply_to.v > a->apply_to.v || may_publish_to.v > a->may_publish_to.v;
+    if (apply_to.v > a->apply_to.v)
+        a->apply_to = apply_to;
+    if (may_publish_to.v > a->may_publish_to.v)
+        a->may_publish_to = may_publish_to;
+    if (news)
+        (void)pthread_cond_broadcast(&a->news);
+    (void)pthread_mutex_unlock(&a->lock);
+}
+
+struct lsn applier_applied(struct applier *a)
+{
+    (void)pthread_mutex_lock(&a->lock);
+    struct lsn applied = a->applied;
+    (void)pthread_mutex_unlock(&a->lock);
+    return applied;
+}
+
+bool applier_failed(struct applier *a, struct err *why)
+{
+    (void)pthread_mutex_lock(&a->lock);
+    bool failed = a->failed;
+    if (failed)
+        *why = a->why;
+    (void)pthread_mutex_unlock(&a->lock);
+    return failed;
+}

@@ -1,0 +1,250 @@
+/* The archiver: a thread of a repository site that seals committed, applied entries into packs and takes snapshots.
+ *
+ * A pack is sealed when pack_bytes wait, when the oldest waiting entry has waited pack_seconds, or on demand; so the
+ * archive's lag is bounded and shown. Trouble (a full or failing backend) never stops the site or its vote: it is told in `status`
+ * and in the events, sealing is tried again, and the log keeps what is not archived. */
+#include "replication/site_parts.h"
+
+#include "store/core/check.h"
+
+enum { ARCHIVE_WAIT_MS = 200, ARCHIVE_RETRY_MS = 2000 };
+
+struct archiver {
+    struct site *site;
+    struct repository *repository;
+    pthread_t thread;
+    pthread_mutex_t lock;
+    pthread_cond_t news;
+    bool stop, seal_now;
+    struct lsn archive_to;
+    uint64_t appended_bytes; /* to the log since the start: how much waits, near enough */
+    struct repository_status status;
+    char trouble[ERR_TEXT_BYTES]; /* empty: none */
+    /* archive thread only */
+    uint8_t *buffer;
+    size_t capacity;
+    uint64_t waiting_since_ms; /* 0: nothing waits */
+    uint64_t sealed_at_bytes;  /* appended_bytes when the last pack was begun */
+};
+
+/* With the lock held. */
+static void wait_ms(struct archiver *a, uint64_t ms)
+{
+    struct timespec until;
+    (void)clock_gettime(CLOCK_REALTIME, &until);
+    until.tv_nsec += (long)(ms % 1000) * 1000000;
+    until.tv_sec += (time_t)(ms / 1000) + until.tv_nsec / 1000000000;
+    until.tv_nsec %= 1000000000;
+    (void)pthread_cond_timedwait(&a->news, &a->lock, &until);
+}
+
+struct point_search {
+    struct lsn lsn;
+    struct digest digest;
+};
+
+static int match_point(void *arg, const struct restore_point *p)
+{
+    struct point_search *search = arg;
+    if (p->lsn.v != search->lsn.v)
+        return 0;
+    search->digest = p->digest;
+    return 1;
+}
+
+/* What the state knows of its digest at an lsn: at restore points, and where it stands now. Restore points are few, so they are
+ * walked through. */
+static int digest_at(void *arg, struct lsn lsn, struct digest *out)
+{
+    struct state_snapshot *snap = arg;
+    struct state_totals totals;
+    struct point_search search = {.lsn = lsn};
+    if (state_snapshot_position(snap).lsn.v == lsn.v && state_totals(snap, &totals, NULL) == 0) {
+        *out = totals.digest;
+        return 0;
+    }
+    if (state_restore_points(snap, match_point, &search, NULL) != 1)
+        return ERR_NOT_FOUND;
+    *out = search.digest;
+    return 0;
+}
+
+static int seal(struct archiver *a, struct lsn from, struct lsn to, struct err *e)
+{
+    size_t used = 0, count = 0;
+    int rc = log_read(a->site->log, from, to, a->buffer, a->capacity, &used, &count, e);
+    if (rc == ERR_LIMIT) { /* one entry larger than a pack: it becomes a pack of its own */
+        uint8_t *larger = realloc(a->buffer, used);
+        if (larger == NULL)
+            return err_set(e, ERR_NO_MEMORY, "out of memory for an entry of %zu bytes", used);
+        a->buffer = larger;
+        a->capacity = used;
+        rc = log_read(a->site->log, from, to, a->buffer, a->capacity, &used, &count, e);
+    }
+    if (rc != 0)
+        return rc;
+    struct state_snapshot *snap;
+    rc = state_snapshot_open(a->site->state, &snap, e);
+    if (rc != 0)
+        return rc;
+    rc = repository_seal(a->repository, a->buffer, used, digest_at, snap, e);
+    state_snapshot_close(snap);
+    return rc;
+}
+
+static int snapshot_when_due(struct archiver *a, const struct repository_status *now, struct err *e)
+{
+    uint32_t every = a->site->config->snapshot_entries;
+    if (every == 0 || now->archived.lsn.v < now->newest_snapshot.v + every)
+        return 0;
+    struct state_snapshot *snap;
+    int rc = state_snapshot_open(a->site->state, &snap, e);
+    if (rc != 0)
+        return rc;
+    rc = repository_snapshot(a->repository, snap, e);
+    state_snapshot_close(snap);
+    return rc == ERR_EXISTS ? 0 : rc;
+}
+
+/* Is it time to seal what waits after `archived`? With the lock held. */
+static bool seal_due(const struct archiver *a, uint64_t now)
+{
+    return a->seal_now || a->appended_bytes - a->sealed_at_bytes >= a->site->config->pack_bytes ||
+           now - a->waiting_since_ms >= (uint64_t)a->site->config->pack_seconds * 1000;
+}
+
+/* One turn, without the lock. */
+static int archive_some(struct archiver *a, struct lsn from, struct lsn to, struct err *e)
+{
+    int rc = seal(a, from, to, e);
+    if (rc != 0)
+        return err_wrap(e, "archive: sealing from lsn %llu", (unsigned long long)from.v);
+    struct repository_status now;
+    repository_status(a->repository, &now);
+    events_add(a->site->events, "archive: sealed up to lsn %llu (%llu packs)",
+               (unsigned long long)now.archived.lsn.v, (unsigned long long)now.packs);
+    rc = snapshot_when_due(a, &now, e);
+    return rc != 0 ? err_wrap(e, "archive: snapshot") : 0;
+}
+
+static void *archive_main(void *arg)
+{
+    struct archiver *a = arg;
+    (void)pthread_mutex_lock(&a->lock);
+    while (!a->stop) {
+        struct lsn from = {a->status.archived.lsn.v + 1}, to = a->archive_to;
+        uint64_t now = site_now_ms();
+        if (to.v < from.v) {
+            a->waiting_since_ms = 0;
+            a->seal_now = false;
+            wait_ms(a, ARCHIVE_WAIT_MS);
+            continue;
+        }
+        if (a->waiting_since_ms == 0)
+            a->waiting_since_ms = now;
+        if (!seal_due(a, now)) {
+            wait_ms(a, ARCHIVE_WAIT_MS);
+            continue;
+        }
+        uint64_t appended = a->appended_bytes;
+        (void)pthread_mutex_unlock(&a->lock);
+        struct err e = ERR_NONE;
+        int rc = archive_some(a, from, to, &e);
+        struct repository_status status;
+        repository_status(a->repository, &status);
+        bool caught_up = rc == 0 && status.archived.lsn.v >= to.v;
+        if (caught_up)
+            a->sealed_at_bytes = appended;
+        if (rc != 0)
+            events_add(a->site->events, "%s; tried again in %d s", e.text, ARCHIVE_RETRY_MS / 1000);
+        (void)pthread_mutex_lock(&a->lock);
+        a->status = status;
+        (void)snprintf(a->trouble, sizeof a->trouble, "%s", rc != 0 ? e.text : "");
+        if (caught_up) { /* otherwise what is left is due at once */
+            a->waiting_since_ms = 0;
+            a->seal_now = false;
+        }
+        (void)uv_async_send(&a->site->wake);
+        if (rc != 0 && !a->stop)
+            wait_ms(a, ARCHIVE_RETRY_MS);
+    }
+    (void)pthread_mutex_unlock(&a->lock);
+    return NULL;
+}
+
+int archiver_start(struct site *s, struct archiver **out, struct err *e)
+{
+    struct archiver *a = calloc(1, sizeof *a);
+    if (a == NULL)
+        return err_set(e, ERR_NO_MEMORY, "out of memory");
+    a->site = s;
+    a->capacity = s->config->pack_bytes + ENTRY_HEADER_BYTES;
+    a->buffer = malloc(a->capacity);
+    (void)pthread_mutex_init(&a->lock, NULL);
+    (void)pthread_cond_init(&a->news, NULL);
+    int rc = a->buffer != NULL ? 0 : err_set(e, ERR_NO_MEMORY, "out of memory");
+    if (rc == 0)
+        rc = repository_open(&a->repository,
+                             &(struct repository_options){.dir = s->config->archive_dir,
+                                                          .kek_file = s->config->kek_file,
+                                                          .cluster_id = s->config->cluster_id,
+                                                          .cluster = s->config->cluster,
+                                                          .create = true},
+                             e);
+    if (rc == 0) {
+        repository_status(a->repository, &a->status);
+        if (pthread_create(&a->thread, NULL, archive_main, a) != 0)
+            rc = err_set(e, ERR_NO_MEMORY, "cannot start the archive thread");
+    }
+    if (rc != 0) {
+        repository_close(a->repository);
+        free(a->buffer);
+        free(a);
+        return rc;
+    }
+    *out = a;
+    return 0;
+}
+
+void archiver_stop(struct archiver *a)
+{
+    if (a == NULL)
+        return;
+    (void)pthread_mutex_lock(&a->lock);
+    a->stop = true;
+    (void)pthread_cond_broadcast(&a->news);
+    (void)pthread_mutex_unlock(&a->lock);
+    (void)pthread_join(a->thread, NULL);
+    repository_close(a->repository);
+    (void)pthread_cond_destroy(&a->news);
+    (void)pthread_mutex_destroy(&a->lock);
+    free(a->buffer);
+    free(a);
+}
+
+void archiver_orders(struct archiver *a, struct lsn archive_to, uint64_t appended_bytes)
+{
+    (void)pthread_mutex_lock(&a->lock);
+    a->appended_bytes = appended_bytes;
+    if (archive_to.v > a->archive_to.v) {
+        a->archive_to = archive_to;
+        (void)pthread_cond_signal(&a->news);
+    }
+    (void)pthread_mutex_unlock(&a->lock);
+}
+
+void archiver_seal_now(struct archiver *a)
+{
+    (void)pthread_mutex_lock(&a->lock);
+    a->seal_now = true;
+    (void)pthread_cond_signal(&a->news);
+    (void)pthread_mutex_unlock(&a->lock);
+}
+
+void archiver_status(struct archiver *a, struct repository_status *out, char trouble[ERR_TEXT_BYTES])
+{
+    (void)pthread_mutex_lock(&a->lock);
+    *out = a->status;
+    memcpy(trouble, a->trouble, ERR_TEXT_BYTES);
+    (void)pthread_mutex_unlock(&a->lock);
+}

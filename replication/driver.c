@@ -1,0 +1,388 @@
+/* The driver: feeds events to the protocol core and executes its actions, in order, one at a time.
+ *
+ * ORDER. The core's promise is that nothing after SAVE_VOTE or TRUNCATE may begin before they are complete: here both are
+ * synchronous calls, so the order of the loop below is the order on disk and wire. Appending is not: the log thread reports
+ * DURABLE later, and whatever must wait for it (acknowledgements, commit) waits inside the core.
+ *
+ * FEEDBACK. Some actions have an outcome that the core must know (APPENDED, SENT, GONE). Those events are queued and
+ * fed after the actions at hand are done, so that the core never runs inside itself.
+ *
+ * FAILURE MODES. A failed vote or log write stops the site (site_fail); from then on no action is executed, so nothing is
+ * acknowledged that did not become durable. */
+#include "replication/site_parts.h"
+
+#include "store/core/check.h"
+#include "store/core/hash.h"
+
+#include <openssl/rand.h>
+
+bool site_is_ready(const struct site *s)
+{
+    return s->view.role == REPL_PRIMARY && s->view.serving && s->marks.applied.v >= s->term_start.v &&
+           s->fatal.code == 0;
+}
+
+const struct site_member *site_member(const struct site *s, uint8_t index)
+{
+    return index < s->config->member_count ? &s->config->members[index] : NULL;
+}
+
+int site_random_salt(uint8_t salt[ENTRY_SALT_BYTES], struct err *e)
+{
+    if (RAND_bytes(salt, ENTRY_SALT_BYTES) != 1)
+        return err_set(e, ERR_FAILED, "the random number generator failed; nothing can be written");
+    return 0;
+}
+
+static void feed_back(struct site *s, struct repl_event event)
+{
+    check(s->feedback.count < sizeof s->feedback.queue / sizeof s->feedback.queue[0]);
+    uint32_t at = (s->feedback.head + s->feedback.count) %
+                  (uint32_t)(sizeof s->feedback.queue / sizeof s->feedback.queue[0]);
+    s->feedback.queue[at] = event;
+    s->feedback.count++;
+}
+
+/* ---- the log's end ---- */
+
+/* Remember how many bytes each stretch of the log takes, to turn the retention limit into an lsn. */
+static void note_retained(struct site *s, struct lsn last, size_t bytes)
+{
+    s->retained.bytes += bytes;
+    uint32_t size = (uint32_t)(sizeof s->retained.at / sizeof s->retained.at[0]);
+    uint64_t step = s->config->log_retain_bytes / size + 1;
+    uint32_t newest = (s->retained.head + s->retained.count - 1) % size;
+    if (s->retained.count == 0 || s->retained.bytes - s->retained.at[newest].bytes >= step) {
+        uint32_t at = (s->retained.head + s->retained.count) % size;
+        if (s->retained.count == size)
+            s->retained.head = (s->retained.head + 1) % size;
+        else
+            s->retained.count++;
+        s->retained.at[at].lsn = last;
+        s->retained.at[at].bytes = s->retained.bytes;
+    }
+    while (s->retained.count > 0 &&
+           s->retained.bytes - s->retained.at[s->retained.head].bytes > s->config->log_retain_bytes) {
+        s->retain = s->retained.at[s->retained.head].lsn;
+        s->retained.head = (s->retained.head + 1) % size;
+        s->retained.count--;
+    }
+}
+
+static void append(struct site *s, const struct entry_view *entries, size_t n)
+{
+    struct err e = ERR_NONE;
+    if (log_append(s->log, entries, n, &e) != 0) {
+        err_wrap(&e, "appending lsn %llu to the log", (unsigned long long)entries[0].header.lsn.v);
+        site_fail(s, &e);
+        return;
+    }
+    size_t bytes = 0;
+    for (size_t i = 0; i < n; i++)
+        bytes += ENTRY_HEADER_BYTES + entries[i].header.body_bytes;
+    s->tail = entry_position_of(&entries[n - 1]);
+    note_retained(s, s->tail.lsn, bytes);
+}
+
+/* Body of the entry that the core wants: the proposal at hand, or the no-op that begins a term. */
+static struct bytes own_body(struct site *s, enum entry_kind kind, uint8_t *scratch, size_t cap, struct err *e)
+{
+    if (s->proposal.active && s->proposal.kind == kind)
+        return s->proposal.body;
+    check(kind == ENTRY_NOOP);
+    uint8_t salt[ENTRY_SALT_BYTES];
+    if (site_random_salt(salt, e) != 0)
+        return (struct bytes){NULL, 0};
+    struct writer w = writer_of(scratch, cap);
+    body_write_noop(&w, salt, &(struct body_noop){bytes_str(s->config->members[s->config->self].name)});
+    check(!w.bad);
+    return bytes_of(scratch, w.at);
+}
+
+static void append_own(struct site *s, const struct repl_action *a)
+{
+    uint8_t scratch[256], raw[ENTRY_HEADER_BYTES];
+    struct err e = ERR_NONE;
+    struct bytes body = own_body(s, a->kind, scratch, sizeof scratch, &e);
+    if (body.p == NULL) {
+        site_fail(s, &e);
+        return;
+    }
+    check(a->lsn.v == s->tail.lsn.v + 1);
+    uint64_t now = site_now_us();
+    struct entry_view v = {.header = {.kind = a->kind,
+                                      .cluster_id = s->config->cluster_id,
+                                      .term = a->term,
+                                      .lsn = a->lsn,
+                                      /* Commit time never decreases, whatever the clock does. */
+                                      .time = {now > s->tail.time.us ? now : s->tail.time.us},
+                                      .prev_hash = s->tail.hash},
+                           .raw = raw,
+                           .body = body.p};
+    v.hash = entry_seal(&v.header, body, raw);
+    append(s, &v, 1);
+    if (s->fatal.code == 0 && overlay_add(s->overlay, &v, &e) != 0) {
+        err_wrap(&e, "remembering lsn %llu", (unsigned long long)a->lsn.v);
+        site_fail(s, &e);
+    }
+    if (a->kind == ENTRY_NOOP)
+        s->term_start = a->lsn;
+    if (s->proposal.active) {
+        s->proposal.lsn = a->lsn;
+        s->proposal.time = v.header.time;
+    }
+    feed_back(s, (struct repl_event){.type = REPL_EV_APPENDED, .position = s->tail});
+}
+
+/* The applier was told to go beyond `keep` (local mode). Whatever it has applied of that is undone by going back to the
+ * checkpoint, which is never beyond what is committed (M2). */
+static int undo_state(struct site *s, struct lsn keep, struct err *e)
+{
+    applier_stop(s->applier);
+    s->applier = NULL;
+    s->marks.visible = s->marks.commit;
+    if (state_applied(s->state).lsn.v > keep.v) {
+        service_undo(s);
+        site_snapshot_drop(s);
+        int rc = state_reset_to_checkpoint(s->state, e);
+        if (rc != 0)
+            return rc;
+        events_add(s->events, "state: went back to the checkpoint at lsn %llu",
+                   (unsigned long long)state_applied(s->state).lsn.v);
+    }
+    s->marks.applied = state_applied(s->state).lsn;
+    check(s->marks.applied.v <= keep.v);
+    return applier_start(s, &s->applier, e);
+}
+
+/* Undo everything after `keep`: export, put the state back, cut the log. Each step is durable before the next begins. */
+static void truncate_to(struct site *s, struct lsn keep)
+{
+    struct err e = ERR_NONE;
+    events_add(s->events, "log: entries %llu..%llu are not in the common history; exporting and undoing them",
+               (unsigned long long)keep.v + 1, (unsigned long long)s->tail.lsn.v);
+    if (divergence_export(s, keep, &e) != 0)
+        goto failed;
+    if (s->marks.visible.v > keep.v && undo_state(s, keep, &e) != 0)
+        goto failed;
+    overlay_truncate(s->overlay, keep);
+    if (log_truncate(s->log, keep, &e) != 0 || log_position(s->log, keep, &s->tail, &e) != 0)
+        goto failed;
+    if (s->marks.durable.v > keep.v)
+        s->marks.durable = keep;
+    return;
+failed:
+    err_wrap(&e, "undoing the log after lsn %llu", (unsigned long long)keep.v);
+    site_fail(s, &e);
+}
+
+/* ---- shipping ---- */
+
+static int grow(uint8_t **buffer, size_t *capacity, size_t need, struct err *e)
+{
+    if (need <= *capacity)
+        return 0;
+    uint8_t *p = realloc(*buffer, need);
+    if (p == NULL)
+        return err_set(e, ERR_NO_MEMORY, "out of memory for %zu bytes of entries", need);
+    *buffer = p;
+    *capacity = need;
+    return 0;
+}
+
+/* Position of the last of `count` whole entries in the buffer. */
+static struct entry_position last_position(const uint8_t *p, size_t count)
+{
+    struct entry_header h = {0};
+    const uint8_t *raw = p;
+    for (size_t i = 0; i < count; i++) {
+        raw = p;
+        check(entry_header_decode(raw, &h, NULL) == 0);
+        p += ENTRY_HEADER_BYTES + h.body_bytes;
+    }
+    return (struct entry_position){h.lsn, h.term, h.time, hash_sha256(bytes_of(raw, ENTRY_HEADER_BYTES))};
+}
+
+/* Copy what fits one message, beginning after m->lsn, to the read buffer, and name the entry before it in `m`. */
+static int fill_message(struct site *s, struct repl_message *m, size_t *used, struct err *e)
+{
+    struct entry_position before;
+    size_t count = 0;
+    *used = 0;
+    m->count = 0;
+    int rc = log_position(s->log, m->lsn, &before, e);
+    if (rc != 0)
+        return rc;
+    m->lsn_term = before.term;
+    m->hash = before.hash;
+    if (m->lsn.v >= s->tail.lsn.v)
+        return 0;
+    struct lsn from = {m->lsn.v + 1}, to = {m->lsn.v + REPL_BATCH_ENTRIES_MAX};
+    rc = log_read(s->log, from, to, s->read_buffer, REPL_BATCH_BYTES, used, &count, e);
+    if (rc == ERR_LIMIT && grow(&s->read_buffer, &s->read_capacity, *used, e) == 0)
+        rc = log_read(s->log, from, from, s->read_buffer, s->read_capacity, used, &count, e);
+    m->count = rc == 0 ? (uint32_t)count : 0;
+    return rc;
+}
+
+static void send_entries(struct site *s, const struct repl_action *a)
+{
+    struct repl_message m = a->message;
+    struct repl_event outcome = {.type = REPL_EV_SENT, .site = m.to, .sent = m.type};
+    struct err e = ERR_NONE;
+    size_t used;
+    int rc = fill_message(s, &m, &used, &e);
+    if (rc == ERR_GAP) {
+        outcome.type = REPL_EV_GONE;
+    } else if (rc != 0) {
+        err_wrap(&e, "reading the log for %s", site_member(s, m.to)->name);
+        site_fail(s, &e);
+        return;
+    } else if (peers_send(s, &m, bytes_of(s->read_buffer, used)) && m.count > 0) {
+        outcome.position = last_position(s->read_buffer, m.count);
+        outcome.bytes = (uint32_t)used;
+    }
+    feed_back(s, outcome);
+}
+
+/* ---- actions ---- */
+
+static void save_vote(struct site *s, struct term term, uint8_t voted_for, bool may_vote)
+{
+    if (may_vote && !s->vote.may_vote)
+        events_add(s->events, "caught up: this rebuilt site votes from now on");
+    s->vote.term = term;
+    s->vote.voted_for = voted_for;
+    s->vote.may_vote = may_vote;
+    struct err e = ERR_NONE;
+    if (vote_save(s->vote_file, &s->vote, &e) != 0)
+        site_fail(s, &e);
+}
+
+static void role_changed(struct site *s, const struct repl_action *a, enum repl_role before)
+{
+    const struct site_member *primary = site_member(s, a->site);
+    events_add(s->events, "term %llu: this site is %s; primary: %s", (unsigned long long)a->term.v,
+               repl_role_name(a->role), primary != NULL ? primary->name : "none known");
+    if (before == REPL_PRIMARY && a->role != REPL_PRIMARY)
+        overlay_truncate(s->overlay, s->marks.applied); /* nothing of ours is in flight any more */
+}
+
+static void execute(struct site *s, const struct repl_event *event, const struct repl_action *a,
+                    const struct entry_view *entries)
+{
+    switch (a->type) {
+    case REPL_ACT_SAVE_VOTE:
+        save_vote(s, a->term, a->site, a->granted);
+        break;
+    case REPL_ACT_TRUNCATE:
+        truncate_to(s, a->lsn);
+        break;
+    case REPL_ACT_APPEND_OWN:
+        append_own(s, a);
+        break;
+    case REPL_ACT_APPEND:
+        check(event->type == REPL_EV_MESSAGE && entries != NULL && a->count > 0);
+        check(a->first + a->count <= event->message->count);
+        append(s, entries + a->first, a->count);
+        break;
+    case REPL_ACT_SEND:
+        (void)peers_send(s, &a->message, (struct bytes){NULL, 0});
+        break;
+    case REPL_ACT_SEND_ENTRIES:
+        send_entries(s, a);
+        break;
+    case REPL_ACT_COMMIT:
+        if (a->lsn.v > s->marks.commit.v)
+            s->marks.commit = a->lsn;
+        if (a->visible.v > s->marks.visible.v)
+            s->marks.visible = a->visible;
+        break;
+    case REPL_ACT_ROLE:
+        role_changed(s, a, s->view.role);
+        break;
+    case REPL_ACT_REFUSED:
+        (void)snprintf(s->proposal.refused, sizeof s->proposal.refused, "%s", repl_text(s->actions, a));
+        break;
+    case REPL_ACT_SWITCHOVER:
+        service_handover_done(s, a->granted, repl_text(s->actions, a));
+        break;
+    case REPL_ACT_TRACE:
+        events_add(s->events, "%s", repl_text(s->actions, a));
+        break;
+    }
+}
+
+static void step_once(struct site *s, const struct repl_event *event, const struct entry_view *entries)
+{
+    enum repl_role before = s->view.role;
+    uint8_t primary_before = s->view.primary;
+    repl_step(s->repl, event, s->actions);
+    for (uint32_t i = 0; i < s->actions->n && s->fatal.code == 0; i++)
+        execute(s, event, &s->actions->a[i], entries);
+    repl_view(s->repl, &s->view);
+    if (before != s->view.role || primary_before != s->view.primary)
+        service_role_changed(s, before == REPL_PRIMARY && s->view.role != REPL_PRIMARY);
+}
+
+void driver_step_entries(struct site *s, const struct repl_event *event, const struct entry_view *entries)
+{
+    check(!s->stepping);
+    if (s->fatal.code != 0)
+        return;
+    s->stepping = true;
+    step_once(s, event, entries);
+    while (s->feedback.count > 0 && s->fatal.code == 0) {
+        struct repl_event next = s->feedback.queue[s->feedback.head];
+        s->feedback.head = (s->feedback.head + 1) %
+                           (uint32_t)(sizeof s->feedback.queue / sizeof s->feedback.queue[0]);
+        s->feedback.count--;
+        next.now_ms = site_now_ms();
+        step_once(s, &next, NULL);
+    }
+    s->stepping = false;
+    driver_follow_marks(s);
+}
+
+void driver_step(struct site *s, const struct repl_event *event)
+{
+    driver_step_entries(s, event, NULL);
+}
+
+int driver_propose(struct site *s, enum entry_kind kind, struct bytes body, struct lsn *lsn, struct utc *time,
+                   struct err *e)
+{
+    int rc = log_room(s->log, ENTRY_HEADER_BYTES + body.n, e);
+    if (rc != 0)
+        return rc;
+    s->proposal.active = true;
+    s->proposal.kind = kind;
+    s->proposal.body = body;
+    s->proposal.lsn.v = 0;
+    s->proposal.refused[0] = '\0';
+    driver_step(s, &(struct repl_event){.type = REPL_EV_PROPOSE, .now_ms = site_now_ms(), .kind = kind});
+    s->proposal.active = false;
+    if (s->proposal.lsn.v == 0)
+        return err_set(e, ERR_NOT_PRIMARY, "%s",
+                       s->proposal.refused[0] != '\0' ? s->proposal.refused : "the site is stopping");
+    *lsn = s->proposal.lsn;
+    *time = s->proposal.time;
+    return 0;
+}
+
+void driver_tick(struct site *s)
+{
+    driver_step(s, &(struct repl_event){.type = REPL_EV_TICK, .now_ms = site_now_ms()});
+}
+
+void driver_follow_marks(struct site *s)
+{
+    if (s->fatal.code != 0)
+        return;
+    check(marks_are_sound(&s->marks));
+    uint64_t publish = s->marks.commit.v < s->marks.durable.v ? s->marks.commit.v : s->marks.durable.v;
+    applier_orders(s->applier, marks_apply_to(&s->marks), (struct lsn){publish});
+    if (s->archiver != NULL)
+        archiver_orders(s->archiver, marks_archive_to(&s->marks), s->retained.bytes);
+    service_progress(s);
+}

@@ -1,0 +1,275 @@
+/* Links between sites: one connection a pair, opened by the site with the lower index, tried again with growing pauses.
+ *
+ * An accepted connection from a site that already has one replaces it: the other side would not have opened a second
+ * one if the first were alive. Received entries are decoded and checked (checksums, hashes, chain) before the core hears of
+ * them; the core decides whether they fit. */
+#include "replication/site_parts.h"
+
+#include "store/core/check.h"
+
+enum { RETRY_MIN_MS = 50, RETRY_MAX_MS = 1000 };
+
+static struct {
+    struct repl_entry_meta metas[REPL_BATCH_ENTRIES_MAX];
+    struct entry_view views[REPL_BATCH_ENTRIES_MAX];
+} received; /* of the message at hand; the loop handles one at a time */
+
+static void connect_later(struct peer *p);
+
+/* The slot of this site itself has no link: it stands for accepted connections whose site is not known yet, or that were
+ * replaced. */
+static struct peer *nobody(struct site *s)
+{
+    return &s->peers[s->config->self];
+}
+
+/* ---- receiving ---- */
+
+static int decode_entries(struct site *s, const struct repl_message *m, struct bytes in, struct err *e)
+{
+    if (m->count > REPL_BATCH_ENTRIES_MAX)
+        return err_set(e, ERR_LIMIT, "message carries %u entries, at most %d", m->count,
+                       REPL_BATCH_ENTRIES_MAX);
+    for (uint32_t i = 0; i < m->count; i++) {
+        struct entry_view *v = &received.views[i];
+        size_t used;
+        int rc = entry_decode(in, v, &used, e);
+        if (rc == 0 && !uuid_equal(&v->header.cluster_id, &s->config->cluster_id))
+            rc = err_set(e, ERR_FORMAT, "entry belongs to another cluster");
+        if (rc == 0 && i > 0) {
+            struct entry_position prev = entry_position_of(&received.views[i - 1]);
+            rc = entry_follows(&prev, &v->header, e);
+        }
+        if (rc != 0)
+            return err_wrap(e, "entry %u of %u", i, m->count);
+        received.metas[i] = (struct repl_entry_meta){v->header.lsn, v->header.term, v->header.kind, v->hash,
+                                                     v->header.prev_hash};
+        in = bytes_of(in.p + used, in.n - used);
+    }
+    return in.n == 0 ? 0 : err_set(e, ERR_FORMAT, "%zu bytes are left over", in.n);
+}
+
+static void note_primary_commit(struct site *s, const struct repl_message *m)
+{
+    if (m->type != REPL_MSG_ENTRIES || m->term.v < s->view.term.v)
+        return;
+    s->primary_commit = m->commit;
+    s->primary_commit_ms = site_now_ms();
+    if (s->marks.applied.v >= m->commit.v)
+        s->caught_up_ms = s->primary_commit_ms;
+}
+
+static int on_frame(struct conn *c, const struct frame *f, struct bytes body, struct err *why)
+{
+    struct peer *p = conn_arg(c);
+    struct site *s = p->site;
+    if (p == nobody(s))
+        return err_set(why, ERR_DENIED, "this link has been replaced by a newer one");
+    if (f->type == FRAME_ERROR) {
+        struct wire_error error;
+        if (wire_read_error(body, &error, why) != 0)
+            return why->code;
+        return err_set(why, error.code < 0 ? error.code : ERR_FAILED, "%s says: %.*s",
+                       s->config->members[p->index].name, (int)error.text.n, (const char *)error.text.p);
+    }
+    if (f->type != FRAME_PEER)
+        return err_set(why, ERR_FORMAT, "frame type %d is not for sites", (int)f->type);
+    struct repl_message m;
+    struct bytes entries;
+    int rc = message_read(body, &m, &entries, why);
+    if (rc == 0)
+        rc = decode_entries(s, &m, entries, why);
+    if (rc != 0)
+        return err_wrap(why, "message from %s", s->config->members[p->index].name);
+    m.from = p->index;
+    m.to = (uint8_t)s->config->self;
+    if (m.count > 0 && log_room(s->log, entries.n, why) != 0) {
+        /* No room: heard, but not taken. The primary sees no progress and sends again later. */
+        events_add(s->events, "log: %u entries from %s not taken: %s", m.count,
+                   s->config->members[p->index].name, why->text);
+        *why = (struct err)ERR_NONE;
+        m.count = 0;
+    }
+    note_primary_commit(s, &m);
+    driver_step_entries(s,
+                        &(struct repl_event){.type = REPL_EV_MESSAGE,
+                                             .now_ms = site_now_ms(),
+                                             .site = p->index,
+                                             .message = &m,
+                                             .metas = received.metas},
+                        received.views);
+    return 0;
+}
+
+/* ---- links ---- */
+
+static void link_down(struct peer *p)
+{
+    p->conn = NULL;
+    if (!p->up)
+        return;
+    p->up = false;
+    driver_step(p->site, &(struct repl_event){.type = REPL_EV_PEER_DOWN,
+                                              .now_ms = site_now_ms(),
+                                              .site = p->index});
+}
+
+static void on_closed(struct conn *c, const struct err *why)
+{
+    struct peer *p = conn_arg(c);
+    if (p->conn != c)
+        return; /* an accepted one that never became ready, or one that was replaced */
+    struct site *s = p->site;
+    if (p->up || p->retry_ms == RETRY_MIN_MS)
+        events_add(s->events, "link to %s: %s", s->config->members[p->index].name,
+                   why != NULL && why->text[0] != '\0' ? why->text : "closed");
+    link_down(p);
+    if (!s->stopping && p->index > s->config->self)
+        connect_later(p);
+}
+
+static void link_up(struct peer *p, struct conn *c)
+{
+    struct site *s = p->site;
+    p->conn = c;
+    p->up = true;
+    p->up_since_ms = site_now_ms();
+    p->retry_ms = RETRY_MIN_MS;
+    events_add(s->events, "link to %s: up (%s)", s->config->members[p->index].name, conn_remote(c));
+    driver_step(s, &(struct repl_event){.type = REPL_EV_PEER_UP, .now_ms = site_now_ms(), .site = p->index});
+}
+
+static void on_ready_out(struct conn *c, const struct wire_hello *hello)
+{
+    (void)hello;
+    link_up(conn_arg(c), c);
+}
+
+/* Somebody connected to us: who? */
+static void on_ready_in(struct conn *c, const struct wire_hello *hello)
+{
+    (void)hello;
+    struct site *s = ((struct peer *)conn_arg(c))->site;
+    const struct identity *id = conn_identity(c);
+    for (uint8_t i = 0; i < s->config->member_count; i++) {
+        if (strcmp(s->config->members[i].name, id->name) != 0)
+            continue;
+        if (i >= s->config->self)
+            break;
+        struct peer *p = &s->peers[i];
+        if (p->conn != NULL) {
+            struct conn *old = p->conn;
+            link_down(p);
+            conn_set_arg(old, nobody(s));
+            conn_close(old, NULL);
+        }
+        conn_set_arg(c, p);
+        link_up(p, c);
+        return;
+    }
+    struct err why = ERR_NONE;
+    err_set(&why, ERR_DENIED, "site '%s' has no business connecting to %s; compare the members in both configurations",
+            id->name, s->config->members[s->config->self].name);
+    events_add(s->events, "%s", why.text);
+    conn_close(c, &why);
+}
+
+static struct conn_options link_options(struct site *s, const struct conn_callbacks *callbacks)
+{
+    return (struct conn_options){
+        .loop = &s->loop,
+        .tls = s->tls,
+        .cluster = s->config->cluster,
+        .cluster_id = s->config->cluster_id,
+        .hello = {.version = WIRE_VERSION,
+                  .kind = WIRE_SITE,
+                  .name = bytes_str(s->config->members[s->config->self].name),
+                  .incarnation = s->vote.incarnation,
+                  .software = bytes_str("triveni " TRIVENI_VERSION)},
+        .accept_kinds = 1u << WIRE_SITE,
+        .max_body = FRAME_PEER_MAX_BYTES,
+        .queue_limit_bytes = 2 * FRAME_PEER_MAX_BYTES,
+        .zstd_level = s->config->zstd_level,
+        .callbacks = callbacks,
+    };
+}
+
+static void try_connect(uv_timer_t *timer)
+{
+    static const struct conn_callbacks callbacks = {on_ready_out, on_frame, on_closed, NULL};
+    struct peer *p = timer->data;
+    struct site *s = p->site;
+    if (s->stopping || p->conn != NULL)
+        return;
+    struct conn_options options = link_options(s, &callbacks);
+    const struct site_member *member = &s->config->members[p->index];
+    struct err e = ERR_NONE;
+    if (conn_connect(&p->conn, &options, member->peer, member->name, p, &e) != 0) {
+        events_add(s->events, "link to %s: %s", member->name, e.text);
+        p->conn = NULL;
+        connect_later(p);
+    }
+}
+
+static void connect_later(struct peer *p)
+{
+    (void)uv_timer_start(&p->retry, try_connect, p->retry_ms, 0);
+    p->retry_ms = p->retry_ms * 2 < RETRY_MAX_MS ? p->retry_ms * 2 : RETRY_MAX_MS;
+}
+
+int peers_start(struct site *s, struct err *e)
+{
+    static const struct conn_callbacks callbacks = {on_ready_in, on_frame, on_closed, NULL};
+    for (uint8_t i = 0; i < s->config->member_count; i++) {
+        struct peer *p = &s->peers[i];
+        *p = (struct peer){.site = s, .index = i, .retry_ms = RETRY_MIN_MS};
+        check(uv_timer_init(&s->loop, &p->retry) == 0);
+        p->retry.data = p;
+    }
+    struct conn_options options = link_options(s, &callbacks);
+    int rc = conn_listen(&s->peer_listener, &options, s->config->members[s->config->self].peer, 64,
+                         nobody(s), e);
+    if (rc != 0)
+        return err_wrap(e, "listening for sites");
+    for (uint32_t i = s->config->self + 1; i < s->config->member_count; i++)
+        try_connect(&s->peers[i].retry);
+    return 0;
+}
+
+void peers_stop(struct site *s)
+{
+    if (s->peer_listener != NULL)
+        listener_close(s->peer_listener);
+    s->peer_listener = NULL;
+    for (uint8_t i = 0; i < s->config->member_count; i++) {
+        struct peer *p = &s->peers[i];
+        if (p->site == NULL)
+            continue;
+        if (p->conn != NULL) {
+            conn_set_arg(p->conn, nobody(s));
+            conn_close(p->conn, NULL);
+            p->conn = NULL;
+        }
+        if (!uv_is_closing((uv_handle_t *)&p->retry))
+            uv_close((uv_handle_t *)&p->retry, NULL);
+    }
+}
+
+bool peers_send(struct site *s, const struct repl_message *m, struct bytes entries)
+{
+    check(m->to < s->config->member_count);
+    struct peer *p = &s->peers[m->to];
+    if (!p->up)
+        return false;
+    uint8_t fixed[MESSAGE_FIXED_BYTES];
+    struct writer w = writer_of(fixed, sizeof fixed);
+    message_write(&w, m);
+    check(!w.bad);
+    struct bytes pieces[] = {bytes_of(fixed, w.at), entries};
+    struct err e = ERR_NONE;
+    if (conn_send(p->conn, FRAME_PEER, m->term, 0, pieces, 2, &e) == 0)
+        return true;
+    if (e.code != ERR_BUSY)
+        events_add(s->events, "link to %s: %s", s->config->members[m->to].name, e.text);
+    return false;
+}

@@ -1,0 +1,474 @@
+/* The client service: connections of clients, dispatch of their requests, answers, back-pressure.
+ *
+ * A request is answered at once, waits in a ring until its lsn reaches its level (writes), or is parked whole and
+ * tried again when the state, the lease or the primary is there (reads). Whoever is waiting when this site stops being primary loses the
+ * connection, without an answer: what became of the write is for the new primary to say (P6), never for us to guess.
+ *
+ * BOUNDS: max_clients connections; WAITERS_MAX waiting writes; PARKED_MAX parked reads, each for PARKED_MS; when the
+ * effects in flight exceed memory_bytes no client is read until half of it is applied. */
+#include "replication/service.h"
+
+#include "store/core/check.h"
+
+/* ---- clients ---- */
+
+struct client *client_ref(struct client *c)
+{
+    c->references++;
+    return c;
+}
+
+void client_unref(struct client *c)
+{
+    check(c->references > 0);
+    if (--c->references == 0) {
+        check(c->conn == NULL);
+        free(c);
+    }
+}
+
+uint8_t *service_buffer(struct service *v, size_t bytes, struct err *e)
+{
+    if (bytes > v->out_capacity) {
+        uint8_t *larger = realloc(v->out, bytes);
+        if (larger == NULL) {
+            err_set(e, ERR_NO_MEMORY, "out of memory for an answer of %zu bytes", bytes);
+            return NULL;
+        }
+        v->out = larger;
+        v->out_capacity = bytes;
+    }
+    return v->out;
+}
+
+static void send_frame(struct client *c, enum frame_type type, uint64_t request, struct bytes body)
+{
+    if (c->conn == NULL)
+        return;
+    struct err e = ERR_NONE;
+    /* A client that does not read its answers is cut off; it asks again for what it missed. */
+    if (conn_send(c->conn, type, c->service->site->view.term, request, &body, 1, &e) != 0)
+        conn_close(c->conn, &e);
+}
+
+void service_reply(struct client *c, enum frame_type request_type, uint64_t request, struct bytes body)
+{
+    send_frame(c, (enum frame_type)((unsigned)request_type | FRAME_REPLY), request, body);
+}
+
+static struct bytes primary_endpoint(const struct site *s)
+{
+    const struct site_member *primary = site_member(s, s->view.primary);
+    bool self = s->view.primary == s->config->self;
+    return primary != NULL && (!self || s->view.role == REPL_PRIMARY) ? bytes_str(primary->client)
+                                                                      : (struct bytes){NULL, 0};
+}
+
+static void send_error(struct client *c, uint64_t request, const struct wire_error *error)
+{
+    uint8_t body[ERR_TEXT_BYTES + SITE_ENDPOINT_BYTES + 64];
+    struct writer w = writer_of(body, sizeof body);
+    wire_write_error(&w, error);
+    check(!w.bad);
+    send_frame(c, FRAME_ERROR, request, bytes_of(body, w.at));
+}
+
+void service_error(struct client *c, uint64_t request, const struct err *why)
+{
+    struct wire_error error = {.code = why->code, .text = bytes_str(why->text), .failed_condition = -1};
+    if (why->code == ERR_NOT_PRIMARY)
+        error.primary = primary_endpoint(c->service->site);
+    send_error(c, request, &error);
+}
+
+void service_reply_json(struct client *c, uint64_t request, json_t *reply)
+{
+    char *text = json_dumps(reply, JSON_COMPACT);
+    json_decref(reply);
+    struct err e = ERR_NONE;
+    size_t n = text != NULL ? strlen(text) : 0;
+    uint8_t *body = text != NULL ? service_buffer(c->service, n + 16, &e) : NULL;
+    if (body == NULL) {
+        err_set(&e, ERR_NO_MEMORY, "out of memory for the answer");
+        service_error(c, request, &e);
+    } else {
+        struct writer w = writer_of(body, n + 16);
+        wire_write_admin_reply(&w, &(struct wire_admin_reply){bytes_of(text, n)});
+        check(!w.bad);
+        service_reply(c, FRAME_ADMIN, request, bytes_of(body, w.at));
+    }
+    free(text);
+}
+
+static void on_ready(struct conn *conn, const struct wire_hello *hello)
+{
+    (void)hello;
+    struct service *v = ((struct client *)conn_arg(conn))->service;
+    struct client *c = calloc(1, sizeof *c);
+    struct err e = ERR_NONE;
+    if (c == NULL) {
+        err_set(&e, ERR_NO_MEMORY, "out of memory for one more client");
+        conn_close(conn, &e);
+        return;
+    }
+    const struct identity *id = conn_identity(conn);
+    *c = (struct client){.service = v, .conn = conn, .references = 1, .kind = id->kind, .next = v->clients};
+    (void)snprintf(c->name, sizeof c->name, "%s", id->name);
+    if (v->clients != NULL)
+        v->clients->prev = c;
+    v->clients = c;
+    v->client_count++;
+    conn_set_arg(conn, c);
+    if (v->paused)
+        conn_pause(conn);
+}
+
+static void on_closed(struct conn *conn, const struct err *why)
+{
+    (void)why;
+    struct client *c = conn_arg(conn);
+    if (c->conn != conn)
+        return; /* never became ready: still the listener's nobody */
+    client_close_snapshots(c, UINT64_MAX);
+    struct service *v = c->service;
+    if (c->prev != NULL)
+        c->prev->next = c->next;
+    else
+        v->clients = c->next;
+    if (c->next != NULL)
+        c->next->prev = c->prev;
+    v->client_count--;
+    c->conn = NULL;
+    client_unref(c);
+}
+
+/* ---- requests ---- */
+
+int service_request(struct client *c, const struct frame *f, struct bytes body, struct err *e)
+{
+    switch ((unsigned)f->type) {
+    case FRAME_TXN:
+        return service_txn(c, f, body, e);
+    case FRAME_GET:
+        return service_get(c, f, body, e);
+    case FRAME_SCAN:
+        return service_scan(c, f, body, e);
+    case FRAME_SESSION_OPEN:
+        return service_session_open(c, f, body, e);
+    case FRAME_SESSION_CLOSE:
+        return service_session_close(c, f, body, e);
+    case FRAME_SNAPSHOT_OPEN:
+        return service_snapshot_open(c, f, body, e);
+    case FRAME_SNAPSHOT_CLOSE:
+        return service_snapshot_close(c, f, body, e);
+    case FRAME_OUTCOME:
+        return service_outcome(c, f, body, e);
+    case FRAME_POINT:
+        return service_point(c, f, body, e);
+    case FRAME_ADMIN:
+        break;
+    default:
+        return err_set(e, ERR_FORMAT, "request type %u is unknown to triveni %s", (unsigned)f->type,
+                       TRIVENI_VERSION);
+    }
+    struct wire_admin admin;
+    int rc = wire_read_admin(body, &admin, e);
+    if (rc != 0)
+        return rc;
+    json_error_t where;
+    json_t *arguments = admin.arguments.n == 0
+                            ? json_object()
+                            : json_loadb((const char *)admin.arguments.p, admin.arguments.n, 0, &where);
+    if (!json_is_object(arguments)) {
+        json_decref(arguments);
+        return err_set(e, ERR_USAGE, "arguments of %.*s: not a JSON object: %s", (int)admin.command.n,
+                       (const char *)admin.command.p, where.text);
+    }
+    json_t *reply = NULL;
+    rc = admin_command(c->service->site, c, f->request, admin.command, arguments, &reply, e);
+    json_decref(arguments);
+    if (rc == 0)
+        service_reply_json(c, f->request, reply);
+    return rc == ERR_BUSY ? 0 : rc;
+}
+
+static void pause_when_full(struct service *v)
+{
+    struct site *s = v->site;
+    if (v->paused || overlay_bytes(s->overlay) <= s->config->memory_bytes)
+        return;
+    v->paused = true;
+    for (struct client *c = v->clients; c != NULL; c = c->next)
+        if (c->conn != NULL)
+            conn_pause(c->conn);
+}
+
+static void resume_when_drained(struct service *v)
+{
+    struct site *s = v->site;
+    if (!v->paused || overlay_bytes(s->overlay) > s->config->memory_bytes / 2)
+        return;
+    v->paused = false;
+    for (struct client *c = v->clients; c != NULL; c = c->next)
+        if (c->conn != NULL)
+            conn_resume(c->conn);
+}
+
+static int on_frame(struct conn *conn, const struct frame *f, struct bytes body, struct err *why)
+{
+    struct client *c = conn_arg(conn);
+    struct service *v = c->service;
+    if (f->type == FRAME_ERROR || (unsigned)f->type < FRAME_SESSION_OPEN)
+        return err_set(why, ERR_FORMAT, "frame type %u is not a request", (unsigned)f->type);
+    struct err e = ERR_NONE;
+    if (service_request(c, f, body, &e) != 0)
+        service_error(c, f->request, &e);
+    pause_when_full(v);
+    return 0;
+}
+
+/* ---- parking ---- */
+
+int service_park(struct client *c, const struct frame *f, struct bytes body, struct lsn applied, struct err *e)
+{
+    struct service *v = c->service;
+    if (v->parked_count >= PARKED_MAX)
+        return err_set(e, ERR_BUSY, "%u reads wait already; try again", v->parked_count);
+    struct parked *p = malloc(sizeof *p + body.n);
+    if (p == NULL)
+        return err_set(e, ERR_NO_MEMORY, "out of memory");
+    *p = (struct parked){.client = client_ref(c),
+                         .frame = *f,
+                         .body = (uint8_t *)(p + 1),
+                         .bytes = body.n,
+                         .until_ms = site_now_ms() + PARKED_MS,
+                         .applied = applied};
+    memcpy(p->body, body.p, body.n);
+    *v->parked_last = p;
+    v->parked_last = &p->next;
+    v->parked_count++;
+    return 0;
+}
+
+/* Try every parked request once more; those that cannot be answered yet park themselves again. */
+static void retry_parked(struct service *v)
+{
+    struct site *s = v->site;
+    struct parked *list = v->parked_first;
+    v->parked_first = NULL;
+    v->parked_last = &v->parked_first;
+    uint64_t now = list != NULL ? site_now_ms() : 0;
+    while (list != NULL) {
+        struct parked *p = list;
+        list = p->next;
+        p->next = NULL;
+        bool late = now >= p->until_ms;
+        if (p->client->conn != NULL && !late && p->applied.v > s->marks.applied.v) {
+            *v->parked_last = p;
+            v->parked_last = &p->next;
+            continue;
+        }
+        v->parked_count--;
+        struct err e = ERR_NONE;
+        int rc = 0;
+        if (p->client->conn != NULL && late)
+            rc = err_set(&e, ERR_STALE,
+                         "the state here is at lsn %llu and has not reached lsn %llu within %d s, or no "
+                         "majority confirms the primary; see triveni status",
+                         (unsigned long long)s->marks.applied.v, (unsigned long long)p->applied.v,
+                         PARKED_MS / 1000);
+        else if (p->client->conn != NULL) {
+            struct parked **before = v->parked_last;
+            rc = service_request(p->client, &p->frame, bytes_of(p->body, p->bytes), &e);
+            if (*before != NULL)
+                (*before)->until_ms = p->until_ms; /* parked again: the patience goes on */
+        }
+        if (rc != 0)
+            service_error(p->client, p->frame.request, &e);
+        client_unref(p->client);
+        free(p);
+    }
+}
+
+static void drop_parked(struct service *v)
+{
+    while (v->parked_first != NULL) {
+        struct parked *p = v->parked_first;
+        v->parked_first = p->next;
+        client_unref(p->client);
+        free(p);
+    }
+    v->parked_last = &v->parked_first;
+    v->parked_count = 0;
+}
+
+/* ---- what the rest of the site tells ---- */
+
+static void failover_done(struct service *v, bool done, const char *why)
+{
+    struct site *s = v->site;
+    v->failover.active = false;
+    if (done) {
+        service_reply_json(v->failover.client, v->failover.request,
+                           json_pack("{s:s, s:I}", "primary", s->config->members[s->config->self].name, "term",
+                                     (json_int_t)s->view.term.v));
+    } else {
+        struct err e = ERR_NONE;
+        err_set(&e, ERR_FAILED, "failover to %s did not happen: %s; see triveni events",
+                s->config->members[s->config->self].name, why);
+        service_error(v->failover.client, v->failover.request, &e);
+    }
+    client_unref(v->failover.client);
+}
+
+void service_progress(struct site *s)
+{
+    struct service *v = s->service;
+    if (v == NULL)
+        return;
+    service_answer_waiters(v);
+    bool ready = site_is_ready(s) && repl_lease_valid(s->repl, site_now_ms());
+    if (s->marks.applied.v != v->seen_applied.v || ready != v->seen_ready) {
+        v->seen_applied = s->marks.applied;
+        v->seen_ready = ready;
+        retry_parked(v);
+    }
+    resume_when_drained(v);
+    if (v->failover.active && s->view.role == REPL_PRIMARY)
+        failover_done(v, true, "");
+}
+
+void service_role_changed(struct site *s, bool demoted)
+{
+    struct service *v = s->service;
+    if (v == NULL)
+        return;
+    const struct site_member *primary = site_member(s, s->view.primary);
+    uint8_t body[SITE_NAME_MAX_BYTES + SITE_ENDPOINT_BYTES + 32];
+    struct writer w = writer_of(body, sizeof body);
+    wire_write_primary(&w, &(struct wire_primary){
+                               s->view.term, primary != NULL ? bytes_str(primary->name) : (struct bytes){0},
+                               primary_endpoint(s)});
+    check(!w.bad);
+    if (demoted)
+        service_drop_waiters(v);
+    for (struct client *c = v->clients, *next; c != NULL; c = next) {
+        next = c->next;
+        send_frame(c, FRAME_PRIMARY, 0, bytes_of(body, w.at));
+        bool waits_for_switchover = v->switchover.active && v->switchover.client == c;
+        if (demoted && c->conn != NULL && !waits_for_switchover) {
+            struct err why = ERR_NONE;
+            err_set(&why, ERR_NOT_PRIMARY, "this site is no longer the primary");
+            conn_close(c->conn, &why);
+        }
+    }
+}
+
+static void switchover_done(struct service *v, bool done, const char *why)
+{
+    struct site *s = v->site;
+    struct client *c = v->switchover.client;
+    v->switchover.active = false;
+    if (done) {
+        const struct site_member *to = site_member(s, s->view.primary != REPL_NOBODY ? s->view.primary
+                                                                                     : v->switchover.to);
+        service_reply_json(c, v->switchover.request,
+                           json_pack("{s:s, s:s, s:I, s:I, s:I}", "from",
+                                     s->config->members[s->config->self].name, "to", to != NULL ? to->name : "",
+                                     "term", (json_int_t)s->view.term.v, "lsn",
+                                     (json_int_t)v->switchover.lsn.v, "pause_ms",
+                                     (json_int_t)(site_now_ms() - v->switchover.began_ms)));
+    } else {
+        struct err e = ERR_NONE;
+        err_set(&e, ERR_FAILED, "switchover did not happen: %s", why);
+        service_error(c, v->switchover.request, &e);
+    }
+    client_unref(c);
+}
+
+void service_handover_done(struct site *s, bool done, const char *why)
+{
+    struct service *v = s->service;
+    if (v == NULL)
+        return;
+    events_add(s->events, "hand-over %s%s%s", done ? "done" : "not done", why[0] != '\0' ? ": " : "", why);
+    if (v->switchover.active)
+        switchover_done(v, done, why);
+    else if (v->failover.active)
+        failover_done(v, done, why);
+}
+
+void service_undo(struct site *s)
+{
+    for (struct client *c = s->service->clients; c != NULL; c = c->next)
+        client_close_snapshots(c, UINT64_MAX);
+}
+
+static void housekeeping(uv_timer_t *timer)
+{
+    struct service *v = timer->data;
+    uint64_t now = site_now_ms();
+    for (struct client *c = v->clients; c != NULL; c = c->next)
+        client_close_snapshots(c, now > SNAPSHOT_AGE_MAX_MS ? now - SNAPSHOT_AGE_MAX_MS : 0);
+    service_expire_sessions(v);
+    retry_parked(v); /* answers those whose patience is over */
+    if (v->failover.active && now >= v->failover.until_ms)
+        failover_done(v, false, "it needs the vote of one more site, and a log that is not behind that site's");
+}
+
+int service_start(struct site *s, struct err *e)
+{
+    static const struct conn_callbacks callbacks = {on_ready, on_frame, on_closed, NULL};
+    struct service *v = calloc(1, sizeof *v);
+    if (v == NULL)
+        return err_set(e, ERR_NO_MEMORY, "out of memory");
+    v->site = s;
+    v->nobody.service = v;
+    v->parked_last = &v->parked_first;
+    s->service = v;
+    const struct site_member *self = &s->config->members[s->config->self];
+    struct conn_options options = {
+        .loop = &s->loop,
+        .tls = s->tls,
+        .cluster = s->config->cluster,
+        .cluster_id = s->config->cluster_id,
+        .hello = {.version = WIRE_VERSION,
+                  .kind = WIRE_SITE,
+                  .name = bytes_str(self->name),
+                  .incarnation = s->vote.incarnation,
+                  .software = bytes_str("triveni " TRIVENI_VERSION)},
+        .accept_kinds = 1u << WIRE_CLIENT | 1u << WIRE_OPERATOR,
+        .max_body = FRAME_CLIENT_MAX_BYTES,
+        .callbacks = &callbacks,
+    };
+    int rc = conn_listen(&s->client_listener, &options, self->client, s->config->max_clients, &v->nobody, e);
+    if (rc != 0)
+        return err_wrap(e, "listening for clients");
+    check(uv_timer_init(&s->loop, &v->housekeeping) == 0);
+    v->housekeeping.data = v;
+    (void)uv_timer_start(&v->housekeeping, housekeeping, 1000, 1000);
+    return 0;
+}
+
+void service_stop(struct site *s)
+{
+    struct service *v = s->service;
+    if (v == NULL)
+        return;
+    if (s->client_listener != NULL)
+        listener_close(s->client_listener);
+    s->client_listener = NULL;
+    if (v->housekeeping.data != NULL && !uv_is_closing((uv_handle_t *)&v->housekeeping))
+        uv_close((uv_handle_t *)&v->housekeeping, NULL);
+    service_drop_waiters(v);
+    drop_parked(v);
+    if (v->switchover.active)
+        client_unref(v->switchover.client);
+    if (v->failover.active)
+        client_unref(v->failover.client);
+    v->switchover.active = v->failover.active = false;
+    for (struct client *c = v->clients; c != NULL; c = c->next) {
+        client_close_snapshots(c, UINT64_MAX);
+        conn_close(c->conn, NULL);
+    }
+}

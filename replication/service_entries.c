@@ -1,0 +1,234 @@
+/* The entries that clients cause and that are not transactions: sessions, restore points, the commit mode, the audit trail. */
+#include "replication/service.h"
+
+#include "store/core/check.h"
+
+/* ---- sessions ---- */
+
+/* Is the session open, and the caller's? Looks in flight first. */
+int service_check_session(struct client *c, const struct uuid *session, struct err *e)
+{
+    struct site *s = c->service->site;
+    struct session_info info;
+    int rc = 0;
+    switch (overlay_session(s->overlay, session, SERVICE_NEWEST, &info)) {
+    case OVERLAY_THERE:
+        break;
+    case OVERLAY_GONE:
+        return err_set(e, ERR_SESSION_EXPIRED, "the session was closed");
+    case OVERLAY_UNKNOWN: {
+        struct state_snapshot *snap;
+        rc = site_snapshot(s, &snap, e);
+        if (rc == 0)
+            rc = state_session(snap, session, &info, e);
+        break;
+    }
+    }
+    if (rc == ERR_NOT_FOUND)
+        return err_set(e, ERR_SESSION_EXPIRED,
+                       "the session is unknown: it was closed, or idle for more than %u h; what it left "
+                       "unanswered is not run again. Open a new one",
+                       s->config->session_hours);
+    if (rc == 0 && !bytes_equal(info.client, bytes_str(c->name)))
+        return err_set(e, ERR_DENIED, "the session belongs to another client");
+    return rc;
+}
+
+
+int service_session_open(struct client *c, const struct frame *f, struct bytes body, struct err *e)
+{
+    struct site *s = c->service->site;
+    struct wire_session_open m;
+    struct waiter w = {.client = c, .request = f->request, .type = FRAME_SESSION_OPEN};
+    int rc = service_require_primary(c, f, body, e);
+    if (rc != 0)
+        return rc == ERR_BUSY ? 0 : rc;
+    rc = wire_read_session_open(body, &m, e);
+    if (rc == 0)
+        rc = service_room_to_wait(c, LEVEL_MODE, e);
+    if (rc != 0)
+        return rc;
+    if (!uuid_is_zero(&m.session)) { /* resume */
+        rc = service_check_session(c, &m.session, e);
+        if (rc != 0)
+            return rc;
+        w.session = m.session;
+        w.lsn = s->tail.lsn;
+        w.failed_condition = -1;
+        service_wait(c, LEVEL_MODE, &w);
+        return 0;
+    }
+    uint8_t salt[ENTRY_SALT_BYTES], scratch[256];
+    rc = site_random_salt(w.session.b, e);
+    if (rc == 0)
+        rc = site_random_salt(salt, e);
+    if (rc != 0)
+        return rc;
+    struct writer out = writer_of(scratch, sizeof scratch);
+    body_write_session(&out, salt, &(struct body_session){SESSION_OPEN, w.session, bytes_str(c->name)});
+    rc = service_propose(c->service->site, ENTRY_SESSION, &out, &w, e);
+    if (rc != 0)
+        return rc;
+    service_wait(c, LEVEL_MODE, &w);
+    return 0;
+}
+
+static int end_session(struct site *s, enum session_act act, const struct uuid *session, struct bytes client,
+                       struct waiter *w, struct err *e)
+{
+    uint8_t salt[ENTRY_SALT_BYTES], scratch[256];
+    int rc = site_random_salt(salt, e);
+    if (rc != 0)
+        return rc;
+    struct writer out = writer_of(scratch, sizeof scratch);
+    body_write_session(&out, salt, &(struct body_session){act, *session, client});
+    return service_propose(s, ENTRY_SESSION, &out, w, e);
+}
+
+int service_session_close(struct client *c, const struct frame *f, struct bytes body, struct err *e)
+{
+    struct wire_session_close m;
+    struct waiter w = {.client = c, .request = f->request, .type = FRAME_SESSION_CLOSE};
+    int rc = service_require_primary(c, f, body, e);
+    if (rc != 0)
+        return rc == ERR_BUSY ? 0 : rc;
+    rc = wire_read_session_close(body, &m, e);
+    if (rc == 0)
+        rc = service_room_to_wait(c, LEVEL_MODE, e);
+    if (rc == 0)
+        rc = service_check_session(c, &m.session, e);
+    if (rc == 0)
+        rc = end_session(c->service->site, SESSION_CLOSE, &m.session, bytes_str(c->name), &w, e);
+    if (rc == 0)
+        service_wait(c, LEVEL_MODE, &w);
+    return rc;
+}
+
+/* Sessions idle for longer than session_hours. Found by a walk over the state once a minute, expired by an entry, so that every
+ * site and every later primary agrees which sessions are gone. */
+struct expiry {
+    uint64_t before_us;
+    struct uuid found[64];
+    char clients[64][CLIENT_NAME_MAX_BYTES + 1];
+    uint32_t count;
+};
+
+static int collect_idle(void *arg, const struct uuid *session, const struct session_info *info)
+{
+    struct expiry *x = arg;
+    if (info->last.us >= x->before_us)
+        return 0;
+    x->found[x->count] = *session;
+    (void)snprintf(x->clients[x->count], sizeof x->clients[0], "%.*s", (int)info->client.n,
+                   (const char *)info->client.p);
+    return ++x->count == 64;
+}
+
+void service_expire_sessions(struct service *v)
+{
+    struct site *s = v->site;
+    uint64_t now = site_now_us(), hours = s->config->session_hours;
+    if (!site_is_ready(s) || hours == 0 || site_now_ms() - v->expired_ms < 60000)
+        return;
+    v->expired_ms = site_now_ms();
+    struct expiry x = {.before_us = now - hours * 3600 * 1000000};
+    struct state_snapshot *snap;
+    struct err e = ERR_NONE;
+    if (site_snapshot(s, &snap, &e) != 0 || state_sessions(snap, collect_idle, &x, &e) < 0)
+        return;
+    for (uint32_t i = 0; i < x.count; i++) {
+        struct waiter w;
+        struct session_info info;
+        if (overlay_session(s->overlay, &x.found[i], SERVICE_NEWEST, &info) != OVERLAY_UNKNOWN)
+            continue; /* used or ended a moment ago */
+        if (end_session(s, SESSION_EXPIRE, &x.found[i], bytes_str(x.clients[i]), &w, &e) != 0)
+            return;
+        events_add(s->events, "session of %s expired after %llu h without a write", x.clients[i],
+                   (unsigned long long)hours);
+    }
+}
+
+static int point_is_free(struct site *s, struct bytes name, struct err *e)
+{
+    struct state_snapshot *snap;
+    struct restore_point p;
+    struct entry_position at;
+    if (overlay_point(s->overlay, name, SERVICE_NEWEST, &at) == OVERLAY_THERE)
+        return err_set(e, ERR_EXISTS, "restore point '%.*s' exists already", (int)name.n, (const char *)name.p);
+    int rc = site_snapshot(s, &snap, e);
+    if (rc == 0)
+        rc = state_restore_point(snap, name, &p, e);
+    if (rc == 0)
+        return err_set(e, ERR_EXISTS, "restore point '%.*s' exists already, at lsn %llu", (int)name.n,
+                       (const char *)name.p, (unsigned long long)p.lsn.v);
+    if (rc == ERR_NOT_FOUND) {
+        *e = (struct err)ERR_NONE;
+        rc = 0;
+    }
+    return rc;
+}
+
+int service_point(struct client *c, const struct frame *f, struct bytes body, struct err *e)
+{
+    struct site *s = c->service->site;
+    struct wire_point m;
+    struct waiter w = {.client = c, .request = f->request, .type = FRAME_POINT};
+    int rc = service_require_primary(c, f, body, e);
+    if (rc != 0)
+        return rc == ERR_BUSY ? 0 : rc;
+    rc = wire_read_point(body, &m, e);
+    if (rc == 0 && (m.name.n == 0 || m.name.n > POINT_NAME_MAX_BYTES))
+        rc = err_set(e, ERR_LIMIT, "restore point name of %zu bytes: 1 to %d are allowed", m.name.n,
+                     POINT_NAME_MAX_BYTES);
+    if (rc == 0)
+        rc = service_room_to_wait(c, LEVEL_MODE, e);
+    if (rc == 0)
+        rc = point_is_free(s, m.name, e);
+    uint8_t salt[ENTRY_SALT_BYTES], scratch[512];
+    if (rc == 0)
+        rc = site_random_salt(salt, e);
+    if (rc != 0)
+        return rc;
+    struct writer out = writer_of(scratch, sizeof scratch);
+    body_write_restore_point(&out, salt, &(struct body_restore_point){m.name, bytes_str(c->name)});
+    rc = service_propose(c->service->site, ENTRY_RESTORE_POINT, &out, &w, e);
+    if (rc != 0)
+        return rc;
+    service_wait(c, LEVEL_MODE, &w);
+    return 0;
+}
+
+int service_mode(struct client *c, uint64_t request, enum commit_mode mode, struct err *e)
+{
+    struct waiter w = {.client = c, .request = request, .type = FRAME_ADMIN};
+    uint8_t salt[ENTRY_SALT_BYTES], scratch[256];
+    int rc = service_room_to_wait(c, LEVEL_MAJORITY, e);
+    if (rc == 0)
+        rc = site_random_salt(salt, e);
+    if (rc != 0)
+        return rc;
+    struct writer out = writer_of(scratch, sizeof scratch);
+    body_write_config(&out, salt, &(struct body_config){mode, bytes_str(c->name)});
+    rc = service_propose(c->service->site, ENTRY_CONFIG, &out, &w, e);
+    if (rc == 0)
+        service_wait(c, LEVEL_MAJORITY, &w);
+    return rc;
+}
+
+void service_audit(struct site *s, const struct client *c, const char *act, json_t *details)
+{
+    char *text = json_dumps(details, JSON_COMPACT);
+    uint8_t salt[ENTRY_SALT_BYTES], scratch[2048];
+    struct err e = ERR_NONE;
+    struct waiter w;
+    if (text != NULL && strlen(text) < 1024 && site_random_salt(salt, &e) == 0) {
+        struct writer out = writer_of(scratch, sizeof scratch);
+        body_write_audit(&out, salt,
+                         &(struct body_audit){bytes_str(c->name), bytes_str(act), bytes_str(text)});
+        (void)service_propose(s, ENTRY_AUDIT, &out, &w, &e);
+    }
+    events_add(s->events, "operator %s: %s %s%s%s", c->name, act, text != NULL ? text : "",
+               e.code != 0 ? "; not in the audit trail: " : "", e.code != 0 ? e.text : "");
+    free(text);
+    json_decref(details);
+}

@@ -1,0 +1,332 @@
+/* Reads. At the primary they are linearizable: the site is ready, its lease is valid (R3, R4), point reads see everything visible (the
+ * overlay first, then the state) and scans and snapshots wait until the state has caught up with what was visible when they
+ * came. Standbys answer those who allow it, from a state not older than the caller's token, and say how old it may be. */
+#include "replication/service.h"
+
+#include "store/core/check.h"
+
+/* How old a standby's state may be: time since everything that the primary had committed was applied here. */
+static uint64_t age_us(const struct site *s)
+{
+    if (site_is_ready(s))
+        return 0;
+    return s->caught_up_ms == 0 ? UINT64_MAX : (site_now_ms() - s->caught_up_ms) * 1000;
+}
+
+enum readiness { READ_NOW, READ_PARKED, READ_REFUSED };
+
+/* May this read be answered now? `whole`: it reads the state alone (scan, snapshot), so everything visible must be applied. */
+static enum readiness read_readiness(struct client *c, const struct frame *f, struct bytes body, uint32_t flags,
+                                     struct lsn min_lsn, bool whole, struct err *e)
+{
+    struct site *s = c->service->site;
+    bool standby = (flags & WIRE_READ_STANDBY) != 0;
+    struct lsn need = min_lsn;
+    if (s->view.role != REPL_PRIMARY && !standby) {
+        const struct site_member *primary = site_member(s, s->view.primary);
+        err_set(e, ERR_NOT_PRIMARY, "%s is not the primary: %s; ask there, or allow reads at standbys",
+                s->config->members[s->config->self].name, primary != NULL ? primary->client : "none is known now");
+        return READ_REFUSED;
+    }
+    if (s->view.role == REPL_PRIMARY && !standby) {
+        bool ready = site_is_ready(s) && repl_lease_valid(s->repl, site_now_ms());
+        if (whole && s->marks.visible.v > need.v)
+            need = s->marks.visible;
+        if (!ready && s->term_start.v > need.v)
+            need = s->term_start;
+        if (!ready)
+            return service_park(c, f, body, need, e) == 0 ? READ_PARKED : READ_REFUSED;
+        if (!whole)
+            return READ_NOW; /* the overlay holds what is not applied */
+    }
+    if (need.v > s->marks.applied.v)
+        return service_park(c, f, body, need, e) == 0 ? READ_PARKED : READ_REFUSED;
+    return READ_NOW;
+}
+
+static struct state_snapshot *find_snapshot(struct client *c, uint64_t id)
+{
+    for (unsigned i = 0; i < CLIENT_SNAPSHOTS_MAX; i++)
+        if (c->snapshots[i].id == id)
+            return c->snapshots[i].snap;
+    return NULL;
+}
+
+/* The state to read: the client's snapshot, or this turn's. */
+static int pick_snapshot(struct client *c, uint64_t id, struct state_snapshot **out, struct err *e)
+{
+    if (id == 0)
+        return site_snapshot(c->service->site, out, e);
+    *out = find_snapshot(c, id);
+    return *out != NULL ? 0
+                        : err_set(e, ERR_NOT_FOUND,
+                                  "snapshot %llu is not open: snapshots end with their connection, after %d "
+                                  "minutes, and when a site has to undo; open a new one",
+                                  (unsigned long long)id, SNAPSHOT_AGE_MAX_MS / 60000);
+}
+
+/* One record, as it is visible now. 0 or ERR_NOT_FOUND. */
+static int get_visible(struct site *s, struct state_snapshot *snap, bool overlay, struct bytes collection,
+                       struct bytes key, struct record *out, struct err *e)
+{
+    if (overlay)
+        switch (overlay_get(s->overlay, collection, key, s->marks.visible, out)) {
+        case OVERLAY_THERE:
+            return 0;
+        case OVERLAY_GONE:
+            return ERR_NOT_FOUND;
+        case OVERLAY_UNKNOWN:
+            break;
+        }
+    return state_get(snap, collection, key, out, e);
+}
+
+int service_get(struct client *c, const struct frame *f, struct bytes body, struct err *e)
+{
+    struct site *s = c->service->site;
+    struct wire_get m;
+    int rc = wire_read_get(body, &m, e);
+    if (rc != 0)
+        return rc;
+    if (m.snapshot == 0)
+        switch (read_readiness(c, f, body, m.flags, m.min_lsn, false, e)) {
+        case READ_NOW:
+            break;
+        case READ_PARKED:
+            return 0;
+        case READ_REFUSED:
+            return e->code;
+        }
+    struct state_snapshot *snap;
+    rc = pick_snapshot(c, m.snapshot, &snap, e);
+    if (rc != 0)
+        return rc;
+    bool overlay = m.snapshot == 0 && site_is_ready(s);
+    struct wire_read_header header = {
+        overlay ? s->marks.visible : state_snapshot_position(snap).lsn, m.snapshot == 0 ? age_us(s) : 0, m.count};
+
+    size_t need = 64;
+    struct record r;
+    struct bytes collection, key;
+    struct reader keys = m.keys;
+    for (uint32_t i = 0; i < m.count; i++) {
+        rc = wire_next_key(&keys, &collection, &key, e);
+        if (rc == 0)
+            rc = get_visible(s, snap, overlay, collection, key, &r, e);
+        if (rc != 0 && rc != ERR_NOT_FOUND)
+            return rc;
+        need += 32 + (rc == 0 ? r.value.n : 0);
+    }
+    if (need > FRAME_CLIENT_MAX_BYTES)
+        return err_set(e, ERR_LIMIT, "the %u records take %zu bytes together, an answer at most %d: ask for fewer",
+                       m.count, need, FRAME_CLIENT_MAX_BYTES);
+    uint8_t *out = service_buffer(c->service, need, e);
+    if (out == NULL)
+        return e->code;
+    struct writer w = writer_of(out, need);
+    wire_write_read_header(&w, &header);
+    keys = m.keys;
+    for (uint32_t i = 0; i < m.count; i++) {
+        check(wire_next_key(&keys, &collection, &key, NULL) == 0);
+        bool found = get_visible(s, snap, overlay, collection, key, &r, e) == 0;
+        struct wire_record record = {.found = found};
+        if (found)
+            record = (struct wire_record){true, collection, key, r.value, r.lsn, r.time};
+        wire_write_get_record(&w, &record);
+    }
+    check(!w.bad);
+    c->service->reads++;
+    service_reply(c, FRAME_GET, f->request, bytes_of(out, w.at));
+    return 0;
+}
+
+/* Copy records until the limit, the size bound or the end. *more: there is at least one further. */
+static int scan_into(struct service *v, struct state_snapshot *snap, const struct wire_scan *m, struct writer *w,
+                     uint32_t *count, bool *more, struct err *e)
+{
+    struct state_scan *scan;
+    struct scan_options options = {.collection = m->collection,
+                                   .from = m->from,
+                                   .to = m->to,
+                                   .prefix = m->prefix,
+                                   .after = m->after,
+                                   .reverse = m->reverse};
+    int rc = state_scan_open(snap, &options, &scan, e);
+    if (rc != 0)
+        return rc;
+    *count = 0;
+    *more = false;
+    for (;;) {
+        struct record r;
+        rc = state_scan_next(scan, &r, e);
+        if (rc != 0)
+            break;
+        size_t need = r.value.n + r.key.n + r.collection.n + 32;
+        if (*count == m->limit || (*count > 0 && w->at + need > WIRE_SCAN_MAX_BYTES)) {
+            *more = true;
+            break;
+        }
+        uint8_t *out = service_buffer(v, w->at + need, e);
+        if (out == NULL) {
+            rc = e->code;
+            break;
+        }
+        w->p = out;
+        w->cap = v->out_capacity;
+        wire_write_scan_record(w, &(struct wire_record){true, r.collection, r.key, r.value, r.lsn, r.time});
+        check(!w->bad);
+        (*count)++;
+    }
+    state_scan_close(scan);
+    return rc == ERR_NOT_FOUND ? 0 : rc;
+}
+
+int service_scan(struct client *c, const struct frame *f, struct bytes body, struct err *e)
+{
+    struct site *s = c->service->site;
+    struct wire_scan m;
+    int rc = wire_read_scan(body, &m, e);
+    if (rc != 0)
+        return rc;
+    if (m.snapshot == 0)
+        switch (read_readiness(c, f, body, m.flags, m.min_lsn, true, e)) {
+        case READ_NOW:
+            break;
+        case READ_PARKED:
+            return 0;
+        case READ_REFUSED:
+            return e->code;
+        }
+    struct state_snapshot *snap;
+    rc = pick_snapshot(c, m.snapshot, &snap, e);
+    if (rc != 0)
+        return rc;
+    struct wire_read_header header = {state_snapshot_position(snap).lsn, m.snapshot == 0 ? age_us(s) : 0, 0};
+    uint8_t *out = service_buffer(c->service, 1 << 16, e);
+    if (out == NULL)
+        return e->code;
+    struct writer w = writer_of(out, c->service->out_capacity);
+    wire_write_read_header(&w, &header);
+    size_t header_end = w.at;
+    write_u8(&w, 0);
+    bool more;
+    rc = scan_into(c->service, snap, &m, &w, &header.count, &more, e);
+    if (rc != 0)
+        return rc;
+    size_t end = w.at;
+    w.at = 0;
+    wire_write_read_header(&w, &header);
+    check(w.at == header_end);
+    write_u8(&w, more ? 1 : 0);
+    c->service->reads++;
+    service_reply(c, FRAME_SCAN, f->request, bytes_of(w.p, end));
+    return 0;
+}
+
+/* ---- snapshots ---- */
+
+int service_snapshot_open(struct client *c, const struct frame *f, struct bytes body, struct err *e)
+{
+    struct site *s = c->service->site;
+    struct wire_snapshot_open m;
+    int rc = wire_read_snapshot_open(body, &m, e);
+    if (rc != 0)
+        return rc;
+    switch (read_readiness(c, f, body, m.flags, m.min_lsn, true, e)) {
+    case READ_NOW:
+        break;
+    case READ_PARKED:
+        return 0;
+    case READ_REFUSED:
+        return e->code;
+    }
+    unsigned slot = 0;
+    while (slot < CLIENT_SNAPSHOTS_MAX && c->snapshots[slot].id != 0)
+        slot++;
+    if (slot == CLIENT_SNAPSHOTS_MAX)
+        return err_set(e, ERR_LIMIT, "%d snapshots are open on this connection: close one first",
+                       CLIENT_SNAPSHOTS_MAX);
+    rc = state_snapshot_open(s->state, &c->snapshots[slot].snap, e);
+    if (rc != 0)
+        return rc;
+    c->snapshots[slot].id = ++c->service->next_snapshot;
+    c->snapshots[slot].opened_ms = site_now_ms();
+    struct entry_position at = state_snapshot_position(c->snapshots[slot].snap);
+    uint8_t out[64];
+    struct writer w = writer_of(out, sizeof out);
+    wire_write_snapshot(&w, &(struct wire_snapshot){c->snapshots[slot].id, at.lsn, at.time});
+    check(!w.bad);
+    service_reply(c, FRAME_SNAPSHOT_OPEN, f->request, bytes_of(out, w.at));
+    return 0;
+}
+
+static void close_slot(struct client *c, unsigned slot)
+{
+    state_snapshot_close(c->snapshots[slot].snap);
+    c->snapshots[slot].id = 0;
+    c->snapshots[slot].snap = NULL;
+}
+
+void client_close_snapshots(struct client *c, uint64_t older_than_ms)
+{
+    for (unsigned i = 0; i < CLIENT_SNAPSHOTS_MAX; i++)
+        if (c->snapshots[i].id != 0 && c->snapshots[i].opened_ms <= older_than_ms)
+            close_slot(c, i);
+}
+
+int service_snapshot_close(struct client *c, const struct frame *f, struct bytes body, struct err *e)
+{
+    struct wire_snapshot_close m;
+    int rc = wire_read_snapshot_close(body, &m, e);
+    if (rc != 0)
+        return rc;
+    for (unsigned i = 0; i < CLIENT_SNAPSHOTS_MAX; i++)
+        if (m.id != 0 && c->snapshots[i].id == m.id)
+            close_slot(c, i);
+    uint8_t out[64];
+    struct writer w = writer_of(out, sizeof out);
+    wire_write_done(&w, &(struct wire_done){.level = LEVEL_MODE});
+    check(!w.bad);
+    service_reply(c, FRAME_SNAPSHOT_CLOSE, f->request, bytes_of(out, w.at));
+    return 0;
+}
+
+/* ---- outcomes ---- */
+
+int service_outcome(struct client *c, const struct frame *f, struct bytes body, struct err *e)
+{
+    struct site *s = c->service->site;
+    struct wire_outcome_ask m;
+    int rc = wire_read_outcome_ask(body, &m, e);
+    if (rc != 0)
+        return rc;
+    /* Asked of the state alone, once everything logged so far is applied: what is not there then was not committed, and
+     * a session's own later attempt would be found by its sequence. */
+    switch (read_readiness(c, f, body, 0, s->view.role == REPL_PRIMARY ? s->tail.lsn : (struct lsn){0}, true, e)) {
+    case READ_NOW:
+        break;
+    case READ_PARKED:
+        return 0;
+    case READ_REFUSED:
+        return e->code;
+    }
+    struct state_snapshot *snap;
+    struct session_info info;
+    struct entry_position at = {0};
+    rc = site_snapshot(s, &snap, e);
+    if (rc == 0)
+        rc = state_session(snap, &m.session, &info, e);
+    if (rc == ERR_NOT_FOUND)
+        return err_set(e, ERR_SESSION_EXPIRED,
+                       "the session is unknown here: it was closed or has expired, and its outcomes with it");
+    if (rc == 0)
+        rc = state_result(snap, &m.session, m.sequence, &at, e);
+    if (rc != 0 && rc != ERR_NOT_FOUND)
+        return rc;
+    uint8_t out[64];
+    struct writer w = writer_of(out, sizeof out);
+    wire_write_outcome(&w, &(struct wire_outcome){rc == 0, at.lsn, at.time});
+    check(!w.bad);
+    service_reply(c, FRAME_OUTCOME, f->request, bytes_of(out, w.at));
+    return 0;
+}

@@ -1,0 +1,380 @@
+/* Writes: transactions, and who waits for which lsn. The entries that are not transactions are in service_entries.c.
+ *
+ * THE DECISION. Conditions are decided here, at the primary, against everything that is in the log, applied or not: the overlay
+ * first, then the state. What goes into the log are effects. A failed condition is an answer about the history so far, so it
+ * waits, like a write, until that history is committed: nobody hears of a write that may yet vanish.
+ *
+ * ONCE (P6). A transaction of a session is looked up by (session, sequence), in flight and applied, before anything else; found,
+ * its first outcome is the answer. The result enters the state in the same LMDB transaction as the effects. */
+#include "replication/service.h"
+
+#include "store/core/check.h"
+
+/* ---- waiting ---- */
+
+static int waiters_reserve(struct waiters *q, struct err *e)
+{
+    if (q->count < q->capacity)
+        return 0;
+    uint32_t larger = q->capacity == 0 ? 1024 : q->capacity * 2;
+    struct waiter *ring = larger <= WAITERS_MAX ? malloc(larger * sizeof *ring) : NULL;
+    if (ring == NULL)
+        return err_set(e, ERR_BUSY, "%u writes wait already; try again", q->count);
+    for (uint32_t i = 0; i < q->count; i++)
+        ring[i] = q->ring[(q->head + i) % q->capacity];
+    free(q->ring);
+    *q = (struct waiters){ring, larger, 0, q->count};
+    return 0;
+}
+
+/* The level that a request waits at: never weaker than the cluster's mode (DESIGN: administrators set the floor). */
+static enum level waiting_level(const struct service *v, enum level asked)
+{
+    if (asked == LEVEL_LOCAL || (asked == LEVEL_MAJORITY && v->site->view.mode == COMMIT_MAJORITY))
+        return LEVEL_MODE;
+    return asked;
+}
+
+/* Is there room for one more? Asked before anything is written, so that no write is refused after it was logged. */
+int service_room_to_wait(struct client *c, enum level asked, struct err *e)
+{
+    return waiters_reserve(&c->service->waiters[waiting_level(c->service, asked)], e);
+}
+
+void service_wait(struct client *c, enum level asked, const struct waiter *w)
+{
+    struct waiters *q = &c->service->waiters[waiting_level(c->service, asked)];
+    check(q->count < q->capacity);
+    q->ring[(q->head + q->count++) % q->capacity] = *w;
+    client_ref(c);
+    service_answer_waiters(c->service); /* it may be covered already */
+}
+
+static uint8_t site_index(const struct site *s, bool repository)
+{
+    for (uint8_t i = 0; i < s->config->member_count; i++)
+        if ((s->config->members[i].kind == SITE_REPOSITORY) == repository &&
+            (repository || i != s->config->self))
+            return i;
+    return (uint8_t)s->config->self;
+}
+
+/* The strongest level that covers the lsn now: what the answer states. */
+static enum level achieved(const struct site *s, struct lsn lsn)
+{
+    uint8_t dr = site_index(s, false), gsr = site_index(s, true);
+    if (repl_level_lsn(s->repl, LEVEL_ALL, dr, gsr).v >= lsn.v)
+        return LEVEL_ALL;
+    if (s->marks.commit.v >= lsn.v)
+        return LEVEL_MAJORITY;
+    return LEVEL_LOCAL;
+}
+
+static void answer(struct service *v, const struct waiter *w)
+{
+    struct site *s = v->site;
+    uint8_t body[128];
+    struct writer out = writer_of(body, sizeof body);
+    if (w->client->conn == NULL)
+        return;
+    if (w->failed_condition >= 0) {
+        struct err e = ERR_NONE;
+        uint8_t error[ERR_TEXT_BYTES + 64];
+        if (w->exists)
+            err_set(&e, ERR_CONDITION, "condition %d failed: the record exists with version %llu",
+                    w->failed_condition, (unsigned long long)w->version.v);
+        else
+            err_set(&e, ERR_CONDITION, "condition %d failed: the record does not exist", w->failed_condition);
+        struct writer ew = writer_of(error, sizeof error);
+        wire_write_error(&ew, &(struct wire_error){.code = ERR_CONDITION,
+                                                   .text = bytes_str(e.text),
+                                                   .failed_condition = w->failed_condition,
+                                                   .lsn = w->lsn});
+        check(!ew.bad);
+        struct bytes piece = bytes_of(error, ew.at);
+        (void)conn_send(w->client->conn, FRAME_ERROR, s->view.term, w->request, &piece, 1, NULL);
+        v->failed_conditions++;
+        return;
+    }
+    if (w->type == FRAME_ADMIN) {
+        v->committed++;
+        service_reply_json(w->client, w->request, json_pack("{s:I}", "lsn", (json_int_t)w->lsn.v));
+        return;
+    }
+    if (w->type == FRAME_SESSION_OPEN)
+        wire_write_session(&out, &(struct wire_session){w->session, w->lsn});
+    else
+        wire_write_done(&out, &(struct wire_done){w->lsn, w->term, w->time, achieved(s, w->lsn), w->repeated});
+    check(!out.bad);
+    v->committed++;
+    service_reply(w->client, w->type, w->request, bytes_of(body, out.at));
+}
+
+void service_answer_waiters(struct service *v)
+{
+    struct site *s = v->site;
+    if (s->view.role != REPL_PRIMARY || s->fatal.code != 0)
+        return;
+    /* R3: in local mode nothing is acknowledged without a valid lease; a majority's acknowledgement is proof of its own. */
+    bool lease = s->view.mode == COMMIT_MAJORITY || repl_lease_valid(s->repl, site_now_ms());
+    uint8_t dr = site_index(s, false), gsr = site_index(s, true);
+    for (unsigned level = 0; level <= LEVEL_ALL; level++) {
+        struct waiters *q = &v->waiters[level];
+        if (q->count == 0 || (!lease && level <= LEVEL_LOCAL))
+            continue;
+        struct lsn covered =
+            level == LEVEL_MODE ? s->marks.visible : repl_level_lsn(s->repl, (enum level)level, dr, gsr);
+        while (q->count > 0 && q->ring[q->head].lsn.v <= covered.v) {
+            struct waiter *w = &q->ring[q->head];
+            answer(v, w);
+            client_unref(w->client);
+            q->head = (q->head + 1) % q->capacity;
+            q->count--;
+        }
+    }
+}
+
+void service_drop_waiters(struct service *v)
+{
+    for (unsigned level = 0; level <= LEVEL_ALL; level++) {
+        struct waiters *q = &v->waiters[level];
+        for (uint32_t i = 0; i < q->count; i++)
+            client_unref(q->ring[(q->head + i) % q->capacity].client);
+        free(q->ring);
+        *q = (struct waiters){0};
+    }
+}
+
+/* ---- is this site the one to ask? ---- */
+
+/* 0: yes. ERR_BUSY: parked until it is. */
+int service_require_primary(struct client *c, const struct frame *f, struct bytes body, struct err *e)
+{
+    struct site *s = c->service->site;
+    if (site_is_ready(s))
+        return 0;
+    if (s->view.role == REPL_PRIMARY) {
+        int rc = service_park(c, f, body, s->term_start, e);
+        return rc != 0 ? rc : ERR_BUSY;
+    }
+    const struct site_member *primary = site_member(s, s->view.primary);
+    if (primary == NULL)
+        return err_set(e, ERR_NOT_PRIMARY, "%s is not the primary, and none is known now",
+                       s->config->members[s->config->self].name);
+    return err_set(e, ERR_NOT_PRIMARY, "%s is not the primary: %s is, at %s",
+                   s->config->members[s->config->self].name, primary->name, primary->client);
+}
+
+/* ---- proposals ---- */
+
+int service_propose(struct site *s, enum entry_kind kind, struct writer *w, struct waiter *out, struct err *e)
+{
+    check(!w->bad);
+    out->failed_condition = -1;
+    out->term = s->view.term;
+    return driver_propose(s, kind, bytes_of(w->p, w->at), &out->lsn, &out->time, e);
+}
+
+/* Buffer for the body of an entry. */
+static int seal_buffer(struct site *s, size_t bytes, struct err *e)
+{
+    if (bytes <= s->seal_capacity)
+        return 0;
+    uint8_t *larger = realloc(s->seal_buffer, bytes);
+    if (larger == NULL)
+        return err_set(e, ERR_NO_MEMORY, "out of memory for a transaction of %zu bytes", bytes);
+    s->seal_buffer = larger;
+    s->seal_capacity = bytes;
+    return 0;
+}
+
+/* The earlier outcome of (session, sequence). 0 found, ERR_NOT_FOUND. */
+static int earlier_outcome(struct site *s, const struct uuid *session, uint64_t sequence,
+                           struct entry_position *out, struct err *e)
+{
+    if (overlay_result(s->overlay, session, sequence, SERVICE_NEWEST, out) == OVERLAY_THERE)
+        return 0;
+    struct state_snapshot *snap;
+    int rc = site_snapshot(s, &snap, e);
+    return rc != 0 ? rc : state_result(snap, session, sequence, out, e);
+}
+
+/* ---- transactions ---- */
+
+static int find_fact(struct site *s, const struct condition *cond, struct fact *out, struct err *e)
+{
+    struct record r;
+    switch (overlay_get(s->overlay, cond->collection, cond->key, SERVICE_NEWEST, &r)) {
+    case OVERLAY_THERE:
+        *out = (struct fact){true, r.lsn};
+        return 0;
+    case OVERLAY_GONE:
+        *out = (struct fact){false, {0}};
+        return 0;
+    case OVERLAY_UNKNOWN:
+        break;
+    }
+    struct state_snapshot *snap;
+    int rc = site_snapshot(s, &snap, e);
+    if (rc == 0)
+        rc = state_get(snap, cond->collection, cond->key, &r, e);
+    if (rc != 0 && rc != ERR_NOT_FOUND)
+        return rc;
+    *out = (struct fact){rc == 0, rc == 0 ? r.lsn : (struct lsn){0}};
+    return 0;
+}
+
+/* The index of the first condition that fails or TXN_HOLDS in *verdict, and what was found for it. */
+static int decide(struct site *s, const struct wire_txn *txn, int *verdict, struct fact *found, struct err *e)
+{
+    struct reader r = txn->conditions;
+    *verdict = TXN_HOLDS;
+    for (uint32_t i = 0; i < txn->condition_count; i++) {
+        struct condition cond;
+        int rc = wire_next_condition(&r, &cond, e);
+        if (rc == 0)
+            rc = find_fact(s, &cond, found, e);
+        if (rc != 0)
+            return rc;
+        if (txn_decide(&cond, found, 1) != TXN_HOLDS) {
+            *verdict = (int)i;
+            return 0;
+        }
+    }
+    return 0;
+}
+
+/* Every op within limits, and none in a system collection. */
+static int check_ops(const struct wire_txn *txn, struct err *e)
+{
+    struct reader r = txn->ops;
+    for (uint32_t i = 0; i < txn->op_count; i++) {
+        struct op op;
+        int rc = body_next_op(&r, &op, e);
+        if (rc == 0)
+            rc = op_check(&op, false, e);
+        if (rc != 0)
+            return err_wrap(e, "operation %u", i);
+    }
+    return 0;
+}
+
+/* The level at which the client will be answered. It goes into the entry, so that whoever finds the entry outside the common
+ * history knows whether its client may have been told that it was done. */
+static enum level answered_at(const struct service *v, enum level asked)
+{
+    enum level level = waiting_level(v, asked);
+    if (level != LEVEL_MODE)
+        return level;
+    return v->site->view.mode == COMMIT_LOCAL ? LEVEL_LOCAL : LEVEL_MAJORITY;
+}
+
+/* Build the body straight from the request: its ops have the entry's own layout. */
+static int build_txn(struct client *c, const struct wire_txn *txn, struct writer *w, struct err *e)
+{
+    struct site *s = c->service->site;
+    struct bytes ops = bytes_of(txn->ops.p + txn->ops.at, txn->ops.n - txn->ops.at);
+    size_t need = ENTRY_SALT_BYTES + 64 + CLIENT_NAME_MAX_BYTES + ops.n;
+    if (need > ENTRY_BODY_MAX_BYTES)
+        return err_set(e, ERR_LIMIT, "transaction of %zu bytes: at most %d are allowed", need,
+                       ENTRY_BODY_MAX_BYTES);
+    uint8_t salt[ENTRY_SALT_BYTES];
+    int rc = seal_buffer(s, need, e);
+    if (rc == 0)
+        rc = site_random_salt(salt, e);
+    if (rc != 0)
+        return rc;
+    *w = writer_of(s->seal_buffer, s->seal_capacity);
+    body_write_txn(w, salt,
+                   &(struct body_txn){.session = txn->session,
+                                      .sequence = txn->sequence,
+                                      .level = answered_at(c->service, txn->level),
+                                      .client = bytes_str(c->name)},
+                   NULL);
+    check(!w->bad);
+    put_le32(w->p + w->at - 4, txn->op_count);
+    write_bytes(w, ops);
+    return 0;
+}
+
+/* Nothing is to be written: the answer is about the history up to now, and waits until that is committed. */
+static int answer_without_writing(struct client *c, const struct frame *f, struct bytes body, struct waiter *w,
+                                  struct err *e)
+{
+    struct site *s = c->service->site;
+    if (!repl_lease_valid(s->repl, site_now_ms()))
+        return service_park(c, f, body, (struct lsn){0}, e);
+    w->lsn = s->tail.lsn;
+    w->term = s->tail.term;
+    w->time = s->tail.time;
+    service_wait(c, LEVEL_MODE, w);
+    return 0;
+}
+
+/* 0 and *found: the session's transaction was seen before, `w` holds its outcome. */
+static int look_for_earlier(struct client *c, const struct wire_txn *txn, struct waiter *w, bool *found,
+                            struct err *e)
+{
+    struct entry_position earlier;
+    *found = false;
+    if (uuid_is_zero(&txn->session))
+        return 0;
+    int rc = service_check_session(c, &txn->session, e);
+    if (rc != 0)
+        return rc;
+    rc = earlier_outcome(c->service->site, &txn->session, txn->sequence, &earlier, e);
+    if (rc == ERR_NOT_FOUND) {
+        *e = (struct err)ERR_NONE;
+        return 0;
+    }
+    *found = rc == 0;
+    w->lsn = earlier.lsn;
+    w->term = earlier.term;
+    w->time = earlier.time;
+    w->repeated = true;
+    return rc;
+}
+
+int service_txn(struct client *c, const struct frame *f, struct bytes body, struct err *e)
+{
+    struct site *s = c->service->site;
+    struct waiter w = {.client = c, .request = f->request, .type = FRAME_TXN, .failed_condition = -1};
+    struct wire_txn txn;
+    int rc = service_require_primary(c, f, body, e);
+    if (rc != 0)
+        return rc == ERR_BUSY ? 0 : rc;
+    rc = wire_read_txn(body, &txn, e);
+    if (rc == 0)
+        rc = check_ops(&txn, e);
+    if (rc == 0)
+        rc = service_room_to_wait(c, LEVEL_MODE, e);
+    if (rc == 0)
+        rc = service_room_to_wait(c, txn.level, e);
+    bool earlier;
+    if (rc == 0)
+        rc = look_for_earlier(c, &txn, &w, &earlier, e);
+    if (rc != 0)
+        return rc;
+    if (earlier) {
+        service_wait(c, txn.level, &w);
+        return 0;
+    }
+    struct fact found = {0};
+    rc = decide(s, &txn, &w.failed_condition, &found, e);
+    if (rc != 0)
+        return rc;
+    if (w.failed_condition != TXN_HOLDS || txn.op_count == 0) {
+        w.exists = found.exists;
+        w.version = found.version;
+        return answer_without_writing(c, f, body, &w, e);
+    }
+    struct writer out;
+    rc = build_txn(c, &txn, &out, e);
+    if (rc == 0)
+        rc = service_propose(s, ENTRY_TXN, &out, &w, e);
+    if (rc != 0)
+        return rc;
+    service_wait(c, txn.level, &w);
+    return 0;
+}
+

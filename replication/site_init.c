@@ -1,0 +1,137 @@
+/* The data directory of a site:
+ *   site.json     who this directory belongs to: cluster, site, incarnation
+ *   vote          the promise (replication/io/vote.h)
+ *   LOCK          flock of the process that runs on it
+ *   log/ state/   store/log.h, store/state.h
+ *   divergence/   exported bundles */
+#include "replication/site_init.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <jansson.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+static void path_of(const struct site_config *c, const char *name, char out[SITE_PATH_BYTES + 32])
+{
+    (void)snprintf(out, SITE_PATH_BYTES + 32, "%s/%s", c->data_dir, name);
+}
+
+static void hex(const struct uuid *id, char out[33])
+{
+    for (unsigned i = 0; i < 16; i++)
+        (void)snprintf(out + 2 * i, 3, "%02x", id->b[i]);
+}
+
+static int make_dir(const char *path, struct err *e)
+{
+    if (mkdir(path, 0700) == 0 || errno == EEXIST)
+        return 0;
+    return err_set(e, ERR_IO, "%s: cannot be created: %s", path, strerror(errno));
+}
+
+static int sync_dir(const char *path, struct err *e)
+{
+    int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    int rc = fd >= 0 && fsync(fd) == 0 ? 0 : err_set(e, ERR_IO, "%s: %s", path, strerror(errno));
+    if (fd >= 0)
+        close(fd);
+    return rc;
+}
+
+static int write_identity(const struct site_config *c, uint64_t incarnation, struct err *e)
+{
+    char path[SITE_PATH_BYTES + 32], id[33];
+    path_of(c, "site.json", path);
+    hex(&c->cluster_id, id);
+    json_t *o = json_pack("{s:i, s:s, s:s, s:s, s:I}", "format", 1, "cluster", c->cluster, "cluster_id", id, "site",
+                          c->members[c->self].name, "incarnation", (json_int_t)incarnation);
+    int fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+    int rc = fd >= 0 && json_dumpfd(o, fd, JSON_INDENT(2)) == 0 && fsync(fd) == 0
+                 ? 0
+                 : err_set(e, errno == EEXIST ? ERR_EXISTS : ERR_IO, "%s: %s", path, strerror(errno));
+    if (fd >= 0)
+        close(fd);
+    json_decref(o);
+    return rc;
+}
+
+int site_init(const struct site_config *c, bool rebuilt, struct err *e)
+{
+    char path[SITE_PATH_BYTES + 32];
+    struct stat st;
+    int rc = make_dir(c->data_dir, e);
+    if (rc != 0)
+        return rc;
+    path_of(c, "vote", path);
+    if (stat(path, &st) == 0)
+        return err_set(e, ERR_EXISTS,
+                       "%s holds a site already; nothing was changed. Start it with triveni serve, or move the "
+                       "directory away first",
+                       c->data_dir);
+    static const char *const folders[] = {"log", "state", "divergence"};
+    for (size_t i = 0; i < sizeof folders / sizeof folders[0]; i++) {
+        path_of(c, folders[i], path);
+        rc = make_dir(path, e);
+        if (rc != 0)
+            return rc;
+    }
+    struct vote vote = {.cluster_id = c->cluster_id, .voted_for = 0xff, .may_vote = !rebuilt};
+    /* The first incarnation is 1; a rebuilt site gets a higher one from the clock, so that what its former self acknowledged is
+     * not taken for its own (R5). */
+    vote.incarnation = rebuilt ? (uint64_t)time(NULL) : 1;
+    rc = write_identity(c, vote.incarnation, e);
+    path_of(c, "vote", path);
+    if (rc == 0)
+        rc = vote_create(path, &vote, e);
+    if (rc == 0)
+        rc = sync_dir(c->data_dir, e);
+    return rc;
+}
+
+int site_check_identity(const struct site_config *c, struct err *e)
+{
+    char path[SITE_PATH_BYTES + 32], id[33];
+    path_of(c, "site.json", path);
+    json_error_t where;
+    json_t *o = json_load_file(path, 0, &where);
+    if (o == NULL && access(path, F_OK) != 0)
+        return err_set(e, ERR_NOT_FOUND, "%s holds no site yet: run triveni init with this configuration first",
+                       c->data_dir);
+    hex(&c->cluster_id, id);
+    const char *found_id = json_string_value(json_object_get(o, "cluster_id"));
+    const char *found_site = json_string_value(json_object_get(o, "site"));
+    int rc = 0;
+    if (found_id == NULL || found_site == NULL)
+        rc = err_set(e, ERR_INTEGRITY, "%s: not readable: %s", path, where.text);
+    else if (strcmp(found_id, id) != 0)
+        rc = err_set(e, ERR_DENIED, "%s belongs to cluster %.32s, the configuration says %s", c->data_dir, found_id, id);
+    else if (strcmp(found_site, c->members[c->self].name) != 0)
+        rc = err_set(e, ERR_DENIED, "%s belongs to site '%.32s', the configuration says '%s'", c->data_dir,
+                     found_site, c->members[c->self].name);
+    json_decref(o);
+    return rc;
+}
+
+int site_lock(const struct site_config *c, int *fd, struct err *e)
+{
+    char path[SITE_PATH_BYTES + 32], pid[32] = "";
+    path_of(c, "LOCK", path);
+    *fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+    if (*fd < 0)
+        return err_set(e, ERR_IO, "%s: %s", path, strerror(errno));
+    if (flock(*fd, LOCK_EX | LOCK_NB) != 0) {
+        ssize_t n = pread(*fd, pid, sizeof pid - 1, 0);
+        pid[n > 0 ? n : 0] = '\0';
+        close(*fd);
+        *fd = -1;
+        return err_set(e, ERR_BUSY,
+                       "another triveni runs on %s (pid %s): stop it, or give this site a data_dir of its own",
+                       c->data_dir, pid);
+    }
+    int n = snprintf(pid, sizeof pid, "%d", (int)getpid());
+    if (ftruncate(*fd, 0) != 0 || pwrite(*fd, pid, (size_t)n, 0) != n)
+        return err_set(e, ERR_IO, "%s: %s", path, strerror(errno));
+    return 0;
+}

@@ -1,0 +1,13 @@
+/* Private to replication/: the data directory of a site. */
+#ifndef REPLICATION_SITE_INIT_H
+#define REPLICATION_SITE_INIT_H
+
+#include "replication/io/vote.h"
+#include "replication/site.h"
+
+/* Does the directory belong to this cluster and site? ERR_NOT_FOUND: never initialised; ERR_DENIED: somebody else's. */
+int site_check_identity(const struct site_config *c, struct err *e);
+/* ERR_BUSY, with the pid, when another process runs on it. The lock ends with the descriptor. */
+int site_lock(const struct site_config *c, int *fd, struct err *e);
+
+#endif

@@ -1,0 +1,163 @@
+/* Private to replication/: the parts of a running site and what they call of each other. Everything here runs on the
+ * site's loop thread unless it says otherwise. */
+#ifndef REPLICATION_SITE_PARTS_H
+#define REPLICATION_SITE_PARTS_H
+
+#include "replication/core/marks.h"
+#include "replication/core/messages.h"
+#include "replication/core/repl.h"
+#include "replication/io/conn.h"
+#include "replication/io/vote.h"
+#include "replication/site.h"
+#include "repository/repository.h"
+#include "store/log.h"
+#include "store/overlay.h"
+#include "store/state.h"
+
+#include <jansson.h>
+#include <pthread.h>
+#include <uv.h>
+
+struct applier;
+struct archiver;
+struct client;
+struct events;
+struct service;
+
+/* A link to another site: one connection a pair, opened by the site with the lower index. */
+struct peer {
+    struct site *site;
+    uint8_t index;
+    struct conn *conn; /* NULL: none */
+    bool up;           /* ready, and the core has been told */
+    uv_timer_t retry;
+    uint32_t retry_ms;
+    uint64_t up_since_ms;
+};
+
+struct site {
+    const struct site_config *config;
+    uv_loop_t loop;
+    uv_async_t wake;       /* other threads have news */
+    uv_timer_t tick;
+    uv_prepare_t prepare;  /* before the loop sleeps: close the read transaction of this turn */
+    uv_signal_t sigterm, sigint;
+    SSL_CTX *tls;
+    struct listener *peer_listener, *client_listener;
+    bool stopping;
+    struct err fatal;      /* why the site stops; code 0: asked to */
+    int lock_fd;
+
+    struct vote_file *vote_file;
+    struct vote vote;
+    struct log *log;
+    struct state *state;
+    struct repl *repl;
+    struct repl_view view; /* as of the last step */
+    struct marks marks;
+    struct overlay *overlay;
+    struct entry_position tail; /* last entry appended */
+    struct lsn term_start;      /* our no-op of the term in which we are primary */
+
+    struct applier *applier;
+    struct archiver *archiver; /* NULL: this site keeps no archive */
+    struct events *events;
+    struct service *service;
+    struct peer peers[REPL_SITES_MAX];
+
+    struct state_snapshot *turn_snapshot; /* read transaction shared by the requests of one loop turn */
+    uint64_t caught_up_ms;  /* when everything the primary had committed was last applied here; 0: never */
+    struct lsn primary_commit;     /* newest commit index heard */
+    uint64_t primary_commit_ms;
+
+    uint8_t *read_buffer;   /* for shipping: entries copied from the log */
+    size_t read_capacity;
+    uint8_t *seal_buffer;   /* for building own entries */
+    size_t seal_capacity;
+    struct repl_actions *actions;
+    bool stepping;
+    struct { struct repl_event queue[256]; uint32_t head, count; } feedback;
+    /* the proposal that APPEND_OWN is to seal */
+    struct { struct bytes body; enum entry_kind kind; struct lsn lsn; struct utc time; bool active; char refused[REPL_TEXT_BYTES]; } proposal;
+    struct lsn retain;
+    struct { struct { struct lsn lsn; uint64_t bytes; } at[1024]; uint32_t head, count; uint64_t bytes; } retained;
+};
+
+uint64_t site_now_ms(void); /* CLOCK_BOOTTIME */
+uint64_t site_now_us(void); /* CLOCK_REALTIME, microseconds */
+
+/* Stop the site with this reason; returns at once, the loop ends soon. Nothing is acknowledged after it. */
+void site_fail(struct site *s, const struct err *why);
+void site_stop(struct site *s);
+
+/* ---- events.c: what happened, for people: to stderr and kept for `triveni events`. Any thread. ---- */
+struct events *events_new(const char *site_name);
+void events_free(struct events *ev);
+void events_add(struct events *ev, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+json_t *events_json(struct events *ev, size_t limit);
+
+/* ---- driver.c: feeds the protocol core and executes its actions ---- */
+void driver_step(struct site *s, const struct repl_event *event);
+/* The same for a MESSAGE that carries entries, decoded: one view per meta. */
+void driver_step_entries(struct site *s, const struct repl_event *event, const struct entry_view *entries);
+/* Propose an entry of this kind with this body. 0: *lsn and *time tell its place; ERR_NOT_PRIMARY (text says who is), ERR_BUSY,
+ * ERR_NO_SPACE. */
+int driver_propose(struct site *s, enum entry_kind kind, struct bytes body, struct lsn *lsn, struct utc *time,
+                   struct err *e);
+void driver_tick(struct site *s);
+/* Marks moved: give the applier, the archiver and the log their orders. */
+void driver_follow_marks(struct site *s);
+/* The primary is ready: serving, and everything before its term is applied. */
+bool site_is_ready(const struct site *s);
+int site_random_salt(uint8_t salt[ENTRY_SALT_BYTES], struct err *e);
+
+/* ---- peers.c ---- */
+int peers_start(struct site *s, struct err *e);
+void peers_stop(struct site *s);
+/* Send a message with entries (or none). False: the link is down or takes no more now; then the message is lost, as the
+ * network may lose it, and the core sends again. */
+bool peers_send(struct site *s, const struct repl_message *m, struct bytes entries);
+const struct site_member *site_member(const struct site *s, uint8_t index); /* NULL for REPL_NOBODY */
+
+/* ---- divergence.c ---- */
+json_t *json_bytes(struct bytes b); /* text when it is UTF-8, {"base64": ...} otherwise */
+/* Write the entries after `keep` as a divergence bundle, durable when it returns 0 (R9, P4). */
+int divergence_export(struct site *s, struct lsn keep, struct err *e);
+
+/* ---- applier.c: a thread applies, another publishes checkpoints ---- */
+int applier_start(struct site *s, struct applier **out, struct err *e);
+void applier_stop(struct applier *a); /* waits for the batch at hand; frees */
+void applier_orders(struct applier *a, struct lsn apply_to, struct lsn may_publish_to);
+struct lsn applier_applied(struct applier *a);
+/* Fills the reason when it had to stop. */
+bool applier_failed(struct applier *a, struct err *why);
+
+/* ---- archiver.c: a thread seals packs and takes snapshots ---- */
+int archiver_start(struct site *s, struct archiver **out, struct err *e);
+void archiver_stop(struct archiver *a);
+/* `appended_bytes`: written to the log since the start. */
+void archiver_orders(struct archiver *a, struct lsn archive_to, uint64_t appended_bytes);
+void archiver_seal_now(struct archiver *a);
+void archiver_status(struct archiver *a, struct repository_status *out, char trouble[ERR_TEXT_BYTES]);
+
+/* ---- service.c: clients ---- */
+int service_start(struct site *s, struct err *e);
+void service_stop(struct site *s);
+/* Something moved (visible, applied, acknowledgements, lease): answer who can be answered now. */
+void service_progress(struct site *s);
+/* The role or the known primary changed. */
+void service_role_changed(struct site *s, bool demoted);
+/* Outcome of an operator's switchover or failover. */
+void service_handover_done(struct site *s, bool done, const char *why);
+void service_undo(struct site *s); /* close every snapshot: the state is about to be reopened */
+
+/* The read transaction of this loop turn, opened on first use. */
+int site_snapshot(struct site *s, struct state_snapshot **out, struct err *e);
+void site_snapshot_drop(struct site *s);
+
+/* ---- admin.c ---- */
+/* Answers one operator command. 0 with *reply set; ERR_BUSY when the answer comes later through `c` and `request`. */
+int admin_command(struct site *s, struct client *c, uint64_t request, struct bytes command, json_t *arguments,
+                  json_t **reply, struct err *e);
+
+#endif
