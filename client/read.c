@@ -1,0 +1,405 @@
+/* Gets and scans: encode the question, decode the answer into one block of memory, page through a range.
+ *
+ * BLOCK of a struct tvn_records: the struct, its records, a copy of the answer's body that the values point into and, for
+ * gets, a copy of the question's body that collections and keys point into. One allocation, one free. */
+#include "client/internal.h"
+
+enum { SCAN_PAGE_DEFAULT = 1024 };
+
+/* ---- asking ---- */
+
+/* The sized struct of the caller, or the defaults. */
+static struct tvn_read how_of(const struct tvn_read *how)
+{
+    struct tvn_read h = TVN_READ_INIT;
+    if (how != NULL)
+        memcpy(&h, how, how->size < sizeof h ? how->size : sizeof h);
+    return h;
+}
+
+struct read_head {
+    uint32_t flags;
+    uint64_t snapshot, link;
+    struct lsn min_lsn;
+};
+
+static struct read_head head_of(struct tvn *db, const struct tvn_read *how)
+{
+    struct read_head h = {0, 0, 0, {how->min_lsn}};
+    if (db->config.target != TVN_TARGET_PRIMARY) {
+        uint64_t token = tvn_token(db);
+        h.flags = WIRE_READ_STANDBY;
+        h.min_lsn.v = token > h.min_lsn.v ? token : h.min_lsn.v;
+    }
+    if (how->snapshot != NULL) {
+        h.min_lsn.v = 0; /* a snapshot is as old as it is */
+        client_snapshot_place(how->snapshot, &h.snapshot, &h.link);
+    }
+    return h;
+}
+
+int client_read_request(struct tvn *db, const struct tvn_key *keys, size_t n,
+                        const struct tvn_read *how, struct request **out, uint32_t *timeout_ms,
+                        struct err *e)
+{
+    *out = NULL;
+    if (n == 0 || n > TVN_GET_MAX_KEYS)
+        return err_set(e, ERR_USAGE, "%zu keys: 1 to %u are allowed", n, TVN_GET_MAX_KEYS);
+    struct op *ops = calloc(n, sizeof *ops);
+    if (ops == NULL)
+        return err_set(e, ERR_NO_MEMORY, "out of memory for %zu keys", n);
+    size_t size = 4 + 8 + 8 + 4;
+    int rc = 0;
+    for (size_t i = 0; i < n && rc == 0; i++) {
+        const char *collection = keys[i].collection == NULL ? "" : keys[i].collection;
+        ops[i] = (struct op){OP_DELETE,
+                             bytes_str(collection),
+                             bytes_of(keys[i].key.data, keys[i].key.size),
+                             {NULL, 0}};
+        size += 2 + ops[i].collection.n + 2 + ops[i].key.n;
+        rc = op_check(&ops[i], true, e);
+    }
+    struct request *r = rc == 0 ? client_request_new(FRAME_GET, size) : NULL;
+    if (rc == 0 && r == NULL)
+        rc = err_set(e, ERR_NO_MEMORY, "out of memory for %zu keys", n);
+    if (rc == 0) {
+        struct tvn_read h = how_of(how);
+        struct read_head head = head_of(db, &h);
+        struct writer w = writer_of(r->body, r->size);
+        wire_write_get(&w,
+                       &(struct wire_get){.flags = head.flags,
+                                          .snapshot = head.snapshot,
+                                          .min_lsn = head.min_lsn,
+                                          .count = (uint32_t)n},
+                       ops);
+        check(!w.bad && w.at == size);
+        r->link = head.link;
+        *timeout_ms = h.timeout_ms;
+        *out = r;
+    }
+    free(ops);
+    return rc;
+}
+
+/* ---- answers ---- */
+
+struct block {
+    struct tvn_records head;
+    struct tvn_record records[];
+};
+
+void tvn_records_free(struct tvn_records *records)
+{
+    free(records); /* `head` is first in its block */
+}
+
+static struct tvn_bytes moved(struct bytes b, struct bytes from, const uint8_t *to)
+{
+    return tvn_view(b.n == 0 ? NULL : to + (b.p - from.p), b.n);
+}
+
+/* Fill the records from an answer whose copy is at `answer`, and for gets the question's at `question`. */
+static int fill(struct request *r, struct block *b, struct reader *in, struct bytes body,
+                const uint8_t *answer, const uint8_t *question, struct err *e)
+{
+    struct bytes asked = bytes_of(r->body, r->size);
+    struct wire_get get = {0};
+    int rc = r->type == FRAME_GET ? wire_read_get(asked, &get, e) : 0;
+    for (size_t i = 0; i < b->head.count && rc == 0; i++) {
+        struct wire_record m = {.found = true};
+        rc = r->type == FRAME_GET ? wire_read_get_record(in, &m, e)
+                                  : wire_read_scan_record(in, &m, e);
+        if (rc != 0)
+            return rc;
+        struct tvn_record *to = &b->records[i];
+        if (r->type == FRAME_GET) {
+            struct bytes collection, key;
+            rc = wire_next_key(&get.keys, &collection, &key, e);
+            check(rc == 0); /* we wrote it */
+            to->collection = moved(collection, asked, question);
+            to->key = moved(key, asked, question);
+        } else {
+            to->collection = moved(m.collection, body, answer);
+            to->key = moved(m.key, body, answer);
+        }
+        to->found = m.found;
+        to->value = moved(m.value, body, answer);
+        to->lsn = m.lsn.v;
+        to->time_us = m.time.us;
+    }
+    if (rc == 0 && !reader_done(in))
+        rc = err_set(e, ERR_FORMAT, "records end at byte %zu of %zu", in->at, in->n);
+    return rc;
+}
+
+static uint32_t most_records(const struct request *r)
+{
+    struct wire_get get;
+    struct wire_scan scan;
+    struct bytes body = bytes_of(r->body, r->size);
+    int rc =
+        r->type == FRAME_GET ? wire_read_get(body, &get, NULL) : wire_read_scan(body, &scan, NULL);
+    check(rc == 0); /* we wrote it */
+    return r->type == FRAME_GET ? get.count : scan.limit;
+}
+
+int client_read_answer(struct request *r, struct bytes body, struct err *e)
+{
+    struct reader in = reader_of(body);
+    struct wire_read_header head;
+    int rc = wire_read_read_header(&in, &head, e);
+    if (rc != 0)
+        return rc;
+    bool get = r->type == FRAME_GET;
+    r->more = !get && read_u8(&in) != 0;
+    uint32_t most = most_records(r);
+    if (in.bad || head.count > most || (get && head.count != most))
+        return err_set(e, ERR_FORMAT, "%u records where %u were asked for", head.count, most);
+    size_t size = sizeof(struct block) + head.count * sizeof(struct tvn_record);
+    struct block *b = malloc(size + body.n + (get ? r->size : 0));
+    if (b == NULL)
+        return err_set(e, ERR_NO_MEMORY, "out of memory for an answer of %zu bytes", body.n);
+    b->head = (struct tvn_records){head.lsn.v, head.age_us, head.count, b->records};
+    uint8_t *answer = (uint8_t *)b + size, *question = answer + body.n;
+    memcpy(answer, body.p, body.n);
+    if (get)
+        memcpy(question, r->body, r->size);
+    rc = fill(r, b, &in, body, answer, question, e);
+    if (rc != 0) {
+        free(b);
+        return rc;
+    }
+    r->records = &b->head;
+    r->records_bytes = size + body.n + (get ? r->size : 0);
+    return 0;
+}
+
+/* ---- gets ---- */
+
+static int read_failed(struct tvn_error *error, const struct err *e)
+{
+    return client_error_set(error, e, TVN_NOT_APPLICABLE);
+}
+
+int tvn_get_many(struct tvn *db, const struct tvn_key *keys, size_t n, const struct tvn_read *how,
+                 struct tvn_records **out, struct tvn_error *error)
+{
+    struct err e = ERR_NONE;
+    struct request *r;
+    uint32_t timeout_ms;
+    *out = NULL;
+    if (client_read_request(db, keys, n, how, &r, &timeout_ms, &e) != 0)
+        return read_failed(error, &e);
+    int rc = client_call(db, r, timeout_ms, error);
+    *out = r->records;
+    r->records = NULL;
+    client_release(db, r);
+    return rc;
+}
+
+int tvn_get(struct tvn *db, const char *collection, struct tvn_bytes key,
+            const struct tvn_read *how, struct tvn_records **out, struct tvn_error *error)
+{
+    const struct tvn_key one = {collection, key};
+    int rc = tvn_get_many(db, &one, 1, how, out, error);
+    if (rc != 0 || (*out)->records[0].found)
+        return rc;
+    struct err e = ERR_NONE;
+    err_set(&e, ERR_NOT_FOUND, "no such record in '%s' at lsn %llu", collection,
+            (unsigned long long)(*out)->lsn);
+    tvn_records_free(*out);
+    *out = NULL;
+    return read_failed(error, &e);
+}
+
+int tvn_submit_get(struct tvn *db, const struct tvn_key *keys, size_t n, const struct tvn_read *how,
+                   tvn_on_records callback, void *arg, struct tvn_error *error)
+{
+    struct err e = ERR_NONE;
+    struct request *r = NULL;
+    uint32_t timeout_ms = 0;
+    int rc = callback == NULL ? err_set(&e, ERR_USAGE, "a callback is required")
+                              : client_read_request(db, keys, n, how, &r, &timeout_ms, &e);
+    if (rc == 0) {
+        r->on_records = callback;
+        r->arg = arg;
+        rc = client_submit(db, r, timeout_ms, false, &e);
+    }
+    if (rc != 0) {
+        client_request_free(r);
+        return read_failed(error, &e);
+    }
+    client_error_none(error);
+    return 0;
+}
+
+/* ---- scans ---- */
+
+struct tvn_scan {
+    struct tvn *db;
+    struct tvn_read how;
+    char collection[COLLECTION_MAX_BYTES + 1];
+    struct bytes from, to, prefix, after; /* into `memory` */
+    uint8_t after_key[KEY_MAX_BYTES];
+    bool reverse, end;
+    uint64_t left; /* records still wanted */
+    uint32_t page;
+    struct tvn_records *records; /* the present page */
+    size_t at;                   /* next record of it */
+    uint64_t lsn, age_us;
+    uint8_t memory[];
+};
+
+static int check_scan(const struct tvn_scan_options *o, struct err *e)
+{
+    const struct op key = {OP_DELETE,
+                           bytes_str(o->collection == NULL ? "" : o->collection),
+                           bytes_str("k"),
+                           {NULL, 0}};
+    int rc = op_check(&key, true, e);
+    const size_t sizes[] = {o->from.size, o->to.size, o->prefix.size, o->after.size};
+    for (unsigned i = 0; i < 4 && rc == 0; i++)
+        if (sizes[i] > KEY_MAX_BYTES)
+            rc = err_set(e, ERR_LIMIT, "key of %zu bytes: up to %d are allowed", sizes[i],
+                         KEY_MAX_BYTES);
+    if (rc == 0 && o->page > WIRE_SCAN_MAX_RECORDS)
+        rc = err_set(e, ERR_LIMIT, "page of %u records: up to %d are allowed", o->page,
+                     WIRE_SCAN_MAX_RECORDS);
+    return rc;
+}
+
+static struct bytes keep(uint8_t **at, struct tvn_bytes b)
+{
+    struct bytes kept = bytes_of(*at, b.size);
+    if (b.size != 0)
+        memcpy(*at, b.data, b.size);
+    *at += b.size;
+    return kept;
+}
+
+int tvn_scan_open(struct tvn *db, const struct tvn_scan_options *options,
+                  const struct tvn_read *how, struct tvn_scan **out, struct tvn_error *error)
+{
+    struct err e = ERR_NONE;
+    struct tvn_scan_options o = TVN_SCAN_INIT;
+    *out = NULL;
+    client_error_none(error);
+    memcpy(&o, options, options->size < sizeof o ? options->size : sizeof o);
+    if (check_scan(&o, &e) != 0)
+        return read_failed(error, &e);
+    struct tvn_scan *s =
+        calloc(1, sizeof *s + o.from.size + o.to.size + o.prefix.size + o.after.size);
+    if (s == NULL) {
+        err_set(&e, ERR_NO_MEMORY, "out of memory");
+        return read_failed(error, &e);
+    }
+    uint8_t *at = s->memory;
+    s->db = db;
+    s->how = how_of(how);
+    memcpy(s->collection, o.collection, strlen(o.collection) + 1);
+    s->from = keep(&at, o.from);
+    s->to = keep(&at, o.to);
+    s->prefix = keep(&at, o.prefix);
+    s->after = keep(&at, o.after);
+    s->reverse = o.reverse != 0;
+    s->left = o.limit == 0 ? UINT64_MAX : o.limit;
+    s->page = o.page == 0 ? SCAN_PAGE_DEFAULT : o.page;
+    *out = s;
+    return 0;
+}
+
+static struct request *page_request(struct tvn_scan *s)
+{
+    struct read_head head = head_of(s->db, &s->how);
+    struct wire_scan m = {
+        .flags = head.flags,
+        .snapshot = head.snapshot,
+        .min_lsn = head.min_lsn,
+        .collection = bytes_str(s->collection),
+        .from = s->from,
+        .to = s->to,
+        .prefix = s->prefix,
+        .after = s->after,
+        .reverse = s->reverse,
+        .limit = s->left < s->page ? (uint32_t)s->left : s->page,
+    };
+    uint8_t buffer[64 + COLLECTION_MAX_BYTES + 4 * KEY_MAX_BYTES];
+    struct writer w = writer_of(buffer, sizeof buffer);
+    wire_write_scan(&w, &m);
+    check(!w.bad);
+    struct request *r = client_request_new(FRAME_SCAN, w.at);
+    if (r == NULL)
+        return NULL;
+    memcpy(r->body, buffer, w.at);
+    r->link = head.link;
+    return r;
+}
+
+static void continue_after(struct tvn_scan *s, const struct tvn_record *last)
+{
+    size_t n = last->key.size < sizeof s->after_key ? last->key.size : sizeof s->after_key;
+    memcpy(s->after_key, last->key.data, n);
+    s->after = bytes_of(s->after_key, n);
+}
+
+static int fetch_page(struct tvn_scan *s, struct tvn_error *error)
+{
+    struct request *r = page_request(s);
+    if (r == NULL) {
+        struct err e = ERR_NONE;
+        err_set(&e, ERR_NO_MEMORY, "out of memory");
+        return read_failed(error, &e);
+    }
+    int rc = client_call(s->db, r, s->how.timeout_ms, error);
+    if (rc == 0) {
+        tvn_records_free(s->records);
+        s->records = r->records;
+        r->records = NULL;
+        s->at = 0;
+        s->lsn = s->records->lsn;
+        s->age_us = s->records->age_us;
+        if (s->how.snapshot == NULL && s->lsn > s->how.min_lsn)
+            s->how.min_lsn = s->lsn;
+        s->end = !r->more || s->records->count == 0;
+    }
+    client_release(s->db, r);
+    return rc;
+}
+
+int tvn_scan_next(struct tvn_scan *s, struct tvn_record *record, struct tvn_error *error)
+{
+    client_error_none(error);
+    if (s->left == 0)
+        return 0;
+    if (s->records == NULL || s->at == s->records->count) {
+        if (s->end)
+            return 0;
+        int rc = fetch_page(s, error);
+        if (rc != 0)
+            return rc;
+        if (s->records->count == 0)
+            return 0;
+    }
+    *record = s->records->records[s->at++];
+    continue_after(s, record);
+    s->left--;
+    return 1;
+}
+
+uint64_t tvn_scan_lsn(const struct tvn_scan *s)
+{
+    return s->lsn;
+}
+
+uint64_t tvn_scan_age_us(const struct tvn_scan *s)
+{
+    return s->age_us;
+}
+
+void tvn_scan_close(struct tvn_scan *s)
+{
+    if (s == NULL)
+        return;
+    tvn_records_free(s->records);
+    free(s);
+}
