@@ -1,0 +1,133 @@
+/* UTF-8, base64 and times at their edges. */
+#include "tools/text.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <cmocka.h>
+
+static void utf8(void **state)
+{
+    (void)state;
+    static const char *const good[] = {"", "plain", "\xc3\xa9", "\xe0\xa4\x85", "\xf0\x9f\x98\x80", "\xf4\x8f\xbf\xbf", "\xee\x80\x80"};
+    static const struct {
+        const char *text;
+        size_t at;
+    } bad[] = {
+        {"\x80", 0},         {"a\xc0\x80", 1},         {"\xc1\xbf", 0},         {"\xe0\x9f\xbf", 0},
+        {"\xed\xa0\x80", 0}, {"\xf0\x8f\xbf\xbf", 0},  {"\xf4\x90\x80\x80", 0}, {"\xf5\x80\x80\x80", 0},
+        {"ab\xe2\x82", 2},   {"\xc3\x28", 0},          {"\xff", 0},
+    };
+    for (size_t i = 0; i < sizeof good / sizeof good[0]; i++)
+        assert_true(utf8_valid(bytes_str(good[i]), NULL));
+    for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
+        size_t at = 99;
+        assert_false(utf8_valid(bytes_str(bad[i].text), &at));
+        assert_int_equal(at, bad[i].at);
+    }
+}
+
+static void base64(void **state)
+{
+    (void)state;
+    /* RFC 4648, section 10 */
+    static const char *const pairs[][2] = {{"", ""},         {"f", "Zg=="},         {"fo", "Zm8="},        {"foo", "Zm9v"},
+                                           {"foob", "Zm9vYg=="}, {"fooba", "Zm9vYmE="}, {"foobar", "Zm9vYmFy"}};
+    char text[32];
+    uint8_t back[32];
+    for (size_t i = 0; i < sizeof pairs / sizeof pairs[0]; i++) {
+        assert_int_equal(base64_encode(bytes_str(pairs[i][0]), text), strlen(pairs[i][1]));
+        assert_string_equal(text, pairs[i][1]);
+        assert_int_equal(base64_decode(bytes_str(text), back), strlen(pairs[i][0]));
+        assert_memory_equal(back, pairs[i][0], strlen(pairs[i][0]));
+    }
+    static const char *const bad[] = {"Zg=", "Zg", "Z===", "Zh==", "Zm9=", "Zm9v\n", "Zg==Zg==", "=g==", "Zm-v", "Zm9v=Zm9"};
+    for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++)
+        assert_int_equal(base64_decode(bytes_str(bad[i]), back), -1);
+    for (unsigned v = 0; v < 256; v++) {
+        uint8_t byte = (uint8_t)v;
+        (void)base64_encode(bytes_of(&byte, 1), text);
+        assert_int_equal(base64_decode(bytes_str(text), back), 1);
+        assert_int_equal(back[0], v);
+    }
+}
+
+static void times_read(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *text;
+        uint64_t us;
+    } good[] = {
+        {"1970-01-01T00:00:00Z", 0},
+        {"2026-11-24T08:48:21Z", 1795510101000000},
+        {"2026-11-24T14:18:21+05:30", 1795510101000000},
+        {"2026-11-24 14:18:21 +0530", 1795510101000000},
+        {"2026-11-24T03:48:21-05", 1795510101000000},
+        {"2026-11-24T08:48:21.5Z", 1795510101500000},
+        {"2026-11-24T08:48:21,000001Z", 1795510101000001},
+        {"2026-11-24T08:48Z", 1795510080000000},
+        {"2024-02-29T00:00:00Z", 1709164800000000},
+        {"2000-02-29T23:59:59Z", 951868799000000},
+    };
+    struct utc t;
+    struct err e = ERR_NONE;
+    for (size_t i = 0; i < sizeof good / sizeof good[0]; i++) {
+        if (utc_parse(good[i].text, &t, &e) != 0)
+            fail_msg("%s: %s", good[i].text, e.text);
+        assert_int_equal(t.us, good[i].us);
+    }
+}
+
+static void times_refused(void **state)
+{
+    (void)state;
+    static const char *const bad[] = {
+        "",           "now",        "2026",       "2026-11-24",           "2026-13-01T00:00:00Z", "2026-00-01T00:00:00Z",
+        "2026-02-29T00:00:00Z",     "2100-02-29T00:00:00Z",               "2026-11-24T24:00:00Z", "2026-11-24T08:60:00Z",
+        "2026-11-24T08:48:60Z",     "2026-11-24T08:48:21.1234567Z",       "2026-11-24T08:48:21.Z", "2026-11-24T08:48:21ZZ",
+        "2026-11-24T08:48:21+5:30", "2026-11-24T08:48:21+15:00",          "2026-11-24T08:48:21 IST", "1969-12-31T23:59:59Z",
+        "1970-01-01T00:00:00+05:30", "26-11-24T08:48:21Z",                "2026-11-24T08:48:21+05:3",
+    };
+    struct utc t;
+    for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++)
+        if (utc_parse(bad[i], &t, NULL) != ERR_USAGE)
+            fail_msg("accepted: %s", bad[i]);
+    struct err e = ERR_NONE;
+    assert_int_equal(utc_parse("2026-11-24T08:48:21", &t, &e), ERR_USAGE);
+    assert_string_equal(e.text, "time '2026-11-24T08:48:21' has no offset: the same words mean different instants in "
+                                "different places; append Z for UTC or an offset such as +05:30");
+    assert_int_equal(utc_parse("2026-11-24T08:4x:21Z", &t, &e), ERR_USAGE);
+    assert_string_equal(e.text, "time '2026-11-24T08:4x:21Z' is not understood at character 16: write 2026-11-24T08:48:21Z "
+                                "or 2026-11-24T14:18:21+05:30");
+}
+
+static void times_written(void **state)
+{
+    (void)state;
+    char text[UTC_TEXT_BYTES];
+    char local[LOCAL_TEXT_BYTES];
+    struct utc t = {1795510101000042};
+    assert_string_equal(utc_text(t, text), "2026-11-24T08:48:21.000042Z");
+    struct utc back;
+    assert_int_equal(utc_parse(text, &back, NULL), 0);
+    assert_int_equal(back.us, t.us);
+    assert_string_equal(utc_text((struct utc){UINT64_MAX}, text), "after-9999");
+    assert_int_equal(setenv("TZ", "IST-5:30", 1), 0);
+    tzset();
+    assert_string_equal(local_text(t, local), "2026-11-24 14:18:21.000042 +0530 (IST)");
+    assert_string_equal(local_text((struct utc){UINT64_MAX}, local), "after-9999");
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(utf8),          cmocka_unit_test(base64),        cmocka_unit_test(times_read),
+        cmocka_unit_test(times_refused), cmocka_unit_test(times_written),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,188 @@
+#include "tools/admin.h"
+
+#include "tools/text.h"
+
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+
+int admin_call(struct tvn *db, const char *command, json_t *arguments, json_t **reply, struct err *e)
+{
+    *reply = NULL;
+    if (arguments == NULL)
+        arguments = json_object();
+    char *text = json_dumps(arguments, JSON_COMPACT);
+    char *answer = NULL;
+    struct tvn_error error;
+    int rc = 0;
+    if (text == NULL)
+        rc = err_set(e, ERR_NO_MEMORY, "no memory");
+    else if (tvn_admin(db, command, text, 0, &answer, &error) != 0)
+        rc = from_client(&error, e);
+    json_decref(arguments);
+    free(text);
+    if (rc != 0)
+        return rc;
+    json_error_t why;
+    *reply = json_loads(answer, 0, &why);
+    tvn_free(answer);
+    if (json_is_object(*reply))
+        return 0;
+    json_decref(*reply);
+    *reply = NULL;
+    return err_set(e, ERR_FORMAT, "the answer to '%s' is not a JSON object: %s", command, why.text);
+}
+
+/* ---- every endpoint ---- */
+
+enum { VIEW_TIMEOUT_MS = 3000 };
+
+struct asking {
+    struct view *view;
+    struct tvn_options options;
+};
+
+static void *ask(void *arg)
+{
+    struct asking *a = arg;
+    struct tvn *db = NULL;
+    struct tvn_error error;
+    a->options.endpoints = a->view->endpoint;
+    a->options.target = TVN_TARGET_NEAREST;
+    if (tvn_open(NULL, &a->options, &db, &error) != 0)
+        (void)from_client(&error, &a->view->why);
+    else
+        (void)admin_call(db, "status", NULL, &a->view->status, &a->view->why);
+    (void)tvn_close(db);
+    return NULL;
+}
+
+static int split_endpoints(const char *text, struct views *out, struct err *e)
+{
+    while (*text != '\0') {
+        size_t n = strcspn(text, ",");
+        if (out->count == VIEWS_MAX)
+            return err_set(e, ERR_USAGE, "more than %d endpoints", VIEWS_MAX);
+        if (n == 0 || n >= sizeof out->v[0].endpoint)
+            return err_set(e, ERR_USAGE, "--endpoints: '%.60s' is not host:port,...", text);
+        memcpy(out->v[out->count].endpoint, text, n);
+        out->count++;
+        text += n + (text[n] == ',');
+    }
+    return 0;
+}
+
+int views_collect(const struct common *c, struct views *out, struct err *e)
+{
+    *out = (struct views){.count = 0};
+    struct asking asking[VIEWS_MAX];
+    pthread_t threads[VIEWS_MAX];
+    size_t started = 0;
+    struct profile *profile = NULL;
+    struct tvn_options options;
+    int rc = connect_options(c, &options, &profile, e);
+    if (rc == 0)
+        rc = split_endpoints(options.endpoints, out, e);
+    if (options.timeout_ms > VIEW_TIMEOUT_MS && !c->timeout.given)
+        options.timeout_ms = VIEW_TIMEOUT_MS; /* a dead site should not hold up the view of the living */
+    while (rc == 0 && started < out->count) {
+        asking[started] = (struct asking){&out->v[started], options};
+        if (pthread_create(&threads[started], NULL, ask, &asking[started]) != 0)
+            rc = err_set(e, ERR_NO_MEMORY, "no thread could be started");
+        else
+            started++;
+    }
+    for (size_t i = 0; i < started; i++)
+        (void)pthread_join(threads[i], NULL);
+    profile_free(profile);
+    for (size_t i = 0; i < out->count && rc == 0; i++)
+        if (out->v[i].status != NULL)
+            return 0;
+    return rc != 0 ? rc : err_set(e, out->v[0].why.code, "no endpoint answered; %s: %.350s", out->v[0].endpoint, out->v[0].why.text);
+}
+
+void views_free(struct views *v)
+{
+    for (size_t i = 0; i < v->count; i++)
+        json_decref(v->v[i].status);
+    v->count = 0;
+}
+
+int open_site(const struct common *c, const char *site, struct tvn **out, struct err *e)
+{
+    *out = NULL;
+    if (site == NULL || site[0] == '\0')
+        return connect_open(c, out, e);
+    struct views views;
+    int rc = views_collect(c, &views, e);
+    const struct view *found = NULL;
+    for (size_t i = 0; i < views.count && rc == 0; i++)
+        if (views.v[i].status != NULL && strcmp(json_text(views.v[i].status, "site", ""), site) == 0)
+            found = &views.v[i];
+    if (rc == 0 && found == NULL)
+        rc = err_set(e, ERR_UNREACHABLE, "none of the endpoints that answer is site '%.40s': 'triveni status' shows them", site);
+    struct profile *profile = NULL;
+    struct tvn_options options;
+    if (rc == 0)
+        rc = connect_options(c, &options, &profile, e);
+    struct tvn_error error;
+    if (rc == 0) {
+        options.endpoints = found->endpoint;
+        options.target = TVN_TARGET_NEAREST;
+        if (tvn_open(NULL, &options, out, &error) != 0)
+            rc = from_client(&error, e);
+    }
+    profile_free(profile);
+    views_free(&views);
+    return rc;
+}
+
+/* ---- fields ---- */
+
+const char *json_text(const json_t *object, const char *name, const char *otherwise)
+{
+    const char *text = json_string_value(json_object_get(object, name));
+    return text != NULL ? text : otherwise;
+}
+
+bool json_number(const json_t *object, const char *name, int64_t *out)
+{
+    const json_t *v = json_object_get(object, name);
+    if (json_is_real(v))
+        *out = (int64_t)json_real_value(v);
+    else if (json_is_integer(v))
+        *out = json_integer_value(v);
+    else
+        return false;
+    return true;
+}
+
+const char *field_text(const json_t *object, const char *name, char *out, size_t room)
+{
+    const json_t *v = json_object_get(object, name);
+    if (json_is_string(v))
+        (void)snprintf(out, room, "%s", json_string_value(v));
+    else if (json_is_integer(v))
+        (void)snprintf(out, room, "%" JSON_INTEGER_FORMAT, json_integer_value(v));
+    else if (json_is_real(v))
+        (void)snprintf(out, room, "%.3f", json_real_value(v));
+    else if (json_is_boolean(v))
+        (void)snprintf(out, room, "%s", json_is_true(v) ? "yes" : "no");
+    else
+        (void)snprintf(out, room, "unknown");
+    return out;
+}
+
+const char *time_text(const json_t *object, const char *name, char *out, size_t room)
+{
+    char in_us[32];
+    char time[UTC_TEXT_BYTES];
+    (void)snprintf(in_us, sizeof in_us, "%s_us", name);
+    const json_t *v = json_object_get(object, in_us);
+    if (v == NULL)
+        v = json_object_get(object, name);
+    if (!json_is_integer(v) || json_integer_value(v) < 0)
+        return field_text(object, name, out, room);
+    (void)snprintf(out, room, "%s", utc_text((struct utc){(uint64_t)json_integer_value(v)}, time));
+    return out;
+}

@@ -1,0 +1,40 @@
+/* Operator's commands: to the cluster, to one site, to every site. */
+#ifndef TOOLS_ADMIN_H
+#define TOOLS_ADMIN_H
+
+#include "tools/connect.h"
+
+#include <jansson.h>
+
+/* Send `command` with `arguments` (NULL: none; the reference is taken) over an open handle; *reply is a JSON object for the
+ * caller to json_decref. */
+int admin_call(struct tvn *db, const char *command, json_t *arguments, json_t **reply, struct err *e);
+
+/* What one endpoint says of itself: its answer to "status", or why there is none. */
+struct view {
+    char endpoint[128];
+    json_t *status; /* NULL when it did not answer */
+    struct err why;
+};
+enum { VIEWS_MAX = TVN_ENDPOINTS_MAX };
+struct views {
+    struct view v[VIEWS_MAX];
+    size_t count;
+};
+/* Ask every endpoint on a connection of its own, all at the same time. 0 when at least one answered, otherwise the code of
+ * the first. Release with views_free in any case. */
+int views_collect(const struct common *c, struct views *out, struct err *e);
+void views_free(struct views *v);
+
+/* A connection to one site by name, found by asking every endpoint; NULL or "": the primary. */
+int open_site(const struct common *c, const char *site, struct tvn **out, struct err *e);
+
+/* Fields that may be missing or null. */
+const char *json_text(const json_t *object, const char *name, const char *otherwise);
+bool json_number(const json_t *object, const char *name, int64_t *out);
+/* A number, a string or a boolean as text; "unknown" for null and missing. Returns out. */
+const char *field_text(const json_t *object, const char *name, char *out, size_t room);
+/* A time: member `name` as text or microseconds, or member "<name>_us". */
+const char *time_text(const json_t *object, const char *name, char *out, size_t room);
+
+#endif

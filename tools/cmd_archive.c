@@ -1,0 +1,260 @@
+/* archive: what the repository holds, read from its directory; no site has to run. */
+#include "tools/commands.h"
+
+#include "repository/repository.h"
+#include "tools/progress.h"
+#include "tools/table.h"
+#include "tools/text.h"
+
+struct archive_options {
+    struct common common;
+    const char *dir, *kek;
+    const char *level;
+};
+#define AT(member) offsetof(struct archive_options, member)
+#define REPOSITORY_OPTIONS                                                                         \
+    {"repository", 'r', OPTION_TEXT, AT(dir), "DIR", "TRIVENI_REPOSITORY", "directory of the archive (required)"},        \
+    {                                                                                              \
+        "kek", 'k', OPTION_TEXT, AT(kek), "FILE", "TRIVENI_KEK", "key that the archive is encrypted under (required)"     \
+    }
+static const struct option archive_table[] = {REPOSITORY_OPTIONS, {0}};
+static const struct option verify_table[] = {
+    REPOSITORY_OPTIONS,
+    {"level", 0, OPTION_TEXT, AT(level), "LEVEL", NULL,
+     "present, intact (checksums), readable (decrypted and decoded); default readable"},
+    {0},
+};
+#undef AT
+
+static int open_archive(const struct archive_options *o, struct repository **out, struct err *e)
+{
+    if (o->dir == NULL || o->kek == NULL)
+        return err_set(e, ERR_USAGE, "--%s is needed", o->dir == NULL ? "repository" : "kek");
+    const struct repository_options options = {.dir = o->dir, .kek_file = o->kek, .read_only = true};
+    return repository_open(out, &options, e);
+}
+
+/* What the callbacks of a listing share. */
+struct listing {
+    bool json;
+    struct table table;
+};
+
+static int list(struct invocation *in, const char *const *heads, size_t columns,
+                int (*walk)(struct repository *, struct listing *, struct err *), struct err *e)
+{
+    const struct archive_options *o = in->options;
+    struct listing l = {.json = o->common.format == OUTPUT_JSON};
+    struct repository *r = NULL;
+    table_init(&l.table, heads, columns);
+    int rc = open_archive(o, &r, e);
+    if (rc == 0)
+        rc = walk(r, &l, e);
+    if (rc == 0 && !l.json)
+        table_print(&l.table, stdout);
+    table_free(&l.table);
+    repository_close(r);
+    return rc;
+}
+
+static void lsn_cell(struct table *t, struct lsn lsn)
+{
+    table_cell(t, STYLE_NONE, "%llu", (unsigned long long)lsn.v);
+}
+
+static void time_cell(struct table *t, struct utc time)
+{
+    char text[UTC_TEXT_BYTES];
+    table_cell(t, STYLE_NONE, "%s", utc_text(time, text));
+}
+
+static void size_cell(struct table *t, uint64_t bytes)
+{
+    char text[24];
+    table_cell(t, STYLE_NONE, "%s", bytes_text(bytes, text));
+}
+
+/* ---- packs ---- */
+
+static int on_pack(void *arg, const struct repository_pack *p)
+{
+    struct listing *l = arg;
+    char first[UTC_TEXT_BYTES];
+    char last[UTC_TEXT_BYTES];
+    if (l->json) {
+        output_json(json_pack("{s:s,s:I,s:I,s:I,s:s,s:s,s:I,s:I}", "name", p->name, "first", (json_int_t)p->first.v, "last",
+                              (json_int_t)p->last.v, "term", (json_int_t)p->term.v, "first_time",
+                              utc_text(p->first_time, first), "last_time", utc_text(p->last_time, last), "bytes",
+                              (json_int_t)p->bytes, "plain_bytes", (json_int_t)p->plain_bytes));
+        return 0;
+    }
+    lsn_cell(&l->table, p->first);
+    lsn_cell(&l->table, p->last);
+    table_cell(&l->table, STYLE_NONE, "%llu", (unsigned long long)p->term.v);
+    time_cell(&l->table, p->last_time);
+    size_cell(&l->table, p->bytes);
+    size_cell(&l->table, p->plain_bytes);
+    table_cell(&l->table, STYLE_NONE, "%s", p->name);
+    return 0;
+}
+
+static int walk_packs(struct repository *r, struct listing *l, struct err *e)
+{
+    return repository_packs(r, on_pack, l, e);
+}
+
+static int run_archive_list(struct invocation *in, struct err *e)
+{
+    static const char *const heads[] = {">FIRST", ">LAST", ">TERM", "UNTIL", ">SIZE", ">PLAIN", "PACK"};
+    return list(in, heads, 7, walk_packs, e);
+}
+
+/* ---- snapshots ---- */
+
+static int on_snapshot(void *arg, const struct repository_snapshot_info *s)
+{
+    struct listing *l = arg;
+    char time[UTC_TEXT_BYTES];
+    char digest[DIGEST_HEX_BYTES];
+    digest_hex(s->digest, digest);
+    if (l->json) {
+        output_json(json_pack("{s:s,s:I,s:s,s:I,s:I,s:s}", "name", s->name, "lsn", (json_int_t)s->lsn.v, "time",
+                              utc_text(s->time, time), "records", (json_int_t)s->records, "bytes", (json_int_t)s->bytes,
+                              "digest", digest));
+        return 0;
+    }
+    lsn_cell(&l->table, s->lsn);
+    time_cell(&l->table, s->time);
+    table_cell(&l->table, STYLE_NONE, "%llu", (unsigned long long)s->records);
+    size_cell(&l->table, s->bytes);
+    table_cell(&l->table, STYLE_NONE, "%s", digest);
+    return 0;
+}
+
+static int walk_snapshots(struct repository *r, struct listing *l, struct err *e)
+{
+    return repository_snapshots(r, on_snapshot, l, e);
+}
+
+static int run_archive_snapshots(struct invocation *in, struct err *e)
+{
+    static const char *const heads[] = {">LSN", "TIME", ">RECORDS", ">SIZE", "DIGEST"};
+    return list(in, heads, 5, walk_snapshots, e);
+}
+
+/* ---- restore points ---- */
+
+static int on_point(void *arg, const struct restore_point *p)
+{
+    struct listing *l = arg;
+    char time[UTC_TEXT_BYTES];
+    char digest[DIGEST_HEX_BYTES];
+    digest_hex(p->digest, digest);
+    if (l->json) {
+        output_json(json_pack("{s:s%,s:I,s:s,s:s}", "name", (const char *)p->name.p, p->name.n, "lsn", (json_int_t)p->lsn.v,
+                              "time", utc_text(p->time, time), "digest", digest));
+        return 0;
+    }
+    table_bytes(&l->table, p->name);
+    lsn_cell(&l->table, p->lsn);
+    time_cell(&l->table, p->time);
+    table_cell(&l->table, STYLE_NONE, "%s", digest);
+    return 0;
+}
+
+static int walk_points(struct repository *r, struct listing *l, struct err *e)
+{
+    return repository_points(r, on_point, l, e);
+}
+
+static int run_archive_points(struct invocation *in, struct err *e)
+{
+    static const char *const heads[] = {"NAME", ">LSN", "TIME", "DIGEST"};
+    return list(in, heads, 4, walk_points, e);
+}
+
+/* ---- verify ---- */
+
+struct verifying {
+    bool json;
+    struct progress bar;
+    json_t *damaged;
+};
+
+static void on_damage(void *arg, const char *object, const char *reason)
+{
+    struct verifying *v = arg;
+    progress_end(&v->bar);
+    if (v->json)
+        (void)json_array_append_new(v->damaged, json_pack("{s:s,s:s}", "object", object, "reason", reason));
+    else
+        (void)printf("DAMAGED %s: %s\n", object, reason);
+}
+
+static void on_verified(void *arg, uint64_t done, uint64_t total)
+{
+    struct verifying *v = arg;
+    progress_show(&v->bar, done, total, 0);
+}
+
+static int run_archive_verify(struct invocation *in, struct err *e)
+{
+    const struct archive_options *o = in->options;
+    static const char *const levels[] = {"present", "intact", "readable"};
+    int level = o->level == NULL ? REPOSITORY_READABLE : 0;
+    for (int i = 0; i < 3 && o->level != NULL; i++)
+        if (strcmp(levels[i], o->level) == 0)
+            level = i + 1;
+    if (level == 0)
+        return err_set(e, ERR_USAGE, "level '%.40s' is unknown: use present, intact or readable", o->level);
+    struct repository *r = NULL;
+    struct repository_report report = {0};
+    struct verifying v = {.json = o->common.format == OUTPUT_JSON, .damaged = json_array()};
+    int rc = open_archive(o, &r, e);
+    if (rc == 0) {
+        progress_begin(&v.bar, "verify", NULL, 0);
+        rc = repository_verify(r, (enum repository_level)level, on_damage, on_verified, &v, &report, e);
+        progress_end(&v.bar);
+        char size[24];
+        if (v.json)
+            output_json(json_pack("{s:s,s:I,s:I,s:I,s:I,s:O}", "level", levels[level - 1], "objects",
+                                  (json_int_t)report.objects, "bytes", (json_int_t)report.bytes, "entries",
+                                  (json_int_t)report.entries, "damaged", (json_int_t)report.damaged, "damage", v.damaged));
+        else
+            (void)printf("%llu objects, %s, %llu entries checked (%s): %llu damaged\n", (unsigned long long)report.objects,
+                         bytes_text(report.bytes, size), (unsigned long long)report.entries, levels[level - 1],
+                         (unsigned long long)report.damaged);
+    }
+    json_decref(v.damaged);
+    repository_close(r);
+    return rc;
+}
+
+#define ARCHIVE(member, text, table, words, sample, line)                                          \
+    const struct command command_archive_##member = {                                              \
+        .name = "archive " #member,                                                                \
+        .group = "Archive",                                                                        \
+        .purpose = text,                                                                           \
+        .operands = "",                                                                            \
+        .least = 0,                                                                                \
+        .most = 0,                                                                                 \
+        .options_bytes = sizeof(struct archive_options),                                           \
+        .tables = {table, output_options},                                                         \
+        .about = words,                                                                            \
+        .examples = {{sample, line},                                                               \
+                     {"for a program", "triveni archive " #member " -r /srv/archive -k kek -o json"}}, \
+        .exits = "378",                                                                            \
+        .run = run_archive_##member,                                                               \
+    }
+
+ARCHIVE(list, "list the packs of the archive", archive_table,
+        "A pack holds consecutive transactions, compressed, encrypted and never changed. PLAIN is their size before.", "all",
+        "triveni archive list --repository /srv/archive --kek kek");
+ARCHIVE(snapshots, "list the snapshots of the archive", archive_table,
+        "A restore begins from the newest snapshot at or below its target.", "all",
+        "triveni archive snapshots --repository /srv/archive --kek kek");
+ARCHIVE(points, "list the restore points of the archive", archive_table, NULL, "all",
+        "triveni archive points --repository /srv/archive --kek kek");
+ARCHIVE(verify, "check every object of the archive", verify_table,
+        "Damaged objects are listed with the reason; the check goes on to the end. Exit code 7 when any is damaged.",
+        "read, decrypt and decode everything", "triveni archive verify --repository /srv/archive --kek kek");

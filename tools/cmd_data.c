@@ -1,0 +1,359 @@
+/* get, put, del, scan: records one by one. */
+#include "tools/commands.h"
+
+#include "tools/connect.h"
+#include "tools/files.h"
+#include "tools/json.h"
+#include "tools/record.h"
+#include "tools/table.h"
+#include "tools/text.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+/* ---- get ---- */
+
+struct get_options {
+    struct common common;
+    bool raw, base64;
+};
+static const struct option get_table[] = {
+    {"raw", 0, OPTION_FLAG, offsetof(struct get_options, raw), NULL, NULL, "write the value's bytes and nothing else"},
+    {"base64", 0, OPTION_FLAG, offsetof(struct get_options, base64), NULL, NULL, "KEYs are given in base64"},
+    {0},
+};
+
+static struct shown_record shown_of(const struct tvn_record *r)
+{
+    return (struct shown_record){from_tvn(r->collection), from_tvn(r->key), from_tvn(r->value), r->lsn, r->time_us};
+}
+
+static void print_value(const struct get_options *o, struct bytes value)
+{
+    if (o->raw || isatty(STDOUT_FILENO) != 1)
+        (void)fwrite(value.p, 1, value.n, stdout);
+    else
+        output_text(stdout, value, 0);
+    if (!o->raw)
+        (void)putchar('\n');
+}
+
+static void record_row(struct table *t, const struct tvn_record *r)
+{
+    char time[UTC_TEXT_BYTES];
+    table_bytes(t, from_tvn(r->key));
+    table_cell(t, STYLE_NONE, "%llu", (unsigned long long)r->lsn);
+    table_cell(t, STYLE_DIM, "%s", utc_text((struct utc){r->time_us}, time));
+    table_bytes(t, from_tvn(r->value));
+}
+
+static const char *const record_heads[] = {"KEY", ">LSN", "TIME", "VALUE"};
+
+static int print_records(const struct get_options *o, const struct tvn_records *got, struct err *e)
+{
+    struct table t;
+    table_init(&t, record_heads, 4);
+    size_t missing = 0;
+    for (size_t i = 0; i < got->count; i++) {
+        const struct tvn_record *r = &got->records[i];
+        struct shown_record shown = shown_of(r);
+        if (!r->found)
+            missing++;
+        else if (o->common.format == OUTPUT_JSON)
+            record_json(stdout, &shown);
+        else if (got->count == 1 || o->raw)
+            print_value(o, shown.value);
+        else
+            record_row(&t, r);
+    }
+    if (t.count > 0)
+        table_print(&t, stdout);
+    table_free(&t);
+    say_age(&o->common, got->lsn, got->age_us);
+    if (missing == 0)
+        return 0;
+    return got->count == 1 ? err_set(e, ERR_NOT_FOUND, "there is no such record")
+                           : err_set(e, ERR_NOT_FOUND, "%zu of %zu records are not there", missing, got->count);
+}
+
+static int run_get(struct invocation *in, struct err *e)
+{
+    struct get_options *o = in->options;
+    size_t n = (size_t)in->count - 1;
+    struct tvn *db = NULL;
+    struct tvn_error error;
+    struct tvn_records *got = NULL;
+    struct tvn_key *keys = calloc(n, sizeof *keys);
+    int rc = keys == NULL ? err_set(e, ERR_NO_MEMORY, "no memory") : 0;
+    for (size_t i = 0; i < n && rc == 0; i++) {
+        keys[i].collection = in->operands[0];
+        rc = operand_bytes(in->operands[i + 1], o->base64, &keys[i].key, e);
+    }
+    if (rc == 0)
+        rc = connect_open(&o->common, &db, e);
+    if (rc == 0)
+        rc = tvn_get_many(db, keys, n, NULL, &got, &error) != 0 ? from_client(&error, e) : print_records(o, got, e);
+    tvn_records_free(got);
+    (void)tvn_close(db);
+    free(keys);
+    return rc;
+}
+
+const struct command command_get = {
+    .name = "get",
+    .group = "Records",
+    .purpose = "read records",
+    .operands = "COLLECTION KEY...",
+    .least = 2,
+    .most = 1 + (int)TVN_GET_MAX_KEYS,
+    .options_bytes = sizeof(struct get_options),
+    .tables = {get_table, standby_options, output_options, connection_options},
+    .about = "One key prints its value; several keys are read from one state and printed as a table. A read at the primary\n"
+             "is linearizable.",
+    .examples = {{"the value", "triveni get titles AB-12"},
+                 {"with version and time, for a program", "triveni get titles AB-12 -o json"},
+                 {"from the nearest standby", "triveni get titles AB-12 --standby"}},
+    .exits = "34678",
+    .run = run_get,
+};
+
+/* ---- put ---- */
+
+struct put_options {
+    struct common common;
+    const char *file;
+    struct option_number version;
+    bool absent, exists, base64;
+};
+static const struct option put_table[] = {
+    {"file", 'f', OPTION_TEXT, offsetof(struct put_options, file), "FILE", NULL, "take the value from FILE"},
+    {"if-absent", 0, OPTION_FLAG, offsetof(struct put_options, absent), NULL, NULL, "only when there is no such record"},
+    {"if-exists", 0, OPTION_FLAG, offsetof(struct put_options, exists), NULL, NULL, "only when there is one"},
+    {"if-version", 0, OPTION_NUMBER, offsetof(struct put_options, version), "LSN", NULL,
+     "only when its last change is the transaction LSN"},
+    {"base64", 0, OPTION_FLAG, offsetof(struct put_options, base64), NULL, NULL, "KEY is given in base64"},
+    {0},
+};
+
+/* Conditions of put and del: the same options at the same members. */
+static void add_conditions(struct tvn_txn *txn, const struct put_options *o, const char *collection, struct tvn_bytes key)
+{
+    if (o->absent)
+        (void)tvn_txn_if_absent(txn, collection, key);
+    if (o->exists)
+        (void)tvn_txn_if_exists(txn, collection, key);
+    if (o->version.given)
+        (void)tvn_txn_if_version(txn, collection, key, o->version.v);
+}
+
+static int commit_one(struct invocation *in, struct tvn_txn *txn, struct err *e)
+{
+    struct tvn *db = NULL;
+    int rc = connect_open(in->options, &db, e);
+    if (rc == 0)
+        rc = commit_and_print(in, db, txn, e);
+    (void)tvn_close(db);
+    return rc;
+}
+
+static int run_put(struct invocation *in, struct err *e)
+{
+    struct put_options *o = in->options;
+    uint8_t *read = NULL;
+    size_t n = 0;
+    struct tvn_bytes key;
+    const char *file = o->file != NULL                                               ? o->file
+                       : in->count == 3 && strcmp(in->operands[2], "-") == 0 ? "-"
+                                                                                     : NULL;
+    if (in->count == 3 ? o->file != NULL : file == NULL)
+        return err_set(e, ERR_USAGE, "give the value as an operand, as '-' for standard input, or with --file");
+    int rc = operand_bytes(in->operands[1], o->base64, &key, e);
+    if (rc == 0 && file != NULL)
+        rc = file_read(file, TVN_VALUE_MAX_BYTES, &read, &n, e);
+    if (rc != 0)
+        return rc;
+    struct tvn_txn *txn = tvn_txn_new();
+    if (txn == NULL) {
+        free(read);
+        return err_set(e, ERR_NO_MEMORY, "no memory");
+    }
+    add_conditions(txn, o, in->operands[0], key);
+    (void)tvn_txn_put(txn, in->operands[0], key, file != NULL ? tvn_view(read, n) : tvn_str(in->operands[2]));
+    rc = commit_one(in, txn, e);
+    tvn_txn_free(txn);
+    free(read);
+    return rc;
+}
+
+const struct command command_put = {
+    .name = "put",
+    .group = "Records",
+    .purpose = "write one record",
+    .operands = "COLLECTION KEY [VALUE|-]",
+    .least = 2,
+    .most = 3,
+    .options_bytes = sizeof(struct put_options),
+    .tables = {put_table, ack_options, output_options, connection_options},
+    .about = "A value has up to 16 MiB, a key up to 480 bytes. Prints the lsn, which is the version of the record.",
+    .examples = {{"create", "triveni put titles AB-12 '{\"owner\":\"Asha\"}' --if-absent"},
+                 {"change what was read at lsn 42, and nothing newer", "triveni put titles AB-12 - --if-version 42 <new.json"},
+                 {"wait until the archive site has it too", "triveni put titles AB-12 --file deed.pdf --ack gsr"}},
+    .exits = "456789",
+    .run = run_put,
+};
+
+/* ---- del ---- */
+
+static const struct option del_table[] = {
+    {"if-exists", 0, OPTION_FLAG, offsetof(struct put_options, exists), NULL, NULL, "fail when there is no such record"},
+    {"if-version", 0, OPTION_NUMBER, offsetof(struct put_options, version), "LSN", NULL,
+     "only when its last change is the transaction LSN"},
+    {"base64", 0, OPTION_FLAG, offsetof(struct put_options, base64), NULL, NULL, "KEYs are given in base64"},
+    {0},
+};
+
+static int run_del(struct invocation *in, struct err *e)
+{
+    struct put_options *o = in->options;
+    struct tvn_txn *txn = tvn_txn_new();
+    if (txn == NULL)
+        return err_set(e, ERR_NO_MEMORY, "no memory");
+    int rc = 0;
+    for (int i = 1; i < in->count && rc == 0; i++) {
+        struct tvn_bytes key;
+        rc = operand_bytes(in->operands[i], o->base64, &key, e);
+        if (rc != 0)
+            break;
+        add_conditions(txn, o, in->operands[0], key);
+        (void)tvn_txn_del(txn, in->operands[0], key);
+    }
+    if (rc == 0)
+        rc = commit_one(in, txn, e);
+    tvn_txn_free(txn);
+    return rc;
+}
+
+const struct command command_del = {
+    .name = "del",
+    .group = "Records",
+    .purpose = "delete records in one transaction",
+    .operands = "COLLECTION KEY...",
+    .least = 2,
+    .most = -1,
+    .options_bytes = sizeof(struct put_options),
+    .tables = {del_table, ack_options, output_options, connection_options},
+    .about = "Earlier versions stay in the archive. Deleting what is not there succeeds, unless --if-exists is given.",
+    .examples = {{"one", "triveni del titles AB-12 --if-exists"}, {"several, all or none", "triveni del titles AB-12 AB-13 AB-14"}},
+    .exits = "456789",
+    .run = run_del,
+};
+
+/* ---- scan ---- */
+
+struct scan_options_cli {
+    struct common common;
+    const char *prefix, *from, *to, *after;
+    struct option_number limit;
+    bool reverse, keys;
+};
+#define AT(member) offsetof(struct scan_options_cli, member)
+static const struct option scan_table[] = {
+    {"prefix", 'p', OPTION_TEXT, AT(prefix), "TEXT", NULL, "only keys that begin with TEXT"},
+    {"from", 0, OPTION_TEXT, AT(from), "KEY", NULL, "from KEY on, inclusive"},
+    {"to", 0, OPTION_TEXT, AT(to), "KEY", NULL, "up to KEY, exclusive"},
+    {"after", 0, OPTION_TEXT, AT(after), "KEY", NULL, "go on after the last KEY of an earlier scan"},
+    {"reverse", 'r', OPTION_FLAG, AT(reverse), NULL, NULL, "from the last key to the first"},
+    {"limit", 'n', OPTION_NUMBER, AT(limit), "N", NULL, "at most N records"},
+    {"keys-only", 'k', OPTION_FLAG, AT(keys), NULL, NULL, "print keys, one in a line"},
+    {0},
+};
+#undef AT
+
+enum { TABLE_PAGE_ROWS = 1000 };
+
+static void print_key(const struct common *c, struct bytes key)
+{
+    if (c->format == OUTPUT_JSON)
+        json_put_text(stdout, key);
+    else
+        output_text(stdout, key, 0);
+    (void)putchar('\n');
+}
+
+static int print_scan(const struct scan_options_cli *o, struct tvn_scan *scan, struct err *e)
+{
+    struct table t;
+    table_init(&t, record_heads, 4);
+    struct tvn_record r;
+    struct tvn_error error;
+    uint64_t count = 0;
+    int more;
+    while ((more = tvn_scan_next(scan, &r, &error)) == 1) {
+        struct shown_record shown = shown_of(&r);
+        count++;
+        if (o->keys)
+            print_key(&o->common, shown.key);
+        else if (o->common.format == OUTPUT_JSON)
+            record_json(stdout, &shown);
+        else
+            record_row(&t, &r);
+        if (t.count >= (size_t)TABLE_PAGE_ROWS * t.columns)
+            table_print(&t, stdout);
+        if (ferror(stdout))
+            break;
+    }
+    if (t.count > 0)
+        table_print(&t, stdout);
+    table_free(&t);
+    if (more < 0)
+        return from_client(&error, e);
+    say_age(&o->common, tvn_scan_lsn(scan), tvn_scan_age_us(scan));
+    if (o->common.format == OUTPUT_TABLE && isatty(STDOUT_FILENO) == 1)
+        say("%llu records", (unsigned long long)count);
+    return 0;
+}
+
+static int run_scan(struct invocation *in, struct err *e)
+{
+    struct scan_options_cli *o = in->options;
+    struct tvn_scan_options options = TVN_SCAN_INIT;
+    options.collection = in->operands[0];
+    options.prefix = tvn_str(o->prefix);
+    options.from = tvn_str(o->from);
+    options.to = tvn_str(o->to);
+    options.after = tvn_str(o->after);
+    options.reverse = o->reverse;
+    options.limit = o->limit.v;
+    struct tvn *db = NULL;
+    struct tvn_scan *scan = NULL;
+    struct tvn_error error;
+    if (o->limit.given && o->limit.v == 0)
+        return err_set(e, ERR_USAGE, "--limit must be at least 1");
+    int rc = connect_open(&o->common, &db, e);
+    if (rc == 0 && tvn_scan_open(db, &options, NULL, &scan, &error) != 0)
+        rc = from_client(&error, e);
+    if (rc == 0)
+        rc = print_scan(o, scan, e);
+    tvn_scan_close(scan);
+    (void)tvn_close(db);
+    return rc;
+}
+
+const struct command command_scan = {
+    .name = "scan",
+    .group = "Records",
+    .purpose = "list records in the order of their keys",
+    .operands = "COLLECTION",
+    .least = 1,
+    .most = 1,
+    .options_bytes = sizeof(struct scan_options_cli),
+    .tables = {scan_table, standby_options, output_options, connection_options},
+    .about = "Long values are cut in tables; -o json prints them whole. Each page shows the state of its moment; 'triveni dump'\n"
+             "prints one state.",
+    .examples = {{"keys of a district", "triveni scan titles --prefix AB- --keys-only"},
+                 {"the last ten", "triveni scan titles --reverse --limit 10"},
+                 {"for a program", "triveni scan titles -o json | jq .value.owner"}},
+    .exits = "4678",
+    .run = run_scan,
+};

@@ -1,0 +1,158 @@
+/* restore: a state as it was, from the archive alone. */
+#include "tools/commands.h"
+
+#include "repository/repository.h"
+#include "tools/progress.h"
+#include "tools/text.h"
+
+#include <string.h>
+#include <unistd.h>
+
+struct restore_options {
+    struct common common;
+    const char *dir, *kek, *point, *time, *into;
+    struct option_number lsn;
+    bool preview, yes;
+};
+#define AT(member) offsetof(struct restore_options, member)
+static const struct option restore_table[] = {
+    {"repository", 'r', OPTION_TEXT, AT(dir), "DIR", "TRIVENI_REPOSITORY", "directory of the archive (required)"},
+    {"kek", 'k', OPTION_TEXT, AT(kek), "FILE", "TRIVENI_KEK", "key that the archive is encrypted under (required)"},
+    {"to-lsn", 0, OPTION_NUMBER, AT(lsn), "LSN", NULL, "as it was after this transaction"},
+    {"to-point", 0, OPTION_TEXT, AT(point), "NAME", NULL, "as it was at this restore point"},
+    {"to-time", 0, OPTION_TEXT, AT(time), "TIME", NULL,
+     "as it was at this time: ISO 8601 with Z or an offset, such as 2026-11-24T08:48:21+05:30"},
+    {"into", 0, OPTION_TEXT, AT(into), "DIR", NULL, "new or empty directory to restore into (required)"},
+    {"preview", 0, OPTION_FLAG, AT(preview), NULL, NULL, "say what would be restored, and stop"},
+    {"yes", 'y', OPTION_FLAG, AT(yes), NULL, NULL, "on a terminal: do not ask before it begins"},
+    {0},
+};
+#undef AT
+
+static int choose_target(const struct restore_options *o, struct restore_target *t, struct err *e)
+{
+    int given = o->lsn.given + (o->point != NULL) + (o->time != NULL);
+    *t = (struct restore_target){.point = o->point};
+    if (o->dir == NULL || o->kek == NULL)
+        return err_set(e, ERR_USAGE, "--%s is needed", o->dir == NULL ? "repository" : "kek");
+    if (o->into == NULL && !o->preview)
+        return err_set(e, ERR_USAGE, "--into DIR is needed (or --preview)");
+    if (given > 1)
+        return err_set(e, ERR_USAGE, "give one of --to-lsn, --to-point and --to-time");
+    if (o->lsn.given && o->lsn.v == 0)
+        return err_set(e, ERR_USAGE, "--to-lsn: the first transaction has lsn 1");
+    t->lsn.v = o->lsn.v;
+    return o->time != NULL ? utc_parse(o->time, &t->time, e) : 0;
+}
+
+static json_t *plan_json(const struct restore_plan *p)
+{
+    char time[UTC_TEXT_BYTES];
+    char local[LOCAL_TEXT_BYTES];
+    char digest[DIGEST_HEX_BYTES];
+    digest_hex(p->digest, digest);
+    return json_pack("{s:I,s:s,s:s,s:s?,s:I,s:I,s:I,s:s?}", "lsn", (json_int_t)p->lsn.v, "time", utc_text(p->time, time),
+                     "time_local", local_text(p->time, local), "point", p->point[0] != '\0' ? p->point : NULL, "snapshot",
+                     (json_int_t)p->snapshot.v, "packs", (json_int_t)p->packs, "bytes", (json_int_t)p->bytes, "digest",
+                     p->digest_known ? digest : NULL);
+}
+
+/* A table goes to stdout when it is all there is (--preview), otherwise to stderr, before anything is done. */
+static void print_plan(FILE *f, const struct restore_options *o, const struct restore_target *target,
+                       const struct restore_plan *p)
+{
+    char utc[UTC_TEXT_BYTES];
+    char local[LOCAL_TEXT_BYTES];
+    char size[24];
+    if (o->time != NULL) {
+        (void)fprintf(f, "asked for  %s\n", utc_text(target->time, utc));
+        (void)fprintf(f, "           %s\n", local_text(target->time, local));
+    }
+    (void)fprintf(f, "restores   lsn %llu%s%s%s%s\n", (unsigned long long)p->lsn.v, o->time != NULL ? ", the last transaction at or before that time" : "",
+                  p->point[0] != '\0' ? ", restore point '" : "", p->point, p->point[0] != '\0' ? "'" : "");
+    (void)fprintf(f, "committed  %s\n", utc_text(p->time, utc));
+    (void)fprintf(f, "           %s\n", local_text(p->time, local));
+    if (p->snapshot.v != 0)
+        (void)fprintf(f, "begins at  the snapshot of lsn %llu\n", (unsigned long long)p->snapshot.v);
+    else
+        (void)fprintf(f, "begins at  the first transaction, there is no snapshot before\n");
+    (void)fprintf(f, "reads      %llu packs, %s\n", (unsigned long long)p->packs, bytes_text(p->bytes, size));
+    (void)fprintf(f, "compares   %s\n",
+                  p->digest_known ? "its digest with the one that the archive holds for this lsn"
+                                  : "digests on the way; the archive holds none for exactly this lsn");
+}
+
+static void print_done(const struct restore_options *o, const struct restore_plan *p, const struct restore_result *r,
+                       double seconds)
+{
+    char digest[DIGEST_HEX_BYTES];
+    digest_hex(r->digest, digest);
+    if (o->common.format == OUTPUT_JSON) {
+        output_json(json_pack("{s:o,s:s,s:I,s:I,s:I,s:I,s:s,s:f}", "plan", plan_json(p), "into", o->into, "lsn",
+                              (json_int_t)r->at.lsn.v, "records", (json_int_t)r->records, "entries", (json_int_t)r->entries,
+                              "digests_compared", (json_int_t)r->digests_compared, "digest", digest, "seconds", seconds));
+        return;
+    }
+    (void)printf("restored %s: lsn %llu, %llu records, %llu transactions replayed in %.1f s; digest %s, compared with %llu from "
+                 "the archive: equal\n",
+                 o->into, (unsigned long long)r->at.lsn.v, (unsigned long long)r->records, (unsigned long long)r->entries,
+                 seconds, digest, (unsigned long long)r->digests_compared);
+}
+
+static void on_progress(void *arg, uint64_t done, uint64_t total)
+{
+    progress_show(arg, done, total, 0);
+}
+
+static int run_restore(struct invocation *in, struct err *e)
+{
+    const struct restore_options *o = in->options;
+    struct restore_target target;
+    struct restore_plan plan;
+    struct restore_result result;
+    struct repository *r = NULL;
+    int rc = choose_target(o, &target, e);
+    if (rc != 0)
+        return rc;
+    const struct repository_options options = {.dir = o->dir, .kek_file = o->kek, .read_only = true};
+    rc = repository_open(&r, &options, e);
+    if (rc == 0)
+        rc = repository_plan(r, &target, &plan, e);
+    if (rc == 0 && o->preview && o->common.format == OUTPUT_JSON)
+        output_json(plan_json(&plan));
+    else if (rc == 0)
+        print_plan(o->preview ? stdout : stderr, o, &target, &plan);
+    if (rc == 0 && !o->preview && !o->yes && isatty(STDIN_FILENO) == 1 && !confirm("Restore this?"))
+        rc = err_set(e, ERR_CANCELLED, "not confirmed: nothing was restored");
+    if (rc == 0 && !o->preview) {
+        struct progress bar;
+        progress_begin(&bar, "restore", NULL, 0);
+        rc = repository_restore(r, &plan, o->into, on_progress, &bar, &result, e);
+        progress_end(&bar);
+        if (rc == 0)
+            print_done(o, &plan, &result, progress_seconds(&bar));
+    }
+    repository_close(r);
+    return rc;
+}
+
+const struct command command_restore = {
+    .name = "restore",
+    .group = "Archive",
+    .purpose = "restore the state as it was at a transaction, a time or a restore point",
+    .operands = "",
+    .least = 0,
+    .most = 0,
+    .options_bytes = sizeof(struct restore_options),
+    .tables = {restore_table, output_options},
+    .about = "Needs the archive and its key, and no site. The plan is shown first: which one transaction the target means, in UTC\n"
+             "and in local time, and what is read; on a terminal it is to be confirmed. A time without Z or an offset is refused, because it means another instant\n"
+             "elsewhere. Without a target the end of the archive is restored. The result is counted again record by record and\n"
+             "compared with every digest that the archive holds; when one differs the directory is renamed to DIR.rejected\n"
+             "and the exit code is 7. Look at it with 'triveni dump --data-dir DIR --all'.",
+    .examples = {{"what would it be?", "triveni restore -r /srv/archive -k kek --to-time 2026-11-24T08:48:21+05:30 --preview"},
+                 {"a restore point", "triveni restore -r /srv/archive -k kek --to-point before-land-act-2026 --into /srv/past"},
+                 {"everything", "triveni restore -r /srv/archive -k kek --into /srv/rebuilt"}},
+    .exits = "378",
+    .run = run_restore,
+};

@@ -1,0 +1,283 @@
+/* status: what every endpoint says, merged into one table. A site's own word counts most for what only it can know; of what is said
+ * about others the primary's word counts. What nobody knows is shown as unknown, never as 0. */
+#include "tools/commands.h"
+
+#include "tools/admin.h"
+#include "tools/table.h"
+
+#include <string.h>
+
+struct status_options {
+    struct common common;
+};
+
+enum { CERT_WARN_DAYS = 30, CERT_BAD_DAYS = 7 };
+
+/* ---- merging ---- */
+
+static bool is_primary(const json_t *status)
+{
+    return strcmp(json_text(status, "role", ""), "primary") == 0;
+}
+
+/* The view to believe about the cluster: of the highest term, in it the primary's. */
+static const json_t *best_view(const struct views *views)
+{
+    const json_t *best = NULL;
+    int64_t best_term = -1;
+    for (size_t i = 0; i < views->count; i++) {
+        const json_t *s = views->v[i].status;
+        int64_t term = 0;
+        if (s == NULL)
+            continue;
+        (void)json_number(s, "term", &term);
+        if (best == NULL || term > best_term || (term == best_term && is_primary(s) && !is_primary(best))) {
+            best = s;
+            best_term = term;
+        }
+    }
+    return best;
+}
+
+static json_t *row_of(json_t *sites, const char *name)
+{
+    size_t i;
+    json_t *row;
+    json_array_foreach(sites, i, row) if (strcmp(json_text(row, "name", ""), name) == 0) return row;
+    return NULL;
+}
+
+/* What a site says about itself goes over what is said about it, where it is known. */
+static void merge_own(json_t *sites, const json_t *status)
+{
+    const char *name = json_text(status, "site", "");
+    const json_t *own = row_of(json_object_get(status, "sites"), name);
+    json_t *row = row_of(sites, name);
+    const char *key;
+    json_t *value;
+    if (own == NULL)
+        return;
+    if (row == NULL) {
+        (void)json_array_append_new(sites, json_deep_copy(own));
+        return;
+    }
+    json_object_foreach((json_t *)(uintptr_t)own, key, value)
+    {
+        if (!json_is_null(value) && strcmp(key, "heard_ms_ago") != 0)
+            (void)json_object_set(row, key, value);
+    }
+    (void)json_object_set_new(row, "up", json_true());
+}
+
+static json_t *merge(const struct views *views)
+{
+    const json_t *best = best_view(views);
+    json_t *sites = json_deep_copy(json_object_get(best, "sites"));
+    if (!json_is_array(sites)) {
+        json_decref(sites);
+        sites = json_array();
+    }
+    json_t *endpoints = json_array();
+    for (size_t i = 0; i < views->count; i++) {
+        const struct view *v = &views->v[i];
+        if (v->status != NULL)
+            merge_own(sites, v->status);
+        (void)json_array_append_new(endpoints, json_pack("{s:s,s:s?,s:s?}", "endpoint", v->endpoint, "site",
+                                                         v->status != NULL ? json_text(v->status, "site", NULL) : NULL,
+                                                         "error", v->status != NULL ? NULL : v->why.text));
+    }
+    json_t *all = json_object();
+    static const char *const heads[] = {"cluster", "id", "term", "primary", "policy", "mode", "version"};
+    for (size_t i = 0; i < sizeof heads / sizeof heads[0]; i++) {
+        json_t *v = json_object_get(best, heads[i]);
+        (void)json_object_set_new(all, heads[i], v != NULL ? json_incref(v) : json_null());
+    }
+    (void)json_object_set_new(all, "seen_by", json_string(json_text(best, "site", "unknown")));
+    (void)json_object_set_new(all, "sites", sites);
+    (void)json_object_set_new(all, "endpoints", endpoints);
+    return all;
+}
+
+/* ---- table ---- */
+
+enum digest_word { DIGEST_UNKNOWN, DIGEST_ALONE, DIGEST_EQUAL, DIGEST_DIFFERS };
+
+/* Against every other site whose digest is of the same lsn. */
+static enum digest_word compare_digest(const json_t *sites, const json_t *row)
+{
+    const char *mine = json_text(row, "digest", NULL);
+    int64_t at = 0;
+    if (mine == NULL || !json_number(row, "digest_lsn", &at))
+        return DIGEST_UNKNOWN;
+    enum digest_word word = DIGEST_ALONE;
+    size_t i;
+    const json_t *other;
+    json_array_foreach(sites, i, other)
+    {
+        const char *theirs = json_text(other, "digest", NULL);
+        int64_t their_lsn = -1;
+        if (other == row || theirs == NULL || !json_number(other, "digest_lsn", &their_lsn) || their_lsn != at)
+            continue;
+        if (strcmp(mine, theirs) != 0)
+            return DIGEST_DIFFERS;
+        word = DIGEST_EQUAL;
+    }
+    return word;
+}
+
+static void digest_cell(struct table *t, const json_t *sites, const json_t *row)
+{
+    char lsn[24];
+    switch (compare_digest(sites, row)) {
+    case DIGEST_UNKNOWN:
+        table_cell(t, STYLE_DIM, "unknown");
+        return;
+    case DIGEST_ALONE:
+        table_cell(t, STYLE_NONE, "%.8s@%s", json_text(row, "digest", ""), field_text(row, "digest_lsn", lsn, sizeof lsn));
+        return;
+    case DIGEST_EQUAL:
+        table_cell(t, STYLE_GOOD, "%.8s@%s equal", json_text(row, "digest", ""),
+                   field_text(row, "digest_lsn", lsn, sizeof lsn));
+        return;
+    case DIGEST_DIFFERS:
+        table_cell(t, STYLE_BAD, "%.8s@%s DIFFERS", json_text(row, "digest", ""),
+                   field_text(row, "digest_lsn", lsn, sizeof lsn));
+        return;
+    }
+}
+
+static void heard_cell(struct table *t, const json_t *row)
+{
+    int64_t ms = 0;
+    if (!json_number(row, "heard_ms_ago", &ms))
+        table_cell(t, STYLE_DIM, "unknown");
+    else if (ms < 10000)
+        table_cell(t, ms < 2000 ? STYLE_NONE : STYLE_WARN, "%lld ms", (long long)ms);
+    else
+        table_cell(t, STYLE_BAD, "%lld s", (long long)(ms / 1000));
+}
+
+static void cert_cell(struct table *t, const json_t *row)
+{
+    int64_t days = 0;
+    if (!json_number(row, "cert_days", &days))
+        table_cell(t, STYLE_DIM, "unknown");
+    else
+        table_cell(t,
+                   days < CERT_BAD_DAYS    ? STYLE_BAD
+                   : days < CERT_WARN_DAYS ? STYLE_WARN
+                                           : STYLE_NONE,
+                   "%lld d", (long long)days);
+}
+
+static bool is_down(const json_t *row)
+{
+    return json_is_false(json_object_get(row, "up"));
+}
+
+static const char *const heads[] = {"SITE",     "KIND",      "ROLE",   ">LAST", ">DURABLE", ">COMMIT",
+                                    ">APPLIED", ">ARCHIVED", ">HEARD", ">CERT", "DIGEST"};
+
+static void site_row(struct table *t, const json_t *sites, const json_t *row)
+{
+    static const char *const lsns[] = {"last", "durable", "commit", "applied", "archived"};
+    char text[64];
+    const char *role = json_text(row, "role", "unknown");
+    table_cell(t, STYLE_NONE, "%s", json_text(row, "name", "unknown"));
+    table_cell(t, STYLE_NONE, "%s", json_text(row, "kind", "unknown"));
+    table_cell(t, is_down(row) ? STYLE_BAD : strcmp(role, "primary") == 0 ? STYLE_GOOD : STYLE_NONE, "%s",
+               is_down(row) ? "down" : role);
+    for (size_t i = 0; i < sizeof lsns / sizeof lsns[0]; i++) {
+        bool never = i == 4 && strcmp(json_text(row, "kind", ""), "data") == 0; /* only a repository archives */
+        table_cell(t, STYLE_NONE, "%s", never ? "-" : field_text(row, lsns[i], text, sizeof text));
+    }
+    heard_cell(t, row);
+    cert_cell(t, row);
+    digest_cell(t, sites, row);
+}
+
+/* What needs somebody's attention, in one sentence each. */
+static void warnings(const json_t *all)
+{
+    const json_t *sites = json_object_get(all, "sites");
+    size_t i;
+    const json_t *row;
+    if (json_text(all, "primary", "")[0] == '\0')
+        (void)printf("! there is no primary: nothing can be written\n");
+    if (strcmp(json_text(all, "mode", ""), "local") == 0)
+        (void)printf("! protection is 'local': a transaction is acknowledged when one site has it; losing that site loses it\n");
+    json_array_foreach(sites, i, row)
+    {
+        const char *name = json_text(row, "name", "unknown");
+        int64_t days = 0;
+        if (is_down(row))
+            (void)printf("! site %s is down\n", name);
+        if (json_number(row, "cert_days", &days) && days < CERT_WARN_DAYS)
+            (void)printf("! the certificate of site %s %s\n", name, days < 0 ? "has expired" : "expires soon");
+        if (json_is_true(json_object_get(row, "needs_refill")))
+            (void)printf("! site %s is behind the log that is kept: it has to be filled again from the archive\n", name);
+        const char *trouble = json_text(json_object_get(row, "archive"), "trouble", NULL);
+        if (trouble != NULL)
+            (void)printf("! the archive at site %s: %s\n", name, trouble);
+        if (compare_digest(sites, row) == DIGEST_DIFFERS)
+            (void)printf("! the state of site %s differs from another site's at the same lsn: do not promote it\n", name);
+    }
+    json_array_foreach(json_object_get(all, "endpoints"), i, row) if (json_text(row, "error", NULL) != NULL)
+        (void)printf("! %s: unreachable: %s\n", json_text(row, "endpoint", ""), json_text(row, "error", ""));
+}
+
+static void print_table(const json_t *all)
+{
+    char text[64];
+    (void)printf("cluster %s, term %s, primary %s, protection %s, failover %s\n\n", json_text(all, "cluster", "unknown"),
+                 field_text(all, "term", text, sizeof text), json_text(all, "primary", "none known"),
+                 json_text(all, "mode", "unknown"), json_text(all, "policy", "unknown"));
+    struct table t;
+    table_init(&t, heads, sizeof heads / sizeof heads[0]);
+    const json_t *sites = json_object_get(all, "sites");
+    size_t i;
+    const json_t *row;
+    json_array_foreach(sites, i, row) site_row(&t, sites, row);
+    table_print(&t, stdout);
+    table_free(&t);
+    (void)putchar('\n');
+    warnings(all);
+}
+
+static int run_status(struct invocation *in, struct err *e)
+{
+    struct status_options *o = in->options;
+    struct views views;
+    int rc = views_collect(&o->common, &views, e);
+    if (rc == 0) {
+        json_t *all = merge(&views);
+        if (o->common.format == OUTPUT_JSON)
+            output_json(json_incref(all));
+        else
+            print_table(all);
+        json_decref(all);
+    }
+    views_free(&views);
+    return rc;
+}
+
+const struct command command_status = {
+    .name = "status",
+    .group = "Cluster",
+    .purpose = "show every site: role, positions, health",
+    .operands = "",
+    .least = 0,
+    .most = 0,
+    .options_bytes = sizeof(struct status_options),
+    .tables = {output_options, connection_options},
+    .about = "Asks every endpoint and merges the answers; those that do not answer are shown with the reason. LAST is the newest\n"
+             "transaction in the site's log, DURABLE the newest on its disk, COMMIT the newest it knows to be committed, APPLIED\n"
+             "the newest in its state, ARCHIVED the newest sealed in the archive. HEARD is how long ago the primary heard from\n"
+             "the site, CERT how long its certificate is valid. DIGEST compares the states of sites that are at the same lsn.\n"
+             "What is not known is shown as unknown. Lines that begin with ! need attention.",
+    .examples = {{"the table", "triveni status"},
+                 {"lag of dr in transactions, for a program",
+                  "triveni status -o json | jq '[.sites[] | {(.name): .last}] | add | .dc - .dr'"}},
+    .exits = "48",
+    .run = run_status,
+};

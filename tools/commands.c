@@ -1,0 +1,44 @@
+/* The list of commands, in the order of help; commands of a group stand together. */
+#include "tools/commands.h"
+
+#include "client/triveni.h"
+
+#include <stddef.h>
+
+static int run_version(struct invocation *in, struct err *e)
+{
+    const struct common *c = in->options;
+    (void)e;
+    if (c->format == OUTPUT_JSON)
+        output_json(json_pack("{s:s}", "version", tvn_version()));
+    else
+        (void)printf("triveni %s\n", tvn_version());
+    return 0;
+}
+
+const struct command command_version = {
+    .name = "version",
+    .group = "Other",
+    .purpose = "print the version",
+    .operands = "",
+    .least = 0,
+    .most = 0,
+    .options_bytes = sizeof(struct common),
+    .tables = {output_options},
+    .about = NULL,
+    .examples = {{"the version", "triveni version"}},
+    .exits = "",
+    .run = run_version,
+};
+
+const struct command *const commands[] = {
+    &command_quickstart,      &command_init,           &command_serve,          &command_pki_init,
+    &command_pki_site,        &command_pki_client,     &command_pki_operator,   &command_pki_revoke,
+    &command_pki_show,        &command_get,            &command_put,            &command_del,
+    &command_scan,            &command_txn,            &command_load,           &command_dump,
+    &command_outcome,         &command_status,         &command_events,         &command_switchover,
+    &command_failover,        &command_mode,           &command_digest,         &command_session,
+    &command_divergence_list, &command_divergence_show, &command_point,         &command_point_list,
+    &command_restore,         &command_archive_list,   &command_archive_verify, &command_archive_points,
+    &command_archive_snapshots, &command_archive_seal,   &command_version,      NULL,
+};

@@ -1,0 +1,356 @@
+/* triveni.yaml -> struct site_config: reading, defaults, limits, and what must hold between fields.
+ *
+ * Every message is "file:line:column: what is wrong and what would be right". */
+#include "tools/config.h"
+
+#include "tools/config_schema.h"
+#include "tools/files.h"
+#include "tools/options.h"
+#include "tools/yaml.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+/* ---- identities ---- */
+
+const char *uuid_text(const struct uuid *id, char out[UUID_TEXT_BYTES])
+{
+    static const char digits[] = "0123456789abcdef";
+    size_t at = 0;
+    for (size_t i = 0; i < 16; i++) {
+        if (i == 4 || i == 6 || i == 8 || i == 10)
+            out[at++] = '-';
+        out[at++] = digits[id->b[i] >> 4];
+        out[at++] = digits[id->b[i] & 15];
+    }
+    out[at] = '\0';
+    return out;
+}
+
+static int hex_value(char c)
+{
+    return c >= '0' && c <= '9'   ? c - '0'
+           : c >= 'a' && c <= 'f' ? c - 'a' + 10
+           : c >= 'A' && c <= 'F' ? c - 'A' + 10
+                                  : -1;
+}
+
+int uuid_parse(const char *text, struct uuid *out, struct err *e)
+{
+    bool good = strlen(text) == UUID_TEXT_BYTES - 1;
+    size_t n = 0;
+    for (size_t i = 0; good && i < UUID_TEXT_BYTES - 1;) {
+        if (i == 8 || i == 13 || i == 18 || i == 23) {
+            good = text[i++] == '-';
+            continue;
+        }
+        int high = hex_value(text[i]);
+        int low = hex_value(text[i + 1]);
+        good = high >= 0 && low >= 0;
+        if (good)
+            out->b[n++] = (uint8_t)(high << 4 | low);
+        i += 2;
+    }
+    if (!good)
+        return err_set(e, ERR_USAGE, "'%.48s' is not a UUID such as 6f1c2a34-8f0e-4a57-9a51-7d2f6c1b0e42", text);
+    return 0;
+}
+
+/* ---- single values ---- */
+
+static int set_text(const struct yaml *y, const char *path, const char *text, char *out, size_t room, struct err *e)
+{
+    size_t n = text == NULL ? 0 : strlen(text);
+    if (n >= room)
+        return yaml_fault(y, e, path, "'%s' has %zu bytes: at most %zu are allowed", path, n, room - 1);
+    if (n > 0)
+        memcpy(out, text, n);
+    out[n] = '\0';
+    return 0;
+}
+
+/* A relative path becomes one from the file's folder. */
+static int set_path(const struct yaml *y, const char *path, const char *text, char *out, struct err *e)
+{
+    const char *slash = strrchr(y->file, '/');
+    if (text == NULL || text[0] == '/' || text[0] == '\0' || slash == NULL)
+        return set_text(y, path, text, out, SITE_PATH_BYTES, e);
+    int n = snprintf(out, SITE_PATH_BYTES, "%.*s/%s", (int)(slash - y->file), y->file, text);
+    if (n < 0 || n >= SITE_PATH_BYTES)
+        return yaml_fault(y, e, path, "'%s': with the folder of this file the path has %d bytes: at most %d are allowed",
+                          path, n, SITE_PATH_BYTES - 1);
+    return 0;
+}
+
+struct choice {
+    const char *name;
+    int value;
+};
+
+static int choose(const struct yaml *y, const char *path, const char *text, const struct choice *choices, size_t n,
+                  int *out, struct err *e)
+{
+    char list[120] = "";
+    size_t at = 0;
+    for (size_t i = 0; i < n; i++) {
+        if (strcmp(choices[i].name, text) == 0) {
+            *out = choices[i].value;
+            return 0;
+        }
+        at += (size_t)snprintf(list + at, sizeof list - at, "%s%s",
+                               i == 0       ? ""
+                               : i + 1 == n ? " or "
+                                            : ", ",
+                               choices[i].name);
+    }
+    return yaml_fault(y, e, path, "'%s' is '%.40s': use %s", path, text, list);
+}
+#define CHOOSE(y, path, text, choices, out, e)                                                     \
+    choose(y, path, text, choices, sizeof(choices) / sizeof((choices)[0]), out, e)
+
+static int set_number(const struct yaml *y, const struct config_number *f, struct site_config *out, struct err *e)
+{
+    char *text;
+    memcpy(&text, (const char *)y->data + f->from, sizeof text);
+    uint64_t v = f->standard;
+    struct err why = ERR_NONE;
+    if (text != NULL && parse_number("", text, UINT64_MAX, &v, &why) != 0)
+        return yaml_fault(y, e, f->path, "'%s' is '%.40s': it must be a whole number, without a unit", f->path, text);
+    if (v < f->least || v > f->most)
+        return yaml_fault(y, e, f->path, "'%s' is %llu: %llu to %llu are allowed", f->path, (unsigned long long)v,
+                          (unsigned long long)f->least, (unsigned long long)f->most);
+    v *= f->unit;
+    uint32_t narrow = (uint32_t)v;
+    if (f->width == sizeof v)
+        memcpy((char *)out + f->to, &v, sizeof v);
+    else
+        memcpy((char *)out + f->to, &narrow, sizeof narrow);
+    return 0;
+}
+
+static bool name_valid(const char *s)
+{
+    if (s[0] == '-' || s[0] == '\0')
+        return false;
+    for (; *s != '\0'; s++)
+        if (!((*s >= 'a' && *s <= 'z') || (*s >= '0' && *s <= '9') || *s == '-'))
+            return false;
+    return true;
+}
+
+/* "host:port", IPv6 in brackets. */
+static bool endpoint_valid(const char *s)
+{
+    const char *colon = strrchr(s, ':');
+    if (colon == NULL || colon == s || strlen(colon + 1) > 5)
+        return false;
+    if (s[0] == '[' ? colon[-1] != ']' : memchr(s, ':', (size_t)(colon - s)) != NULL)
+        return false;
+    uint64_t port = 0;
+    return parse_number("", colon + 1, 65535, &port, NULL) == 0 && port > 0;
+}
+
+/* ---- sections ---- */
+
+static int set_member(const struct yaml *y, unsigned i, const struct config_member *m, struct site_config *out,
+                      struct err *e)
+{
+    static const struct choice kinds[] = {{"data", SITE_DATA}, {"repository", SITE_REPOSITORY}};
+    struct site_member *to = &out->members[i];
+    char path[64];
+    (void)snprintf(path, sizeof path, "members[%u].name", i);
+    int rc = set_text(y, path, m->name, to->name, sizeof to->name, e);
+    if (rc != 0)
+        return rc;
+    if (!name_valid(m->name))
+        return yaml_fault(y, e, path, "'%s' is '%.40s': use lower-case letters, digits and '-'", path, m->name);
+    for (unsigned k = 0; k < i; k++)
+        if (strcmp(out->members[k].name, m->name) == 0)
+            return yaml_fault(y, e, path, "two members have the name '%s'", m->name);
+    int kind = 0;
+    (void)snprintf(path, sizeof path, "members[%u].kind", i);
+    if ((rc = CHOOSE(y, path, m->kind, kinds, &kind, e)) != 0)
+        return rc;
+    to->kind = (enum site_kind)kind;
+    const struct {
+        const char *key, *text;
+        char *to;
+    } ends[] = {{"peer", m->peer, to->peer}, {"client", m->client, to->client}};
+    for (size_t k = 0; k < 2; k++) {
+        (void)snprintf(path, sizeof path, "members[%u].%s", i, ends[k].key);
+        if ((rc = set_text(y, path, ends[k].text, ends[k].to, SITE_ENDPOINT_BYTES, e)) != 0)
+            return rc;
+        if (!endpoint_valid(ends[k].text))
+            return yaml_fault(y, e, path, "'%s' is '%.60s': it must be host:port, an IPv6 address in []", path,
+                              ends[k].text);
+    }
+    return 0;
+}
+
+static int set_members(const struct yaml *y, const struct config_file *f, struct site_config *out, struct err *e)
+{
+    out->member_count = f->members_count;
+    out->self = UINT32_MAX;
+    bool data = false;
+    for (unsigned i = 0; i < f->members_count; i++) {
+        int rc = set_member(y, i, &f->members[i], out, e);
+        if (rc != 0)
+            return rc;
+        if (strcmp(out->members[i].name, f->site) == 0)
+            out->self = i;
+        data = data || out->members[i].kind == SITE_DATA;
+    }
+    if (!data)
+        return yaml_fault(y, e, "members", "no member is of kind data: nobody could become primary");
+    if (out->self != UINT32_MAX)
+        return 0;
+    const char *names[REPL_SITES_MAX];
+    for (unsigned i = 0; i < f->members_count; i++)
+        names[i] = out->members[i].name;
+    const char *near = nearest(f->site, names, f->members_count);
+    return yaml_fault(y, e, "site", "site '%.40s' is not among the members%s%s%s", f->site,
+                      near != NULL ? ": did you mean '" : "", near != NULL ? near : "", near != NULL ? "'?" : "");
+}
+
+static int set_texts(const struct yaml *y, const struct config_file *f, struct site_config *out, struct err *e)
+{
+    int rc = set_text(y, "cluster.name", f->cluster.name, out->cluster, sizeof out->cluster, e);
+    if (rc != 0)
+        return rc;
+    if (!name_valid(f->cluster.name))
+        return yaml_fault(y, e, "cluster.name", "'cluster.name' is '%.40s': use lower-case letters, digits and '-'",
+                          f->cluster.name);
+    struct err why = ERR_NONE;
+    if (uuid_parse(f->cluster.id, &out->cluster_id, &why) != 0)
+        return yaml_fault(y, e, "cluster.id", "'cluster.id': %s", why.text);
+    if (uuid_is_zero(&out->cluster_id))
+        return yaml_fault(y, e, "cluster.id", "'cluster.id' is all zero: make one with 'uuidgen'");
+    const struct {
+        const char *path, *text;
+        char *to;
+    } paths[] = {{"data_dir", f->data_dir, out->data_dir},
+                 {"tls.ca", f->tls.ca, out->ca},
+                 {"tls.cert", f->tls.cert, out->cert},
+                 {"tls.key", f->tls.key, out->key},
+                 {"tls.crl", f->tls.crl, out->crl},
+                 {"repository.dir", f->repository.dir, out->archive_dir},
+                 {"repository.kek_file", f->repository.kek_file, out->kek_file}};
+    for (size_t i = 0; i < sizeof paths / sizeof paths[0]; i++)
+        if ((rc = set_path(y, paths[i].path, paths[i].text, paths[i].to, e)) != 0)
+            return rc;
+    return 0;
+}
+
+static int set_choices(const struct yaml *y, const struct config_file *f, struct site_config *out, struct err *e)
+{
+    static const struct choice policies[] = {
+        {"automatic", REPL_AUTOMATIC}, {"observe", REPL_OBSERVE}, {"manual", REPL_MANUAL}};
+    static const struct choice engines[] = {
+        {"auto", LOG_ENGINE_AUTO}, {"uring", LOG_ENGINE_URING}, {"plain", LOG_ENGINE_PLAIN}};
+    int policy = REPL_AUTOMATIC;
+    int engine = LOG_ENGINE_AUTO;
+    int rc = 0;
+    if (f->replication.failover != NULL)
+        rc = CHOOSE(y, "replication.failover", f->replication.failover, policies, &policy, e);
+    if (rc == 0 && f->store.engine != NULL)
+        rc = CHOOSE(y, "store.engine", f->store.engine, engines, &engine, e);
+    out->policy = (enum repl_policy)policy;
+    out->engine = (enum log_engine)engine;
+    return rc;
+}
+
+/* ---- what must hold between fields ---- */
+
+static int check_timing(const struct yaml *y, const struct site_config *c, struct err *e)
+{
+    if (c->heartbeat_ms * 3 > c->election_ms)
+        return yaml_fault(y, e, "replication.election_ms",
+                          "'replication.election_ms' is %u: with a heartbeat of %u ms it must be at least %u, so that one "
+                          "late message is not an election",
+                          c->election_ms, c->heartbeat_ms, c->heartbeat_ms * 3);
+    if ((uint64_t)c->lease_ms * 10 >= (uint64_t)c->election_ms * 9)
+        return yaml_fault(y, e, "replication.lease_ms",
+                          "'replication.lease_ms' is %u: it must be below 9/10 of election_ms (%u), so that it ends before "
+                          "another site may be elected, also when clocks drift",
+                          c->lease_ms, c->election_ms);
+    if (c->lease_ms <= c->heartbeat_ms)
+        return yaml_fault(y, e, "replication.lease_ms",
+                          "'replication.lease_ms' is %u: it must be above heartbeat_ms (%u), or it ends between two "
+                          "heartbeats",
+                          c->lease_ms, c->heartbeat_ms);
+    return 0;
+}
+
+static int check_repository(const struct yaml *y, const struct site_config *c, struct err *e)
+{
+    bool kind = c->members[c->self].kind == SITE_REPOSITORY;
+    const char *name = c->members[c->self].name;
+    if (kind && c->archive_dir[0] == '\0')
+        return yaml_fault(y, e, "repository", "site '%s' is of kind repository: it needs 'repository.dir'", name);
+    if (kind && c->kek_file[0] == '\0')
+        return yaml_fault(y, e, "repository",
+                          "site '%s' is of kind repository: it needs 'repository.kek_file', the key that its archive is "
+                          "encrypted under",
+                          name);
+    if (!kind && (c->archive_dir[0] != '\0' || c->kek_file[0] != '\0'))
+        return yaml_fault(y, e, "repository", "site '%s' is of kind data: only a site of kind repository has an archive",
+                          name);
+    if (kind && strcmp(c->archive_dir, c->data_dir) == 0)
+        return yaml_fault(y, e, "repository.dir", "'repository.dir' and 'data_dir' are the same directory");
+    return 0;
+}
+
+static int check_store(const struct yaml *y, const struct site_config *c, struct err *e)
+{
+    if (c->log_limit_bytes < 4 * c->segment_bytes)
+        return yaml_fault(y, e, "store.log_limit_mib",
+                          "'store.log_limit_mib' is %llu: it must hold at least 4 segments of %llu MiB",
+                          (unsigned long long)(c->log_limit_bytes >> 20), (unsigned long long)(c->segment_bytes >> 20));
+    if (c->log_retain_bytes > c->log_limit_bytes)
+        return yaml_fault(y, e, "store.log_retain_mib",
+                          "'store.log_retain_mib' is %llu: it must not be above log_limit_mib (%llu)",
+                          (unsigned long long)(c->log_retain_bytes >> 20),
+                          (unsigned long long)(c->log_limit_bytes >> 20));
+    if (c->checkpoint_bytes * 2 > c->log_limit_bytes)
+        return yaml_fault(y, e, "store.checkpoint_mib",
+                          "'store.checkpoint_mib' is %llu: log_limit_mib (%llu) must hold two of them, or the log fills "
+                          "before it may be recycled",
+                          (unsigned long long)(c->checkpoint_bytes >> 20),
+                          (unsigned long long)(c->log_limit_bytes >> 20));
+    return 0;
+}
+
+int config_parse(const char *file, struct bytes text, struct site_config *out, struct err *e)
+{
+    memset(out, 0, sizeof *out);
+    struct yaml y = YAML_NONE;
+    int rc = yaml_read(&y, file, text, &config_schema, e);
+    const struct config_file *f = y.data;
+    if (rc == 0)
+        rc = set_texts(&y, f, out, e);
+    if (rc == 0)
+        rc = set_members(&y, f, out, e);
+    if (rc == 0)
+        rc = set_choices(&y, f, out, e);
+    for (size_t i = 0; i < config_number_count && rc == 0; i++)
+        rc = set_number(&y, &config_numbers[i], out, e);
+    if (rc == 0)
+        rc = check_timing(&y, out, e);
+    if (rc == 0)
+        rc = check_store(&y, out, e);
+    if (rc == 0)
+        rc = check_repository(&y, out, e);
+    yaml_release(&y);
+    return rc;
+}
+
+int config_load(const char *file, struct site_config *out, struct err *e)
+{
+    uint8_t *text = NULL;
+    size_t n = 0;
+    int rc = file_read(file, YAML_TEXT_MAX_BYTES, &text, &n, e);
+    if (rc == 0)
+        rc = config_parse(file, bytes_of(text, n), out, e);
+    free(text);
+    return rc;
+}

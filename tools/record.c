@@ -1,0 +1,89 @@
+#include "tools/record.h"
+
+#include "tools/config.h"
+#include "tools/connect.h"
+#include "tools/json.h"
+#include "tools/text.h"
+
+#include <string.h>
+
+void record_json(FILE *f, const struct shown_record *r)
+{
+    char time[UTC_TEXT_BYTES];
+    (void)fputs("{\"collection\":", f);
+    json_put_text(f, r->collection);
+    (void)fputs(",\"key\":", f);
+    json_put_text(f, r->key);
+    (void)fprintf(f, ",\"lsn\":%llu,\"time\":\"%s\",\"value\":", (unsigned long long)r->lsn,
+                  utc_text((struct utc){r->time_us}, time));
+    json_put_value(f, r->value);
+    (void)fputs("}\n", f);
+}
+
+static const char *session_text(const struct tvn_session_id *id, char out[UUID_TEXT_BYTES])
+{
+    struct uuid uuid;
+    memcpy(uuid.b, id->bytes, sizeof uuid.b);
+    return uuid_text(&uuid, out);
+}
+
+void print_result(const struct common *c, const struct tvn_result *r)
+{
+    char time[UTC_TEXT_BYTES];
+    char session[UUID_TEXT_BYTES];
+    (void)utc_text((struct utc){r->time_us}, time);
+    if (c->format == OUTPUT_JSON) {
+        output_json(json_pack("{s:I,s:I,s:s,s:s,s:b,s:s,s:I}", "lsn", (json_int_t)r->lsn, "term", (json_int_t)r->term,
+                              "time", time, "ack", ack_name(r->ack), "repeated", r->repeated, "session",
+                              session_text(&r->session, session), "sequence", (json_int_t)r->sequence));
+        return;
+    }
+    (void)printf("committed at lsn %llu, term %llu, %s, durability: %s%s\n", (unsigned long long)r->lsn,
+                 (unsigned long long)r->term, time, ack_name(r->ack), r->repeated ? " (by an earlier attempt)" : "");
+}
+
+/* The session has to outlive this process, or the outcome could never be asked for: tvn_session() takes it over. */
+static int unknown_outcome(struct tvn *db, const struct tvn_result *r, const struct tvn_error *error, struct err *e)
+{
+    struct tvn_session_id kept;
+    struct tvn_error ignored;
+    uint64_t next = 0;
+    char session[UUID_TEXT_BYTES];
+    (void)tvn_session(db, 1000, &kept, &next, &ignored);
+    return err_set(e, error->code, "%.300s; ask: triveni outcome %s %llu", error->text,
+                   session_text(&r->session, session), (unsigned long long)r->sequence);
+}
+
+int commit_and_print(struct invocation *in, struct tvn *db, const struct tvn_txn *txn, struct err *e)
+{
+    struct tvn_result result;
+    struct tvn_error error;
+    memset(&result, 0, sizeof result);
+    if (tvn_txn_commit(db, txn, &result, &error) != 0)
+        return error.outcome == TVN_UNKNOWN ? unknown_outcome(db, &result, &error, e) : from_client(&error, e);
+    print_result(in->options, &result);
+    return 0;
+}
+
+int operand_bytes(char *text, bool base64, struct tvn_bytes *out, struct err *e)
+{
+    if (!base64) {
+        *out = tvn_str(text);
+        return 0;
+    }
+    long n = base64_decode(bytes_str(text), (uint8_t *)text);
+    if (n < 0)
+        return err_set(e, ERR_USAGE, "'%.60s' is not base64 (RFC 4648, with padding)", text);
+    *out = tvn_view(text, (size_t)n);
+    return 0;
+}
+
+void say_age(const struct common *c, uint64_t lsn, uint64_t age_us)
+{
+    if (!c->standby)
+        return;
+    if (age_us == TVN_AGE_UNKNOWN)
+        say("read at lsn %llu; how old that is, the site cannot tell", (unsigned long long)lsn);
+    else
+        say("read at lsn %llu, at most %.3f s old", (unsigned long long)lsn, (double)age_us / 1e6);
+}

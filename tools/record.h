@@ -1,0 +1,34 @@
+/* Records and results of transactions as people and programs read them. */
+#ifndef TOOLS_RECORD_H
+#define TOOLS_RECORD_H
+
+#include "client/triveni.h"
+#include "store/core/bytes.h"
+#include "tools/cli.h"
+
+#include <stdio.h>
+
+struct shown_record {
+    struct bytes collection, key, value;
+    uint64_t lsn, time_us;
+};
+
+static inline struct bytes from_tvn(struct tvn_bytes b)
+{
+    return bytes_of(b.data, b.size);
+}
+
+/* One line: {"collection":..,"key":..,"lsn":..,"time":..,"value":..}. Equal records give equal bytes. */
+void record_json(FILE *f, const struct shown_record *r);
+
+/* Commit, and print the result in the command's format. An unknown outcome says how to ask for it. */
+int commit_and_print(struct invocation *in, struct tvn *db, const struct tvn_txn *txn, struct err *e);
+void print_result(const struct common *c, const struct tvn_result *r);
+
+/* Operand -> key or value: as it is, or (base64) decoded in place. */
+int operand_bytes(char *text, bool base64, struct tvn_bytes *out, struct err *e);
+
+/* "0.2 s old" on stderr, for reads that a standby answered. */
+void say_age(const struct common *c, uint64_t lsn, uint64_t age_us);
+
+#endif
