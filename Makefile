@@ -88,18 +88,19 @@ $(BUILD)/libreplication.a: $(call obj_of,$(call src_of,replication))
 $(BUILD)/librepository.a: $(call obj_of,$(call src_of,repository))
 $(BUILD)/libclient.a: $(call obj_of,$(call src_of,client))
 $(BUILD)/libtools.a: $(call obj_of,$(TOOLS_SRC))
+$(BUILD)/libsim.a: $(call obj_of,$(filter-out tests/sim/main.c,$(wildcard tests/sim/*.c)))
 $(BUILD)/libtriveni.a: $(BUILD)/libtriveni.o
 
 link = @echo "  LD    $(patsubst $(BUILD)/%,%,$@)"; mkdir -p $(@D); \
-       $(CC) $(LDFLAGS) $< -Wl,--start-group $(ARCHIVES) -Wl,--end-group $(LDLIBS) $(1) -o $@
+       $(CC) $(LDFLAGS) $< -Wl,--start-group $(filter %.a,$^) -Wl,--end-group $(LDLIBS) $(1) -o $@
 
 $(BUILD)/triveni: $(BUILD)/tools/main.o $(ARCHIVES)
 	$(call link)
 
-# tests/unit/<folder>/.../x_test.c becomes one cmocka program, tests/fuzz/x_fuzz.c one libFuzzer program; others have a main.
-$(BUILD)/tests/%: $(BUILD)/tests/%.o $(ARCHIVES)
+# tests/unit/<folder>/.../x_test.c becomes one cmocka program, tests/fuzz/x_fuzz.c one libFuzzer program.
+$(BUILD)/tests/%: $(BUILD)/tests/%.o $(BUILD)/libsim.a $(ARCHIVES)
 	$(call link)
-$(BUILD)/tests/unit/%: $(BUILD)/tests/unit/%.o $(ARCHIVES)
+$(BUILD)/tests/unit/%: $(BUILD)/tests/unit/%.o $(BUILD)/libsim.a $(ARCHIVES)
 	$(call link,-lcmocka)
 $(BUILD)/tests/fuzz/%: $(BUILD)/tests/fuzz/%.o $(ARCHIVES)
 	$(call link,-fsanitize=fuzzer)
@@ -140,6 +141,15 @@ integration-programs: all $(WRITERS)
 check: deps ## build and run all tests: unit, sanitizers, layers, fuzz, integration
 	@tests/run.sh check
 
+.PHONY: sim sim-mutants
+SEED     ?= 1
+SEEDS    ?= 100
+STEPS    ?= 2000
+sim: $(BUILD)/tests/sim/main ## three sites in virtual time: SEED= the first, SEEDS= how many, STEPS= length of each
+	@$< --seed $(SEED) --seeds $(SEEDS) --steps $(STEPS)
+sim-mutants: $(BUILD)/tests/sim/main ## the simulator must find every planted bug
+	@$< --mutants
+
 .PHONY: fuzz-programs fuzz-smoke
 fuzz-programs: $(FUZZ_BIN)
 fuzz-smoke: deps ## fuzz every decoder of foreign bytes for FUZZ_SECONDS=10 each
@@ -158,7 +168,7 @@ lint: deps ## clang-tidy, clang-format, cppcheck and the house rules
 build/lint/%.ok: %.c .clang-tidy $(wildcard */*.h */core/*.h */io/*.h) | build/deps.ok
 	@mkdir -p $(@D)
 	@echo "  LINT  $<"
-	$(Q)clang-tidy --quiet $< -- -std=c11 $(CPPFLAGS) $(PKG_CFLAGS) 2>$@.log || { cat $@.log; exit 1; }
+	$(Q)clang-tidy --quiet $< -- -std=c11 $(CPPFLAGS) $(PKG_CFLAGS) $(if $(filter-out store/core/err.c,$<),-include tests/build/analyzer.h) 2>$@.log || { cat $@.log; exit 1; }
 	$(Q)touch $@
 
 .PHONY: format
@@ -192,26 +202,5 @@ clean: ## remove everything that was built
 .PHONY: help
 help: ## show this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  \1\t\2/p' Makefile | sort | expand -t 16
-
-# ---- the deterministic simulator: make sim SEED=7, make sim SEEDS=1000, make sim-mutants ----
-SEED    ?= 1
-SEEDS   ?= 1
-STEPS   ?= 2000
-SIM_A    = $(BUILD)/libsim.a
-$(SIM_A): $(call obj_of,$(filter-out tests/sim/main.c,$(wildcard tests/sim/*.c)))
-$(BUILD)/tests/sim/sim: $(call obj_of,tests/sim/main.c) $(SIM_A) $(BUILD)/libreplication.a $(STORE_A)
-	@echo "  LD    $(@F)"
-	$(Q)$(CC) $(LDFLAGS) $< -Wl,--start-group $(SIM_A) $(BUILD)/libreplication.a $(STORE_A) -Wl,--end-group $(LDLIBS) -o $@
-
-.PHONY: sim sim-mutants
-sim: $(BUILD)/tests/sim/sim ## three sites in virtual time; SEED= first seed, SEEDS= how many, STEPS= length of each
-	@$< --seed $(SEED) --seeds $(SEEDS) --steps $(STEPS)
-sim-mutants: $(BUILD)/tests/sim/sim ## the simulator must find every planted bug
-	@$< --mutants
-
-# The golden traces drive the simulator by hand.
-$(BUILD)/tests/unit/replication/core/golden_test: $(SIM_A)
-$(BUILD)/tests/unit/replication/core/golden_test: ARCHIVES += $(SIM_A)
-# ---- end of the simulator ----
 
 -include $(shell test -d $(BUILD) && find $(BUILD) -name '*.d')

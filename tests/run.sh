@@ -13,8 +13,8 @@ set -uo pipefail
 cd "$(dirname "$0")/.." || exit 1
 
 # Unit tests of what has threads: they run again under ThreadSanitizer.
-threaded='log_test|state_test|client_test'
-unit_limit=120
+threaded='/client/|/store/io/log|/store/io/state_test'
+unit_limit=300
 script_limit=180
 
 export ASAN_OPTIONS=detect_stack_use_after_return=1:strict_string_checks=1
@@ -22,55 +22,68 @@ export UBSAN_OPTIONS=print_stacktrace=1
 export TSAN_OPTIONS=halt_on_error=1:second_deadlock_stack=1
 logs=build/logs
 mkdir -p "$logs"
-passed=0 failed=0 skipped=0 table=
+results=$(mktemp)
+trap 'rm -f "$results"' EXIT
 
 # The sanitizers of this gcc and clang die now and then when the kernel randomises many address bits: without it they are
 # steady, where we are allowed to ask.
 fixed_addresses=$(setarch -R true 2>/dev/null && echo setarch -R)
 
-# try LIMIT NAME COMMAND...: one test.
+# count FILE TAG: cases of a cmocka program.
+count() {
+    sed -n "s/^\[  $2  \] \([0-9]*\) test.*/\1/p" "$1" | awk '{ n += $1 } END { print n + 0 }'
+}
+
+# show WHAT LOG: all at once, since others may be talking too.
+show() {
+    printf '%s; the end of %s:\n%s\n' "$1" "$2" "$(tail -n 40 "$2" | sed 's/^/    /')"
+}
+
+# try LIMIT NAME COMMAND...: one test. Its outcome is a line "passed failed not-run seconds name" of $results.
 try() {
-    local limit=$1 name=$2 log good bad rc
+    local limit=$1 name=$2 log good bad=0 none=0 rc start=$SECONDS
     shift 2
     log=$logs/${name//\//-}.log
     timeout -k 5 "$limit" "$@" >"$log" 2>&1 </dev/null
     rc=$?
-    good=$(sed -n 's/^\[  PASSED  \] \([0-9]*\) test.*/\1/p' "$log" | awk '{ n += $1 } END { print n + 0 }')
-    if [ $rc = 77 ]; then
+    good=$(count "$log" PASSED)
+    case $rc in
+    0)
+        good=$((good > 0 ? good : 1))
+        ;;
+    77)
+        none=1
         echo "NOT RUN $name: $(head -n 1 "$log")"
-        skipped=$((skipped + 1))
-        return 0
-    fi
-    if [ $rc = 0 ]; then
-        passed=$((passed + (good > 0 ? good : 1)))
-        return 0
-    fi
-    bad=$(sed -n 's/^\[  FAILED  \] \([0-9]*\) test.*/\1/p' "$log" | awk '{ n += $1 } END { print n + 0 }')
-    passed=$((passed + good)) failed=$((failed + (bad > 0 ? bad : 1)))
-    echo "FAILED $name: $([ $rc = 124 ] && echo "not done after $limit s" || echo "exit $rc"); the end of $log:"
-    tail -n 40 "$log" | sed 's/^/    /'
-    return 1
+        ;;
+    *)
+        bad=$(count "$log" FAILED)
+        bad=$((bad > 0 ? bad : 1))
+        show "FAILED $name: $([ $rc = 124 ] && echo "not done after $limit s" || echo "exit $rc")" "$log"
+        ;;
+    esac
+    echo "$good $bad $none $((SECONDS - start)) $name" >>"$results"
 }
 
 # build NAME MAKE-ARGUMENT...: quiet, unless it fails; a failed build is a failed test.
 build() {
-    local log=$logs/build-${1//[^a-z0-9]/-}.log
+    local log=$logs/build-$1.log
     shift
     MAKEFLAGS='' make --no-print-directory -j"$(nproc)" "$@" >"$log" 2>&1 && return 0
-    failed=$((failed + 1))
-    echo "FAILED make $*; the end of $log:"
-    tail -n 40 "$log" | sed 's/^/    /'
+    show "FAILED make $*" "$log"
+    echo "0 1 0 0 make $*" >>"$results"
     return 1
 }
 
-# units BUILD WANTED: the unit tests whose name matches the expression.
+# units BUILD WANTED: the unit tests whose name matches the expression, as many at a time as there are processors.
 units() {
     local test name
     while read -r test; do
         name=${test#"$1"/tests/unit/}
         [ -z "$verbose" ] || echo "  TEST  $name"
-        try "$unit_limit" "${1#build/}/$name" $fixed_addresses "$test"
+        while [ "$(jobs -rp | wc -l)" -ge "$(nproc)" ]; do wait -n; done
+        try "$unit_limit" "${1#build/}/$name" $fixed_addresses "$test" &
     done < <(find "$1/tests/unit" -name '*_test' -type f 2>/dev/null | sort | grep -E "$2")
+    wait
 }
 
 limit_of() {
@@ -101,6 +114,12 @@ part_tsan() { # unit tests with threads, gcc, TSan
 part_build() { # the build itself: layers, install, documents
     build release all && scripts build _test.sh
 }
+part_sim() { # simulated clusters, gcc, release and ASan
+    build sim-asan MODE=asan build/gcc-asan/tests/sim/main && try 120 sim-asan build/gcc-asan/tests/sim/main --seed 1 --seeds 100
+    build sim build/gcc-release/tests/sim/main || return 1
+    try 120 sim build/gcc-release/tests/sim/main --seed 1000 --seeds 5000
+    try 120 sim-mutants build/gcc-release/tests/sim/main --mutants
+}
 part_fuzz() { # every decoder of foreign bytes, clang, libFuzzer
     local program name corpus seconds=${FUZZ_SECONDS:-10}
     build fuzz CC=clang MODE=fuzz fuzz-programs || return 1
@@ -117,17 +136,22 @@ part_integration() { # real processes, gcc, release
     build release integration-programs && scripts integration .sh
 }
 
+# total COLUMN: of all results so far.
+total() {
+    awk -v column="$1" '{ n += $column } END { print n + 0 }' "$results"
+}
+
 # run PART: with its time, and a row of the table.
 run() {
-    local label before_passed=$passed before_failed=$failed start=$SECONDS
+    local label start=$SECONDS passed failed
+    passed=$(total 1) failed=$(total 2)
     label=$(sed -n "s/^part_$1() { # //p" tests/run.sh)
     echo "== $label"
     "part_$1"
-    table+=$(printf '%-52s %7d %7d %6d s' "$label" $((passed - before_passed)) $((failed - before_failed)) \
-        $((SECONDS - start)))$'\n'
+    table+=$(printf '%-52s %7d %7d %6d s' "$label" $(($(total 1) - passed)) $(($(total 2) - failed)) $((SECONDS - start)))$'\n'
 }
 
-verbose=
+verbose='' table=''
 command=$1
 case $command in
 unit)
@@ -136,13 +160,16 @@ unit)
     ;;
 check)
     FUZZ_SECONDS=${FUZZ_SECONDS:-2}
-    for p in asan clang tsan build fuzz integration; do run $p; done
+    for p in asan clang tsan sim build fuzz integration; do run $p; done
     ;;
 *)
     for p in "$@"; do run "$p"; done
     ;;
 esac
-[ -z "$table" ] || printf '\n%-52s %7s %7s %8s\n%s\n' part passed failed time "$table"
-[ $skipped = 0 ] || echo "$command: $skipped could not run here, see above"
-echo "$command: $passed passed, $failed failed"
-[ $failed = 0 ] && [ $passed -gt 0 ]
+if [ -n "$table" ]; then
+    printf '\n%-52s %7s %7s %8s\n%s\n' part passed failed time "$table"
+    echo "slowest: $(sort -k4,4nr "$results" | head -n 5 | awk '{ printf "%s%s %d s", (NR > 1 ? ", " : ""), $5, $4 }')"
+fi
+[ "$(total 3)" = 0 ] || echo "$command: $(total 3) could not run here, see above"
+echo "$command: $(total 1) passed, $(total 2) failed"
+[ "$(total 2)" = 0 ] && [ "$(total 1)" -gt 0 ]

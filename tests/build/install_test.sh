@@ -15,7 +15,9 @@ foreign=$(nm -D --defined-only "$to/lib/libtriveni.so" | awk '$2 != "A" { print 
 foreign=$(nm --defined-only --extern-only "$to/lib/libtriveni.a" | awk 'NF == 3 { print $3 }' | grep -v '^tvn_' || :)
 [ -z "$foreign" ] || { echo "libtriveni.a shows: $foreign"; exit 1; }
 
-for example in client/examples/*.c; do
+for source in client/examples/*.c; do
+    example=$to/$(basename "$source")
+    sed 's|"client/triveni.h"|<triveni.h>|' "$source" >"$example"
     # shellcheck disable=SC2046 # flags
     gcc -Wall -Werror "$example" $(pkg-config --cflags --libs triveni) -o "$to/shared"
     ldd "$to/shared" | grep -q "libtriveni.so.0 => $to/lib/"

@@ -1,9 +1,9 @@
 #!/bin/bash
 # Usage: tidy.sh: the rules of the house that no compiler knows. Warnings are shown, errors fail.
 #
-#   error    clang-format, cppcheck; words that say "unfinished"; tabs and trailing blanks; code over 100 columns, comments
-#            over 130; C files over 800 lines; scripts that do not parse
-#   warning  functions over 70 lines
+#   error    clang-format (100 columns), cppcheck; words that say "unfinished"; tabs, trailing blanks, tables in comments wider
+#            than 130 columns; C files over 800 lines; scripts that do not parse
+#   warning  functions over 70 lines, tests over 800
 set -uo pipefail
 errors=0
 list=$(mktemp)
@@ -25,15 +25,12 @@ files() {
 files -name '*.[ch]' >"$list"
 # Every C file once, in one awk: the whole of it is a second.
 xargs awk '
-    FNR == 1 { in_comment = 0; start = 0; name = "" }
+    FNR == 1 { start = 0; name = "" }
     { at = FILENAME ":" FNR ": " }
     /\t/ { print "E tab: " at $0 }
     / $/ { print "E trailing blank: " at $0 }
-    { comment = in_comment || $0 ~ /^[ ]*(\/\*|\/\/)/ || $0 ~ /(\*\/|\/\/.*)$/
-      if ($0 ~ /\/\*/ && $0 !~ /\*\//) in_comment = 1
-      if ($0 ~ /\*\//) in_comment = 0
-      if (length($0) > (comment ? 130 : 100)) print "E over " (comment ? 130 : 100) " columns: " at length($0) }
-    FNR == 801 { print "E over 800 lines: " FILENAME ": does it hold one concept?" }
+    length($0) > 130 && !/"/ { print "E over 130 columns: " at length($0) }
+    FNR == 801 { print (FILENAME ~ /^tests/ ? "W" : "E") " over 800 lines: " FILENAME ": does it hold one concept?" }
     /^[A-Za-z_].*\(/ { name = $0; sub(/\(.*/, "", name); sub(/.*[ *]/, "", name) }
     /^\{/ { start = FNR }
     /^\}/ && start { if (FNR - start > 70) print "W function of " FNR - start " lines: " FILENAME ":" start ": " name; start = 0 }
@@ -46,13 +43,14 @@ rm -f "$list.awk"
 unfinished='TO''DO|FIX''ME|XX''X|HA''CK'
 fail_with "unfinished" < <(files -name '*.[ch]' -o -name '*.sh' -o -name '*.py' | xargs grep -nwE "$unfinished")
 fail_with "make format would change" < <(xargs clang-format --dry-run -Werror <"$list" 2>&1 | sed -n 's/:.*error:.*//p' | uniq -c)
+# What the compilers see better, and where cppcheck 2.10 gives up, is left out.
 fail_with "cppcheck" < <(grep '\.c$' "$list" | grep -v '^tests/' |
     xargs cppcheck --quiet -j "$(nproc)" --std=c11 --language=c --enable=warning,portability --inline-suppr \
-        --suppress=missingInclude --max-configs=2 -I. --template='{file}:{line}: {id}: {message}' 2>&1)
+        --suppress={missingInclude,uninitvar,nullPointer,internalAstError,unknownMacro} --max-configs=2 -I. --template='{file}:{line}: {id}: {message}' 2>&1)
 while read -r script; do
     case $(head -n 1 "$script") in
-    *bash*) fail_with "script" < <(bash -n "$script" 2>&1) ;;
-    *) fail_with "script" < <(dash -n "$script" 2>&1) ;;
+    '#!/bin/sh') fail_with "script" < <(dash -n "$script" 2>&1) ;;
+    *) fail_with "script" < <(bash -n "$script" 2>&1) ;;
     esac
 done < <(files -name '*.sh'; [ -f .ci/run ] && echo .ci/run)
 
