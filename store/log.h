@@ -15,10 +15,10 @@ enum log_engine { LOG_ENGINE_AUTO = 0, LOG_ENGINE_URING = 1, LOG_ENGINE_PLAIN = 
 struct log_options {
     const char *dir; /* "<data>/log"; created when missing */
     struct uuid cluster_id;
-    uint64_t segment_bytes;   /* a multiple of 4096, at least 1 MiB; default 64 MiB when 0 */
-    uint64_t limit_bytes;     /* appends are refused with ERR_NO_SPACE beyond; 0: no limit */
-    uint64_t reserve_bytes;   /* ... or when the file system has less free than this */
-    uint64_t memory_bytes;    /* recent entries kept for readers, default 32 MiB when 0 */
+    uint64_t segment_bytes; /* a multiple of 4096, at least 1 MiB; default 64 MiB when 0 */
+    uint64_t limit_bytes;   /* appends are refused with ERR_NO_SPACE beyond; 0: no limit */
+    uint64_t reserve_bytes; /* ... or when the file system has less free than this */
+    uint64_t memory_bytes;  /* recent entries kept for readers, default 32 MiB when 0 */
     enum log_engine engine;
     /* All appended entries up to `last` are on stable storage. */
     void (*on_durable)(void *arg, struct entry_position last);
@@ -29,15 +29,16 @@ struct log_options {
 
 struct log_status {
     struct entry_position first; /* position before the first entry that can still be read */
-    struct entry_position last;    /* last appended */
-    struct lsn durable;            /* last on stable storage */
-    enum log_engine engine;        /* the one in use */
-    const char *engine_reason;     /* why, e.g. "io_uring is forbidden here: Operation not permitted" */
-    uint64_t disk_bytes;           /* all segment files */
+    struct entry_position last;  /* last appended */
+    struct lsn durable;          /* last on stable storage */
+    enum log_engine engine;      /* the one in use */
+    const char *engine_reason; /* why, e.g. "io_uring is forbidden here: Operation not permitted" */
+    uint64_t disk_bytes;       /* all segment files */
     uint64_t segments;
-    uint64_t cut_bytes;            /* torn tail cut at the last open */
-    const char *note;              /* what the last open passed over or cut, "" when nothing; valid until close */
-    uint64_t batches, bytes;       /* written since open */
+    uint64_t cut_bytes; /* torn tail cut at the last open */
+    const char
+        *note; /* what the last open passed over or cut, "" when nothing; valid until close */
+    uint64_t batches, bytes; /* written since open */
 };
 
 /* Open or create and recover. A torn, never acknowledged tail is cut and told in the status; damage before
@@ -68,8 +69,8 @@ int log_recycle(struct log *log, struct lsn keep, struct err *e);
  * Sees appended entries whether or not they are durable. *used and *count are set. 0; ERR_GAP when `from` was recycled;
  * ERR_NOT_FOUND when `from` is beyond the last; ERR_LIMIT when the first does not fit (*used = bytes needed);
  * ERR_INTEGRITY when the disk's copy is damaged. */
-int log_read(struct log *log, struct lsn from, struct lsn to, uint8_t *buf, size_t cap, size_t *used,
-             size_t *count, struct err *e);
+int log_read(struct log *log, struct lsn from, struct lsn to, uint8_t *buf, size_t cap,
+             size_t *used, size_t *count, struct err *e);
 
 /* Position of the entry at lsn (0 gives the zero position). ERR_GAP or ERR_NOT_FOUND as above. */
 int log_position(struct log *log, struct lsn lsn, struct entry_position *out, struct err *e);

@@ -14,8 +14,9 @@
 struct state; /* opaque */
 
 struct state_options {
-    const char *dir;   /* "<data>/state"; created when missing */
-    struct uuid cluster_id; /* zero: whichever the state there is of; a missing one is then ERR_NOT_FOUND */
+    const char *dir; /* "<data>/state"; created when missing */
+    struct uuid
+        cluster_id; /* zero: whichever the state there is of; a missing one is then ERR_NOT_FOUND */
     uint64_t map_bytes; /* 1 TiB when 0 */
     uint32_t readers;   /* most concurrent snapshots, 512 when 0 */
 };
@@ -67,16 +68,17 @@ struct record {
 };
 
 /* 0, ERR_NOT_FOUND, or ERR_INTEGRITY when the record's checksum is wrong (named in `e`). */
-int state_get(struct state_snapshot *snap, struct bytes collection, struct bytes key, struct record *out,
-              struct err *e);
+int state_get(struct state_snapshot *snap, struct bytes collection, struct bytes key,
+              struct record *out, struct err *e);
 
 struct scan_options {
     struct bytes collection; /* empty: all collections, in order of name */
     struct bytes from;       /* first key, inclusive; empty: from the start of the range */
     struct bytes to;         /* end, exclusive; empty: no end */
     struct bytes prefix;     /* only keys with it; empty: all */
-    struct bytes after;      /* continuation: strictly after (reverse: before) this key; empty: none */
-    struct bytes after_collection; /* with all collections: the one that `after` belongs to; empty: none */
+    struct bytes after; /* continuation: strictly after (reverse: before) this key; empty: none */
+    struct bytes
+        after_collection; /* with all collections: the one that `after` belongs to; empty: none */
     bool reverse;
 };
 struct state_scan; /* opaque; belongs to its snapshot, close it first */
@@ -92,8 +94,9 @@ struct collection_info {
     struct digest digest;
 };
 /* One call per collection in order of name, stops and returns the callback's first non-zero result. */
-int state_collections(struct state_snapshot *snap, int (*each)(void *arg, const struct collection_info *),
-                      void *arg, struct err *e);
+int state_collections(struct state_snapshot *snap,
+                      int (*each)(void *arg, const struct collection_info *), void *arg,
+                      struct err *e);
 
 struct restore_point {
     struct bytes name;
@@ -101,8 +104,9 @@ struct restore_point {
     struct utc time;
     struct digest digest; /* of the state at lsn */
 };
-int state_restore_points(struct state_snapshot *snap, int (*each)(void *arg, const struct restore_point *),
-                         void *arg, struct err *e);
+int state_restore_points(struct state_snapshot *snap,
+                         int (*each)(void *arg, const struct restore_point *), void *arg,
+                         struct err *e);
 int state_restore_point(struct state_snapshot *snap, struct bytes name, struct restore_point *out,
                         struct err *e); /* 0 or ERR_NOT_FOUND */
 
@@ -114,8 +118,8 @@ struct session_info {
 int state_session(struct state_snapshot *snap, const struct uuid *session, struct session_info *out,
                   struct err *e); /* 0 or ERR_NOT_FOUND */
 int state_sessions(struct state_snapshot *snap,
-                   int (*each)(void *arg, const struct uuid *, const struct session_info *), void *arg,
-                   struct err *e);
+                   int (*each)(void *arg, const struct uuid *, const struct session_info *),
+                   void *arg, struct err *e);
 /* lsn and time of the entry that (session, sequence) committed as: 0 or ERR_NOT_FOUND. The newest 1,024 results of
  * each session are kept. */
 int state_result(struct state_snapshot *snap, const struct uuid *session, uint64_t sequence,
@@ -140,8 +144,8 @@ int state_verify(struct state_snapshot *snap, struct err *e);
 struct state_build; /* opaque */
 int state_build_begin(struct state *s, struct state_build **out, struct err *e);
 int state_build_record(struct state_build *b, const struct record *r, struct err *e);
-int state_build_session(struct state_build *b, const struct uuid *id, const struct session_info *info,
-                        struct err *e);
+int state_build_session(struct state_build *b, const struct uuid *id,
+                        const struct session_info *info, struct err *e);
 int state_build_result(struct state_build *b, const struct uuid *id, uint64_t sequence,
                        const struct entry_position *at, struct err *e);
 int state_build_point(struct state_build *b, const struct restore_point *p, struct err *e);
@@ -150,7 +154,8 @@ int state_build_end(struct state_build *b, const struct entry_position *at, enum
 void state_build_abandon(struct state_build *b);
 /* To take a snapshot: every result, in order. */
 int state_results(struct state_snapshot *snap,
-                  int (*each)(void *arg, const struct uuid *, uint64_t, const struct entry_position *),
+                  int (*each)(void *arg, const struct uuid *, uint64_t,
+                              const struct entry_position *),
                   void *arg, struct err *e);
 
 uint64_t state_file_bytes(struct state *s); /* size of the LMDB file */

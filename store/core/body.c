@@ -36,8 +36,8 @@ size_t body_txn_bytes(const struct op *ops, uint32_t n, size_t client_bytes)
     return bytes;
 }
 
-void body_write_txn(struct writer *w, const uint8_t salt[ENTRY_SALT_BYTES], const struct body_txn *t,
-                    const struct op *ops)
+void body_write_txn(struct writer *w, const uint8_t salt[ENTRY_SALT_BYTES],
+                    const struct body_txn *t, const struct op *ops)
 {
     write_salt(w, salt);
     write_uuid(w, &t->session);
@@ -98,7 +98,8 @@ int body_read_txn(struct bytes body, struct body_txn *out, struct err *e)
 
 /* ---- the others ---- */
 
-void body_write_noop(struct writer *w, const uint8_t salt[ENTRY_SALT_BYTES], const struct body_noop *b)
+void body_write_noop(struct writer *w, const uint8_t salt[ENTRY_SALT_BYTES],
+                     const struct body_noop *b)
 {
     write_salt(w, salt);
     write_bytes16(w, b->site);
@@ -111,7 +112,8 @@ int body_read_noop(struct bytes body, struct body_noop *out, struct err *e)
     return finish(&r, "noop", e);
 }
 
-void body_write_config(struct writer *w, const uint8_t salt[ENTRY_SALT_BYTES], const struct body_config *b)
+void body_write_config(struct writer *w, const uint8_t salt[ENTRY_SALT_BYTES],
+                       const struct body_config *b)
 {
     write_salt(w, salt);
     write_u8(w, (uint8_t)b->mode);
@@ -168,7 +170,8 @@ int body_read_session(struct bytes body, struct body_session *out, struct err *e
     return finish(&r, "session", e);
 }
 
-void body_write_audit(struct writer *w, const uint8_t salt[ENTRY_SALT_BYTES], const struct body_audit *b)
+void body_write_audit(struct writer *w, const uint8_t salt[ENTRY_SALT_BYTES],
+                      const struct body_audit *b)
 {
     write_salt(w, salt);
     write_bytes16(w, b->client);
@@ -201,18 +204,19 @@ int op_check(const struct op *op, bool system, struct err *e)
                        COLLECTION_MAX_BYTES);
     for (size_t i = 0; i < op->collection.n; i++)
         if (!collection_char(op->collection.p[i]))
-            return err_set(e, ERR_USAGE,
-                           "collection name has byte 0x%02x at %zu: letters, digits, '.', '_' and '-' "
-                           "are allowed",
-                           op->collection.p[i], i);
+            return err_set(
+                e, ERR_USAGE,
+                "collection name has byte 0x%02x at %zu: letters, digits, '.', '_' and '-' "
+                "are allowed",
+                op->collection.p[i], i);
     if (!system && op->collection.p[0] == '_')
         return err_set(e, ERR_USAGE, "collection names that begin with '_' belong to the system");
     if (op->key.n == 0 || op->key.n > KEY_MAX_BYTES)
         return err_set(e, op->key.n == 0 ? ERR_USAGE : ERR_LIMIT,
                        "key of %zu bytes: 1 to %d are allowed", op->key.n, KEY_MAX_BYTES);
     if (op->value.n > VALUE_MAX_BYTES)
-        return err_set(e, ERR_LIMIT, "value of %zu bytes: at most %d (16 MiB) are allowed", op->value.n,
-                       VALUE_MAX_BYTES);
+        return err_set(e, ERR_LIMIT, "value of %zu bytes: at most %d (16 MiB) are allowed",
+                       op->value.n, VALUE_MAX_BYTES);
     return 0;
 }
 
@@ -231,7 +235,8 @@ int level_parse(const char *text, enum level *out, struct err *e)
             *out = (enum level)i;
             return 0;
         }
-    return err_set(e, ERR_USAGE, "durability '%.40s' is unknown: use mode, local, majority, dr, gsr or all",
+    return err_set(e, ERR_USAGE,
+                   "durability '%.40s' is unknown: use mode, local, majority, dr, gsr or all",
                    text);
 }
 

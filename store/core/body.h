@@ -19,7 +19,8 @@
 
 enum {
     KEY_MAX_BYTES = 480,
-    COLLECTION_MAX_BYTES = 64, /* UTF-8 letters, digits, '.', '_', '-', not starting with '_' for users */
+    COLLECTION_MAX_BYTES =
+        64, /* UTF-8 letters, digits, '.', '_', '-', not starting with '_' for users */
     VALUE_MAX_BYTES = 16 << 20,
     TXN_MAX_OPS = 65536,
     CLIENT_NAME_MAX_BYTES = 128,
@@ -36,30 +37,56 @@ struct op {
 };
 
 /* Durability that a transaction asks for, and that an answer states. */
-enum level { LEVEL_MODE = 0, LEVEL_LOCAL = 1, LEVEL_MAJORITY = 2, LEVEL_DR = 3, LEVEL_GSR = 4, LEVEL_ALL = 5 };
+enum level {
+    LEVEL_MODE = 0,
+    LEVEL_LOCAL = 1,
+    LEVEL_MAJORITY = 2,
+    LEVEL_DR = 3,
+    LEVEL_GSR = 4,
+    LEVEL_ALL = 5
+};
 
 struct body_txn {
     struct uuid session;
     uint64_t sequence;
-    enum level level;    /* at which the client is answered; the primary has put the mode in place of LEVEL_MODE */
+    enum level
+        level; /* at which the client is answered; the primary has put the mode in place of LEVEL_MODE */
     struct bytes client; /* name from the certificate of who wrote it */
     uint32_t op_count;
-    struct reader ops; /* positioned at the first op; copy it, then call body_next_op op_count times */
+    struct reader
+        ops; /* positioned at the first op; copy it, then call body_next_op op_count times */
 };
 
 enum commit_mode { COMMIT_MAJORITY = 1, COMMIT_LOCAL = 2 };
 enum session_act { SESSION_OPEN = 1, SESSION_CLOSE = 2, SESSION_EXPIRE = 3 };
 
-struct body_noop { struct bytes site; };
-struct body_config { enum commit_mode mode; struct bytes client; };
-struct body_restore_point { struct bytes name; struct bytes client; };
-struct body_session { enum session_act act; struct uuid session; struct bytes client; };
-struct body_audit { struct bytes client; struct bytes act; struct bytes details; };
+struct body_noop {
+    struct bytes site;
+};
+struct body_config {
+    enum commit_mode mode;
+    struct bytes client;
+};
+struct body_restore_point {
+    struct bytes name;
+    struct bytes client;
+};
+struct body_session {
+    enum session_act act;
+    struct uuid session;
+    struct bytes client;
+};
+struct body_audit {
+    struct bytes client;
+    struct bytes act;
+    struct bytes details;
+};
 
 /* Encoders write salt and payload to `w`; w->bad tells that it did not fit. */
-void body_write_txn(struct writer *w, const uint8_t salt[ENTRY_SALT_BYTES], const struct body_txn *t,
-                    const struct op *ops);
-void body_write_noop(struct writer *w, const uint8_t salt[ENTRY_SALT_BYTES], const struct body_noop *b);
+void body_write_txn(struct writer *w, const uint8_t salt[ENTRY_SALT_BYTES],
+                    const struct body_txn *t, const struct op *ops);
+void body_write_noop(struct writer *w, const uint8_t salt[ENTRY_SALT_BYTES],
+                     const struct body_noop *b);
 void body_write_config(struct writer *w, const uint8_t salt[ENTRY_SALT_BYTES],
                        const struct body_config *b);
 void body_write_restore_point(struct writer *w, const uint8_t salt[ENTRY_SALT_BYTES],

@@ -3,7 +3,8 @@
 #include "store/core/err.h"
 #include "store/core/hash.h"
 
-struct digest digest_record(struct bytes collection, struct bytes key, struct lsn lsn, struct bytes value)
+struct digest digest_record(struct bytes collection, struct bytes key, struct lsn lsn,
+                            struct bytes value)
 {
     /* Lengths are hashed too, so that moving a byte from the key to the value changes the sum. */
     uint8_t sizes[2], key_size[2], version[8];

@@ -10,7 +10,8 @@
 enum { DIGEST_BUCKETS = 4096, DIGEST_HEX_BYTES = 33 };
 
 /* XXH3-128 over: collection length u16, collection, key length u16, key, lsn u64, value. */
-struct digest digest_record(struct bytes collection, struct bytes key, struct lsn lsn, struct bytes value);
+struct digest digest_record(struct bytes collection, struct bytes key, struct lsn lsn,
+                            struct bytes value);
 /* Bucket of a record: low 12 bits of the XXH3-128 of collection and key. */
 uint32_t digest_bucket(struct bytes collection, struct bytes key);
 

@@ -64,7 +64,8 @@ struct sha256 entry_seal(struct entry_header *h, struct bytes body, uint8_t out[
     return hash_sha256(bytes_of(out, ENTRY_HEADER_BYTES));
 }
 
-int entry_header_decode(const uint8_t raw[ENTRY_HEADER_BYTES], struct entry_header *out, struct err *e)
+int entry_header_decode(const uint8_t raw[ENTRY_HEADER_BYTES], struct entry_header *out,
+                        struct err *e)
 {
     if (get_le32(raw + OFF_MAGIC) != ENTRY_MAGIC)
         return err_set(e, ERR_FORMAT, "no entry here: magic is %08x", get_le32(raw + OFF_MAGIC));
@@ -137,8 +138,9 @@ int entry_follows(const struct entry_position *prev, const struct entry_header *
         return err_set(e, ERR_INTEGRITY, "lsn %llu does not follow lsn %llu", at,
                        (unsigned long long)prev->lsn.v);
     if (!sha256_equal(&next->prev_hash, &prev->hash))
-        return err_set(e, ERR_INTEGRITY, "lsn %llu: its previous-header hash is not that of lsn %llu",
-                       at, (unsigned long long)prev->lsn.v);
+        return err_set(e, ERR_INTEGRITY,
+                       "lsn %llu: its previous-header hash is not that of lsn %llu", at,
+                       (unsigned long long)prev->lsn.v);
     if (next->term.v < prev->term.v)
         return err_set(e, ERR_INTEGRITY, "lsn %llu: term %llu is below the previous term %llu", at,
                        (unsigned long long)next->term.v, (unsigned long long)prev->term.v);

@@ -69,7 +69,8 @@ struct entry_view {
 
 /* Fill body_bytes, body_crc32c and body_hash of `h` from the body, encode the header to `out` and return its
  * hash. The other fields are the caller's. Requires ENTRY_SALT_BYTES <= body.n <= ENTRY_BODY_MAX_BYTES. */
-struct sha256 entry_seal(struct entry_header *h, struct bytes body, uint8_t out[ENTRY_HEADER_BYTES]);
+struct sha256 entry_seal(struct entry_header *h, struct bytes body,
+                         uint8_t out[ENTRY_HEADER_BYTES]);
 
 /* Decode and check a header alone. 0, or ERR_FORMAT with the reason in `e`. Foreign bytes are expected. */
 int entry_header_decode(const uint8_t raw[ENTRY_HEADER_BYTES], struct entry_header *out,

@@ -48,7 +48,13 @@ struct err {
     int code;
     char text[ERR_TEXT_BYTES];
 };
-#define ERR_NONE {0, {0}}
+#define ERR_NONE                                                                                   \
+    {                                                                                              \
+        0,                                                                                         \
+        {                                                                                          \
+            0                                                                                      \
+        }                                                                                          \
+    }
 
 /* Set code and message; returns `code`, so that `return err_set(e, ERR_IO, ...)` works. `e` may be NULL. */
 int err_set(struct err *e, int code, const char *fmt, ...) __attribute__((format(printf, 3, 4)));

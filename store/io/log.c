@@ -395,7 +395,8 @@ int log_room(struct log *log, uint64_t bytes, struct err *e)
         rc = check_space(log, bytes, e);
     if (rc == 0)
         rc = memory_room(&log->memory, bytes, e);
-    if (rc == 0 && batch_blocks_bytes(BATCH_HEADER_BYTES + bytes) > log_batch_max(log->segment_bytes) &&
+    if (rc == 0 &&
+        batch_blocks_bytes(BATCH_HEADER_BYTES + bytes) > log_batch_max(log->segment_bytes) &&
         bytes > log->memory.chunk_bytes)
         rc = err_set(e, ERR_LIMIT,
                      "log %s: %" PRIu64 " bytes at once, a segment of %" PRIu64

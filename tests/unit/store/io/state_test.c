@@ -385,7 +385,7 @@ static void threads_see_whole_states(void **state)
     model_init(&m);
     for (size_t i = 0; i < f->h.n; i++) {
         model_apply(&m, &f->h.v[i]);
-        digests[i + 1] = model_digest(&m);
+        digests[i + 1] = m.sum;
     }
     model_free(&m);
     struct readers r = {.f = f, .digests = digests};
@@ -433,6 +433,30 @@ static void another_clusters_state_is_refused(void **state)
     close_it(f);
     must_fail(state_open(&s, &other, &e), ERR_CONFIG, "another cluster");
     must(state_open(&f->s, &f->o, &e));
+}
+
+/* Tools that read one site's directory do not know its cluster yet. */
+static void no_cluster_id_means_the_one_that_is_there(void **state)
+{
+    struct fixture *f = *state;
+    struct state_options any = f->o;
+    memset(any.cluster_id.b, 0, sizeof any.cluster_id.b);
+    history_put(&f->h, "a", "k", "1");
+    catch_up(f);
+    publish(f);
+    close_it(f);
+    must(state_open(&f->s, &any, &e));
+    assert_get(f, "a", "k", "1@1");
+    catch_up(f);
+    publish(f);
+    reopen(f); /* under its own id: that was kept */
+    assert_get(f, "a", "k", "1@1");
+    char empty[64];
+    kit_dir_new(empty);
+    struct state *s;
+    any.dir = empty;
+    must_fail(state_open(&s, &any, &e), ERR_NOT_FOUND, "there is no state here");
+    kit_dir_remove(empty);
 }
 
 static void a_missing_parent_is_an_error(void **state)
@@ -784,6 +808,7 @@ int main(void)
         t(threads_see_whole_states),
         t(a_second_open_is_told_who_is_here),
         t(another_clusters_state_is_refused),
+        t(no_cluster_id_means_the_one_that_is_there),
         cmocka_unit_test(a_missing_parent_is_an_error),
         t(a_flipped_bit_is_found_and_named),
         t(a_damaged_row_is_found_and_named),
