@@ -11,7 +11,8 @@ static json_t *lsn_or_null(struct lsn lsn)
     return lsn.v != 0 ? json_integer((json_int_t)lsn.v) : json_null();
 }
 
-static int totals_now(struct site *s, struct state_snapshot **snap, struct state_totals *totals, struct err *e)
+static int totals_now(struct site *s, struct state_snapshot **snap, struct state_totals *totals,
+                      struct err *e)
 {
     int rc = site_snapshot(s, snap, e);
     return rc != 0 ? rc : state_totals(*snap, totals, e);
@@ -23,14 +24,15 @@ static json_t *peer_json(struct site *s, uint8_t i)
     const struct site_member *m = &s->config->members[i];
     const struct repl_peer_view *p = &s->view.peers[i];
     json_t *o = json_pack("{s:s, s:s, s:s, s:s, s:b}", "name", m->name, "kind",
-                          m->kind == SITE_REPOSITORY ? "repository" : "data", "client", m->client, "peer",
-                          m->peer, "up", s->peers[i].up);
+                          m->kind == SITE_REPOSITORY ? "repository" : "data", "client", m->client,
+                          "peer", m->peer, "up", s->peers[i].up);
     json_object_set_new(o, "role", s->view.primary == i ? json_string("primary") : json_null());
     json_object_set_new(o, "durable", lsn_or_null(p->durable));
     json_object_set_new(o, "applied", lsn_or_null(p->applied));
     json_object_set_new(o, "archived", lsn_or_null(p->archived));
     json_object_set_new(o, "heard_ms_ago",
-                        p->heard_ms != 0 ? json_integer((json_int_t)(site_now_ms() - p->heard_ms)) : json_null());
+                        p->heard_ms != 0 ? json_integer((json_int_t)(site_now_ms() - p->heard_ms))
+                                         : json_null());
     json_object_set_new(o, "needs_refill", json_boolean(p->needs_refill));
     return o;
 }
@@ -41,8 +43,8 @@ static void add_log(struct site *s, json_t *o)
     log_status(s->log, &log);
     json_object_set_new(o, "first", json_integer((json_int_t)log.first.lsn.v + 1));
     json_object_set_new(o, "log_bytes", json_integer((json_int_t)log.disk_bytes));
-    json_object_set_new(o, "engine",
-                        json_string(log.engine == LOG_ENGINE_URING ? "io_uring" : "pwrite+fdatasync"));
+    json_object_set_new(
+        o, "engine", json_string(log.engine == LOG_ENGINE_URING ? "io_uring" : "pwrite+fdatasync"));
     json_object_set_new(o, "engine_reason", json_string(log.engine_reason));
 }
 
@@ -51,7 +53,8 @@ static void add_disk(struct site *s, json_t *o)
     struct statvfs fs;
     bool known = statvfs(s->config->data_dir, &fs) == 0;
     json_object_set_new(o, "disk_free_bytes",
-                        known ? json_integer((json_int_t)(fs.f_bavail * fs.f_frsize)) : json_null());
+                        known ? json_integer((json_int_t)(fs.f_bavail * fs.f_frsize))
+                              : json_null());
     json_object_set_new(o, "state_bytes", json_integer((json_int_t)state_file_bytes(s->state)));
 }
 
@@ -71,10 +74,11 @@ static void add_archive(struct site *s, json_t *o)
     archiver_status(s->archiver, &r, trouble);
     json_object_set_new(o, "archive",
                         json_pack("{s:o, s:I, s:I, s:I, s:I, s:I, s:o, s:o}", "archived",
-                                  lsn_or_null(r.archived.lsn), "packs", (json_int_t)r.packs, "snapshots",
-                                  (json_int_t)r.snapshots, "points", (json_int_t)r.points, "bytes",
-                                  (json_int_t)r.pack_bytes, "plain_bytes", (json_int_t)r.plain_bytes,
-                                  "newest_snapshot", lsn_or_null(r.newest_snapshot), "trouble",
+                                  lsn_or_null(r.archived.lsn), "packs", (json_int_t)r.packs,
+                                  "snapshots", (json_int_t)r.snapshots, "points",
+                                  (json_int_t)r.points, "bytes", (json_int_t)r.pack_bytes,
+                                  "plain_bytes", (json_int_t)r.plain_bytes, "newest_snapshot",
+                                  lsn_or_null(r.newest_snapshot), "trouble",
                                   trouble[0] != '\0' ? json_string(trouble) : json_null()));
     json_object_set_new(o, "archived", lsn_or_null(r.archived.lsn));
 }
@@ -117,20 +121,23 @@ static int command_status(struct site *s, json_t **reply, struct err *e)
     const struct site_member *primary = site_member(s, s->view.primary);
     char id[37];
     const uint8_t *b = s->config->cluster_id.b;
-    (void)snprintf(id, sizeof id, "%02x%02x%02x%02x-%02x%02x-%02x%02x-%02x%02x-%02x%02x%02x%02x%02x%02x", b[0], b[1],
-                   b[2], b[3], b[4], b[5], b[6], b[7], b[8], b[9], b[10], b[11], b[12], b[13], b[14], b[15]);
+    (void)snprintf(id, sizeof id,
+                   "%02x%02x%02x%02x-%02x%02x-%02x%02x-%02x%02x-%02x%02x%02x%02x%02x%02x", b[0],
+                   b[1], b[2], b[3], b[4], b[5], b[6], b[7], b[8], b[9], b[10], b[11], b[12], b[13],
+                   b[14], b[15]);
     json_t *sites = json_array();
     for (uint8_t i = 0; i < s->config->member_count; i++)
         json_array_append_new(sites, i == s->config->self
                                          ? self_json(s, &totals, state_snapshot_position(snap).lsn)
                                          : peer_json(s, i));
-    *reply = json_pack("{s:s, s:s, s:s, s:s, s:s, s:I, s:o, s:s, s:s, s:b, s:I, s:o}", "version", TRIVENI_VERSION,
-                       "cluster", s->config->cluster, "id", id, "site", s->config->members[s->config->self].name,
-                       "role", repl_role_name(s->view.role), "term", (json_int_t)s->view.term.v, "primary",
+    *reply = json_pack("{s:s, s:s, s:s, s:s, s:s, s:I, s:o, s:s, s:s, s:b, s:I, s:o}", "version",
+                       TRIVENI_VERSION, "cluster", s->config->cluster, "id", id, "site",
+                       s->config->members[s->config->self].name, "role",
+                       repl_role_name(s->view.role), "term", (json_int_t)s->view.term.v, "primary",
                        primary != NULL ? json_string(primary->name) : json_null(), "policy",
-                       policies[s->config->policy], "mode", commit_mode_name(totals.mode), "serving",
-                       site_is_ready(s) && repl_lease_valid(s->repl, site_now_ms()), "clients",
-                       (json_int_t)s->service->client_count, "sites", sites);
+                       policies[s->config->policy], "mode", commit_mode_name(totals.mode),
+                       "serving", site_is_ready(s) && repl_lease_valid(s->repl, site_now_ms()),
+                       "clients", (json_int_t)s->service->client_count, "sites", sites);
     return *reply != NULL ? 0 : err_set(e, ERR_NO_MEMORY, "out of memory for the status");
 }
 
@@ -138,8 +145,8 @@ static int add_collection(void *arg, const struct collection_info *info)
 {
     char digest[DIGEST_HEX_BYTES];
     digest_hex(info->digest, digest);
-    json_array_append_new(arg, json_pack("{s:o, s:I, s:s}", "name", json_bytes(info->name), "records",
-                                         (json_int_t)info->records, "digest", digest));
+    json_array_append_new(arg, json_pack("{s:o, s:I, s:s}", "name", json_bytes(info->name),
+                                         "records", (json_int_t)info->records, "digest", digest));
     return 0;
 }
 
@@ -157,8 +164,9 @@ static int command_digest(struct site *s, json_t **reply, struct err *e)
     }
     char digest[DIGEST_HEX_BYTES];
     digest_hex(totals.digest, digest);
-    *reply = json_pack("{s:I, s:s, s:I, s:o}", "lsn", (json_int_t)state_snapshot_position(snap).lsn.v, "digest",
-                       digest, "records", (json_int_t)totals.records, "collections", collections);
+    *reply = json_pack("{s:I, s:s, s:I, s:o}", "lsn",
+                       (json_int_t)state_snapshot_position(snap).lsn.v, "digest", digest, "records",
+                       (json_int_t)totals.records, "collections", collections);
     return 0;
 }
 
@@ -167,8 +175,8 @@ static int add_point(void *arg, const struct restore_point *p)
     char digest[DIGEST_HEX_BYTES];
     digest_hex(p->digest, digest);
     json_array_append_new(arg, json_pack("{s:o, s:I, s:I, s:s}", "name", json_bytes(p->name), "lsn",
-                                         (json_int_t)p->lsn.v, "time_us", (json_int_t)p->time.us, "digest",
-                                         digest));
+                                         (json_int_t)p->lsn.v, "time_us", (json_int_t)p->time.us,
+                                         "digest", digest));
     return 0;
 }
 
@@ -192,9 +200,9 @@ static int add_session(void *arg, const struct uuid *id, const struct session_in
     char text[33];
     for (unsigned i = 0; i < 16; i++)
         (void)snprintf(text + 2 * i, 3, "%02x", id->b[i]);
-    json_array_append_new(arg, json_pack("{s:s, s:o, s:I, s:I}", "session", text, "client",
-                                         json_bytes(info->client), "opened", (json_int_t)info->opened.v,
-                                         "last_us", (json_int_t)info->last.us));
+    json_array_append_new(
+        arg, json_pack("{s:s, s:o, s:I, s:I}", "session", text, "client", json_bytes(info->client),
+                       "opened", (json_int_t)info->opened.v, "last_us", (json_int_t)info->last.us));
     return json_array_size(arg) >= 10000;
 }
 
@@ -220,11 +228,13 @@ static int require_serving(struct site *s, struct err *e)
     const struct site_member *primary = site_member(s, s->view.primary);
     if (site_is_ready(s))
         return 0;
-    return err_set(e, ERR_NOT_PRIMARY, "%s is not the primary: %s", s->config->members[s->config->self].name,
+    return err_set(e, ERR_NOT_PRIMARY, "%s is not the primary: %s",
+                   s->config->members[s->config->self].name,
                    primary != NULL ? primary->client : "none is known now");
 }
 
-static int command_switchover(struct site *s, struct client *c, uint64_t request, json_t *arguments, struct err *e)
+static int command_switchover(struct site *s, struct client *c, uint64_t request, json_t *arguments,
+                              struct err *e)
 {
     struct service *v = s->service;
     int rc = require_serving(s, e);
@@ -246,7 +256,8 @@ static int command_switchover(struct site *s, struct client *c, uint64_t request
     v->switchover.began_ms = site_now_ms();
     v->switchover.lsn = s->tail.lsn;
     v->switchover.to = target;
-    driver_step(s, &(struct repl_event){.type = REPL_EV_SWITCHOVER, .now_ms = site_now_ms(), .site = target});
+    driver_step(s, &(struct repl_event){
+                       .type = REPL_EV_SWITCHOVER, .now_ms = site_now_ms(), .site = target});
     return ERR_BUSY;
 }
 
@@ -257,7 +268,8 @@ static int command_failover(struct site *s, struct client *c, uint64_t request, 
     if (s->view.role == REPL_PRIMARY)
         return err_set(e, ERR_USAGE, "%s is the primary already", self->name);
     if (self->kind == SITE_REPOSITORY)
-        return err_set(e, ERR_USAGE, "%s is a repository site and never becomes primary", self->name);
+        return err_set(e, ERR_USAGE, "%s is a repository site and never becomes primary",
+                       self->name);
     if (v->failover.active)
         return err_set(e, ERR_FAILED, "a failover is under way already; see triveni events");
     events_add(s->events, "operator %s: failover to %s", c->name, self->name);
@@ -269,7 +281,8 @@ static int command_failover(struct site *s, struct client *c, uint64_t request, 
     return ERR_BUSY;
 }
 
-static int command_mode(struct site *s, struct client *c, uint64_t request, json_t *arguments, struct err *e)
+static int command_mode(struct site *s, struct client *c, uint64_t request, json_t *arguments,
+                        struct err *e)
 {
     const char *text = json_string_value(json_object_get(arguments, "mode"));
     enum commit_mode mode;
@@ -297,19 +310,21 @@ static int command_seal(struct site *s, json_t **reply, struct err *e)
     return 0;
 }
 
-int admin_command(struct site *s, struct client *c, uint64_t request, struct bytes command, json_t *arguments,
-                  json_t **reply, struct err *e)
+int admin_command(struct site *s, struct client *c, uint64_t request, struct bytes command,
+                  json_t *arguments, json_t **reply, struct err *e)
 {
     static const char *const for_operators[] = {"switchover", "failover", "mode", "seal"};
     for (size_t i = 0; i < sizeof for_operators / sizeof for_operators[0]; i++)
         if (bytes_equal(command, bytes_str(for_operators[i])) && c->kind != WIRE_OPERATOR)
-            return err_set(e, ERR_DENIED, "%s needs an operator's certificate, yours is client '%s'",
+            return err_set(e, ERR_DENIED,
+                           "%s needs an operator's certificate, yours is client '%s'",
                            for_operators[i], c->name);
     if (bytes_equal(command, bytes_str("status")))
         return command_status(s, reply, e);
     if (bytes_equal(command, bytes_str("events"))) {
         json_int_t limit = json_integer_value(json_object_get(arguments, "limit"));
-        *reply = json_pack("{s:o}", "events", events_json(s->events, limit > 0 ? (size_t)limit : 100));
+        *reply =
+            json_pack("{s:o}", "events", events_json(s->events, limit > 0 ? (size_t)limit : 100));
         return 0;
     }
     if (bytes_equal(command, bytes_str("digest")))
@@ -326,6 +341,7 @@ int admin_command(struct site *s, struct client *c, uint64_t request, struct byt
         return command_mode(s, c, request, arguments, e);
     if (bytes_equal(command, bytes_str("seal")))
         return command_seal(s, reply, e);
-    return err_set(e, ERR_USAGE, "command '%.*s' is unknown to triveni %s", (int)(command.n < 40 ? command.n : 40),
-                   (const char *)command.p, TRIVENI_VERSION);
+    return err_set(e, ERR_USAGE, "command '%.*s' is unknown to triveni %s",
+                   (int)(command.n < 40 ? command.n : 40), (const char *)command.p,
+                   TRIVENI_VERSION);
 }

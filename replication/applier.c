@@ -64,8 +64,8 @@ static void wait_ms(struct applier *a, uint64_t ms)
     (void)pthread_cond_timedwait(&a->news, &a->lock, &until);
 }
 
-static int read_entries(struct applier *a, struct lsn from, struct lsn to, size_t *used, size_t *count,
-                        struct err *e)
+static int read_entries(struct applier *a, struct lsn from, struct lsn to, size_t *used,
+                        size_t *count, struct err *e)
 {
     int rc = log_read(a->site->log, from, to, a->buffer, a->capacity, used, count, e);
     if (rc == ERR_LIMIT) {
@@ -150,7 +150,8 @@ static void *apply_main(void *arg)
             (void)uv_async_send(&a->site->wake);
         } else if (n == ERR_NO_SPACE) {
             if (!a->disk_full)
-                events_add(a->site->events, "state: %s; reads go on, applying is tried again", e.text);
+                events_add(a->site->events, "state: %s; reads go on, applying is tried again",
+                           e.text);
             a->disk_full = true;
             /* A checkpoint frees pages of the file (store/README.md). */
             a->bytes_since_checkpoint = a->site->config->checkpoint_bytes;

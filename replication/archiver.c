@@ -69,25 +69,34 @@ static int digest_at(void *arg, struct lsn lsn, struct digest *out)
     return 0;
 }
 
+static int read_entries(struct archiver *a, struct lsn from, struct lsn to, size_t *used,
+                        struct err *e)
+{
+    size_t count;
+    int rc = log_read(a->site->log, from, to, a->buffer, a->capacity, used, &count, e);
+    if (rc != ERR_LIMIT)
+        return rc;
+    uint8_t *larger =
+        realloc(a->buffer, *used); /* one entry larger than a pack: it becomes a pack of its own */
+    if (larger == NULL)
+        return err_set(e, ERR_NO_MEMORY, "out of memory for an entry of %zu bytes", *used);
+    a->buffer = larger;
+    a->capacity = *used;
+    return log_read(a->site->log, from, to, a->buffer, a->capacity, used, &count, e);
+}
+
+/* Up to `to`, or up to where the state stands: then the digest at the end of the pack is known and goes into it. */
 static int seal(struct archiver *a, struct lsn from, struct lsn to, struct err *e)
 {
-    size_t used = 0, count = 0;
-    int rc = log_read(a->site->log, from, to, a->buffer, a->capacity, &used, &count, e);
-    if (rc == ERR_LIMIT) { /* one entry larger than a pack: it becomes a pack of its own */
-        uint8_t *larger = realloc(a->buffer, used);
-        if (larger == NULL)
-            return err_set(e, ERR_NO_MEMORY, "out of memory for an entry of %zu bytes", used);
-        a->buffer = larger;
-        a->capacity = used;
-        rc = log_read(a->site->log, from, to, a->buffer, a->capacity, &used, &count, e);
-    }
-    if (rc != 0)
-        return rc;
     struct state_snapshot *snap;
-    rc = state_snapshot_open(a->site->state, &snap, e);
+    size_t used = 0;
+    int rc = state_snapshot_open(a->site->state, &snap, e);
     if (rc != 0)
         return rc;
-    rc = repository_seal(a->repository, a->buffer, used, digest_at, snap, e);
+    struct lsn stands = state_snapshot_position(snap).lsn;
+    rc = read_entries(a, from, stands.v < to.v ? stands : to, &used, e);
+    if (rc == 0)
+        rc = repository_seal(a->repository, a->buffer, used, digest_at, snap, e);
     state_snapshot_close(snap);
     return rc;
 }
@@ -113,10 +122,24 @@ static bool seal_due(const struct archiver *a, uint64_t now)
            now - a->waiting_since_ms >= (uint64_t)a->site->config->pack_seconds * 1000;
 }
 
+static int open_repository(struct archiver *a, struct err *e)
+{
+    const struct site_config *c = a->site->config;
+    return repository_open(&a->repository,
+                           &(struct repository_options){.dir = c->archive_dir,
+                                                        .kek_file = c->kek_file,
+                                                        .cluster_id = c->cluster_id,
+                                                        .cluster = c->cluster,
+                                                        .create = true},
+                           e);
+}
+
 /* One turn, without the lock. */
 static int archive_some(struct archiver *a, struct lsn from, struct lsn to, struct err *e)
 {
-    int rc = seal(a, from, to, e);
+    int rc = a->repository == NULL ? open_repository(a, e) : 0;
+    if (rc == 0)
+        rc = seal(a, from, to, e);
     if (rc != 0)
         return err_wrap(e, "archive: sealing from lsn %llu", (unsigned long long)from.v);
     struct repository_status now;
@@ -150,8 +173,14 @@ static void *archive_main(void *arg)
         (void)pthread_mutex_unlock(&a->lock);
         struct err e = ERR_NONE;
         int rc = archive_some(a, from, to, &e);
-        struct repository_status status;
-        repository_status(a->repository, &status);
+        struct repository_status status = a->status;
+        if (a->repository != NULL)
+            repository_status(a->repository, &status);
+        if (rc ==
+            ERR_IO) { /* a handle that met a failed sync writes no more: begin again from what is on disk */
+            repository_close(a->repository);
+            a->repository = NULL;
+        }
         bool caught_up = rc == 0 && status.archived.lsn.v >= to.v;
         if (caught_up)
             a->sealed_at_bytes = appended;
@@ -184,13 +213,7 @@ int archiver_start(struct site *s, struct archiver **out, struct err *e)
     (void)pthread_cond_init(&a->news, NULL);
     int rc = a->buffer != NULL ? 0 : err_set(e, ERR_NO_MEMORY, "out of memory");
     if (rc == 0)
-        rc = repository_open(&a->repository,
-                             &(struct repository_options){.dir = s->config->archive_dir,
-                                                          .kek_file = s->config->kek_file,
-                                                          .cluster_id = s->config->cluster_id,
-                                                          .cluster = s->config->cluster,
-                                                          .create = true},
-                             e);
+        rc = open_repository(a, e);
     if (rc == 0) {
         repository_status(a->repository, &a->status);
         if (pthread_create(&a->thread, NULL, archive_main, a) != 0)
@@ -241,7 +264,8 @@ void archiver_seal_now(struct archiver *a)
     (void)pthread_mutex_unlock(&a->lock);
 }
 
-void archiver_status(struct archiver *a, struct repository_status *out, char trouble[ERR_TEXT_BYTES])
+void archiver_status(struct archiver *a, struct repository_status *out,
+                     char trouble[ERR_TEXT_BYTES])
 {
     (void)pthread_mutex_lock(&a->lock);
     *out = a->status;

@@ -36,9 +36,10 @@ json_t *json_bytes(struct bytes b)
 
 static int write_line(struct bundle *b, json_t *line, struct err *e)
 {
-    int rc = line != NULL && json_dumpf(line, b->out, JSON_COMPACT) == 0 && fputc('\n', b->out) != EOF
-                 ? 0
-                 : err_set(e, ERR_IO, "divergence bundle: %s", strerror(errno));
+    int rc =
+        line != NULL && json_dumpf(line, b->out, JSON_COMPACT) == 0 && fputc('\n', b->out) != EOF
+            ? 0
+            : err_set(e, ERR_IO, "divergence bundle: %s", strerror(errno));
     json_decref(line);
     return rc;
 }
@@ -55,12 +56,12 @@ static int write_txn(struct bundle *b, const struct entry_view *v, struct err *e
         if (rc != 0)
             break;
         b->operations++;
-        json_t *line = json_pack("{s:I, s:I, s:I, s:o, s:s, s:s, s:o, s:o}", "lsn", (json_int_t)v->header.lsn.v,
-                                 "term", (json_int_t)v->header.term.v, "time_us",
-                                 (json_int_t)v->header.time.us, "client", json_bytes(txn.client),
-                                 "acknowledged", possible ? "possible" : "no", "op",
-                                 op.kind == OP_PUT ? "put" : "del", "collection", json_bytes(op.collection),
-                                 "key", json_bytes(op.key));
+        json_t *line = json_pack(
+            "{s:I, s:I, s:I, s:o, s:s, s:s, s:o, s:o}", "lsn", (json_int_t)v->header.lsn.v, "term",
+            (json_int_t)v->header.term.v, "time_us", (json_int_t)v->header.time.us, "client",
+            json_bytes(txn.client), "acknowledged", possible ? "possible" : "no", "op",
+            op.kind == OP_PUT ? "put" : "del", "collection", json_bytes(op.collection), "key",
+            json_bytes(op.key));
         if (line != NULL && op.kind == OP_PUT)
             json_object_set_new(line, "value", json_bytes(op.value));
         rc = write_line(b, line, e);
@@ -74,7 +75,8 @@ static int write_entry(struct bundle *b, const struct entry_view *v, struct err 
         return write_txn(b, v, e);
     return write_line(b,
                       json_pack("{s:I, s:I, s:I, s:s}", "lsn", (json_int_t)v->header.lsn.v, "term",
-                                (json_int_t)v->header.term.v, "time_us", (json_int_t)v->header.time.us, "entry",
+                                (json_int_t)v->header.term.v, "time_us",
+                                (json_int_t)v->header.time.us, "entry",
                                 entry_kind_name(v->header.kind)),
                       e);
 }
@@ -128,8 +130,9 @@ int divergence_export(struct site *s, struct lsn keep, struct err *e)
 {
     char dir[SITE_PATH_BYTES + 16], name[SITE_PATH_BYTES + 128], temporary[SITE_PATH_BYTES + 136];
     (void)snprintf(dir, sizeof dir, "%s/divergence", s->config->data_dir);
-    (void)snprintf(name, sizeof name, "%s/%llu-%llu-%llu.jsonl", dir, (unsigned long long)s->tail.term.v,
-                   (unsigned long long)keep.v + 1, (unsigned long long)s->tail.lsn.v);
+    (void)snprintf(name, sizeof name, "%s/%llu-%llu-%llu.jsonl", dir,
+                   (unsigned long long)s->tail.term.v, (unsigned long long)keep.v + 1,
+                   (unsigned long long)s->tail.lsn.v);
     (void)snprintf(temporary, sizeof temporary, "%s.part", name);
     (void)mkdir(dir, 0700);
 
@@ -144,8 +147,9 @@ int divergence_export(struct site *s, struct lsn keep, struct err *e)
         return rc;
     }
     rc = write_line(&b,
-                    json_pack("{s:s, s:s, s:s, s:I, s:I, s:I}", "bundle", "triveni divergence 1", "cluster",
-                              s->config->cluster, "site", s->config->members[s->config->self].name, "term",
+                    json_pack("{s:s, s:s, s:s, s:I, s:I, s:I}", "bundle", "triveni divergence 1",
+                              "cluster", s->config->cluster, "site",
+                              s->config->members[s->config->self].name, "term",
                               (json_int_t)s->tail.term.v, "first", (json_int_t)keep.v + 1, "last",
                               (json_int_t)s->tail.lsn.v),
                     e);
@@ -160,7 +164,8 @@ int divergence_export(struct site *s, struct lsn keep, struct err *e)
     if (rc == 0)
         rc = sync_directory(dir, e);
     if (rc == 0)
-        events_add(s->events, "divergence: %llu operations exported to %s; see triveni divergence list",
+        events_add(s->events,
+                   "divergence: %llu operations exported to %s; see triveni divergence list",
                    (unsigned long long)b.operations, name);
     return rc;
 }

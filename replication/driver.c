@@ -18,8 +18,8 @@
 
 bool site_is_ready(const struct site *s)
 {
-    return s->view.role == REPL_PRIMARY && s->view.serving && s->marks.applied.v >= s->term_start.v &&
-           s->fatal.code == 0;
+    return s->view.role == REPL_PRIMARY && s->view.serving &&
+           s->marks.applied.v >= s->term_start.v && s->fatal.code == 0;
 }
 
 const struct site_member *site_member(const struct site *s, uint8_t index)
@@ -61,8 +61,8 @@ static void note_retained(struct site *s, struct lsn last, size_t bytes)
         s->retained.at[at].lsn = last;
         s->retained.at[at].bytes = s->retained.bytes;
     }
-    while (s->retained.count > 0 &&
-           s->retained.bytes - s->retained.at[s->retained.head].bytes > s->config->log_retain_bytes) {
+    while (s->retained.count > 0 && s->retained.bytes - s->retained.at[s->retained.head].bytes >
+                                        s->config->log_retain_bytes) {
         s->retain = s->retained.at[s->retained.head].lsn;
         s->retained.head = (s->retained.head + 1) % size;
         s->retained.count--;
@@ -85,7 +85,8 @@ static void append(struct site *s, const struct entry_view *entries, size_t n)
 }
 
 /* Body of the entry that the core wants: the proposal at hand, or the no-op that begins a term. */
-static struct bytes own_body(struct site *s, enum entry_kind kind, uint8_t *scratch, size_t cap, struct err *e)
+static struct bytes own_body(struct site *s, enum entry_kind kind, uint8_t *scratch, size_t cap,
+                             struct err *e)
 {
     if (s->proposal.active && s->proposal.kind == kind)
         return s->proposal.body;
@@ -94,7 +95,8 @@ static struct bytes own_body(struct site *s, enum entry_kind kind, uint8_t *scra
     if (site_random_salt(salt, e) != 0)
         return (struct bytes){NULL, 0};
     struct writer w = writer_of(scratch, cap);
-    body_write_noop(&w, salt, &(struct body_noop){bytes_str(s->config->members[s->config->self].name)});
+    body_write_noop(&w, salt,
+                    &(struct body_noop){bytes_str(s->config->members[s->config->self].name)});
     check(!w.bad);
     return bytes_of(scratch, w.at);
 }
@@ -159,7 +161,8 @@ static int undo_state(struct site *s, struct lsn keep, struct err *e)
 static void truncate_to(struct site *s, struct lsn keep)
 {
     struct err e = ERR_NONE;
-    events_add(s->events, "log: entries %llu..%llu are not in the common history; exporting and undoing them",
+    events_add(s->events,
+               "log: entries %llu..%llu are not in the common history; exporting and undoing them",
                (unsigned long long)keep.v + 1, (unsigned long long)s->tail.lsn.v);
     if (divergence_export(s, keep, &e) != 0)
         goto failed;
@@ -200,7 +203,8 @@ static struct entry_position last_position(const uint8_t *p, size_t count)
         check(entry_header_decode(raw, &h, NULL) == 0);
         p += ENTRY_HEADER_BYTES + h.body_bytes;
     }
-    return (struct entry_position){h.lsn, h.term, h.time, hash_sha256(bytes_of(raw, ENTRY_HEADER_BYTES))};
+    return (struct entry_position){h.lsn, h.term, h.time,
+                                   hash_sha256(bytes_of(raw, ENTRY_HEADER_BYTES))};
 }
 
 /* Copy what fits one message, beginning after m->lsn, to the read buffer, and name the entry before it in `m`. */
@@ -302,7 +306,8 @@ static void execute(struct site *s, const struct repl_event *event, const struct
         role_changed(s, a, s->view.role);
         break;
     case REPL_ACT_REFUSED:
-        (void)snprintf(s->proposal.refused, sizeof s->proposal.refused, "%s", repl_text(s->actions, a));
+        (void)snprintf(s->proposal.refused, sizeof s->proposal.refused, "%s",
+                       repl_text(s->actions, a));
         break;
     case REPL_ACT_SWITCHOVER:
         service_handover_done(s, a->granted, repl_text(s->actions, a));
@@ -313,7 +318,8 @@ static void execute(struct site *s, const struct repl_event *event, const struct
     }
 }
 
-static void step_once(struct site *s, const struct repl_event *event, const struct entry_view *entries)
+static void step_once(struct site *s, const struct repl_event *event,
+                      const struct entry_view *entries)
 {
     enum repl_role before = s->view.role;
     uint8_t primary_before = s->view.primary;
@@ -325,7 +331,8 @@ static void step_once(struct site *s, const struct repl_event *event, const stru
         service_role_changed(s, before == REPL_PRIMARY && s->view.role != REPL_PRIMARY);
 }
 
-void driver_step_entries(struct site *s, const struct repl_event *event, const struct entry_view *entries)
+void driver_step_entries(struct site *s, const struct repl_event *event,
+                         const struct entry_view *entries)
 {
     check(!s->stepping);
     if (s->fatal.code != 0)
@@ -349,8 +356,8 @@ void driver_step(struct site *s, const struct repl_event *event)
     driver_step_entries(s, event, NULL);
 }
 
-int driver_propose(struct site *s, enum entry_kind kind, struct bytes body, struct lsn *lsn, struct utc *time,
-                   struct err *e)
+int driver_propose(struct site *s, enum entry_kind kind, struct bytes body, struct lsn *lsn,
+                   struct utc *time, struct err *e)
 {
     int rc = log_room(s->log, ENTRY_HEADER_BYTES + body.n, e);
     if (rc != 0)
@@ -360,11 +367,13 @@ int driver_propose(struct site *s, enum entry_kind kind, struct bytes body, stru
     s->proposal.body = body;
     s->proposal.lsn.v = 0;
     s->proposal.refused[0] = '\0';
-    driver_step(s, &(struct repl_event){.type = REPL_EV_PROPOSE, .now_ms = site_now_ms(), .kind = kind});
+    driver_step(
+        s, &(struct repl_event){.type = REPL_EV_PROPOSE, .now_ms = site_now_ms(), .kind = kind});
     s->proposal.active = false;
     if (s->proposal.lsn.v == 0)
         return err_set(e, ERR_NOT_PRIMARY, "%s",
-                       s->proposal.refused[0] != '\0' ? s->proposal.refused : "the site is stopping");
+                       s->proposal.refused[0] != '\0' ? s->proposal.refused
+                                                      : "the site is stopping");
     *lsn = s->proposal.lsn;
     *time = s->proposal.time;
     return 0;
@@ -380,7 +389,8 @@ void driver_follow_marks(struct site *s)
     if (s->fatal.code != 0)
         return;
     check(marks_are_sound(&s->marks));
-    uint64_t publish = s->marks.commit.v < s->marks.durable.v ? s->marks.commit.v : s->marks.durable.v;
+    uint64_t publish =
+        s->marks.commit.v < s->marks.durable.v ? s->marks.commit.v : s->marks.durable.v;
     applier_orders(s->applier, marks_apply_to(&s->marks), (struct lsn){publish});
     if (s->archiver != NULL)
         archiver_orders(s->archiver, marks_archive_to(&s->marks), s->retained.bytes);

@@ -25,7 +25,8 @@ static struct peer *nobody(struct site *s)
 
 /* ---- receiving ---- */
 
-static int decode_entries(struct site *s, const struct repl_message *m, struct bytes in, struct err *e)
+static int decode_entries(struct site *s, const struct repl_message *m, struct bytes in,
+                          struct err *e)
 {
     if (m->count > REPL_BATCH_ENTRIES_MAX)
         return err_set(e, ERR_LIMIT, "message carries %u entries, at most %d", m->count,
@@ -42,8 +43,8 @@ static int decode_entries(struct site *s, const struct repl_message *m, struct b
         }
         if (rc != 0)
             return err_wrap(e, "entry %u of %u", i, m->count);
-        received.metas[i] = (struct repl_entry_meta){v->header.lsn, v->header.term, v->header.kind, v->hash,
-                                                     v->header.prev_hash};
+        received.metas[i] = (struct repl_entry_meta){v->header.lsn, v->header.term, v->header.kind,
+                                                     v->hash, v->header.prev_hash};
         in = bytes_of(in.p + used, in.n - used);
     }
     return in.n == 0 ? 0 : err_set(e, ERR_FORMAT, "%zu bytes are left over", in.n);
@@ -70,7 +71,8 @@ static int on_frame(struct conn *c, const struct frame *f, struct bytes body, st
         if (wire_read_error(body, &error, why) != 0)
             return why->code;
         return err_set(why, error.code < 0 ? error.code : ERR_FAILED, "%s says: %.*s",
-                       s->config->members[p->index].name, (int)error.text.n, (const char *)error.text.p);
+                       s->config->members[p->index].name, (int)error.text.n,
+                       (const char *)error.text.p);
     }
     if (f->type != FRAME_PEER)
         return err_set(why, ERR_FORMAT, "frame type %d is not for sites", (int)f->type);
@@ -109,9 +111,8 @@ static void link_down(struct peer *p)
     if (!p->up)
         return;
     p->up = false;
-    driver_step(p->site, &(struct repl_event){.type = REPL_EV_PEER_DOWN,
-                                              .now_ms = site_now_ms(),
-                                              .site = p->index});
+    driver_step(p->site, &(struct repl_event){
+                             .type = REPL_EV_PEER_DOWN, .now_ms = site_now_ms(), .site = p->index});
 }
 
 static void on_closed(struct conn *c, const struct err *why)
@@ -136,7 +137,8 @@ static void link_up(struct peer *p, struct conn *c)
     p->up_since_ms = site_now_ms();
     p->retry_ms = RETRY_MIN_MS;
     events_add(s->events, "link to %s: up (%s)", s->config->members[p->index].name, conn_remote(c));
-    driver_step(s, &(struct repl_event){.type = REPL_EV_PEER_UP, .now_ms = site_now_ms(), .site = p->index});
+    driver_step(s, &(struct repl_event){
+                       .type = REPL_EV_PEER_UP, .now_ms = site_now_ms(), .site = p->index});
 }
 
 static void on_ready_out(struct conn *c, const struct wire_hello *hello)
@@ -168,8 +170,10 @@ static void on_ready_in(struct conn *c, const struct wire_hello *hello)
         return;
     }
     struct err why = ERR_NONE;
-    err_set(&why, ERR_DENIED, "site '%s' has no business connecting to %s; compare the members in both configurations",
-            id->name, s->config->members[s->config->self].name);
+    err_set(
+        &why, ERR_DENIED,
+        "site '%s' has no business connecting to %s; compare the members in both configurations",
+        id->name, s->config->members[s->config->self].name);
     events_add(s->events, "%s", why.text);
     conn_close(c, &why);
 }

@@ -51,7 +51,8 @@ static void send_frame(struct client *c, enum frame_type type, uint64_t request,
         conn_close(c->conn, &e);
 }
 
-void service_reply(struct client *c, enum frame_type request_type, uint64_t request, struct bytes body)
+void service_reply(struct client *c, enum frame_type request_type, uint64_t request,
+                   struct bytes body)
 {
     send_frame(c, (enum frame_type)((unsigned)request_type | FRAME_REPLY), request, body);
 }
@@ -75,7 +76,8 @@ static void send_error(struct client *c, uint64_t request, const struct wire_err
 
 void service_error(struct client *c, uint64_t request, const struct err *why)
 {
-    struct wire_error error = {.code = why->code, .text = bytes_str(why->text), .failed_condition = -1};
+    struct wire_error error = {
+        .code = why->code, .text = bytes_str(why->text), .failed_condition = -1};
     if (why->code == ERR_NOT_PRIMARY)
         error.primary = primary_endpoint(c->service->site);
     send_error(c, request, &error);
@@ -112,7 +114,8 @@ static void on_ready(struct conn *conn, const struct wire_hello *hello)
         return;
     }
     const struct identity *id = conn_identity(conn);
-    *c = (struct client){.service = v, .conn = conn, .references = 1, .kind = id->kind, .next = v->clients};
+    *c = (struct client){
+        .service = v, .conn = conn, .references = 1, .kind = id->kind, .next = v->clients};
     (void)snprintf(c->name, sizeof c->name, "%s", id->name);
     if (v->clients != NULL)
         v->clients->prev = c;
@@ -176,13 +179,13 @@ int service_request(struct client *c, const struct frame *f, struct bytes body, 
     if (rc != 0)
         return rc;
     json_error_t where;
-    json_t *arguments = admin.arguments.n == 0
-                            ? json_object()
-                            : json_loadb((const char *)admin.arguments.p, admin.arguments.n, 0, &where);
+    json_t *arguments = admin.arguments.n == 0 ? json_object()
+                                               : json_loadb((const char *)admin.arguments.p,
+                                                            admin.arguments.n, 0, &where);
     if (!json_is_object(arguments)) {
         json_decref(arguments);
-        return err_set(e, ERR_USAGE, "arguments of %.*s: not a JSON object: %s", (int)admin.command.n,
-                       (const char *)admin.command.p, where.text);
+        return err_set(e, ERR_USAGE, "arguments of %.*s: not a JSON object: %s",
+                       (int)admin.command.n, (const char *)admin.command.p, where.text);
     }
     json_t *reply = NULL;
     rc = admin_command(c->service->site, c, f->request, admin.command, arguments, &reply, e);
@@ -229,7 +232,8 @@ static int on_frame(struct conn *conn, const struct frame *f, struct bytes body,
 
 /* ---- parking ---- */
 
-int service_park(struct client *c, const struct frame *f, struct bytes body, struct lsn applied, struct err *e)
+int service_park(struct client *c, const struct frame *f, struct bytes body, struct lsn applied,
+                 struct err *e)
 {
     struct service *v = c->service;
     if (v->parked_count >= PARKED_MAX)
@@ -272,11 +276,12 @@ static void retry_parked(struct service *v)
         struct err e = ERR_NONE;
         int rc = 0;
         if (p->client->conn != NULL && late)
-            rc = err_set(&e, ERR_STALE,
-                         "the state here is at lsn %llu and has not reached lsn %llu within %d s, or no "
-                         "majority confirms the primary; see triveni status",
-                         (unsigned long long)s->marks.applied.v, (unsigned long long)p->applied.v,
-                         PARKED_MS / 1000);
+            rc = err_set(
+                &e, ERR_STALE,
+                "the state here is at lsn %llu and has not reached lsn %llu within %d s, or no "
+                "majority confirms the primary; see triveni status",
+                (unsigned long long)s->marks.applied.v, (unsigned long long)p->applied.v,
+                PARKED_MS / 1000);
         else if (p->client->conn != NULL) {
             struct parked **before = v->parked_last;
             rc = service_request(p->client, &p->frame, bytes_of(p->body, p->bytes), &e);
@@ -310,7 +315,8 @@ static void failover_done(struct service *v, bool done, const char *why)
     v->failover.active = false;
     if (done) {
         service_reply_json(v->failover.client, v->failover.request,
-                           json_pack("{s:s, s:I}", "primary", s->config->members[s->config->self].name, "term",
+                           json_pack("{s:s, s:I}", "primary",
+                                     s->config->members[s->config->self].name, "term",
                                      (json_int_t)s->view.term.v));
     } else {
         struct err e = ERR_NONE;
@@ -346,9 +352,10 @@ void service_role_changed(struct site *s, bool demoted)
     const struct site_member *primary = site_member(s, s->view.primary);
     uint8_t body[SITE_NAME_MAX_BYTES + SITE_ENDPOINT_BYTES + 32];
     struct writer w = writer_of(body, sizeof body);
-    wire_write_primary(&w, &(struct wire_primary){
-                               s->view.term, primary != NULL ? bytes_str(primary->name) : (struct bytes){0},
-                               primary_endpoint(s)});
+    wire_write_primary(
+        &w, &(struct wire_primary){s->view.term,
+                                   primary != NULL ? bytes_str(primary->name) : (struct bytes){0},
+                                   primary_endpoint(s)});
     check(!w.bad);
     if (demoted)
         service_drop_waiters(v);
@@ -370,13 +377,13 @@ static void switchover_done(struct service *v, bool done, const char *why)
     struct client *c = v->switchover.client;
     v->switchover.active = false;
     if (done) {
-        const struct site_member *to = site_member(s, s->view.primary != REPL_NOBODY ? s->view.primary
-                                                                                     : v->switchover.to);
+        const struct site_member *to =
+            site_member(s, s->view.primary != REPL_NOBODY ? s->view.primary : v->switchover.to);
         service_reply_json(c, v->switchover.request,
                            json_pack("{s:s, s:s, s:I, s:I, s:I}", "from",
-                                     s->config->members[s->config->self].name, "to", to != NULL ? to->name : "",
-                                     "term", (json_int_t)s->view.term.v, "lsn",
-                                     (json_int_t)v->switchover.lsn.v, "pause_ms",
+                                     s->config->members[s->config->self].name, "to",
+                                     to != NULL ? to->name : "", "term", (json_int_t)s->view.term.v,
+                                     "lsn", (json_int_t)v->switchover.lsn.v, "pause_ms",
                                      (json_int_t)(site_now_ms() - v->switchover.began_ms)));
     } else {
         struct err e = ERR_NONE;
@@ -391,7 +398,8 @@ void service_handover_done(struct site *s, bool done, const char *why)
     struct service *v = s->service;
     if (v == NULL)
         return;
-    events_add(s->events, "hand-over %s%s%s", done ? "done" : "not done", why[0] != '\0' ? ": " : "", why);
+    events_add(s->events, "hand-over %s%s%s", done ? "done" : "not done",
+               why[0] != '\0' ? ": " : "", why);
     if (v->switchover.active)
         switchover_done(v, done, why);
     else if (v->failover.active)
@@ -413,7 +421,9 @@ static void housekeeping(uv_timer_t *timer)
     service_expire_sessions(v);
     retry_parked(v); /* answers those whose patience is over */
     if (v->failover.active && now >= v->failover.until_ms)
-        failover_done(v, false, "it needs the vote of one more site, and a log that is not behind that site's");
+        failover_done(
+            v, false,
+            "it needs the vote of one more site, and a log that is not behind that site's");
 }
 
 int service_start(struct site *s, struct err *e)
@@ -441,7 +451,8 @@ int service_start(struct site *s, struct err *e)
         .max_body = FRAME_CLIENT_MAX_BYTES,
         .callbacks = &callbacks,
     };
-    int rc = conn_listen(&s->client_listener, &options, self->client, s->config->max_clients, &v->nobody, e);
+    int rc = conn_listen(&s->client_listener, &options, self->client, s->config->max_clients,
+                         &v->nobody, e);
     if (rc != 0)
         return err_wrap(e, "listening for clients");
     check(uv_timer_init(&s->loop, &v->housekeeping) == 0);

@@ -18,7 +18,7 @@ struct client {
     uint32_t references;
     char name[CLIENT_NAME_MAX_BYTES + 1];
     enum wire_kind kind;
-    bool paused;
+    struct uuid session;        /* opened or resumed on this connection; zero: none */
     struct client *next, *prev; /* all clients */
     struct {
         uint64_t id; /* 0: free */
@@ -31,15 +31,15 @@ struct client {
 struct waiter {
     struct client *client;
     uint64_t request;
-    enum frame_type type;      /* of the request */
+    enum frame_type type; /* of the request */
     struct lsn lsn;
     struct term term;
     struct utc time;
-    struct uuid session;       /* SESSION_OPEN */
-    int32_t failed_condition;  /* >= 0: the answer is that this condition failed */
+    struct uuid session;      /* SESSION_OPEN */
+    int32_t failed_condition; /* >= 0: the answer is that this condition failed */
     bool repeated;
-    bool exists;               /* failed condition: the record was there ... */
-    struct lsn version;        /* ... with this version */
+    bool exists;        /* failed condition: the record was there ... */
+    struct lsn version; /* ... with this version */
 };
 
 struct waiters { /* a ring, ordered by lsn */
@@ -67,26 +67,39 @@ struct service {
     struct waiters waiters[LEVEL_ALL + 1];
     struct parked *parked_first, **parked_last;
     uint32_t parked_count;
-    bool paused; /* clients are not read: too much is in flight */
+    bool paused;             /* clients are not read: too much is in flight */
     struct lsn seen_applied; /* when parked requests were last tried */
     bool seen_ready;
     uint64_t expired_ms; /* when idle sessions were last looked for */
     uv_timer_t housekeeping;
     uint8_t *out; /* answers are built here */
     size_t out_capacity;
-    struct { struct client *client; uint64_t request, began_ms; bool active; struct lsn lsn; uint8_t to; } switchover;
-    struct { struct client *client; uint64_t request, until_ms; bool active; } failover;
+    struct {
+        struct client *client;
+        uint64_t request, began_ms;
+        bool active;
+        struct lsn lsn;
+        uint8_t to;
+    } switchover;
+    struct {
+        struct client *client;
+        uint64_t request, until_ms;
+        bool active;
+    } failover;
     uint64_t committed, failed_conditions, reads; /* since start */
 };
 
 /* service.c */
 struct client *client_ref(struct client *c);
 void client_unref(struct client *c);
-void service_reply(struct client *c, enum frame_type request_type, uint64_t request, struct bytes body);
+void service_reply(struct client *c, enum frame_type request_type, uint64_t request,
+                   struct bytes body);
 void service_error(struct client *c, uint64_t request, const struct err *why);
-void service_reply_json(struct client *c, uint64_t request, json_t *reply); /* takes the reference */
+void service_reply_json(struct client *c, uint64_t request,
+                        json_t *reply);                                  /* takes the reference */
 uint8_t *service_buffer(struct service *v, size_t bytes, struct err *e); /* for one answer */
-int service_park(struct client *c, const struct frame *f, struct bytes body, struct lsn applied, struct err *e);
+int service_park(struct client *c, const struct frame *f, struct bytes body, struct lsn applied,
+                 struct err *e);
 /* Handle one request. 0: answered or waiting; otherwise `e` is sent as the answer. */
 int service_request(struct client *c, const struct frame *f, struct bytes body, struct err *e);
 
@@ -97,11 +110,14 @@ int service_request(struct client *c, const struct frame *f, struct bytes body, 
 /* Is there room for one more to wait at that level? Asked before anything is written, so that no write is refused after it
  * was logged. */
 int service_room_to_wait(struct client *c, enum level asked, struct err *e);
-void service_wait(struct client *c, enum level asked, const struct waiter *w); /* needs room; may answer at once */
+void service_wait(struct client *c, enum level asked,
+                  const struct waiter *w); /* needs room; may answer at once */
 /* Is this site the one to ask for a write? 0: yes. ERR_BUSY: it will be, and the request is parked until then. */
-int service_require_primary(struct client *c, const struct frame *f, struct bytes body, struct err *e);
+int service_require_primary(struct client *c, const struct frame *f, struct bytes body,
+                            struct err *e);
 /* Log an entry with this body; fills lsn, term and time of `out`. */
-int service_propose(struct site *s, enum entry_kind kind, struct writer *body, struct waiter *out, struct err *e);
+int service_propose(struct site *s, enum entry_kind kind, struct writer *body, struct waiter *out,
+                    struct err *e);
 int service_txn(struct client *c, const struct frame *f, struct bytes body, struct err *e);
 void service_answer_waiters(struct service *v);
 void service_drop_waiters(struct service *v);
@@ -109,18 +125,23 @@ void service_drop_waiters(struct service *v);
 /* service_entries.c */
 /* Is the session open, and the caller's? Looks in flight first. */
 int service_check_session(struct client *c, const struct uuid *session, struct err *e);
+void service_claim_session(struct client *c, const struct uuid *session);
 int service_session_open(struct client *c, const struct frame *f, struct bytes body, struct err *e);
-int service_session_close(struct client *c, const struct frame *f, struct bytes body, struct err *e);
+int service_session_close(struct client *c, const struct frame *f, struct bytes body,
+                          struct err *e);
 int service_point(struct client *c, const struct frame *f, struct bytes body, struct err *e);
 int service_mode(struct client *c, uint64_t request, enum commit_mode mode, struct err *e);
-void service_audit(struct site *s, const struct client *c, const char *act, json_t *details); /* takes details */
+void service_audit(struct site *s, const struct client *c, const char *act,
+                   json_t *details); /* takes details */
 void service_expire_sessions(struct service *v);
 
 /* service_read.c */
 int service_get(struct client *c, const struct frame *f, struct bytes body, struct err *e);
 int service_scan(struct client *c, const struct frame *f, struct bytes body, struct err *e);
-int service_snapshot_open(struct client *c, const struct frame *f, struct bytes body, struct err *e);
-int service_snapshot_close(struct client *c, const struct frame *f, struct bytes body, struct err *e);
+int service_snapshot_open(struct client *c, const struct frame *f, struct bytes body,
+                          struct err *e);
+int service_snapshot_close(struct client *c, const struct frame *f, struct bytes body,
+                           struct err *e);
 int service_outcome(struct client *c, const struct frame *f, struct bytes body, struct err *e);
 void client_close_snapshots(struct client *c, uint64_t older_than_ms);
 

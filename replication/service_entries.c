@@ -25,15 +25,32 @@ int service_check_session(struct client *c, const struct uuid *session, struct e
     }
     }
     if (rc == ERR_NOT_FOUND)
-        return err_set(e, ERR_SESSION_EXPIRED,
-                       "the session is unknown: it was closed, or idle for more than %u h; what it left "
-                       "unanswered is not run again. Open a new one",
-                       s->config->session_hours);
+        return err_set(
+            e, ERR_SESSION_EXPIRED,
+            "the session is unknown: it was closed, or idle for more than %u h; what it left "
+            "unanswered is not run again. Open a new one",
+            s->config->session_hours);
     if (rc == 0 && !bytes_equal(info.client, bytes_str(c->name)))
         return err_set(e, ERR_DENIED, "the session belongs to another client");
     return rc;
 }
 
+/* A session lives on one connection: whoever resumes it elsewhere fences the connections that used it before, so that a copy of a
+ * transaction which is still under way there cannot run after its outcome was told here. */
+void service_claim_session(struct client *c, const struct uuid *session)
+{
+    if (uuid_equal(&c->session, session))
+        return;
+    c->session = *session;
+    for (struct client *other = c->service->clients, *next; other != NULL; other = next) {
+        next = other->next;
+        if (other == c || other->conn == NULL || !uuid_equal(&other->session, session))
+            continue;
+        struct err why = ERR_NONE;
+        err_set(&why, ERR_CANCELLED, "the session was resumed on another connection");
+        conn_close(other->conn, &why);
+    }
+}
 
 int service_session_open(struct client *c, const struct frame *f, struct bytes body, struct err *e)
 {
@@ -52,6 +69,7 @@ int service_session_open(struct client *c, const struct frame *f, struct bytes b
         rc = service_check_session(c, &m.session, e);
         if (rc != 0)
             return rc;
+        service_claim_session(c, &m.session);
         w.session = m.session;
         w.lsn = s->tail.lsn;
         w.failed_condition = -1;
@@ -65,16 +83,18 @@ int service_session_open(struct client *c, const struct frame *f, struct bytes b
     if (rc != 0)
         return rc;
     struct writer out = writer_of(scratch, sizeof scratch);
-    body_write_session(&out, salt, &(struct body_session){SESSION_OPEN, w.session, bytes_str(c->name)});
+    body_write_session(&out, salt,
+                       &(struct body_session){SESSION_OPEN, w.session, bytes_str(c->name)});
     rc = service_propose(c->service->site, ENTRY_SESSION, &out, &w, e);
     if (rc != 0)
         return rc;
+    c->session = w.session;
     service_wait(c, LEVEL_MODE, &w);
     return 0;
 }
 
-static int end_session(struct site *s, enum session_act act, const struct uuid *session, struct bytes client,
-                       struct waiter *w, struct err *e)
+static int end_session(struct site *s, enum session_act act, const struct uuid *session,
+                       struct bytes client, struct waiter *w, struct err *e)
 {
     uint8_t salt[ENTRY_SALT_BYTES], scratch[256];
     int rc = site_random_salt(salt, e);
@@ -154,13 +174,14 @@ static int point_is_free(struct site *s, struct bytes name, struct err *e)
     struct restore_point p;
     struct entry_position at;
     if (overlay_point(s->overlay, name, SERVICE_NEWEST, &at) == OVERLAY_THERE)
-        return err_set(e, ERR_EXISTS, "restore point '%.*s' exists already", (int)name.n, (const char *)name.p);
+        return err_set(e, ERR_EXISTS, "restore point '%.*s' exists already", (int)name.n,
+                       (const char *)name.p);
     int rc = site_snapshot(s, &snap, e);
     if (rc == 0)
         rc = state_restore_point(snap, name, &p, e);
     if (rc == 0)
-        return err_set(e, ERR_EXISTS, "restore point '%.*s' exists already, at lsn %llu", (int)name.n,
-                       (const char *)name.p, (unsigned long long)p.lsn.v);
+        return err_set(e, ERR_EXISTS, "restore point '%.*s' exists already, at lsn %llu",
+                       (int)name.n, (const char *)name.p, (unsigned long long)p.lsn.v);
     if (rc == ERR_NOT_FOUND) {
         *e = (struct err)ERR_NONE;
         rc = 0;

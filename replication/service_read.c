@@ -16,16 +16,18 @@ static uint64_t age_us(const struct site *s)
 enum readiness { READ_NOW, READ_PARKED, READ_REFUSED };
 
 /* May this read be answered now? `whole`: it reads the state alone (scan, snapshot), so everything visible must be applied. */
-static enum readiness read_readiness(struct client *c, const struct frame *f, struct bytes body, uint32_t flags,
-                                     struct lsn min_lsn, bool whole, struct err *e)
+static enum readiness read_readiness(struct client *c, const struct frame *f, struct bytes body,
+                                     uint32_t flags, struct lsn min_lsn, bool whole, struct err *e)
 {
     struct site *s = c->service->site;
     bool standby = (flags & WIRE_READ_STANDBY) != 0;
     struct lsn need = min_lsn;
     if (s->view.role != REPL_PRIMARY && !standby) {
         const struct site_member *primary = site_member(s, s->view.primary);
-        err_set(e, ERR_NOT_PRIMARY, "%s is not the primary: %s; ask there, or allow reads at standbys",
-                s->config->members[s->config->self].name, primary != NULL ? primary->client : "none is known now");
+        err_set(e, ERR_NOT_PRIMARY,
+                "%s is not the primary: %s; ask there, or allow reads at standbys",
+                s->config->members[s->config->self].name,
+                primary != NULL ? primary->client : "none is known now");
         return READ_REFUSED;
     }
     if (s->view.role == REPL_PRIMARY && !standby) {
@@ -58,16 +60,17 @@ static int pick_snapshot(struct client *c, uint64_t id, struct state_snapshot **
     if (id == 0)
         return site_snapshot(c->service->site, out, e);
     *out = find_snapshot(c, id);
-    return *out != NULL ? 0
-                        : err_set(e, ERR_NOT_FOUND,
-                                  "snapshot %llu is not open: snapshots end with their connection, after %d "
-                                  "minutes, and when a site has to undo; open a new one",
-                                  (unsigned long long)id, SNAPSHOT_AGE_MAX_MS / 60000);
+    return *out != NULL
+               ? 0
+               : err_set(e, ERR_NOT_FOUND,
+                         "snapshot %llu is not open: snapshots end with their connection, after %d "
+                         "minutes, and when a site has to undo; open a new one",
+                         (unsigned long long)id, SNAPSHOT_AGE_MAX_MS / 60000);
 }
 
 /* One record, as it is visible now. 0 or ERR_NOT_FOUND. */
-static int get_visible(struct site *s, struct state_snapshot *snap, bool overlay, struct bytes collection,
-                       struct bytes key, struct record *out, struct err *e)
+static int get_visible(struct site *s, struct state_snapshot *snap, bool overlay,
+                       struct bytes collection, struct bytes key, struct record *out, struct err *e)
 {
     if (overlay)
         switch (overlay_get(s->overlay, collection, key, s->marks.visible, out)) {
@@ -102,8 +105,9 @@ int service_get(struct client *c, const struct frame *f, struct bytes body, stru
     if (rc != 0)
         return rc;
     bool overlay = m.snapshot == 0 && site_is_ready(s);
-    struct wire_read_header header = {
-        overlay ? s->marks.visible : state_snapshot_position(snap).lsn, m.snapshot == 0 ? age_us(s) : 0, m.count};
+    struct wire_read_header header = {overlay ? s->marks.visible
+                                              : state_snapshot_position(snap).lsn,
+                                      m.snapshot == 0 ? age_us(s) : 0, m.count};
 
     size_t need = 64;
     struct record r;
@@ -118,8 +122,10 @@ int service_get(struct client *c, const struct frame *f, struct bytes body, stru
         need += 32 + (rc == 0 ? r.value.n : 0);
     }
     if (need > FRAME_CLIENT_MAX_BYTES)
-        return err_set(e, ERR_LIMIT, "the %u records take %zu bytes together, an answer at most %d: ask for fewer",
-                       m.count, need, FRAME_CLIENT_MAX_BYTES);
+        return err_set(
+            e, ERR_LIMIT,
+            "the %u records take %zu bytes together, an answer at most %d: ask for fewer", m.count,
+            need, FRAME_CLIENT_MAX_BYTES);
     uint8_t *out = service_buffer(c->service, need, e);
     if (out == NULL)
         return e->code;
@@ -141,8 +147,8 @@ int service_get(struct client *c, const struct frame *f, struct bytes body, stru
 }
 
 /* Copy records until the limit, the size bound or the end. *more: there is at least one further. */
-static int scan_into(struct service *v, struct state_snapshot *snap, const struct wire_scan *m, struct writer *w,
-                     uint32_t *count, bool *more, struct err *e)
+static int scan_into(struct service *v, struct state_snapshot *snap, const struct wire_scan *m,
+                     struct writer *w, uint32_t *count, bool *more, struct err *e)
 {
     struct state_scan *scan;
     struct scan_options options = {.collection = m->collection,
@@ -173,7 +179,8 @@ static int scan_into(struct service *v, struct state_snapshot *snap, const struc
         }
         w->p = out;
         w->cap = v->out_capacity;
-        wire_write_scan_record(w, &(struct wire_record){true, r.collection, r.key, r.value, r.lsn, r.time});
+        wire_write_scan_record(
+            w, &(struct wire_record){true, r.collection, r.key, r.value, r.lsn, r.time});
         check(!w->bad);
         (*count)++;
     }
@@ -201,7 +208,8 @@ int service_scan(struct client *c, const struct frame *f, struct bytes body, str
     rc = pick_snapshot(c, m.snapshot, &snap, e);
     if (rc != 0)
         return rc;
-    struct wire_read_header header = {state_snapshot_position(snap).lsn, m.snapshot == 0 ? age_us(s) : 0, 0};
+    struct wire_read_header header = {state_snapshot_position(snap).lsn,
+                                      m.snapshot == 0 ? age_us(s) : 0, 0};
     uint8_t *out = service_buffer(c->service, 1 << 16, e);
     if (out == NULL)
         return e->code;
@@ -274,7 +282,8 @@ void client_close_snapshots(struct client *c, uint64_t older_than_ms)
             close_slot(c, i);
 }
 
-int service_snapshot_close(struct client *c, const struct frame *f, struct bytes body, struct err *e)
+int service_snapshot_close(struct client *c, const struct frame *f, struct bytes body,
+                           struct err *e)
 {
     struct wire_snapshot_close m;
     int rc = wire_read_snapshot_close(body, &m, e);
@@ -302,7 +311,8 @@ int service_outcome(struct client *c, const struct frame *f, struct bytes body, 
         return rc;
     /* Asked of the state alone, once everything logged so far is applied: what is not there then was not committed, and
      * a session's own later attempt would be found by its sequence. */
-    switch (read_readiness(c, f, body, 0, s->view.role == REPL_PRIMARY ? s->tail.lsn : (struct lsn){0}, true, e)) {
+    switch (read_readiness(c, f, body, 0,
+                           s->view.role == REPL_PRIMARY ? s->tail.lsn : (struct lsn){0}, true, e)) {
     case READ_NOW:
         break;
     case READ_PARKED:
@@ -317,8 +327,9 @@ int service_outcome(struct client *c, const struct frame *f, struct bytes body, 
     if (rc == 0)
         rc = state_session(snap, &m.session, &info, e);
     if (rc == ERR_NOT_FOUND)
-        return err_set(e, ERR_SESSION_EXPIRED,
-                       "the session is unknown here: it was closed or has expired, and its outcomes with it");
+        return err_set(
+            e, ERR_SESSION_EXPIRED,
+            "the session is unknown here: it was closed or has expired, and its outcomes with it");
     if (rc == 0)
         rc = state_result(snap, &m.session, m.sequence, &at, e);
     if (rc != 0 && rc != ERR_NOT_FOUND)

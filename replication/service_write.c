@@ -84,7 +84,8 @@ static void answer(struct service *v, const struct waiter *w)
             err_set(&e, ERR_CONDITION, "condition %d failed: the record exists with version %llu",
                     w->failed_condition, (unsigned long long)w->version.v);
         else
-            err_set(&e, ERR_CONDITION, "condition %d failed: the record does not exist", w->failed_condition);
+            err_set(&e, ERR_CONDITION, "condition %d failed: the record does not exist",
+                    w->failed_condition);
         struct writer ew = writer_of(error, sizeof error);
         wire_write_error(&ew, &(struct wire_error){.code = ERR_CONDITION,
                                                    .text = bytes_str(e.text),
@@ -104,7 +105,8 @@ static void answer(struct service *v, const struct waiter *w)
     if (w->type == FRAME_SESSION_OPEN)
         wire_write_session(&out, &(struct wire_session){w->session, w->lsn});
     else
-        wire_write_done(&out, &(struct wire_done){w->lsn, w->term, w->time, achieved(s, w->lsn), w->repeated});
+        wire_write_done(
+            &out, &(struct wire_done){w->lsn, w->term, w->time, achieved(s, w->lsn), w->repeated});
     check(!out.bad);
     v->committed++;
     service_reply(w->client, w->type, w->request, bytes_of(body, out.at));
@@ -122,8 +124,9 @@ void service_answer_waiters(struct service *v)
         struct waiters *q = &v->waiters[level];
         if (q->count == 0 || (!lease && level <= LEVEL_LOCAL))
             continue;
-        struct lsn covered =
-            level == LEVEL_MODE ? s->marks.visible : repl_level_lsn(s->repl, (enum level)level, dr, gsr);
+        struct lsn covered = level == LEVEL_MODE
+                                 ? s->marks.visible
+                                 : repl_level_lsn(s->repl, (enum level)level, dr, gsr);
         while (q->count > 0 && q->ring[q->head].lsn.v <= covered.v) {
             struct waiter *w = &q->ring[q->head];
             answer(v, w);
@@ -148,7 +151,8 @@ void service_drop_waiters(struct service *v)
 /* ---- is this site the one to ask? ---- */
 
 /* 0: yes. ERR_BUSY: parked until it is. */
-int service_require_primary(struct client *c, const struct frame *f, struct bytes body, struct err *e)
+int service_require_primary(struct client *c, const struct frame *f, struct bytes body,
+                            struct err *e)
 {
     struct site *s = c->service->site;
     if (site_is_ready(s))
@@ -167,7 +171,8 @@ int service_require_primary(struct client *c, const struct frame *f, struct byte
 
 /* ---- proposals ---- */
 
-int service_propose(struct site *s, enum entry_kind kind, struct writer *w, struct waiter *out, struct err *e)
+int service_propose(struct site *s, enum entry_kind kind, struct writer *w, struct waiter *out,
+                    struct err *e)
 {
     check(!w->bad);
     out->failed_condition = -1;
@@ -225,7 +230,8 @@ static int find_fact(struct site *s, const struct condition *cond, struct fact *
 }
 
 /* The index of the first condition that fails or TXN_HOLDS in *verdict, and what was found for it. */
-static int decide(struct site *s, const struct wire_txn *txn, int *verdict, struct fact *found, struct err *e)
+static int decide(struct site *s, const struct wire_txn *txn, int *verdict, struct fact *found,
+                  struct err *e)
 {
     struct reader r = txn->conditions;
     *verdict = TXN_HOLDS;
@@ -298,8 +304,8 @@ static int build_txn(struct client *c, const struct wire_txn *txn, struct writer
 }
 
 /* Nothing is to be written: the answer is about the history up to now, and waits until that is committed. */
-static int answer_without_writing(struct client *c, const struct frame *f, struct bytes body, struct waiter *w,
-                                  struct err *e)
+static int answer_without_writing(struct client *c, const struct frame *f, struct bytes body,
+                                  struct waiter *w, struct err *e)
 {
     struct site *s = c->service->site;
     if (!repl_lease_valid(s->repl, site_now_ms()))
@@ -312,8 +318,8 @@ static int answer_without_writing(struct client *c, const struct frame *f, struc
 }
 
 /* 0 and *found: the session's transaction was seen before, `w` holds its outcome. */
-static int look_for_earlier(struct client *c, const struct wire_txn *txn, struct waiter *w, bool *found,
-                            struct err *e)
+static int look_for_earlier(struct client *c, const struct wire_txn *txn, struct waiter *w,
+                            bool *found, struct err *e)
 {
     struct entry_position earlier;
     *found = false;
@@ -322,6 +328,7 @@ static int look_for_earlier(struct client *c, const struct wire_txn *txn, struct
     int rc = service_check_session(c, &txn->session, e);
     if (rc != 0)
         return rc;
+    service_claim_session(c, &txn->session);
     rc = earlier_outcome(c->service->site, &txn->session, txn->sequence, &earlier, e);
     if (rc == ERR_NOT_FOUND) {
         *e = (struct err)ERR_NONE;
@@ -338,7 +345,8 @@ static int look_for_earlier(struct client *c, const struct wire_txn *txn, struct
 int service_txn(struct client *c, const struct frame *f, struct bytes body, struct err *e)
 {
     struct site *s = c->service->site;
-    struct waiter w = {.client = c, .request = f->request, .type = FRAME_TXN, .failed_condition = -1};
+    struct waiter w = {
+        .client = c, .request = f->request, .type = FRAME_TXN, .failed_condition = -1};
     struct wire_txn txn;
     int rc = service_require_primary(c, f, body, e);
     if (rc != 0)
@@ -377,4 +385,3 @@ int service_txn(struct client *c, const struct frame *f, struct bytes body, stru
     service_wait(c, txn.level, &w);
     return 0;
 }
-

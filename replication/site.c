@@ -91,9 +91,8 @@ static void take_log_news(struct site *s)
         site_fail(s, &why);
     } else if (moved && durable.lsn.v <= s->tail.lsn.v && durable.lsn.v > s->marks.durable.v) {
         s->marks.durable = durable.lsn;
-        driver_step(s, &(struct repl_event){.type = REPL_EV_DURABLE,
-                                            .now_ms = site_now_ms(),
-                                            .position = durable});
+        driver_step(s, &(struct repl_event){
+                           .type = REPL_EV_DURABLE, .now_ms = site_now_ms(), .position = durable});
     }
 }
 
@@ -107,7 +106,8 @@ static void tell_mode(struct site *s)
         return;
     events_add(s->events, "commit mode is %s from lsn %llu on", commit_mode_name(totals.mode),
                (unsigned long long)s->marks.applied.v);
-    driver_step(s, &(struct repl_event){.type = REPL_EV_MODE, .now_ms = site_now_ms(), .mode = totals.mode});
+    driver_step(s, &(struct repl_event){
+                       .type = REPL_EV_MODE, .now_ms = site_now_ms(), .mode = totals.mode});
 }
 
 static void take_progress(struct site *s)
@@ -144,7 +144,8 @@ static void take_progress(struct site *s)
             if (i != s->config->self && s->view.peers[i].durable.v < s->marks.needed.v)
                 s->marks.needed = s->view.peers[i].durable;
         if (s->view.role != REPL_PRIMARY)
-            s->marks.needed = (struct lsn){0}; /* a standby does not know: the retention limit decides */
+            s->marks.needed =
+                (struct lsn){0}; /* a standby does not know: the retention limit decides */
         struct err e = ERR_NONE;
         if (log_recycle(s->log, marks_recycle_below(&s->marks), &e) != 0)
             site_fail(s, &e);
@@ -225,7 +226,8 @@ static int open_store(struct site *s, struct err *e)
     const struct site_config *c = s->config;
     char dir[SITE_PATH_BYTES + 32];
     (void)snprintf(dir, sizeof dir, "%s/state", c->data_dir);
-    int rc = state_open(&s->state, &(struct state_options){.dir = dir, .cluster_id = c->cluster_id}, e);
+    int rc =
+        state_open(&s->state, &(struct state_options){.dir = dir, .cluster_id = c->cluster_id}, e);
     if (rc != 0)
         return err_wrap(e, "opening the state");
     struct entry_position start = state_applied(s->state);
@@ -332,6 +334,9 @@ static int start_loop(struct site *s, struct err *e)
     (void)uv_signal_start(&s->sigterm, on_signal, SIGTERM);
     (void)uv_signal_start(&s->sigint, on_signal, SIGINT);
     (void)signal(SIGPIPE, SIG_IGN);
+    (void)signal(
+        SIGXFSZ,
+        SIG_IGN); /* a file size limit is a full disk, not a reason to die (store/state.h) */
     return 0;
 }
 
@@ -344,8 +349,9 @@ static int start(struct site *s, struct err *e)
     if (rc == 0)
         rc = site_lock(c, &s->lock_fd, e);
     if (rc == 0)
-        rc = tls_context(&(struct tls_files){c->ca, c->cert, c->key, c->crl[0] != '\0' ? c->crl : NULL}, &s->tls,
-                         e);
+        rc = tls_context(
+            &(struct tls_files){c->ca, c->cert, c->key, c->crl[0] != '\0' ? c->crl : NULL}, &s->tls,
+            e);
     if (rc == 0)
         rc = open_promise(s, e);
     if (rc == 0)
@@ -419,8 +425,8 @@ int site_run(const struct site_config *config, struct err *e)
     int rc = s->events == NULL ? err_set(e, ERR_NO_MEMORY, "out of memory") : start(s, e);
     if (rc == 0) {
         const struct site_member *self = &config->members[config->self];
-        events_add(s->events, "triveni %s serves cluster %s: clients at %s, sites at %s", TRIVENI_VERSION,
-                   config->cluster, self->client, self->peer);
+        events_add(s->events, "triveni %s serves cluster %s: clients at %s, sites at %s",
+                   TRIVENI_VERSION, config->cluster, self->client, self->peer);
         on_tick(&s->tick);
         (void)uv_run(&s->loop, UV_RUN_DEFAULT);
     }

@@ -12,7 +12,10 @@
 
 enum { SITE_NAME_MAX_BYTES = 32, SITE_PATH_BYTES = 512, SITE_ENDPOINT_BYTES = 128 };
 
-enum site_kind { SITE_DATA = 1, SITE_REPOSITORY = 2 }; /* may become primary; votes and archives only */
+enum site_kind {
+    SITE_DATA = 1,
+    SITE_REPOSITORY = 2
+}; /* may become primary; votes and archives only */
 
 struct site_member {
     char name[SITE_NAME_MAX_BYTES + 1];
@@ -33,9 +36,9 @@ struct site_config {
     char ca[SITE_PATH_BYTES], cert[SITE_PATH_BYTES], key[SITE_PATH_BYTES], crl[SITE_PATH_BYTES];
 
     /* replication */
-    enum repl_policy policy;   /* failover: automatic | observe | manual */
+    enum repl_policy policy; /* failover: automatic | observe | manual */
     uint32_t heartbeat_ms, election_ms, lease_ms;
-    int zstd_level;            /* link compression, 0: none */
+    int zstd_level; /* link compression, 0: none */
 
     /* store */
     enum log_engine engine;

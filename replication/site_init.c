@@ -31,6 +31,21 @@ static int make_dir(const char *path, struct err *e)
     return err_set(e, ERR_IO, "%s: cannot be created: %s", path, strerror(errno));
 }
 
+/* The data directory and whatever of its path is missing. */
+static int make_dirs(const char *path, struct err *e)
+{
+    char part[SITE_PATH_BYTES];
+    (void)snprintf(part, sizeof part, "%s", path);
+    for (char *slash = strchr(part + 1, '/'); slash != NULL; slash = strchr(slash + 1, '/')) {
+        *slash = '\0';
+        int rc = make_dir(part, e);
+        if (rc != 0)
+            return rc;
+        *slash = '/';
+    }
+    return make_dir(path, e);
+}
+
 static int sync_dir(const char *path, struct err *e)
 {
     int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
@@ -45,12 +60,14 @@ static int write_identity(const struct site_config *c, uint64_t incarnation, str
     char path[SITE_PATH_BYTES + 32], id[33];
     path_of(c, "site.json", path);
     hex(&c->cluster_id, id);
-    json_t *o = json_pack("{s:i, s:s, s:s, s:s, s:I}", "format", 1, "cluster", c->cluster, "cluster_id", id, "site",
-                          c->members[c->self].name, "incarnation", (json_int_t)incarnation);
+    json_t *o =
+        json_pack("{s:i, s:s, s:s, s:s, s:I}", "format", 1, "cluster", c->cluster, "cluster_id", id,
+                  "site", c->members[c->self].name, "incarnation", (json_int_t)incarnation);
     int fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
-    int rc = fd >= 0 && json_dumpfd(o, fd, JSON_INDENT(2)) == 0 && fsync(fd) == 0
-                 ? 0
-                 : err_set(e, errno == EEXIST ? ERR_EXISTS : ERR_IO, "%s: %s", path, strerror(errno));
+    int rc =
+        fd >= 0 && json_dumpfd(o, fd, JSON_INDENT(2)) == 0 && fsync(fd) == 0
+            ? 0
+            : err_set(e, errno == EEXIST ? ERR_EXISTS : ERR_IO, "%s: %s", path, strerror(errno));
     if (fd >= 0)
         close(fd);
     json_decref(o);
@@ -61,13 +78,14 @@ int site_init(const struct site_config *c, bool rebuilt, struct err *e)
 {
     char path[SITE_PATH_BYTES + 32];
     struct stat st;
-    int rc = make_dir(c->data_dir, e);
+    int rc = make_dirs(c->data_dir, e);
     if (rc != 0)
         return rc;
     path_of(c, "vote", path);
     if (stat(path, &st) == 0)
         return err_set(e, ERR_EXISTS,
-                       "%s holds a site already; nothing was changed. Start it with triveni serve, or move the "
+                       "%s holds a site already; nothing was changed. Start it with triveni serve, "
+                       "or move the "
                        "directory away first",
                        c->data_dir);
     static const char *const folders[] = {"log", "state", "divergence"};
@@ -97,7 +115,8 @@ int site_check_identity(const struct site_config *c, struct err *e)
     json_error_t where;
     json_t *o = json_load_file(path, 0, &where);
     if (o == NULL && access(path, F_OK) != 0)
-        return err_set(e, ERR_NOT_FOUND, "%s holds no site yet: run triveni init with this configuration first",
+        return err_set(e, ERR_NOT_FOUND,
+                       "%s holds no site yet: run triveni init with this configuration first",
                        c->data_dir);
     hex(&c->cluster_id, id);
     const char *found_id = json_string_value(json_object_get(o, "cluster_id"));
@@ -106,10 +125,11 @@ int site_check_identity(const struct site_config *c, struct err *e)
     if (found_id == NULL || found_site == NULL)
         rc = err_set(e, ERR_INTEGRITY, "%s: not readable: %s", path, where.text);
     else if (strcmp(found_id, id) != 0)
-        rc = err_set(e, ERR_DENIED, "%s belongs to cluster %.32s, the configuration says %s", c->data_dir, found_id, id);
+        rc = err_set(e, ERR_DENIED, "%s belongs to cluster %.32s, the configuration says %s",
+                     c->data_dir, found_id, id);
     else if (strcmp(found_site, c->members[c->self].name) != 0)
-        rc = err_set(e, ERR_DENIED, "%s belongs to site '%.32s', the configuration says '%s'", c->data_dir,
-                     found_site, c->members[c->self].name);
+        rc = err_set(e, ERR_DENIED, "%s belongs to site '%.32s', the configuration says '%s'",
+                     c->data_dir, found_site, c->members[c->self].name);
     json_decref(o);
     return rc;
 }
@@ -126,9 +146,10 @@ int site_lock(const struct site_config *c, int *fd, struct err *e)
         pid[n > 0 ? n : 0] = '\0';
         close(*fd);
         *fd = -1;
-        return err_set(e, ERR_BUSY,
-                       "another triveni runs on %s (pid %s): stop it, or give this site a data_dir of its own",
-                       c->data_dir, pid);
+        return err_set(
+            e, ERR_BUSY,
+            "another triveni runs on %s (pid %s): stop it, or give this site a data_dir of its own",
+            c->data_dir, pid);
     }
     int n = snprintf(pid, sizeof pid, "%d", (int)getpid());
     if (ftruncate(*fd, 0) != 0 || pwrite(*fd, pid, (size_t)n, 0) != n)

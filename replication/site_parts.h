@@ -38,14 +38,14 @@ struct peer {
 struct site {
     const struct site_config *config;
     uv_loop_t loop;
-    uv_async_t wake;       /* other threads have news */
+    uv_async_t wake; /* other threads have news */
     uv_timer_t tick;
-    uv_prepare_t prepare;  /* before the loop sleeps: close the read transaction of this turn */
+    uv_prepare_t prepare; /* before the loop sleeps: close the read transaction of this turn */
     uv_signal_t sigterm, sigint;
     SSL_CTX *tls;
     struct listener *peer_listener, *client_listener;
     bool stopping;
-    struct err fatal;      /* why the site stops; code 0: asked to */
+    struct err fatal; /* why the site stops; code 0: asked to */
     int lock_fd;
 
     struct vote_file *vote_file;
@@ -65,22 +65,41 @@ struct site {
     struct service *service;
     struct peer peers[REPL_SITES_MAX];
 
-    struct state_snapshot *turn_snapshot; /* read transaction shared by the requests of one loop turn */
-    uint64_t caught_up_ms;  /* when everything the primary had committed was last applied here; 0: never */
-    struct lsn primary_commit;     /* newest commit index heard */
+    struct state_snapshot
+        *turn_snapshot; /* read transaction shared by the requests of one loop turn */
+    uint64_t
+        caught_up_ms; /* when everything the primary had committed was last applied here; 0: never */
+    struct lsn primary_commit; /* newest commit index heard */
     uint64_t primary_commit_ms;
 
-    uint8_t *read_buffer;   /* for shipping: entries copied from the log */
+    uint8_t *read_buffer; /* for shipping: entries copied from the log */
     size_t read_capacity;
-    uint8_t *seal_buffer;   /* for building own entries */
+    uint8_t *seal_buffer; /* for building own entries */
     size_t seal_capacity;
     struct repl_actions *actions;
     bool stepping;
-    struct { struct repl_event queue[256]; uint32_t head, count; } feedback;
+    struct {
+        struct repl_event queue[256];
+        uint32_t head, count;
+    } feedback;
     /* the proposal that APPEND_OWN is to seal */
-    struct { struct bytes body; enum entry_kind kind; struct lsn lsn; struct utc time; bool active; char refused[REPL_TEXT_BYTES]; } proposal;
+    struct {
+        struct bytes body;
+        enum entry_kind kind;
+        struct lsn lsn;
+        struct utc time;
+        bool active;
+        char refused[REPL_TEXT_BYTES];
+    } proposal;
     struct lsn retain;
-    struct { struct { struct lsn lsn; uint64_t bytes; } at[1024]; uint32_t head, count; uint64_t bytes; } retained;
+    struct {
+        struct {
+            struct lsn lsn;
+            uint64_t bytes;
+        } at[1024];
+        uint32_t head, count;
+        uint64_t bytes;
+    } retained;
 };
 
 uint64_t site_now_ms(void); /* CLOCK_BOOTTIME */
@@ -99,11 +118,12 @@ json_t *events_json(struct events *ev, size_t limit);
 /* ---- driver.c: feeds the protocol core and executes its actions ---- */
 void driver_step(struct site *s, const struct repl_event *event);
 /* The same for a MESSAGE that carries entries, decoded: one view per meta. */
-void driver_step_entries(struct site *s, const struct repl_event *event, const struct entry_view *entries);
+void driver_step_entries(struct site *s, const struct repl_event *event,
+                         const struct entry_view *entries);
 /* Propose an entry of this kind with this body. 0: *lsn and *time tell its place; ERR_NOT_PRIMARY (text says who is), ERR_BUSY,
  * ERR_NO_SPACE. */
-int driver_propose(struct site *s, enum entry_kind kind, struct bytes body, struct lsn *lsn, struct utc *time,
-                   struct err *e);
+int driver_propose(struct site *s, enum entry_kind kind, struct bytes body, struct lsn *lsn,
+                   struct utc *time, struct err *e);
 void driver_tick(struct site *s);
 /* Marks moved: give the applier, the archiver and the log their orders. */
 void driver_follow_marks(struct site *s);
@@ -117,7 +137,8 @@ void peers_stop(struct site *s);
 /* Send a message with entries (or none). False: the link is down or takes no more now; then the message is lost, as the
  * network may lose it, and the core sends again. */
 bool peers_send(struct site *s, const struct repl_message *m, struct bytes entries);
-const struct site_member *site_member(const struct site *s, uint8_t index); /* NULL for REPL_NOBODY */
+const struct site_member *site_member(const struct site *s,
+                                      uint8_t index); /* NULL for REPL_NOBODY */
 
 /* ---- divergence.c ---- */
 json_t *json_bytes(struct bytes b); /* text when it is UTF-8, {"base64": ...} otherwise */
@@ -138,7 +159,8 @@ void archiver_stop(struct archiver *a);
 /* `appended_bytes`: written to the log since the start. */
 void archiver_orders(struct archiver *a, struct lsn archive_to, uint64_t appended_bytes);
 void archiver_seal_now(struct archiver *a);
-void archiver_status(struct archiver *a, struct repository_status *out, char trouble[ERR_TEXT_BYTES]);
+void archiver_status(struct archiver *a, struct repository_status *out,
+                     char trouble[ERR_TEXT_BYTES]);
 
 /* ---- service.c: clients ---- */
 int service_start(struct site *s, struct err *e);
@@ -157,7 +179,7 @@ void site_snapshot_drop(struct site *s);
 
 /* ---- admin.c ---- */
 /* Answers one operator command. 0 with *reply set; ERR_BUSY when the answer comes later through `c` and `request`. */
-int admin_command(struct site *s, struct client *c, uint64_t request, struct bytes command, json_t *arguments,
-                  json_t **reply, struct err *e);
+int admin_command(struct site *s, struct client *c, uint64_t request, struct bytes command,
+                  json_t *arguments, json_t **reply, struct err *e);
 
 #endif

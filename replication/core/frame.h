@@ -34,10 +34,10 @@ enum {
 enum frame_flags { FRAME_ZSTD = 1u << 0 };
 
 enum frame_type {
-    FRAME_HELLO = 1,    /* both ways, first */
-    FRAME_ERROR = 2,    /* wire_error; answer or, with request 0, the reason before closing */
-    FRAME_PEER = 3,     /* a repl_message, with entries */
-    FRAME_PRIMARY = 4,  /* push to clients: wire_primary, where the primary is now */
+    FRAME_HELLO = 1,   /* both ways, first */
+    FRAME_ERROR = 2,   /* wire_error; answer or, with request 0, the reason before closing */
+    FRAME_PEER = 3,    /* a repl_message, with entries */
+    FRAME_PRIMARY = 4, /* push to clients: wire_primary, where the primary is now */
     /* requests of clients, and their answers */
     FRAME_SESSION_OPEN = 16,
     FRAME_SESSION_CLOSE = 17,
@@ -47,9 +47,9 @@ enum frame_type {
     FRAME_SNAPSHOT_OPEN = 21,
     FRAME_SNAPSHOT_CLOSE = 22,
     FRAME_OUTCOME = 23,
-    FRAME_POINT = 24,    /* name a restore point */
-    FRAME_ADMIN = 25,    /* an operator's command as JSON, answered as JSON */
-    FRAME_REPLY = 64,    /* flag added to the request's type: FRAME_TXN | FRAME_REPLY */
+    FRAME_POINT = 24, /* name a restore point */
+    FRAME_ADMIN = 25, /* an operator's command as JSON, answered as JSON */
+    FRAME_REPLY = 64, /* flag added to the request's type: FRAME_TXN | FRAME_REPLY */
 };
 
 struct frame {
@@ -68,8 +68,8 @@ void frame_encode(struct frame *f, struct bytes body, uint8_t out[FRAME_HEADER_B
 void frame_encode_header(const struct frame *f, uint8_t out[FRAME_HEADER_BYTES]);
 /* 0 or ERR_FORMAT / ERR_LIMIT / ERR_DENIED (other cluster) with the reason. `max_body` is the limit that holds now. `cluster`
  * NULL: not checked here; the caller looks at out->cluster_id (HELLO). */
-int frame_decode(const uint8_t raw[FRAME_HEADER_BYTES], const struct uuid *cluster, uint32_t max_body,
-                 struct frame *out, struct err *e);
+int frame_decode(const uint8_t raw[FRAME_HEADER_BYTES], const struct uuid *cluster,
+                 uint32_t max_body, struct frame *out, struct err *e);
 /* Body CRC; 0 or ERR_FORMAT. */
 int frame_check_body(const struct frame *f, struct bytes body, struct err *e);
 /* Largest body of the type, as sent and decompressed: HELLO, ERROR and PRIMARY are small, the others obey `max_body`. */

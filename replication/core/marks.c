@@ -49,6 +49,7 @@ struct lsn marks_recycle_below(const struct marks *m)
 
 bool marks_are_sound(const struct marks *m)
 {
-    return m->checkpoint.v <= m->applied.v && m->applied.v <= m->visible.v && m->commit.v <= m->visible.v &&
-           m->checkpoint.v <= m->commit.v && (!m->archives || m->archived.v <= m->commit.v);
+    return m->checkpoint.v <= m->applied.v && m->applied.v <= m->visible.v &&
+           m->commit.v <= m->visible.v && m->checkpoint.v <= m->commit.v &&
+           (!m->archives || m->archived.v <= m->commit.v);
 }

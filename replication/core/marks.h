@@ -9,15 +9,18 @@
 #include "replication/core/repl.h"
 
 struct marks {
-    struct lsn durable;    /* log on stable storage here */
-    struct lsn commit;     /* durable at a majority: never undone */
-    struct lsn visible;    /* may be applied and read (above commit only in local mode, at the primary) */
+    struct lsn durable; /* log on stable storage here */
+    struct lsn commit;  /* durable at a majority: never undone */
+    struct lsn
+        visible; /* may be applied and read (above commit only in local mode, at the primary) */
     struct lsn applied;    /* in the state */
     struct lsn checkpoint; /* in the published steady checkpoint */
     struct lsn archived;   /* in a sealed pack; meaningful when `archives` */
     bool archives;         /* this site keeps the repository */
-    struct lsn retain;     /* the log from here on is kept for sites that are behind (bounded by bytes) */
-    struct lsn needed;     /* lowest lsn that a site acknowledged; what it still needs comes after. 0: unknown */
+    struct lsn
+        retain; /* the log from here on is kept for sites that are behind (bounded by bytes) */
+    struct lsn
+        needed; /* lowest lsn that a site acknowledged; what it still needs comes after. 0: unknown */
 };
 
 /* Apply up to here. */

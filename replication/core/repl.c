@@ -258,7 +258,7 @@ uint64_t repl_next_tick_ms(const struct repl *r)
 static void peer_view(const struct repl *r, uint8_t i, struct repl_peer_view *out)
 {
     const struct repl_peer *p = &r->peers[i];
-    *out = (struct repl_peer_view){.up = p->up};
+    *out = (struct repl_peer_view){.up = p->up, .heard_ms = i == r->heard_from ? r->heard_ms : 0};
     if (r->role != REPL_PRIMARY)
         return; /* only the primary hears of the others */
     out->needs_refill = p->flow == REPL_FLOW_REFILL;

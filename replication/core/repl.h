@@ -26,15 +26,16 @@
 enum {
     REPL_SITES_MAX = 8,
     REPL_NOBODY = 0xff,
-    REPL_RUNS_MAX = 256,     /* term changes remembered, the oldest are forgotten */
-    REPL_WINDOW = 32,        /* frames of entries in flight to one site */
-    REPL_ACTIONS_MAX = 64,   /* bound of the actions of one step, checked */
-    REPL_BATCH_BYTES = 1 << 20, /* most bytes of entries in one message, but always at least one entry */
+    REPL_RUNS_MAX = 256,        /* term changes remembered, the oldest are forgotten */
+    REPL_WINDOW = 32,           /* frames of entries in flight to one site */
+    REPL_ACTIONS_MAX = 64,      /* bound of the actions of one step, checked */
+    REPL_BATCH_BYTES = 1 << 20, /* most bytes of entries in a message, but always one entry */
     REPL_BATCH_ENTRIES_MAX = 4096,
     REPL_WINDOW_BYTES = 16 << 20, /* and no further frame while this much is in flight */
-    REPL_HANDOVER_LAG_MAX = 4096, /* a switchover to a site further behind is refused: writes would stand still too long */
-    REPL_TEXT_BYTES = 200,        /* one sentence, cut when longer */
-    REPL_TEXTS_BYTES = 4096,      /* all sentences of one step */
+    /* A switchover to a site further behind is refused: writes would stand still too long. */
+    REPL_HANDOVER_LAG_MAX = 4096,
+    REPL_TEXT_BYTES = 200,   /* one sentence, cut when longer */
+    REPL_TEXTS_BYTES = 4096, /* all sentences of one step */
 };
 
 enum repl_role { REPL_STANDBY = 1, REPL_PRE_CANDIDATE = 2, REPL_CANDIDATE = 3, REPL_PRIMARY = 4 };
@@ -42,14 +43,14 @@ enum repl_policy { REPL_AUTOMATIC = 1, REPL_OBSERVE = 2, REPL_MANUAL = 3 };
 
 struct repl_options {
     const char *names[REPL_SITES_MAX]; /* of the sites, for the traces; must outlive the machine */
-    uint8_t self;               /* index of this site */
-    uint8_t sites;              /* how many there are; all vote */
-    bool electable[REPL_SITES_MAX]; /* gsr is not */
+    uint8_t self;                      /* index of this site */
+    uint8_t sites;                     /* how many there are; all vote */
+    bool electable[REPL_SITES_MAX];    /* gsr is not */
     enum repl_policy policy;
-    uint32_t heartbeat_ms;      /* default 50 */
-    uint32_t election_ms;       /* silence before standing: election_ms..2*election_ms; default 500 */
-    uint32_t lease_ms;          /* below 0.9 * election_ms (checked), so that clocks may differ in rate; default 400 */
-    uint64_t seed;              /* of the election jitter */
+    uint32_t heartbeat_ms; /* default 50 */
+    uint32_t election_ms;  /* silence before standing: election_ms..2*election_ms; default 500 */
+    uint32_t lease_ms; /* below 0.9 * election_ms, checked: clocks differ in rate; default 400 */
+    uint64_t seed;     /* of the election jitter */
 };
 
 /* Entries from `from` on have `term`, up to the next run. */
@@ -61,57 +62,61 @@ struct repl_run {
 /* What was found on disk, before the first event. */
 struct repl_start {
     uint64_t now_ms;
-    struct term term;           /* persisted promise */
-    uint8_t voted_for;          /* or REPL_NOBODY */
-    uint64_t incarnation;       /* of this site's storage; a rebuilt one gets a new one */
-    bool may_vote;              /* false for a site rebuilt from nothing until it has caught up (R5) */
-    struct lsn first;           /* position before the first readable entry */
+    struct term term;     /* persisted promise */
+    uint8_t voted_for;    /* or REPL_NOBODY */
+    uint64_t incarnation; /* of this site's storage; a rebuilt one gets a new one */
+    bool may_vote;        /* false for a site rebuilt from nothing until it has caught up (R5) */
+    struct lsn first;     /* position before the first readable entry */
     struct entry_position last; /* last durable entry */
-    const struct repl_run *runs; /* terms of the log, ascending; only the newest REPL_RUNS_MAX are kept */
+    /* terms of the log, ascending; only the newest REPL_RUNS_MAX are kept */
+    const struct repl_run *runs;
     uint32_t run_count;
-    struct lsn commit;          /* known committed: the checkpoint's lsn */
-    enum commit_mode mode;      /* as applied at the checkpoint */
+    struct lsn commit;     /* known committed: the checkpoint's lsn */
+    enum commit_mode mode; /* as applied at the checkpoint */
 };
 
 /* ---- messages: one struct for the fields of all, the codec and the table are in replication/core/messages.h ---- */
 enum repl_message_type {
-    REPL_MSG_PREVOTE = 1,      /* would you vote for me? changes nothing */
+    REPL_MSG_PREVOTE = 1, /* would you vote for me? changes nothing */
     REPL_MSG_PREVOTE_REPLY = 2,
     REPL_MSG_VOTE = 3,
     REPL_MSG_VOTE_REPLY = 4,
-    REPL_MSG_ENTRIES = 5,      /* heartbeat and log shipping */
+    REPL_MSG_ENTRIES = 5, /* heartbeat and log shipping */
     REPL_MSG_ACK = 6,
-    REPL_MSG_FETCH = 7,        /* candidate to voter: send me your log after this position */
-    REPL_MSG_TAIL = 8,         /* its answer: entries */
-    REPL_MSG_TAKE_OVER = 9,    /* primary to its successor: stand now (leadership transfer) */
+    REPL_MSG_FETCH = 7,     /* candidate to voter: send me your log after this position */
+    REPL_MSG_TAIL = 8,      /* its answer: entries */
+    REPL_MSG_TAKE_OVER = 9, /* primary to its successor: stand now (leadership transfer) */
 };
 
 struct repl_message {
     enum repl_message_type type;
     uint8_t from, to;
-    struct term term;            /* sender's term (pre-vote: the term it would stand in) */
-    uint64_t incarnation;        /* sender's */
+    struct term term;     /* sender's term (pre-vote: the term it would stand in) */
+    uint64_t incarnation; /* sender's */
     /* position of the sender's log: last entry (votes, replies, TAKE_OVER), last entry that may agree (FETCH), entry before
      * the first one sent (ENTRIES, TAIL), last durable entry that agrees with the primary (ACK; R2: lsn, term, hash; the
      * hash is zero when it is not at hand) */
     struct lsn lsn;
     struct term lsn_term;
     struct sha256 hash;
-    struct lsn last;             /* ACK, TAIL: end of the sender's log, durable or not */
+    struct lsn last; /* ACK, TAIL: end of the sender's log, durable or not */
     struct term last_term;
-    bool granted;                /* replies to votes */
-    bool transfer;               /* VOTE: asked by the primary, stickiness does not apply */
-    bool rejected;               /* ACK, TAIL: the entries did not fit; lsn/lsn_term hint where to go on from.
-                                  * replies to votes: refused because a primary is alive, or may be (R4) */
-    bool counts;                 /* ACK: the sender is a full voter; otherwise its acknowledgement is only information (R5) */
-    struct lsn commit;           /* ENTRIES: primary's commit index */
-    uint64_t round;              /* ENTRIES: number of this sending; ACK: the newest one answered; TAKE_OVER and VOTE with
-                                  * transfer: the primary's last round before it gave up its lease; PREVOTE, FETCH and
-                                  * their answers: number of the attempt */
-    uint64_t readmit;            /* ENTRIES: a site of this incarnation votes again once it has everything up to commit (R5) */
-    struct lsn applied;          /* ACK: sender's applied, and archived (gsr), for status */
+    bool granted;  /* replies to votes */
+    bool transfer; /* VOTE: asked by the primary, stickiness does not apply */
+    /* ACK, TAIL: the entries did not fit, lsn/lsn_term hint where to go on from; replies to votes: refused
+     * because a primary is alive, or may be (R4) */
+    bool rejected;
+    /* ACK: the sender is a full voter; otherwise its acknowledgement is only information (R5) */
+    bool counts;
+    struct lsn commit; /* ENTRIES: primary's commit index */
+    /* ENTRIES: number of this sending; ACK: the newest one answered; TAKE_OVER and VOTE with transfer: the
+     * primary's last round before it gave up its lease; PREVOTE, FETCH and their answers: number of the attempt */
+    uint64_t round;
+    /* ENTRIES: a site of this incarnation votes again once it has everything up to commit (R5) */
+    uint64_t readmit;
+    struct lsn applied; /* ACK: sender's applied, and archived (gsr), for status */
     struct lsn archived;
-    uint32_t count;              /* ENTRIES, TAIL: number of entries carried */
+    uint32_t count; /* ENTRIES, TAIL: number of entries carried */
 };
 
 /* What the core must know of each carried entry. */
@@ -126,18 +131,18 @@ struct repl_entry_meta {
 /* ---- events ---- */
 enum repl_event_type {
     REPL_EV_TICK = 1,
-    REPL_EV_MESSAGE,      /* message, metas[message->count] */
-    REPL_EV_PEER_UP,      /* site: link established and identity checked */
-    REPL_EV_PEER_DOWN,    /* site: link closed */
-    REPL_EV_DURABLE,      /* position: log is durable up to it */
-    REPL_EV_PROPOSE,      /* kind, more: a client's entry, at the primary */
-    REPL_EV_SENT,         /* site, sent, position, bytes: outcome of SEND_ENTRIES; bytes 0: nothing was sent */
-    REPL_EV_GONE,         /* site, sent: outcome of SEND_ENTRIES: the log no longer has what it needs */
-    REPL_EV_MODE,         /* mode: a configuration entry was applied (or undone) */
-    REPL_EV_PROGRESS,     /* applied, archived lsn of this site, for acknowledgements */
-    REPL_EV_SWITCHOVER,   /* site: hand over to it (or REPL_NOBODY: to the best) */
-    REPL_EV_FAILOVER,     /* operator: stand as soon as this site's promise to the primary is over, whatever the policy */
-    REPL_EV_APPENDED,     /* position: the entry of APPEND_OWN has been sealed and queued */
+    REPL_EV_MESSAGE,   /* message, metas[message->count] */
+    REPL_EV_PEER_UP,   /* site: link established and identity checked */
+    REPL_EV_PEER_DOWN, /* site: link closed */
+    REPL_EV_DURABLE,   /* position: log is durable up to it */
+    REPL_EV_PROPOSE,   /* kind, more: a client's entry, at the primary */
+    REPL_EV_SENT, /* site, sent, position, bytes: outcome of SEND_ENTRIES; bytes 0: nothing was sent */
+    REPL_EV_GONE,     /* site, sent: outcome of SEND_ENTRIES: the log no longer has what it needs */
+    REPL_EV_MODE,     /* mode: a configuration entry was applied (or undone) */
+    REPL_EV_PROGRESS, /* applied, archived lsn of this site, for acknowledgements */
+    REPL_EV_SWITCHOVER, /* site: hand over to it (or REPL_NOBODY: to the best) */
+    REPL_EV_FAILOVER, /* operator: stand as soon as this site's promise to the primary is over, whatever the policy */
+    REPL_EV_APPENDED, /* position: the entry of APPEND_OWN has been sealed and queued */
 };
 
 struct repl_event {
@@ -149,7 +154,7 @@ struct repl_event {
     struct entry_position position;
     uint32_t bytes;
     enum entry_kind kind;
-    bool more;                   /* PROPOSE: another one follows at once; entries are sent with the last */
+    bool more; /* PROPOSE: another one follows at once; entries are sent with the last */
     enum repl_message_type sent; /* SENT, GONE: type of the message that was to be filled */
     enum commit_mode mode;
     struct lsn applied, archived;
@@ -157,21 +162,23 @@ struct repl_event {
 
 /* ---- actions, to be executed in order ---- */
 enum repl_action_type {
-    REPL_ACT_SAVE_VOTE = 1, /* term, site (voted for), granted (may_vote): durable before anything later */
-    REPL_ACT_TRUNCATE,      /* lsn: export the entries after it as a divergence bundle, durable; undo the state if it
-                             * applied beyond; cut the log; all before anything later */
-    REPL_ACT_APPEND_OWN,    /* lsn, term, kind: seal and queue this entry now, then feed APPENDED */
-    REPL_ACT_APPEND,        /* first, count: queue these entries of the message being handled */
-    REPL_ACT_SEND,          /* message */
-    REPL_ACT_SEND_ENTRIES,  /* message (ENTRIES or TAIL; its lsn names the entry before the first): fill in lsn_term and
-                             * hash of that entry, and entries after it, at most REPL_BATCH_BYTES and
-                             * REPL_BATCH_ENTRIES_MAX but at least one; send; then feed SENT (last position sent; bytes 0:
-                             * the link takes no more now) or GONE */
-    REPL_ACT_COMMIT,        /* lsn: commit index (majority); visible: what may be applied, read and answered */
-    REPL_ACT_ROLE,          /* role, term, site: role changed, or the known primary did (site, or REPL_NOBODY) */
-    REPL_ACT_REFUSED,       /* PROPOSE refused: text says why */
-    REPL_ACT_SWITCHOVER,    /* outcome of SWITCHOVER or FAILOVER: granted says whether, text says why not */
-    REPL_ACT_TRACE,         /* text: one sentence for the log */
+    /* term, site (voted for), granted (may_vote): durable before anything later */
+    REPL_ACT_SAVE_VOTE = 1,
+    /* lsn: export the entries after it as a divergence bundle, durable (R9); undo the state if it applied beyond;
+     * cut the log; all before anything later */
+    REPL_ACT_TRUNCATE,
+    REPL_ACT_APPEND_OWN, /* lsn, term, kind: seal and queue this entry now, then feed APPENDED */
+    REPL_ACT_APPEND,     /* first, count: queue these entries of the message being handled */
+    REPL_ACT_SEND,       /* message */
+    /* message (ENTRIES or TAIL; its lsn names the entry before the first): fill in lsn_term and hash of that
+     * entry, count, and the entries after it, at most REPL_BATCH_BYTES and REPL_BATCH_ENTRIES_MAX but at least one;
+     * send; then feed SENT (last position sent; bytes 0: the link takes no more now) or GONE */
+    REPL_ACT_SEND_ENTRIES,
+    REPL_ACT_COMMIT, /* lsn: commit index (majority); visible: what may be applied, read and answered */
+    REPL_ACT_ROLE, /* role, term, site: role changed, or the known primary did (site, or REPL_NOBODY) */
+    REPL_ACT_REFUSED, /* PROPOSE refused: text says why */
+    REPL_ACT_SWITCHOVER, /* outcome of SWITCHOVER or FAILOVER: granted says whether, text says why not */
+    REPL_ACT_TRACE,      /* text: one sentence for the log */
 };
 
 /* Only the fields named for the type are set; `message` is not cleared for types that have none. */
@@ -202,7 +209,8 @@ static inline const char *repl_text(const struct repl_actions *all, const struct
 }
 
 /* ---- the machine ---- */
-struct repl; /* its body is in replication/core/repl_state.h, for the files of the core and for tests */
+struct
+    repl; /* its body is in replication/core/repl_state.h, for the files of the core and for tests */
 
 size_t repl_size(void); /* bytes to give to repl_init */
 void repl_init(struct repl *r, const struct repl_options *options, const struct repl_start *start);
@@ -214,25 +222,28 @@ uint64_t repl_next_tick_ms(const struct repl *r);
 /* ---- questions ---- */
 struct repl_peer_view {
     bool up;
-    bool needs_refill;        /* the log no longer has what it needs */
-    bool suspect;             /* acknowledged something else than was sent, or lost what it acknowledged: not counted */
-    bool counts;              /* a full voter, by its own word */
-    struct lsn durable;       /* acknowledged on its stable storage; 0 unknown */
+    bool needs_refill; /* the log no longer has what it needs */
+    /* acknowledged something else than was sent, or lost what it acknowledged: not counted */
+    bool suspect;
+    bool counts;        /* a full voter, by its own word */
+    struct lsn durable; /* acknowledged on its stable storage; 0 unknown */
     struct lsn applied, archived;
-    uint64_t heard_ms;        /* when it last answered; 0 never */
+    /* when it last answered, at a standby: when this primary was last heard; 0 never */
+    uint64_t heard_ms;
 };
 struct repl_view {
     enum repl_role role;
     struct term term;
-    uint8_t primary;          /* or REPL_NOBODY */
+    uint8_t primary; /* or REPL_NOBODY */
     uint8_t voted_for;
     struct entry_position last; /* appended (own term, hash may be zero when not yet sealed) */
     struct lsn durable, commit, visible;
-    bool serving;             /* primary whose no-op is committed, not handing over: proposals are accepted */
-    bool lease_valid;         /* at the time of the last event; see repl_lease_valid */
+    bool serving; /* primary whose no-op is committed, not handing over: proposals are accepted */
+    bool lease_valid; /* at the time of the last event; see repl_lease_valid */
     bool may_vote;
-    bool broken;              /* met a history that contradicts what is committed here: neither votes, acknowledges nor stands */
-    uint8_t handing_over_to;  /* or REPL_NOBODY */
+    /* met a history that contradicts what is committed here: neither votes, acknowledges nor stands */
+    bool broken;
+    uint8_t handing_over_to; /* or REPL_NOBODY */
     enum commit_mode mode;
     struct repl_peer_view peers[REPL_SITES_MAX];
 };
@@ -244,6 +255,7 @@ bool repl_lease_valid(const struct repl *r, uint64_t now_ms);
  * indices given), ALL every site. MODE: the visible index. */
 struct lsn repl_level_lsn(const struct repl *r, enum level level, uint8_t dr, uint8_t gsr);
 
-const char *repl_role_name(enum repl_role role); /* "standby", "pre-candidate", "candidate", "primary" */
+const char *
+repl_role_name(enum repl_role role); /* "standby", "pre-candidate", "candidate", "primary" */
 
 #endif

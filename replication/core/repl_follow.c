@@ -222,9 +222,7 @@ void repl_on_entries(struct repl *r, struct repl_actions *out, const struct repl
     enum repl_fit fit = fits(r, out, m, &hint);
     struct lsn end = r->log.last;
     if (fit == REPL_FIT) {
-        bool behind = m->lsn.v + m->count <= r->matched.v;
-        if (!behind)
-            fit = repl_merge(r, out, m, metas, true);
+        fit = repl_merge(r, out, m, metas, true);
         if (fit == REPL_FIT_NOT)
             hint = r->commit;
     }

@@ -8,11 +8,11 @@
 
 enum {
     REPL_ROUND_MARKS = 128, /* remembered sending times: two leases of them */
-    REPL_MARKS_PER_LEASE =
-        64, /* their grain; a sending inside a grain counts as of its beginning */
+    /* their grain; a sending inside a grain counts as of its beginning */
+    REPL_MARKS_PER_LEASE = 64,
     REPL_RESEND_HEARTBEATS = 4, /* shortest time after which a frame may be thought lost */
-    REPL_ASK_HEARTBEATS =
-        2, /* unanswered questions (votes, fetches, TAKE_OVER) are repeated this often */
+    /* unanswered questions (votes, fetches, TAKE_OVER) are repeated this often */
+    REPL_ASK_HEARTBEATS = 2,
 };
 /* Terms, positions and rounds beyond this are not believed: no history gets there, and adding 1 must stay safe. */
 #define REPL_NUMBER_MAX (UINT64_C(1) << 62)
@@ -47,12 +47,12 @@ struct repl_peer {
     struct lsn next;     /* to be sent next */
     struct lsn received; /* end of its log as of its newest answer */
     struct lsn gone;     /* REFILL: what it needed and we no longer have */
-    struct lsn
-        suspect_to;    /* not counted until its hash agrees at or above this position; 0: trusted */
+    /* not counted until its hash agrees at or above this position; 0: trusted */
+    struct lsn suspect_to;
     uint64_t answered; /* newest round it answered */
-    uint64_t
-        reset_round;    /* answers to rounds up to this are from before the last change of `next` */
-    uint64_t met_round; /* R5: round when it first answered in this incarnation */
+    /* answers to rounds up to this are from before the last change of `next` */
+    uint64_t reset_round;
+    uint64_t met_round;          /* R5: round when it first answered in this incarnation */
     uint32_t rtt_ms, rtt_var_ms; /* smoothed, RFC 6298; rtt 0: not measured */
     uint32_t window_first, window_n, window_bytes;
     struct repl_frame window[REPL_WINDOW];
@@ -99,8 +99,8 @@ struct repl {
     uint64_t seen_round;
     struct lsn matched; /* agrees with the log of this term's primary up to here */
     struct lsn primary_commit;
-    bool
-        readmit_known; /* R5: the primary told what must be durable here before this rebuilt site votes */
+    /* R5: the primary told what must be durable here before this rebuilt site votes */
+    bool readmit_known;
     struct lsn readmit_at;
     struct lsn acked; /* as named by the last ACK */
     uint64_t acked_ms;
@@ -109,14 +109,14 @@ struct repl {
     uint64_t deadline_ms; /* standby: stand then; candidates: give up then */
     uint64_t ask_ms;      /* candidates: repeat questions then */
     uint64_t attempt;
-    uint64_t led_until_ms;  /* this site was primary itself until then; 0 never */
-    bool link_lost;    /* the deadline was brought forward because the primary's link closed */
-    bool waiting_told; /* a policy's inaction was traced, once per silence */
+    uint64_t led_until_ms; /* this site was primary itself until then; 0 never */
+    bool link_lost;        /* the deadline was brought forward because the primary's link closed */
+    bool waiting_told;     /* a policy's inaction was traced, once per silence */
     uint64_t forced_until_ms; /* operator's failover is being tried; 0 no */
     bool transfer;            /* standing on the primary's request */
     uint64_t transfer_round;
-    uint64_t traced_attempt
-        [REPL_SITES_MAX]; /* last refused attempt that was traced, so that repeats are silent */
+    /* last refused attempt that was traced, so that repeats are silent */
+    uint64_t traced_attempt[REPL_SITES_MAX];
 
     /* fetching (repl_fetch.c) */
     uint8_t fetch_from;  /* or REPL_NOBODY */

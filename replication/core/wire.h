@@ -18,16 +18,17 @@ enum wire_kind { WIRE_SITE = 1, WIRE_CLIENT = 2, WIRE_OPERATOR = 3 };
 struct wire_hello {
     uint16_t version;
     enum wire_kind kind;
-    struct bytes name;        /* site or client name */
-    uint64_t incarnation;     /* sites */
-    struct bytes software;    /* "triveni 0.1.0" */
+    struct bytes name;     /* site or client name */
+    uint64_t incarnation;  /* sites */
+    struct bytes software; /* "triveni 0.1.0" */
 };
 
 /* FRAME_ERROR */
 struct wire_error {
-    int32_t code;             /* enum err_code */
+    int32_t code; /* enum err_code */
     struct bytes text;
-    struct bytes primary;     /* NOT_PRIMARY: client endpoint "host:port" of the primary, empty when unknown */
+    struct bytes
+        primary; /* NOT_PRIMARY: client endpoint "host:port" of the primary, empty when unknown */
     int32_t failed_condition; /* ERR_CONDITION: index of the first that failed, else -1 */
     struct lsn lsn;           /* ERR_CONDITION: lsn at which it was decided */
 };
@@ -36,13 +37,20 @@ struct wire_error {
 struct wire_primary {
     struct term term;
     struct bytes site;
-    struct bytes endpoint;    /* of its client port; both empty: none known */
+    struct bytes endpoint; /* of its client port; both empty: none known */
 };
 
 /* FRAME_SESSION_OPEN: session zero asks for a new one; otherwise resume. Answer: wire_session. */
-struct wire_session_open { struct uuid session; };
-struct wire_session { struct uuid session; struct lsn lsn; };
-struct wire_session_close { struct uuid session; };  /* answer: wire_done */
+struct wire_session_open {
+    struct uuid session;
+};
+struct wire_session {
+    struct uuid session;
+    struct lsn lsn;
+};
+struct wire_session_close {
+    struct uuid session;
+}; /* answer: wire_done */
 
 /* FRAME_TXN. Sequence numbers of a session rise by 1; a repeated one is answered with its first outcome. */
 struct wire_txn {
@@ -51,16 +59,17 @@ struct wire_txn {
     enum level level;
     uint32_t condition_count;
     uint32_t op_count;
-    struct reader conditions; /* wire_next_condition: kind u8, collection str16, key str16, version u64 */
-    struct reader ops;        /* body_next_op */
+    struct reader
+        conditions;    /* wire_next_condition: kind u8, collection str16, key str16, version u64 */
+    struct reader ops; /* body_next_op */
 };
 /* Answer of TXN, POINT, SESSION_CLOSE */
 struct wire_done {
     struct lsn lsn;
     struct term term;
     struct utc time;
-    enum level level;         /* achieved */
-    bool repeated;            /* exactly-once: this is the outcome of an earlier attempt */
+    enum level level; /* achieved */
+    bool repeated;    /* exactly-once: this is the outcome of an earlier attempt */
 };
 
 enum wire_read_flags {
@@ -71,13 +80,13 @@ struct wire_get {
     uint32_t flags;
     uint64_t snapshot;
     struct lsn min_lsn;
-    uint32_t count;           /* of keys: collection str16, key str16 */
-    struct reader keys;       /* wire_next_key */
+    uint32_t count;     /* of keys: collection str16, key str16 */
+    struct reader keys; /* wire_next_key */
 };
 /* Answer: read header, then count records: found u8, and if found lsn u64, time u64, value str32. */
 struct wire_read_header {
-    struct lsn lsn;           /* the state that was read */
-    uint64_t age_us;          /* how old it may be; 0 at the primary, UINT64_MAX when unknown */
+    struct lsn lsn;  /* the state that was read */
+    uint64_t age_us; /* how old it may be; 0 at the primary, UINT64_MAX when unknown */
     uint32_t count;
 };
 /* FRAME_SCAN. Answer: read header, more u8, then records: collection str16, key str16, lsn, time, value str32. */
@@ -87,20 +96,43 @@ struct wire_scan {
     struct lsn min_lsn;
     struct bytes collection, from, to, prefix, after;
     bool reverse;
-    uint32_t limit;           /* records, 1..WIRE_SCAN_MAX_RECORDS */
+    uint32_t limit; /* records, 1..WIRE_SCAN_MAX_RECORDS */
 };
 /* FRAME_SNAPSHOT_OPEN: flags, min_lsn. Answer: wire_snapshot. FRAME_SNAPSHOT_CLOSE: id. Answer: wire_done, zero. */
-struct wire_snapshot_open { uint32_t flags; struct lsn min_lsn; };
-struct wire_snapshot { uint64_t id; struct lsn lsn; struct utc time; };
-struct wire_snapshot_close { uint64_t id; };
+struct wire_snapshot_open {
+    uint32_t flags;
+    struct lsn min_lsn;
+};
+struct wire_snapshot {
+    uint64_t id;
+    struct lsn lsn;
+    struct utc time;
+};
+struct wire_snapshot_close {
+    uint64_t id;
+};
 /* FRAME_OUTCOME: what became of (session, sequence)? Answer: wire_outcome. */
-struct wire_outcome_ask { struct uuid session; uint64_t sequence; };
-struct wire_outcome { bool committed; struct lsn lsn; struct utc time; };
+struct wire_outcome_ask {
+    struct uuid session;
+    uint64_t sequence;
+};
+struct wire_outcome {
+    bool committed;
+    struct lsn lsn;
+    struct utc time;
+};
 /* FRAME_POINT */
-struct wire_point { struct bytes name; };
+struct wire_point {
+    struct bytes name;
+};
 /* FRAME_ADMIN: command name and its arguments as JSON; the answer is JSON. */
-struct wire_admin { struct bytes command; struct bytes arguments; };
-struct wire_admin_reply { struct bytes json; };
+struct wire_admin {
+    struct bytes command;
+    struct bytes arguments;
+};
+struct wire_admin_reply {
+    struct bytes json;
+};
 
 void wire_write_hello(struct writer *w, const struct wire_hello *m);
 int wire_read_hello(struct bytes body, struct wire_hello *m, struct err *e);
@@ -117,12 +149,15 @@ int wire_read_session_close(struct bytes body, struct wire_session_close *m, str
 /* Writes header, conditions and ops. */
 void wire_write_txn(struct writer *w, const struct wire_txn *m, const struct condition *conditions,
                     const struct op *ops);
-int wire_read_txn(struct bytes body, struct wire_txn *m, struct err *e); /* checks every condition and op */
+int wire_read_txn(struct bytes body, struct wire_txn *m,
+                  struct err *e); /* checks every condition and op */
 int wire_next_condition(struct reader *r, struct condition *out, struct err *e);
-size_t wire_txn_bytes(const struct condition *conditions, uint32_t nc, const struct op *ops, uint32_t no);
+size_t wire_txn_bytes(const struct condition *conditions, uint32_t nc, const struct op *ops,
+                      uint32_t no);
 void wire_write_done(struct writer *w, const struct wire_done *m);
 int wire_read_done(struct bytes body, struct wire_done *m, struct err *e);
-void wire_write_get(struct writer *w, const struct wire_get *m, const struct op *keys); /* collection and key of each */
+void wire_write_get(struct writer *w, const struct wire_get *m,
+                    const struct op *keys); /* collection and key of each */
 int wire_read_get(struct bytes body, struct wire_get *m, struct err *e);
 int wire_next_key(struct reader *r, struct bytes *collection, struct bytes *key, struct err *e);
 void wire_write_scan(struct writer *w, const struct wire_scan *m);
@@ -130,7 +165,12 @@ int wire_read_scan(struct bytes body, struct wire_scan *m, struct err *e);
 void wire_write_read_header(struct writer *w, const struct wire_read_header *m);
 /* The readers of answers with records leave `r` at the first record. */
 int wire_read_read_header(struct reader *r, struct wire_read_header *m, struct err *e);
-struct wire_record { bool found; struct bytes collection, key, value; struct lsn lsn; struct utc time; };
+struct wire_record {
+    bool found;
+    struct bytes collection, key, value;
+    struct lsn lsn;
+    struct utc time;
+};
 void wire_write_get_record(struct writer *w, const struct wire_record *m);
 int wire_read_get_record(struct reader *r, struct wire_record *m, struct err *e);
 void wire_write_scan_record(struct writer *w, const struct wire_record *m);

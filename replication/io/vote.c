@@ -57,12 +57,14 @@ static int write_slot(int fd, unsigned slot, const struct vote *v, uint64_t sequ
     encode(v, sequence, block);
     ssize_t n = pwrite(fd, block, sizeof block, (off_t)slot * SLOT_BYTES);
     if (n != (ssize_t)sizeof block)
-        return err_set(e, ERR_IO, "vote file: write failed: %s", n < 0 ? strerror(errno) : "short write");
+        return err_set(e, ERR_IO, "vote file: write failed: %s",
+                       n < 0 ? strerror(errno) : "short write");
     if (fdatasync(fd) != 0)
-        return err_set(e, ERR_IO,
-                       "vote file: sync failed: %s; the disk can no longer be trusted: check it, then "
-                       "start the site again",
-                       strerror(errno));
+        return err_set(
+            e, ERR_IO,
+            "vote file: sync failed: %s; the disk can no longer be trusted: check it, then "
+            "start the site again",
+            strerror(errno));
     return 0;
 }
 
@@ -106,7 +108,8 @@ int vote_open(struct vote_file **out, const char *path, struct vote *v, struct e
     }
     if (!found)
         rc = err_set(e, ERR_INTEGRITY,
-                     "%s: neither slot is valid, so this site cannot know what it promised. Rebuild it: move "
+                     "%s: neither slot is valid, so this site cannot know what it promised. "
+                     "Rebuild it: move "
                      "the data directory away and run triveni init --rebuilt",
                      path);
 out:

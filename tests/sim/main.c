@@ -19,8 +19,8 @@ static int usage(void)
         stderr,
         "usage: sim [--seed N] [--seeds N] [--steps N] [--trace] [--mutant NAME] [--mutants]\n");
     for (int m = MUTANT_NONE + 1; m < MUTANTS; m++)
-        (void)fprintf(stderr, "  %-22s %s\n", mutant_name((enum sim_mutant)m),
-                      mutant_what((enum sim_mutant)m));
+        (void)fprintf(stderr, "  %-22s %s\n", sim_mutant_name((enum sim_mutant)m),
+                      sim_mutant_what((enum sim_mutant)m));
     return 2;
 }
 
@@ -38,7 +38,7 @@ static int parse_number(const char *text, uint64_t *out)
 static int parse_mutant(const char *text, enum sim_mutant *out)
 {
     for (int m = MUTANT_NONE; m < MUTANTS; m++) {
-        if (strcmp(text, mutant_name((enum sim_mutant)m)) == 0) {
+        if (strcmp(text, sim_mutant_name((enum sim_mutant)m)) == 0) {
             *out = (enum sim_mutant)m;
             return 0;
         }
@@ -143,7 +143,7 @@ static int run_mutants(struct sim *s, const struct arguments *a)
         while (!v.failed && n < a->seeds)
             v = sim_seed(s, a->seed + n++, a->steps, (enum sim_mutant)m, false);
         missed += !v.failed;
-        (void)printf("%-22s %-8llu %s\n", mutant_name((enum sim_mutant)m), U(n),
+        (void)printf("%-22s %-8llu %s\n", sim_mutant_name((enum sim_mutant)m), U(n),
                      v.failed ? v.failure : "NOT FOUND");
     }
     (void)printf("%d of %d planted bugs found\n", MUTANTS - 1 - missed, MUTANTS - 1);

@@ -29,12 +29,12 @@ static const struct {
                                "a hand-over is believed without the lease having been given up"},
 };
 
-const char *mutant_name(enum sim_mutant m)
+const char *sim_mutant_name(enum sim_mutant m)
 {
     return mutants[m].name;
 }
 
-const char *mutant_what(enum sim_mutant m)
+const char *sim_mutant_what(enum sim_mutant m)
 {
     return mutants[m].what;
 }

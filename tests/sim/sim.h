@@ -37,10 +37,10 @@ enum {
 struct rng {
     uint64_t s;
 };
-uint64_t rng_next(struct rng *g);
-uint64_t rng_below(struct rng *g, uint64_t n);
-uint64_t rng_between(struct rng *g, uint64_t lo, uint64_t hi); /* both inclusive */
-bool rng_chance(struct rng *g, uint32_t per_million);
+uint64_t sim_rng_next(struct rng *g);
+uint64_t sim_rng_below(struct rng *g, uint64_t n);
+uint64_t sim_rng_between(struct rng *g, uint64_t lo, uint64_t hi); /* both inclusive */
+bool sim_rng_chance(struct rng *g, uint32_t per_million);
 
 /* Planted bugs, all of the driver: the core stays clean. */
 enum sim_mutant {
@@ -62,13 +62,14 @@ enum sim_mutant {
     MUTANTS,
     MUTANT_READMITTED_EARLY = MUTANTS, /* needs a played scenario: golden_test.c */
 };
-const char *mutant_name(enum sim_mutant m);
-const char *mutant_what(enum sim_mutant m);
+const char *sim_mutant_name(enum sim_mutant m);
+const char *sim_mutant_what(enum sim_mutant m);
 
 /* Which faults a seed has, and how much of them (swarm testing: Groce et al., ISSTA 2012). Rates are per million. */
 struct swarm {
     uint32_t loss, duplicate, reorder;
     uint32_t delay_us, jitter_us;
+    uint32_t short_batches; /* a message carries fewer entries than it could */
     uint32_t crash_at_action;
     uint32_t fault_every_ms; /* mean time between the faults below; 0: none */
     bool crash, pause, cut, isolate, reset, clog, slow_disk, wipe, recycle, drift;
@@ -108,8 +109,14 @@ enum sim_event_type {
     SIM_EV_DISK_FAST,
     SIM_EV_CLIENT, /* site: client */
     SIM_EV_FAULT,
-    SIM_EV_CRASH, /* arg: 1 with its disk, where that is within the promise */
+    SIM_EV_CRASH, /* arg: enum sim_crash */
     SIM_EV_APPLY,
+};
+
+enum sim_crash {
+    SIM_CRASH_PLAIN,
+    SIM_CRASH_WITH_DISK, /* where that is within the promise */
+    SIM_CRASH_QUICK,     /* back after a few milliseconds */
 };
 
 struct sim_event {
@@ -150,8 +157,8 @@ struct sim_site {
     uint64_t n;
     uint32_t ghost[SIM_LOG_MAX]; /* MUTANT_CUT_NOT_DURABLE: what the disk still holds */
     uint64_t ghost_n;
-    uint32_t
-        former[SIM_LOG_MAX]; /* what the lost disk of a rebuilt site held, until it is readmitted */
+    /* what the lost disk of a rebuilt site held, until it is readmitted */
+    uint32_t former[SIM_LOG_MAX];
     uint64_t former_n;
     struct repl_action unsaved; /* MUTANT_VOTE_SAVED_LATE: written with the next one */
 
@@ -244,8 +251,8 @@ extern const char *const sim_names[SIM_SITES];
 /* ---- sim_world.c ---- */
 void sim_init(struct sim *s, uint64_t seed, const struct swarm *swarm, enum sim_mutant mutant);
 void sim_deinit(struct sim *s);
-struct swarm swarm_of_seed(uint64_t seed);
-struct swarm swarm_quiet(void); /* no faults, one millisecond each way */
+struct swarm sim_swarm_of_seed(uint64_t seed);
+struct swarm sim_swarm_quiet(void); /* no faults, one millisecond each way */
 void sim_at(struct sim *s, uint64_t at_us, enum sim_event_type type, uint32_t site, uint32_t arg);
 bool sim_next(struct sim *s);                      /* handle the next event; false: there is none */
 void sim_run_until(struct sim *s, uint64_t at_us); /* or until a check fails */
@@ -254,7 +261,7 @@ void sim_link_close(struct sim *s, uint8_t a, uint8_t b, uint64_t notice_us);
 void sim_cut(struct sim *s, uint8_t from, uint8_t to, bool on);
 void sim_calm(struct sim *s); /* heal everything, no more faults */
 uint64_t sim_clock_ms(const struct sim *s, const struct sim_site *site);
-uint64_t restart_delay_us(struct rng *g);
+uint64_t sim_restart_delay_us(struct rng *g);
 uint64_t sim_when_us(const struct sim *s, const struct sim_site *site, uint64_t clock_ms);
 void sim_say(struct sim *s, uint8_t site, const char *fmt, ...)
     __attribute__((format(printf, 3, 4)));
@@ -262,39 +269,40 @@ void sim_fail(struct sim *s, const char *fmt, ...) __attribute__((format(printf,
 void sim_mix(struct sim *s, uint64_t v);
 
 /* ---- sim_site.c ---- */
-void site_start(struct sim *s, uint8_t i);
-void site_crash(struct sim *s, uint8_t i);
-void site_wipe(struct sim *s, uint8_t i); /* while it is down */
-void site_refill(struct sim *s, uint8_t i, uint8_t from);
-void site_post(struct sim *s, uint8_t i, const struct sim_inbox *e);
-void site_run(struct sim *s, uint8_t i);
-void site_deliver(struct sim *s, uint32_t message);
-void site_disk_done(struct sim *s, uint8_t i, uint32_t generation);
-void site_resume(struct sim *s, uint8_t i, uint32_t boot);
-void site_apply(struct sim *s, uint8_t i);
-void site_tick(struct sim *s, uint8_t i);
+void sim_site_start(struct sim *s, uint8_t i);
+void sim_site_crash(struct sim *s, uint8_t i);
+void sim_site_wipe(struct sim *s, uint8_t i); /* while it is down */
+void sim_site_refill(struct sim *s, uint8_t i, uint8_t from);
+void sim_site_post(struct sim *s, uint8_t i, const struct sim_inbox *e);
+void sim_site_run(struct sim *s, uint8_t i);
+void sim_site_deliver(struct sim *s, uint32_t message);
+void sim_site_disk_done(struct sim *s, uint8_t i, uint32_t generation);
+void sim_site_resume(struct sim *s, uint8_t i, uint32_t boot);
+void sim_site_apply(struct sim *s, uint8_t i);
+void sim_site_tick(struct sim *s, uint8_t i);
 
 /* ---- sim_users.c ---- */
-void client_wake(struct sim *s, uint8_t c);
-void client_refused(struct sim *s, uint8_t c);
-void client_appended(struct sim *s, uint8_t c, uint8_t site, uint64_t lsn, struct term term,
-                     uint32_t id);
-void clients_answer(struct sim *s, uint8_t site);
+void sim_client_wake(struct sim *s, uint8_t c);
+void sim_client_refused(struct sim *s, uint8_t c);
+void sim_client_appended(struct sim *s, uint8_t c, uint8_t site, uint64_t lsn, struct term term,
+                         uint32_t id);
+void sim_clients_answer(struct sim *s, uint8_t site);
 void sim_fault(struct sim *s);
-void crash_some(struct sim *s, uint8_t site, bool with_disk);
-void election_fault(struct sim *s, uint8_t site); /* it has just become primary */
-void repository_serves(struct sim *s);    /* refills who is behind the retained log */
-uint8_t sim_primary(const struct sim *s); /* serving with a lease, or REPL_NOBODY */
+void sim_crash_some(struct sim *s, uint8_t site, enum sim_crash how);
+void sim_election_fault(struct sim *s, uint8_t site); /* it has just become primary */
+void sim_repository_serves(struct sim *s);            /* refills who is behind the retained log */
+uint8_t sim_primary(const struct sim *s);             /* serving with a lease, or REPL_NOBODY */
 
 /* ---- sim_check.c ---- */
-void check_sealed(struct sim *s, uint8_t site, uint32_t id);
-void check_role(struct sim *s, uint8_t site, struct term term);
-void check_commit(struct sim *s, uint8_t site, uint64_t commit, uint64_t visible);
-void check_cut(struct sim *s, uint8_t site, uint64_t last);
-void check_ack(struct sim *s, uint8_t site, const struct sim_client *c);
-void check_step(struct sim *s, uint8_t site);
-void check_end(struct sim *s);
-bool check_settled(const struct sim *s); /* one primary, all logs equal, durable and committed */
+void sim_check_sealed(struct sim *s, uint8_t site, uint32_t id);
+void sim_check_role(struct sim *s, uint8_t site, struct term term);
+void sim_check_commit(struct sim *s, uint8_t site, uint64_t commit, uint64_t visible);
+void sim_check_cut(struct sim *s, uint8_t site, uint64_t last);
+void sim_check_ack(struct sim *s, uint8_t site, const struct sim_client *c);
+void sim_check_step(struct sim *s, uint8_t site);
+void sim_check_end(struct sim *s);
+bool sim_check_settled(
+    const struct sim *s); /* one primary, all logs equal, durable and committed */
 
 /* ---- sim_run.c ---- */
 struct sim_verdict {

@@ -31,7 +31,7 @@ static uint32_t stable_copies(const struct sim *s, uint64_t lsn, uint32_t id)
     return n;
 }
 
-void check_sealed(struct sim *s, uint8_t site, uint32_t id)
+void sim_check_sealed(struct sim *s, uint8_t site, uint32_t id)
 {
     struct sim_entry *e = &s->entries[id];
     for (uint32_t k = s->truth.by_lsn[e->header.lsn.v]; k != 0; k = s->entries[k].next_same_lsn)
@@ -42,7 +42,7 @@ void check_sealed(struct sim *s, uint8_t site, uint32_t id)
     s->truth.by_lsn[e->header.lsn.v] = id;
 }
 
-void check_role(struct sim *s, uint8_t i, struct term term)
+void sim_check_role(struct sim *s, uint8_t i, struct term term)
 {
     struct sim_truth *t = &s->truth;
     const struct sim_site *site = &s->sites[i];
@@ -62,7 +62,7 @@ void check_role(struct sim *s, uint8_t i, struct term term)
                  U(term.v), U(n));
 }
 
-void check_commit(struct sim *s, uint8_t i, uint64_t commit, uint64_t visible)
+void sim_check_commit(struct sim *s, uint8_t i, uint64_t commit, uint64_t visible)
 {
     struct sim_site *site = &s->sites[i];
     struct sim_truth *t = &s->truth;
@@ -96,7 +96,7 @@ void check_commit(struct sim *s, uint8_t i, uint64_t commit, uint64_t visible)
     }
 }
 
-void check_cut(struct sim *s, uint8_t i, uint64_t last)
+void sim_check_cut(struct sim *s, uint8_t i, uint64_t last)
 {
     const struct sim_site *site = &s->sites[i];
     for (uint64_t lsn = last + 1; lsn <= site->n; lsn++) {
@@ -114,7 +114,7 @@ static bool is_named(enum level level, uint8_t site)
            (level == LEVEL_GSR && site == SIM_GSR);
 }
 
-void check_ack(struct sim *s, uint8_t i, const struct sim_client *c)
+void sim_check_ack(struct sim *s, uint8_t i, const struct sim_client *c)
 {
     struct sim_truth *t = &s->truth;
     const struct sim_site *site = &s->sites[i];
@@ -140,7 +140,7 @@ void check_ack(struct sim *s, uint8_t i, const struct sim_client *c)
     t->acked_local[t->acked_local_n++] = c->id;
 }
 
-void check_step(struct sim *s, uint8_t i)
+void sim_check_step(struct sim *s, uint8_t i)
 {
     uint8_t holder = REPL_NOBODY;
     for (uint8_t k = 0; k < SIM_SITES; k++) {
@@ -158,7 +158,7 @@ void check_step(struct sim *s, uint8_t i)
         sim_fail(s, "S8: %s is broken", sim_names[i]);
 }
 
-bool check_settled(const struct sim *s)
+bool sim_check_settled(const struct sim *s)
 {
     uint8_t primary = sim_primary(s);
     if (primary == REPL_NOBODY)
@@ -174,7 +174,7 @@ bool check_settled(const struct sim *s)
     return true;
 }
 
-void check_end(struct sim *s)
+void sim_check_end(struct sim *s)
 {
     const struct sim_site *site = &s->sites[SIM_DC];
     uint64_t n = s->truth.committed_n;

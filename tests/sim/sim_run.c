@@ -18,10 +18,10 @@ static bool served(struct sim *s, uint64_t acks)
 static bool settled(struct sim *s)
 {
     uint64_t until = s->now_us + CALM_SETTLE_MS * SIM_MS;
-    while (!s->failed && s->now_us < until && !check_settled(s))
+    while (!s->failed && s->now_us < until && !sim_check_settled(s))
         if (!sim_next(s))
             break;
-    return check_settled(s);
+    return sim_check_settled(s);
 }
 
 static void why_not_settled(struct sim *s)
@@ -38,7 +38,7 @@ static void why_not_settled(struct sim *s)
 struct sim_verdict sim_seed(struct sim *s, uint64_t seed, uint64_t steps, enum sim_mutant mutant,
                             bool keep_trace)
 {
-    struct swarm swarm = swarm_of_seed(seed);
+    struct swarm swarm = sim_swarm_of_seed(seed);
     sim_init(s, seed, &swarm, mutant);
     s->keep_trace = keep_trace;
     while (!s->failed && s->steps < steps && s->now_us < 300000 * SIM_MS)
@@ -58,7 +58,7 @@ struct sim_verdict sim_seed(struct sim *s, uint64_t seed, uint64_t steps, enum s
                  CALM_SETTLE_MS / 1000);
     }
     if (!s->failed)
-        check_end(s);
+        sim_check_end(s);
     struct sim_verdict v = {.failed = s->failed,
                             .steps = s->steps,
                             .virtual_us = s->now_us,

@@ -34,7 +34,7 @@ static enum commit_mode mode_at(const struct sim *s, const struct sim_site *site
 
 /* ---- start and crash ---- */
 
-void site_start(struct sim *s, uint8_t i)
+void sim_site_start(struct sim *s, uint8_t i)
 {
     struct sim_site *site = &s->sites[i];
     static struct repl_run runs[SIM_LOG_MAX];
@@ -72,7 +72,7 @@ void site_start(struct sim *s, uint8_t i)
             U(site->disk_term.v), U(site->n), U(site->checkpoint),
             site->disk_may_vote ? "" : ", rebuilt");
     site->tick_at_us = UINT64_MAX;
-    site_run(s, i);
+    sim_site_run(s, i);
 }
 
 static void release_message(struct sim *s, uint32_t *message)
@@ -103,7 +103,7 @@ static uint32_t damaged_copy(struct sim *s, uint32_t id)
     return copy;
 }
 
-void site_crash(struct sim *s, uint8_t i)
+void sim_site_crash(struct sim *s, uint8_t i)
 {
     struct sim_site *site = &s->sites[i];
     if (!site->alive)
@@ -114,7 +114,7 @@ void site_crash(struct sim *s, uint8_t i)
     release_inbox(s, site);
     uint64_t kept = site->stable;
     if (site->writing_to > site->stable)
-        kept += rng_below(&s->crash, site->writing_to - site->stable + 1);
+        kept += sim_rng_below(&s->crash, site->writing_to - site->stable + 1);
     if (s->mutant == MUTANT_TORN_WRITE_KEPT && site->writing_to > kept) {
         site->ids[kept] = damaged_copy(s, site->ids[kept]);
         kept++;
@@ -130,7 +130,7 @@ void site_crash(struct sim *s, uint8_t i)
     site->disk_generation++;
     site->apply_due = false;
     /* A process that dies is noticed at once, a host that dies after a while. */
-    uint64_t notice = rng_chance(&s->crash, 700000) ? 2 * SIM_MS : 1500 * SIM_MS;
+    uint64_t notice = sim_rng_chance(&s->crash, 700000) ? 2 * SIM_MS : 1500 * SIM_MS;
     for (uint8_t k = 0; k < SIM_SITES; k++) {
         if (k == i)
             continue;
@@ -140,7 +140,7 @@ void site_crash(struct sim *s, uint8_t i)
     }
 }
 
-void site_wipe(struct sim *s, uint8_t i)
+void sim_site_wipe(struct sim *s, uint8_t i)
 {
     struct sim_site *site = &s->sites[i];
     check(!site->alive);
@@ -158,19 +158,19 @@ void site_wipe(struct sim *s, uint8_t i)
 }
 
 /* The log of a site that is too far behind begins anew where another's checkpoint ends (from the repository). */
-void site_refill(struct sim *s, uint8_t i, uint8_t from)
+void sim_site_refill(struct sim *s, uint8_t i, uint8_t from)
 {
     struct sim_site *site = &s->sites[i], *source = &s->sites[from];
     if (source->checkpoint <= site->n)
         return;
-    site_crash(s, i);
+    sim_site_crash(s, i);
     for (uint64_t lsn = 0; lsn < site->n; lsn++) /* R9 */
         if (site->ids[lsn] != source->ids[lsn])
             s->entries[site->ids[lsn]].exported = true;
     memcpy(site->ids, source->ids, source->checkpoint * sizeof site->ids[0]);
     site->n = site->stable = site->first = site->checkpoint = source->checkpoint;
     sim_say(s, i, "refilled up to %llu", U(site->n));
-    site_start(s, i);
+    sim_site_start(s, i);
 }
 
 /* ---- disk ---- */
@@ -181,7 +181,7 @@ static void disk_write(struct sim *s, uint8_t i)
     if (site->writing_to != 0 || site->n == site->stable)
         return;
     site->writing_to = site->n;
-    uint64_t took = rng_between(&s->disk, 100, 2000);
+    uint64_t took = sim_rng_between(&s->disk, 100, 2000);
     if (site->disk_slow)
         took *= 200;
     sim_at(s, s->now_us + took, SIM_EV_DISK, i, site->disk_generation);
@@ -189,12 +189,12 @@ static void disk_write(struct sim *s, uint8_t i)
 
 static void post_durable(struct sim *s, uint8_t i, uint64_t lsn)
 {
-    site_post(s, i,
-              &(struct sim_inbox){.type = REPL_EV_DURABLE,
-                                  .position = position_of(s, &s->sites[i], lsn)});
+    sim_site_post(s, i,
+                  &(struct sim_inbox){.type = REPL_EV_DURABLE,
+                                      .position = position_of(s, &s->sites[i], lsn)});
 }
 
-void site_disk_done(struct sim *s, uint8_t i, uint32_t generation)
+void sim_site_disk_done(struct sim *s, uint8_t i, uint32_t generation)
 {
     struct sim_site *site = &s->sites[i];
     if (!site->alive || generation != site->disk_generation)
@@ -204,7 +204,7 @@ void site_disk_done(struct sim *s, uint8_t i, uint32_t generation)
     if (s->mutant != MUTANT_ACK_BEFORE_SYNC)
         post_durable(s, i, site->stable);
     disk_write(s, i);
-    site_run(s, i);
+    sim_site_run(s, i);
 }
 
 static void append(struct sim *s, uint8_t i, uint32_t id)
@@ -229,7 +229,7 @@ static uint32_t seal(struct sim *s, uint8_t i, const struct repl_action *a, enum
     struct sim_site *site = &s->sites[i];
     struct entry_position prev = position_of(s, site, site->n);
     uint8_t raw[ENTRY_HEADER_BYTES + 256], salt[ENTRY_SALT_BYTES];
-    put_le64(salt, rng_next(&s->disk));
+    put_le64(salt, sim_rng_next(&s->disk));
     put_le64(salt + 8, a->lsn.v);
     struct writer w = writer_of(raw + ENTRY_HEADER_BYTES, 256);
     uint8_t token[8];
@@ -275,13 +275,13 @@ static void do_append_own(struct sim *s, uint8_t i, const struct repl_action *a)
         return;
     }
     uint32_t id = seal(s, i, a, site->current.mode);
-    check_sealed(s, i, id);
+    sim_check_sealed(s, i, id);
     append(s, i, id);
     disk_write(s, i);
     site->outcomes[site->out_n++] =
         (struct sim_inbox){.type = REPL_EV_APPENDED, .position = position_of(s, site, site->n)};
     if (site->current.type == REPL_EV_PROPOSE && site->current.client != 0)
-        client_appended(s, (uint8_t)(site->current.client - 1), i, a->lsn.v, a->term, id);
+        sim_client_appended(s, (uint8_t)(site->current.client - 1), i, a->lsn.v, a->term, id);
 }
 
 static void do_append(struct sim *s, uint8_t i, const struct repl_action *a)
@@ -334,7 +334,9 @@ static void do_send_entries(struct sim *s, uint8_t i, const struct repl_action *
         m.hash = at.hash;
         uint64_t n = site->n - m.lsn.v;
         if (n > SIM_BATCH_MAX)
-            n = rng_between(&s->net, 1, SIM_BATCH_MAX);
+            n = SIM_BATCH_MAX;
+        if (n > 1 && sim_rng_chance(&s->net, s->swarm.short_batches))
+            n = sim_rng_between(&s->net, 1, n);
         m.count = (uint32_t)n;
         sim_send(s, &m, site->ids + m.lsn.v, m.count);
         outcome.type = REPL_EV_SENT;
@@ -354,7 +356,7 @@ static void do_truncate(struct sim *s, uint8_t i, uint64_t last)
     if (s->mutant != MUTANT_CUT_BEFORE_EXPORT)
         for (uint64_t lsn = last; lsn < site->n; lsn++)
             s->entries[site->ids[lsn]].exported = true;
-    check_cut(s, i, last);
+    sim_check_cut(s, i, last);
     if (s->mutant == MUTANT_CUT_NOT_DURABLE) {
         memcpy(site->ghost, site->ids, site->stable * sizeof site->ids[0]);
         site->ghost_n = site->stable;
@@ -368,7 +370,7 @@ static void do_truncate(struct sim *s, uint8_t i, uint64_t last)
         site->applied = last;
         enum commit_mode mode = mode_at(s, site, last);
         if (mode != site->mode)
-            site_post(s, i, &(struct sim_inbox){.type = REPL_EV_MODE, .mode = mode});
+            sim_site_post(s, i, &(struct sim_inbox){.type = REPL_EV_MODE, .mode = mode});
         site->mode = mode;
     }
     if (site->visible > last)
@@ -378,12 +380,12 @@ static void do_truncate(struct sim *s, uint8_t i, uint64_t last)
 static void do_commit(struct sim *s, uint8_t i, const struct repl_action *a)
 {
     struct sim_site *site = &s->sites[i];
-    check_commit(s, i, a->lsn.v, a->visible.v);
+    sim_check_commit(s, i, a->lsn.v, a->visible.v);
     site->commit = a->lsn.v;
     site->visible = a->visible.v;
     if (!site->apply_due) {
         site->apply_due = true;
-        sim_at(s, s->now_us + rng_between(&s->disk, 100, 3000), SIM_EV_APPLY, i, site->boot);
+        sim_at(s, s->now_us + sim_rng_between(&s->disk, 100, 3000), SIM_EV_APPLY, i, site->boot);
     }
 }
 
@@ -438,13 +440,13 @@ static bool execute(struct sim *s, uint8_t i, const struct repl_action *a)
         sim_say(s, i, "role: %s of term %llu, primary %s", repl_role_name(a->role), U(a->term.v),
                 a->site < SIM_SITES ? sim_names[a->site] : "unknown");
         if (a->role == REPL_PRIMARY) {
-            check_role(s, i, a->term);
-            election_fault(s, i);
+            sim_check_role(s, i, a->term);
+            sim_election_fault(s, i);
         }
         break;
     case REPL_ACT_REFUSED:
         if (site->current.client != 0)
-            client_refused(s, (uint8_t)(site->current.client - 1));
+            sim_client_refused(s, (uint8_t)(site->current.client - 1));
         break;
     case REPL_ACT_SWITCHOVER:
         sim_say(s, i, "operator is told: %s: %s", a->granted ? "done" : "not done",
@@ -460,8 +462,8 @@ static bool execute(struct sim *s, uint8_t i, const struct repl_action *a)
 
 static void crash_here(struct sim *s, uint8_t i)
 {
-    site_crash(s, i);
-    sim_at(s, s->now_us + restart_delay_us(&s->crash), SIM_EV_RESTART, i, 0);
+    sim_site_crash(s, i);
+    sim_at(s, s->now_us + sim_restart_delay_us(&s->crash), SIM_EV_RESTART, i, 0);
 }
 
 /* Go on with the actions of the last step. False: it has to wait, or has crashed. */
@@ -469,37 +471,37 @@ static bool execute_rest(struct sim *s, uint8_t i)
 {
     struct sim_site *site = &s->sites[i];
     while (site->action < site->actions.n && !s->failed) {
-        if (rng_chance(&s->crash, s->swarm.crash_at_action)) {
+        if (sim_rng_chance(&s->crash, s->swarm.crash_at_action)) {
             crash_here(s, i);
             return false;
         }
         const struct repl_action *a = &site->actions.a[site->action++];
         if (!execute(s, i, a))
             continue;
-        if (s->swarm.crash_at_action != 0 && rng_chance(&s->crash, 20000)) {
+        if (s->swarm.crash_at_action != 0 && sim_rng_chance(&s->crash, 20000)) {
             crash_here(s, i);
             return false;
         }
         site->blocked = true;
-        sim_at(s, s->now_us + rng_between(&s->disk, 100, site->disk_slow ? 200000 : 3000),
+        sim_at(s, s->now_us + sim_rng_between(&s->disk, 100, site->disk_slow ? 200000 : 3000),
                SIM_EV_RESUME, i, site->boot);
         return false;
     }
     return !s->failed;
 }
 
-void site_resume(struct sim *s, uint8_t i, uint32_t boot)
+void sim_site_resume(struct sim *s, uint8_t i, uint32_t boot)
 {
     struct sim_site *site = &s->sites[i];
     if (!site->alive || site->boot != boot)
         return;
     site->blocked = false;
-    site_run(s, i);
+    sim_site_run(s, i);
 }
 
 /* ---- events ---- */
 
-void site_post(struct sim *s, uint8_t i, const struct sim_inbox *e)
+void sim_site_post(struct sim *s, uint8_t i, const struct sim_inbox *e)
 {
     struct sim_site *site = &s->sites[i];
     (void)s;
@@ -507,7 +509,7 @@ void site_post(struct sim *s, uint8_t i, const struct sim_inbox *e)
     site->inbox[(site->in_first + site->in_n++) % SIM_INBOX_MAX] = *e;
 }
 
-void site_deliver(struct sim *s, uint32_t message)
+void sim_site_deliver(struct sim *s, uint32_t message)
 {
     uint8_t i = s->messages[message].to;
     struct sim_site *site = &s->sites[i];
@@ -515,11 +517,11 @@ void site_deliver(struct sim *s, uint32_t message)
         s->free_message[s->free_messages++] = message;
         return;
     }
-    site_post(s, i, &(struct sim_inbox){.type = REPL_EV_MESSAGE, .message = message + 1});
-    site_run(s, i);
+    sim_site_post(s, i, &(struct sim_inbox){.type = REPL_EV_MESSAGE, .message = message + 1});
+    sim_site_run(s, i);
 }
 
-void site_apply(struct sim *s, uint8_t i)
+void sim_site_apply(struct sim *s, uint8_t i)
 {
     struct sim_site *site = &s->sites[i];
     site->apply_due = false;
@@ -528,25 +530,25 @@ void site_apply(struct sim *s, uint8_t i)
     site->applied = site->visible;
     enum commit_mode mode = mode_at(s, site, site->applied);
     if (mode != site->mode)
-        site_post(s, i, &(struct sim_inbox){.type = REPL_EV_MODE, .mode = mode});
+        sim_site_post(s, i, &(struct sim_inbox){.type = REPL_EV_MODE, .mode = mode});
     site->mode = mode;
-    site_post(s, i, &(struct sim_inbox){.type = REPL_EV_PROGRESS});
+    sim_site_post(s, i, &(struct sim_inbox){.type = REPL_EV_PROGRESS});
     uint64_t safe = site->applied < site->commit ? site->applied : site->commit;
     if (safe > site->stable)
         safe = site->stable;
-    if (safe > site->checkpoint && rng_chance(&s->disk, 100000))
+    if (safe > site->checkpoint && sim_rng_chance(&s->disk, 100000))
         site->checkpoint = safe;
-    site_run(s, i);
+    sim_site_run(s, i);
 }
 
-void site_tick(struct sim *s, uint8_t i)
+void sim_site_tick(struct sim *s, uint8_t i)
 {
     struct sim_site *site = &s->sites[i];
     if (!site->alive || s->now_us < site->tick_at_us)
         return;
     site->tick_at_us = UINT64_MAX;
-    site_post(s, i, &(struct sim_inbox){.type = REPL_EV_TICK});
-    site_run(s, i);
+    sim_site_post(s, i, &(struct sim_inbox){.type = REPL_EV_TICK});
+    sim_site_run(s, i);
 }
 
 static void rearm_tick(struct sim *s, uint8_t i)
@@ -611,14 +613,14 @@ static void step(struct sim *s, uint8_t i)
 }
 
 /* Work through what waits, unless the process is down, paused or at a barrier. */
-void site_run(struct sim *s, uint8_t i)
+void sim_site_run(struct sim *s, uint8_t i)
 {
     struct sim_site *site = &s->sites[i];
     while (site->alive && !site->paused && !site->blocked && !s->failed) {
         if (!execute_rest(s, i))
             break;
-        clients_answer(s, i);
-        check_step(s, i);
+        sim_clients_answer(s, i);
+        sim_check_step(s, i);
         release_message(s, &site->current.message);
         if (site->out_first < site->out_n) {
             site->current = site->outcomes[site->out_first++];

@@ -12,26 +12,27 @@ static bool has_room(const struct sim *s, const struct sim_site *site)
     return site->n < log && s->entries_n < entries;
 }
 
-void client_wake(struct sim *s, uint8_t c)
+void sim_client_wake(struct sim *s, uint8_t c)
 {
     struct sim_client *client = &s->clients[c];
     if (client->waiting && s->now_us >= client->give_up_us) { /* outcome unknown */
         client->waiting = false;
         client->site = (uint8_t)((client->site + 1) % 2);
     }
-    uint64_t again = s->now_us + 1 + rng_below(&s->client, 2 * SIM_MS * s->swarm.think_ms);
+    uint64_t again = s->now_us + 1 + sim_rng_below(&s->client, 2 * SIM_MS * s->swarm.think_ms);
     if (!client->waiting && !s->clients_stop) {
         struct sim_site *site = &s->sites[client->site];
         if (site->alive && site->in_n < SIM_INBOX_MAX / 2 && has_room(s, site)) {
             client->waiting = true;
             client->lsn = 0;
             client->give_up_us = s->now_us + 600 * SIM_MS;
-            client->level = rng_chance(&s->client, 700000)
-                                ? LEVEL_MODE
-                                : (enum level)rng_between(&s->client, LEVEL_MAJORITY, LEVEL_ALL);
-            site_post(s, client->site,
-                      &(struct sim_inbox){.type = REPL_EV_PROPOSE, .client = c + 1u});
-            site_run(s, client->site);
+            client->level =
+                sim_rng_chance(&s->client, 700000)
+                    ? LEVEL_MODE
+                    : (enum level)sim_rng_between(&s->client, LEVEL_MAJORITY, LEVEL_ALL);
+            sim_site_post(s, client->site,
+                          &(struct sim_inbox){.type = REPL_EV_PROPOSE, .client = c + 1u});
+            sim_site_run(s, client->site);
         } else {
             client->site = (uint8_t)((client->site + 1) % 2);
         }
@@ -39,15 +40,15 @@ void client_wake(struct sim *s, uint8_t c)
     sim_at(s, again, SIM_EV_CLIENT, c, 0);
 }
 
-void client_refused(struct sim *s, uint8_t c)
+void sim_client_refused(struct sim *s, uint8_t c)
 {
     s->truth.refusals++;
     s->clients[c].waiting = false;
     s->clients[c].site = (uint8_t)((s->clients[c].site + 1) % 2);
 }
 
-void client_appended(struct sim *s, uint8_t c, uint8_t site, uint64_t lsn, struct term term,
-                     uint32_t id)
+void sim_client_appended(struct sim *s, uint8_t c, uint8_t site, uint64_t lsn, struct term term,
+                         uint32_t id)
 {
     struct sim_client *client = &s->clients[c];
     if (!client->waiting || client->site != site)
@@ -57,7 +58,7 @@ void client_appended(struct sim *s, uint8_t c, uint8_t site, uint64_t lsn, struc
     client->id = id;
 }
 
-void clients_answer(struct sim *s, uint8_t i)
+void sim_clients_answer(struct sim *s, uint8_t i)
 {
     struct repl *r = s->sites[i].r;
     if (r->role != REPL_PRIMARY)
@@ -70,7 +71,7 @@ void clients_answer(struct sim *s, uint8_t i)
         if (s->sites[i].visible < client->lsn ||
             repl_level_lsn(r, client->level, SIM_DR, SIM_GSR).v < client->lsn)
             continue;
-        check_ack(s, i, client);
+        sim_check_ack(s, i, client);
         client->waiting = false;
     }
 }
@@ -87,7 +88,7 @@ uint8_t sim_primary(const struct sim *s)
     return REPL_NOBODY;
 }
 
-void repository_serves(struct sim *s)
+void sim_repository_serves(struct sim *s)
 {
     uint8_t primary = sim_primary(s);
     for (uint8_t i = 0; i < SIM_SITES; i++) {
@@ -98,7 +99,7 @@ void repository_serves(struct sim *s)
             bool behind = from == primary ? s->sites[from].r->peers[i].flow == REPL_FLOW_REFILL
                                           : s->calm && s->sites[i].n < s->sites[from].first;
             if (behind)
-                site_refill(s, i, from);
+                sim_site_refill(s, i, from);
         }
     }
     if (s->wiped != REPL_NOBODY && s->sites[s->wiped].disk_may_vote) {
@@ -106,11 +107,11 @@ void repository_serves(struct sim *s)
         s->wiped = REPL_NOBODY;
     }
     if (s->calm && primary == REPL_NOBODY && s->swarm.policy != REPL_AUTOMATIC &&
-        rng_chance(&s->fault, 50000)) {
-        uint8_t to = (uint8_t)rng_below(&s->fault, 2);
+        sim_rng_chance(&s->fault, 50000)) {
+        uint8_t to = (uint8_t)sim_rng_below(&s->fault, 2);
         if (s->sites[to].alive) {
-            site_post(s, to, &(struct sim_inbox){.type = REPL_EV_FAILOVER});
-            site_run(s, to);
+            sim_site_post(s, to, &(struct sim_inbox){.type = REPL_EV_FAILOVER});
+            sim_site_run(s, to);
         }
     }
 }
@@ -118,9 +119,9 @@ void repository_serves(struct sim *s)
 static void operator_acts(struct sim *s)
 {
     uint8_t primary = sim_primary(s);
-    uint8_t site = (uint8_t)rng_below(&s->fault, SIM_SITES);
+    uint8_t site = (uint8_t)sim_rng_below(&s->fault, SIM_SITES);
     struct sim_inbox e = {.type = REPL_EV_SWITCHOVER};
-    switch (rng_below(&s->fault, 4)) {
+    switch (sim_rng_below(&s->fault, 4)) {
     case 0:
         e.type = REPL_EV_FAILOVER;
         break;
@@ -128,16 +129,21 @@ static void operator_acts(struct sim *s)
         e.site = REPL_NOBODY;
         break;
     default:
-        e.site = (uint8_t)rng_below(&s->fault, SIM_SITES);
+        e.site = (uint8_t)sim_rng_below(&s->fault, SIM_SITES);
         break;
     }
     if (e.type == REPL_EV_SWITCHOVER && primary != REPL_NOBODY)
         site = primary;
     if (s->sites[site].alive) {
         sim_say(s, site, "operator: %s", e.type == REPL_EV_FAILOVER ? "failover" : "switchover");
-        site_post(s, site, &e);
-        site_run(s, site);
+        sim_site_post(s, site, &e);
+        sim_site_run(s, site);
     }
+    /* What an operator asks for often comes in the middle of something else. */
+    for (uint8_t k = 0; s->swarm.clog && k < SIM_SITES; k++)
+        if (sim_rng_chance(&s->fault, 300000))
+            s->clogged_until_us[k][(k + 1 + sim_rng_below(&s->fault, 2)) % SIM_SITES] =
+                s->now_us + sim_rng_between(&s->fault, 100, 2500) * SIM_MS;
 }
 
 static void change_mode(struct sim *s)
@@ -145,10 +151,10 @@ static void change_mode(struct sim *s)
     uint8_t primary = sim_primary(s);
     if (primary == REPL_NOBODY || !has_room(s, &s->sites[primary]))
         return;
-    enum commit_mode mode = rng_chance(&s->fault, 500000) ? COMMIT_LOCAL : COMMIT_MAJORITY;
+    enum commit_mode mode = sim_rng_chance(&s->fault, 500000) ? COMMIT_LOCAL : COMMIT_MAJORITY;
     sim_say(s, primary, "operator: commit mode %s", commit_mode_name(mode));
-    site_post(s, primary, &(struct sim_inbox){.type = REPL_EV_PROPOSE, .mode = mode});
-    site_run(s, primary);
+    sim_site_post(s, primary, &(struct sim_inbox){.type = REPL_EV_PROPOSE, .mode = mode});
+    sim_site_run(s, primary);
 }
 
 /* ---- misfortune ---- */
@@ -161,20 +167,20 @@ static void pause_some(struct sim *s, uint8_t site)
     victim->paused = true;
     victim->paused_at_us = s->now_us;
     sim_say(s, site, "process is paused");
-    sim_at(s, s->now_us + rng_between(&s->fault, 20, 3000) * SIM_MS, SIM_EV_UNPAUSE, site, 0);
+    sim_at(s, s->now_us + sim_rng_between(&s->fault, 20, 3000) * SIM_MS, SIM_EV_UNPAUSE, site, 0);
 }
 
 static void cut_for(struct sim *s, uint8_t from, uint8_t to, uint64_t us)
 {
     sim_cut(s, from, to, true);
     sim_at(s, s->now_us + us, SIM_EV_HEAL, from, to);
-    if (rng_chance(&s->fault, 500000))
+    if (sim_rng_chance(&s->fault, 500000))
         sim_link_close(s, from, to, 1000 * SIM_MS);
 }
 
 static void isolate_some(struct sim *s, uint8_t site)
 {
-    uint64_t us = rng_between(&s->fault, 50, 4000) * SIM_MS;
+    uint64_t us = sim_rng_between(&s->fault, 50, 4000) * SIM_MS;
     for (uint8_t k = 0; k < SIM_SITES; k++) {
         if (k == site)
             continue;
@@ -195,40 +201,55 @@ static bool disk_may_be_lost(const struct sim *s)
     return true;
 }
 
-void crash_some(struct sim *s, uint8_t site, bool with_disk)
+void sim_crash_some(struct sim *s, uint8_t site, enum sim_crash how)
 {
-    bool wipe = with_disk && disk_may_be_lost(s);
-    site_crash(s, site);
+    bool wipe = how == SIM_CRASH_WITH_DISK && disk_may_be_lost(s);
+    sim_site_crash(s, site);
     if (wipe) {
-        site_wipe(s, site);
+        sim_site_wipe(s, site);
         s->wiped = site;
     }
-    sim_at(s, s->now_us + restart_delay_us(&s->fault), SIM_EV_RESTART, site, 0);
+    uint64_t down = how == SIM_CRASH_QUICK ? sim_rng_between(&s->fault, 1, 20) * SIM_MS
+                                           : sim_restart_delay_us(&s->fault);
+    sim_at(s, s->now_us + down, SIM_EV_RESTART, site, 0);
 }
 
-void election_fault(struct sim *s, uint8_t site)
+void sim_election_fault(struct sim *s, uint8_t site)
 {
-    if (s->calm || !s->swarm.at_election || rng_chance(&s->fault, 300000))
+    if (s->calm || !s->swarm.at_election || sim_rng_chance(&s->fault, 300000))
         return;
-    for (uint64_t n = rng_between(&s->fault, 1, 2); n > 0; n--) {
-        uint8_t victim = rng_chance(&s->fault, 500000) ? site : (uint8_t)rng_below(&s->fault, SIM_SITES);
-        uint64_t at = s->now_us + rng_below(&s->fault, rng_chance(&s->fault, 500000) ? 20000 : 400000);
-        if (rng_chance(&s->fault, 300000))
+    for (uint64_t n = sim_rng_between(&s->fault, 1, 2); n > 0; n--) {
+        uint8_t victim =
+            sim_rng_chance(&s->fault, 500000) ? site : (uint8_t)sim_rng_below(&s->fault, SIM_SITES);
+        uint64_t at = s->now_us +
+                      sim_rng_below(&s->fault, sim_rng_chance(&s->fault, 500000) ? 20000 : 400000);
+        if (sim_rng_chance(&s->fault, 300000))
             s->sites[(site + 1) % SIM_SITES].disk_slow = true;
-        sim_at(s, at, SIM_EV_CRASH, victim, rng_chance(&s->fault, 300000));
+        sim_at(s, at, SIM_EV_CRASH, victim,
+               sim_rng_chance(&s->fault, 300000) ? SIM_CRASH_WITH_DISK : SIM_CRASH_PLAIN);
     }
+}
+
+/* The data sites lose each other, one asks for votes, and the witness, on whose word the other's lease rests, restarts. */
+static void witness_blinks(struct sim *s)
+{
+    uint64_t us = sim_rng_between(&s->fault, 800, 2500) * SIM_MS;
+    cut_for(s, SIM_DC, SIM_DR, us);
+    cut_for(s, SIM_DR, SIM_DC, us);
+    sim_at(s, s->now_us + sim_rng_between(&s->fault, 500 * SIM_MS, us), SIM_EV_CRASH, SIM_GSR,
+           SIM_CRASH_QUICK);
 }
 
 static void one_fault(struct sim *s)
 {
     const struct swarm *w = &s->swarm;
-    uint8_t site = (uint8_t)rng_below(&s->fault, SIM_SITES);
-    uint8_t other = (uint8_t)((site + rng_between(&s->fault, 1, 2)) % SIM_SITES);
+    uint8_t site = (uint8_t)sim_rng_below(&s->fault, SIM_SITES);
+    uint8_t other = (uint8_t)((site + sim_rng_between(&s->fault, 1, 2)) % SIM_SITES);
     struct sim_site *victim = &s->sites[site];
-    switch (rng_below(&s->fault, 11)) {
+    switch (sim_rng_below(&s->fault, 13)) {
     case 0:
         if (w->crash)
-            crash_some(s, site, false);
+            sim_crash_some(s, site, SIM_CRASH_PLAIN);
         break;
     case 1:
         if (w->pause)
@@ -236,7 +257,7 @@ static void one_fault(struct sim *s)
         break;
     case 2:
         if (w->cut)
-            cut_for(s, site, other, rng_between(&s->fault, 50, 4000) * SIM_MS);
+            cut_for(s, site, other, sim_rng_between(&s->fault, 50, 4000) * SIM_MS);
         break;
     case 3:
         if (w->isolate)
@@ -245,26 +266,31 @@ static void one_fault(struct sim *s)
     case 4:
         if (w->reset)
             sim_link_close(s, site, other,
-                           rng_chance(&s->fault, 500000) ? 2 * SIM_MS : 800 * SIM_MS);
+                           sim_rng_chance(&s->fault, 500000) ? 2 * SIM_MS : 800 * SIM_MS);
         break;
     case 5:
         if (w->slow_disk) {
             victim->disk_slow = true;
-            sim_at(s, s->now_us + rng_between(&s->fault, 50, 3000) * SIM_MS, SIM_EV_DISK_FAST, site,
-                   0);
+            sim_at(s, s->now_us + sim_rng_between(&s->fault, 50, 3000) * SIM_MS, SIM_EV_DISK_FAST,
+                   site, 0);
         }
         break;
     case 6:
         if (w->wipe)
-            crash_some(s, site, true);
+            sim_crash_some(s, site, SIM_CRASH_WITH_DISK);
         break;
     case 7:
         if (w->recycle && victim->checkpoint > victim->first)
-            victim->first = rng_between(&s->fault, victim->first, victim->checkpoint);
+            victim->first = sim_rng_between(&s->fault, victim->first, victim->checkpoint);
         break;
     case 8:
+    case 11:
         if (w->operator_acts)
             operator_acts(s);
+        break;
+    case 12:
+        if (w->cut && w->crash)
+            witness_blinks(s);
         break;
     case 9:
         if (w->mode_changes)
@@ -273,7 +299,7 @@ static void one_fault(struct sim *s)
     case 10:
         if (w->clog)
             s->clogged_until_us[site][other] =
-                s->now_us + rng_between(&s->fault, 100, 2000) * SIM_MS;
+                s->now_us + sim_rng_between(&s->fault, 100, 2000) * SIM_MS;
         break;
     }
     /* MUTANT_LATE_TAKE_OVER: an old hand-over turns up again, and claims to be the newest word. */
@@ -298,6 +324,6 @@ void sim_fault(struct sim *s)
     if (s->calm || s->swarm.fault_every_ms == 0)
         return;
     one_fault(s);
-    sim_at(s, s->now_us + 1 + rng_below(&s->fault, 2 * SIM_MS * s->swarm.fault_every_ms),
+    sim_at(s, s->now_us + 1 + sim_rng_below(&s->fault, 2 * SIM_MS * s->swarm.fault_every_ms),
            SIM_EV_FAULT, 0, 0);
 }

@@ -17,7 +17,7 @@ const char *const sim_names[SIM_SITES] = {"dc", "dr", "gsr"};
 
 /* ---- random streams: SplitMix64 (Steele, Lea, Flood 2014) ---- */
 
-uint64_t rng_next(struct rng *g)
+uint64_t sim_rng_next(struct rng *g)
 {
     uint64_t z = g->s += UINT64_C(0x9e3779b97f4a7c15);
     z = (z ^ (z >> 30)) * UINT64_C(0xbf58476d1ce4e5b9);
@@ -25,25 +25,25 @@ uint64_t rng_next(struct rng *g)
     return z ^ (z >> 31);
 }
 
-uint64_t rng_below(struct rng *g, uint64_t n)
+uint64_t sim_rng_below(struct rng *g, uint64_t n)
 {
-    return n == 0 ? 0 : rng_next(g) % n;
+    return n == 0 ? 0 : sim_rng_next(g) % n;
 }
 
-uint64_t rng_between(struct rng *g, uint64_t lo, uint64_t hi)
+uint64_t sim_rng_between(struct rng *g, uint64_t lo, uint64_t hi)
 {
-    return lo + rng_below(g, hi - lo + 1);
+    return lo + sim_rng_below(g, hi - lo + 1);
 }
 
-bool rng_chance(struct rng *g, uint32_t per_million)
+bool sim_rng_chance(struct rng *g, uint32_t per_million)
 {
-    return per_million != 0 && rng_below(g, 1000000) < per_million;
+    return per_million != 0 && sim_rng_below(g, 1000000) < per_million;
 }
 
 static struct rng split(uint64_t seed, uint64_t stream)
 {
     struct rng g = {seed ^ (stream * UINT64_C(0xd1342543de82ef95))};
-    g.s = rng_next(&g);
+    g.s = sim_rng_next(&g);
     return g;
 }
 
@@ -150,12 +150,12 @@ static void launch(struct sim *s, const struct sim_message *m)
         return; /* the link's queue is full */
     uint32_t index = s->free_message[--s->free_messages];
     s->messages[index] = *m;
-    uint64_t delay = s->swarm.delay_us + rng_below(&s->net, s->swarm.jitter_us + 1);
+    uint64_t delay = s->swarm.delay_us + sim_rng_below(&s->net, s->swarm.jitter_us + 1);
     uint64_t clogged = s->clogged_until_us[m->from][m->to];
     if (clogged > s->now_us)
         delay += clogged - s->now_us;
-    if (rng_chance(&s->net, s->swarm.reorder))
-        delay += rng_below(&s->net, 20 * (uint64_t)s->swarm.delay_us + 20000);
+    if (sim_rng_chance(&s->net, s->swarm.reorder))
+        delay += sim_rng_below(&s->net, 20 * (uint64_t)s->swarm.delay_us + 20000);
     sim_at(s, s->now_us + delay, SIM_EV_MESSAGE, m->to, index);
 }
 
@@ -172,10 +172,10 @@ void sim_send(struct sim *s, const struct repl_message *message, const uint32_t 
         memcpy(m.ids, ids, n * sizeof ids[0]);
     if (message->type == REPL_MSG_TAKE_OVER)
         s->late_take_over = m;
-    if (s->cut[m.from][m.to] || rng_chance(&s->net, s->swarm.loss))
+    if (s->cut[m.from][m.to] || sim_rng_chance(&s->net, s->swarm.loss))
         return;
     launch(s, &m);
-    if (rng_chance(&s->net, s->swarm.duplicate))
+    if (sim_rng_chance(&s->net, s->swarm.duplicate))
         launch(s, &m);
 }
 
@@ -186,7 +186,7 @@ static void arrive(struct sim *s, uint32_t index)
     bool through = l->connected && l->epoch == m->epoch && l->side_up[m->from < m->to] &&
                    s->sites[m->to].alive;
     if (through) {
-        site_deliver(s, index);
+        sim_site_deliver(s, index);
     } else {
         s->free_message[s->free_messages++] = index;
     }
@@ -201,7 +201,7 @@ static void tell(struct sim *s, uint8_t site, uint8_t peer, bool up)
         return;
     *known = up;
     if (s->sites[site].alive)
-        site_post(
+        sim_site_post(
             s, site,
             &(struct sim_inbox){.type = up ? REPL_EV_PEER_UP : REPL_EV_PEER_DOWN, .site = peer});
 }
@@ -213,29 +213,31 @@ void sim_link_close(struct sim *s, uint8_t a, uint8_t b, uint64_t notice_us)
         return;
     l->connected = false;
     l->epoch++;
-    sim_at(s, s->now_us + rng_below(&s->net, notice_us + 1), SIM_EV_LINK_DOWN, a, b);
-    sim_at(s, s->now_us + rng_below(&s->net, notice_us + 1), SIM_EV_LINK_DOWN, b, a);
+    sim_at(s, s->now_us + sim_rng_below(&s->net, notice_us + 1), SIM_EV_LINK_DOWN, a, b);
+    sim_at(s, s->now_us + sim_rng_below(&s->net, notice_us + 1), SIM_EV_LINK_DOWN, b, a);
 }
 
 static void connect_all(struct sim *s)
 {
-    repository_serves(s);
+    sim_repository_serves(s);
     for (uint8_t a = 0; a < SIM_SITES; a++) {
         for (uint8_t b = (uint8_t)(a + 1); b < SIM_SITES; b++) {
             struct sim_link *l = &s->links[a][b];
-            if (l->connected || !s->sites[a].alive || !s->sites[b].alive || s->cut[a][b] ||
-                s->cut[b][a])
+            bool possible =
+                s->sites[a].alive && s->sites[b].alive && !s->cut[a][b] && !s->cut[b][a];
+            if (l->connected || !possible || sim_rng_chance(&s->net, 400000))
                 continue;
             l->connected = true;
             tell(s, a, b, false);
             tell(s, b, a, false);
             tell(s, a, b, true);
             tell(s, b, a, true);
-            site_run(s, a);
-            site_run(s, b);
+            sim_site_run(s, a);
+            sim_site_run(s, b);
         }
     }
-    sim_at(s, s->now_us + rng_between(&s->net, 10 * SIM_MS, 100 * SIM_MS), SIM_EV_CONNECT, 0, 0);
+    sim_at(s, s->now_us + sim_rng_between(&s->net, 10 * SIM_MS, 100 * SIM_MS), SIM_EV_CONNECT, 0,
+           0);
 }
 
 void sim_cut(struct sim *s, uint8_t from, uint8_t to, bool on)
@@ -247,10 +249,10 @@ void sim_cut(struct sim *s, uint8_t from, uint8_t to, bool on)
 }
 
 /* A supervisor's restart is quick, a host's boot is not. */
-uint64_t restart_delay_us(struct rng *g)
+uint64_t sim_restart_delay_us(struct rng *g)
 {
-    return rng_chance(g, 400000) ? rng_between(g, 1, 80) * SIM_MS
-                                 : rng_between(g, 80, 3000) * SIM_MS;
+    return sim_rng_chance(g, 400000) ? sim_rng_between(g, 1, 80) * SIM_MS
+                                     : sim_rng_between(g, 80, 3000) * SIM_MS;
 }
 
 /* ---- events ---- */
@@ -263,13 +265,13 @@ static void handle(struct sim *s, const struct sim_event *e)
         arrive(s, e->arg);
         break;
     case SIM_EV_TICK:
-        site_tick(s, site);
+        sim_site_tick(s, site);
         break;
     case SIM_EV_DISK:
-        site_disk_done(s, site, e->arg);
+        sim_site_disk_done(s, site, e->arg);
         break;
     case SIM_EV_RESUME:
-        site_resume(s, site, e->arg);
+        sim_site_resume(s, site, e->arg);
         break;
     case SIM_EV_UNPAUSE:
         if (s->sites[site].paused) {
@@ -277,17 +279,17 @@ static void handle(struct sim *s, const struct sim_event *e)
             if (s->mutant == MUTANT_CLOCK_STOPS_IN_PAUSE)
                 s->sites[site].clock_stopped_us += s->now_us - s->sites[site].paused_at_us;
             s->sites[site].paused = false;
-            site_run(s, site);
+            sim_site_run(s, site);
         }
         break;
     case SIM_EV_RESTART:
         if (!s->sites[site].alive)
-            site_start(s, site);
+            sim_site_start(s, site);
         break;
     case SIM_EV_LINK_DOWN:
         if (!link_of(s, site, e->arg)->connected) {
             tell(s, site, (uint8_t)e->arg, false);
-            site_run(s, site);
+            sim_site_run(s, site);
         }
         break;
     case SIM_EV_CONNECT:
@@ -300,17 +302,17 @@ static void handle(struct sim *s, const struct sim_event *e)
         s->sites[site].disk_slow = false;
         break;
     case SIM_EV_CLIENT:
-        client_wake(s, site);
+        sim_client_wake(s, site);
         break;
     case SIM_EV_FAULT:
         sim_fault(s);
         break;
     case SIM_EV_CRASH:
         if (!s->calm)
-            crash_some(s, site, e->arg != 0);
+            sim_crash_some(s, site, (enum sim_crash)e->arg);
         break;
     case SIM_EV_APPLY:
-        site_apply(s, site);
+        sim_site_apply(s, site);
         break;
     }
 }
@@ -336,39 +338,42 @@ void sim_run_until(struct sim *s, uint64_t at_us)
 
 /* ---- beginnings ---- */
 
-struct swarm swarm_quiet(void)
+struct swarm sim_swarm_quiet(void)
 {
     return (struct swarm){.delay_us = 1000, .policy = REPL_AUTOMATIC, .think_ms = 20};
 }
 
-struct swarm swarm_of_seed(uint64_t seed)
+struct swarm sim_swarm_of_seed(uint64_t seed)
 {
     struct rng g = split(seed, 1);
-    struct swarm w = swarm_quiet();
-    w.delay_us = (uint32_t)rng_between(&g, 100, rng_chance(&g, 300000) ? 20000 : 2000);
-    w.jitter_us = (uint32_t)rng_between(&g, 0, w.delay_us);
-    w.loss = rng_chance(&g, 400000) ? (uint32_t)rng_between(&g, 1000, 100000) : 0;
-    w.duplicate = rng_chance(&g, 400000) ? (uint32_t)rng_between(&g, 1000, 100000) : 0;
-    w.reorder = rng_chance(&g, 400000) ? (uint32_t)rng_between(&g, 1000, 100000) : 0;
-    w.crash_at_action = rng_chance(&g, 400000) ? (uint32_t)rng_between(&g, 200, 3000) : 0;
-    w.fault_every_ms = rng_chance(&g, 900000) ? (uint32_t)rng_between(&g, 100, 1500) : 0;
-    w.crash = rng_chance(&g, 500000);
-    w.pause = rng_chance(&g, 500000);
-    w.cut = rng_chance(&g, 500000);
-    w.isolate = rng_chance(&g, 500000);
-    w.reset = rng_chance(&g, 500000);
-    w.clog = rng_chance(&g, 500000);
-    w.at_election = rng_chance(&g, 400000);
-    w.slow_disk = rng_chance(&g, 500000);
-    w.wipe = rng_chance(&g, 300000);
-    w.recycle = rng_chance(&g, 300000);
-    w.drift = rng_chance(&g, 500000);
-    w.operator_acts = rng_chance(&g, 500000);
-    w.mode_changes = rng_chance(&g, 300000);
-    w.local = rng_chance(&g, 350000);
-    w.policy = rng_chance(&g, 100000) ? (rng_chance(&g, 500000) ? REPL_MANUAL : REPL_OBSERVE)
-                                      : REPL_AUTOMATIC;
-    w.think_ms = (uint32_t)rng_between(&g, 10, 300);
+    struct swarm w = sim_swarm_quiet();
+    w.delay_us = (uint32_t)sim_rng_between(&g, 100, sim_rng_chance(&g, 300000) ? 20000 : 2000);
+    w.jitter_us = (uint32_t)sim_rng_between(&g, 0, w.delay_us);
+    w.loss = sim_rng_chance(&g, 400000) ? (uint32_t)sim_rng_between(&g, 1000, 100000) : 0;
+    w.duplicate = sim_rng_chance(&g, 400000) ? (uint32_t)sim_rng_between(&g, 1000, 100000) : 0;
+    w.reorder = sim_rng_chance(&g, 400000) ? (uint32_t)sim_rng_between(&g, 1000, 100000) : 0;
+    w.crash_at_action = sim_rng_chance(&g, 400000) ? (uint32_t)sim_rng_between(&g, 200, 3000) : 0;
+    w.fault_every_ms = sim_rng_chance(&g, 900000) ? (uint32_t)sim_rng_between(&g, 100, 1500) : 0;
+    w.crash = sim_rng_chance(&g, 500000);
+    w.pause = sim_rng_chance(&g, 500000);
+    w.cut = sim_rng_chance(&g, 500000);
+    w.isolate = sim_rng_chance(&g, 500000);
+    w.reset = sim_rng_chance(&g, 500000);
+    w.clog = sim_rng_chance(&g, 500000);
+    w.short_batches =
+        sim_rng_chance(&g, 500000) ? (uint32_t)sim_rng_between(&g, 100000, 900000) : 0;
+    w.at_election = sim_rng_chance(&g, 400000);
+    w.slow_disk = sim_rng_chance(&g, 500000);
+    w.wipe = sim_rng_chance(&g, 300000);
+    w.recycle = sim_rng_chance(&g, 300000);
+    w.drift = sim_rng_chance(&g, 500000);
+    w.operator_acts = sim_rng_chance(&g, 500000);
+    w.mode_changes = sim_rng_chance(&g, 300000);
+    w.local = sim_rng_chance(&g, 350000);
+    w.policy = sim_rng_chance(&g, 100000)
+                   ? (sim_rng_chance(&g, 500000) ? REPL_MANUAL : REPL_OBSERVE)
+                   : REPL_AUTOMATIC;
+    w.think_ms = (uint32_t)sim_rng_between(&g, 10, 300);
     return w;
 }
 
@@ -405,17 +410,17 @@ void sim_init(struct sim *s, uint64_t seed, const struct swarm *swarm, enum sim_
         site->disk_voted = REPL_NOBODY;
         site->disk_may_vote = true;
         site->incarnation = 1;
-        site->clock_offset_us = (int64_t)rng_below(&s->clock, 1000000) * 1000 + 1000000;
+        site->clock_offset_us = (int64_t)sim_rng_below(&s->clock, 1000000) * 1000 + 1000000;
         if (swarm->drift)
-            site->clock_ppm = (int64_t)rng_below(&s->clock, 80000) - 40000;
+            site->clock_ppm = (int64_t)sim_rng_below(&s->clock, 80000) - 40000;
         if (mutant == MUTANT_CLOCK_DRIFTS_AWAY)
-            site->clock_ppm = (int64_t)rng_below(&s->clock, 800000) - 400000;
-        site_start(s, i);
+            site->clock_ppm = (int64_t)sim_rng_below(&s->clock, 800000) - 400000;
+        sim_site_start(s, i);
     }
     for (uint8_t c = 0; c < SIM_CLIENTS; c++)
-        sim_at(s, rng_below(&s->client, 1000 * SIM_MS), SIM_EV_CLIENT, c, 0);
+        sim_at(s, sim_rng_below(&s->client, 1000 * SIM_MS), SIM_EV_CLIENT, c, 0);
     sim_at(s, SIM_MS, SIM_EV_CONNECT, 0, 0);
-    sim_at(s, rng_below(&s->fault, 2000 * SIM_MS), SIM_EV_FAULT, 0, 0);
+    sim_at(s, sim_rng_below(&s->fault, 2000 * SIM_MS), SIM_EV_FAULT, 0, 0);
 }
 
 void sim_deinit(struct sim *s)

@@ -48,8 +48,8 @@ static void expect(const struct sim *s, const char *const *lines)
 static void propose(struct sim *s, uint8_t site, uint32_t n)
 {
     for (uint32_t i = 0; i < n; i++)
-        site_post(s, site, &(struct sim_inbox){.type = REPL_EV_PROPOSE, .client = 1});
-    site_run(s, site);
+        sim_site_post(s, site, &(struct sim_inbox){.type = REPL_EV_PROPOSE, .client = 1});
+    sim_site_run(s, site);
 }
 
 static void run_for(struct sim *s, uint64_t ms)
@@ -63,14 +63,14 @@ static struct sim *begin_with_dc(const struct swarm *swarm)
     struct sim *s = begin(swarm);
     run_for(s, 2000);
     if (s->sites[SIM_DC].r->role != REPL_PRIMARY) {
-        site_post(s, SIM_DR, &(struct sim_inbox){.type = REPL_EV_SWITCHOVER, .site = SIM_DC});
-        site_run(s, SIM_DR);
+        sim_site_post(s, SIM_DR, &(struct sim_inbox){.type = REPL_EV_SWITCHOVER, .site = SIM_DC});
+        sim_site_run(s, SIM_DR);
         run_for(s, 500);
     }
     assert_int_equal(s->sites[SIM_DC].r->role, REPL_PRIMARY);
     propose(s, SIM_DC, 5);
     run_for(s, 300);
-    assert_true(check_settled(s));
+    assert_true(sim_check_settled(s));
     forget(s);
     return s;
 }
@@ -80,7 +80,7 @@ static struct sim *begin_with_dc(const struct swarm *swarm)
 static void the_first_election(void **state)
 {
     (void)state;
-    struct swarm w = swarm_quiet();
+    struct swarm w = sim_swarm_quiet();
     struct sim *s = begin(&w);
     run_for(s, 2000);
     expect(s, trace_first_election);
@@ -91,7 +91,7 @@ static void the_first_election(void **state)
 static void dc_is_lost_and_dr_fetches_the_tail_from_gsr(void **state)
 {
     (void)state;
-    struct swarm w = swarm_quiet();
+    struct swarm w = sim_swarm_quiet();
     struct sim *s = begin_with_dc(&w);
     uint64_t before = s->sites[SIM_DC].n;
     sim_cut(s, SIM_DC, SIM_DR, true);
@@ -99,7 +99,7 @@ static void dc_is_lost_and_dr_fetches_the_tail_from_gsr(void **state)
     run_for(s, 20);
     assert_int_equal(s->sites[SIM_DC].r->commit.v, before + 3);
     assert_int_equal(s->sites[SIM_DR].n, before);
-    site_crash(s, SIM_DC);
+    sim_site_crash(s, SIM_DC);
     run_for(s, 3000);
     assert_int_equal(sim_primary(s), SIM_DR);
     expect(s, trace_dc_lost);
@@ -109,11 +109,11 @@ static void dc_is_lost_and_dr_fetches_the_tail_from_gsr(void **state)
 static void a_switchover(void **state)
 {
     (void)state;
-    struct swarm w = swarm_quiet();
+    struct swarm w = sim_swarm_quiet();
     struct sim *s = begin_with_dc(&w);
     propose(s, SIM_DC, 10);
-    site_post(s, SIM_DC, &(struct sim_inbox){.type = REPL_EV_SWITCHOVER, .site = SIM_DR});
-    site_run(s, SIM_DC);
+    sim_site_post(s, SIM_DC, &(struct sim_inbox){.type = REPL_EV_SWITCHOVER, .site = SIM_DR});
+    sim_site_run(s, SIM_DC);
     run_for(s, 500);
     assert_int_equal(sim_primary(s), SIM_DR);
     expect(s, trace_switchover);
@@ -123,11 +123,11 @@ static void a_switchover(void **state)
 static void a_switchover_that_nobody_answers_is_taken_back(void **state)
 {
     (void)state;
-    struct swarm w = swarm_quiet();
+    struct swarm w = sim_swarm_quiet();
     struct sim *s = begin_with_dc(&w);
     sim_cut(s, SIM_DC, SIM_DR, true);
-    site_post(s, SIM_DC, &(struct sim_inbox){.type = REPL_EV_SWITCHOVER, .site = SIM_DR});
-    site_run(s, SIM_DC);
+    sim_site_post(s, SIM_DC, &(struct sim_inbox){.type = REPL_EV_SWITCHOVER, .site = SIM_DR});
+    sim_site_run(s, SIM_DC);
     run_for(s, 1300);
     sim_cut(s, SIM_DC, SIM_DR, false);
     run_for(s, 700);
@@ -140,7 +140,7 @@ static void a_switchover_that_nobody_answers_is_taken_back(void **state)
 static void a_one_way_partition(void **state)
 {
     (void)state;
-    struct swarm w = swarm_quiet();
+    struct swarm w = sim_swarm_quiet();
     struct sim *s = begin_with_dc(&w);
     sim_cut(s, SIM_DC, SIM_DR, true);
     sim_cut(s, SIM_DC, SIM_GSR, true);
@@ -149,7 +149,7 @@ static void a_one_way_partition(void **state)
     sim_cut(s, SIM_DC, SIM_DR, false);
     sim_cut(s, SIM_DC, SIM_GSR, false);
     run_for(s, 1000);
-    assert_true(check_settled(s));
+    assert_true(sim_check_settled(s));
     expect(s, trace_one_way);
     end(s);
 }
@@ -158,7 +158,7 @@ static void a_one_way_partition(void **state)
 static void a_divergent_tail_rejoins(void **state)
 {
     (void)state;
-    struct swarm w = swarm_quiet();
+    struct swarm w = sim_swarm_quiet();
     w.local = true;
     struct sim *s = begin_with_dc(&w);
     uint64_t before = s->sites[SIM_DC].n;
@@ -169,15 +169,15 @@ static void a_divergent_tail_rejoins(void **state)
     assert_int_equal(s->sites[SIM_DC].visible, before + 4);
     uint32_t lost = s->sites[SIM_DC].ids[before];
     assert_false(s->entries[lost].exported);
-    site_crash(s, SIM_DC);
+    sim_site_crash(s, SIM_DC);
     sim_cut(s, SIM_DC, SIM_DR, false);
     sim_cut(s, SIM_DC, SIM_GSR, false);
     run_for(s, 2000);
     propose(s, SIM_DR, 2);
     run_for(s, 100);
-    site_start(s, SIM_DC);
+    sim_site_start(s, SIM_DC);
     run_for(s, 1000);
-    assert_true(check_settled(s));
+    assert_true(sim_check_settled(s));
     assert_true(s->entries[lost].exported);
     assert_int_equal(s->truth.cut_entries, 4);
     expect(s, trace_rejoin);
@@ -187,14 +187,14 @@ static void a_divergent_tail_rejoins(void **state)
 static void a_rebuilt_site_votes_again_when_it_has_caught_up(void **state)
 {
     (void)state;
-    struct swarm w = swarm_quiet();
+    struct swarm w = sim_swarm_quiet();
     struct sim *s = begin_with_dc(&w);
-    site_crash(s, SIM_DR);
-    site_wipe(s, SIM_DR);
-    site_start(s, SIM_DR);
+    sim_site_crash(s, SIM_DR);
+    sim_site_wipe(s, SIM_DR);
+    sim_site_start(s, SIM_DR);
     assert_false(s->sites[SIM_DR].r->may_vote);
     run_for(s, 1000);
-    assert_true(check_settled(s));
+    assert_true(sim_check_settled(s));
     assert_true(s->sites[SIM_DR].disk_may_vote);
     expect(s, trace_rebuilt);
     end(s);
@@ -204,7 +204,7 @@ static void a_rebuilt_site_votes_again_when_it_has_caught_up(void **state)
  * would be a majority that has forgotten what dr and gsr have committed. */
 static struct sim *play_a_stale_primary_meets_a_rebuilt_site(enum sim_mutant mutant)
 {
-    struct swarm w = swarm_quiet();
+    struct swarm w = sim_swarm_quiet();
     struct sim *s = begin_with_dc(&w);
     s->mutant = mutant;
     for (uint8_t to = SIM_DR; to <= SIM_GSR; to++) {
@@ -218,9 +218,9 @@ static struct sim *play_a_stale_primary_meets_a_rebuilt_site(enum sim_mutant mut
     propose(s, SIM_DR, 3);
     run_for(s, 20);
     assert_int_equal(s->sites[SIM_DC].r->role, REPL_PRIMARY);
-    site_crash(s, SIM_DR);
-    site_wipe(s, SIM_DR);
-    site_start(s, SIM_DR);
+    sim_site_crash(s, SIM_DR);
+    sim_site_wipe(s, SIM_DR);
+    sim_site_start(s, SIM_DR);
     sim_cut(s, SIM_DC, SIM_DR, false);
     sim_cut(s, SIM_DR, SIM_DC, false);
     run_for(s, 2000);
@@ -234,7 +234,7 @@ static void a_stale_primary_cannot_readmit_a_rebuilt_site(void **state)
 {
     (void)state;
     struct sim *s = play_a_stale_primary_meets_a_rebuilt_site(MUTANT_NONE);
-    assert_true(check_settled(s));
+    assert_true(sim_check_settled(s));
     expect(s, trace_stale_readmission);
     end(s);
 }
@@ -252,17 +252,17 @@ static void if_it_could_committed_entries_would_be_lost(void **state)
 static void an_operators_failover_deposes_a_live_primary(void **state)
 {
     (void)state;
-    struct swarm w = swarm_quiet();
+    struct swarm w = sim_swarm_quiet();
     w.policy = REPL_MANUAL;
     struct sim *s = begin(&w);
     run_for(s, 2000);
     assert_int_equal(sim_primary(s), REPL_NOBODY);
-    site_post(s, SIM_DC, &(struct sim_inbox){.type = REPL_EV_FAILOVER});
-    site_run(s, SIM_DC);
+    sim_site_post(s, SIM_DC, &(struct sim_inbox){.type = REPL_EV_FAILOVER});
+    sim_site_run(s, SIM_DC);
     run_for(s, 1000);
     assert_int_equal(sim_primary(s), SIM_DC);
-    site_post(s, SIM_DR, &(struct sim_inbox){.type = REPL_EV_FAILOVER});
-    site_run(s, SIM_DR);
+    sim_site_post(s, SIM_DR, &(struct sim_inbox){.type = REPL_EV_FAILOVER});
+    sim_site_run(s, SIM_DR);
     run_for(s, 3000);
     assert_int_equal(sim_primary(s), SIM_DR);
     expect(s, trace_failover);

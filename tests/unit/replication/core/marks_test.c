@@ -9,10 +9,12 @@
 static void only_what_will_stay_is_published(void **state)
 {
     (void)state;
-    struct marks m = {.durable = {10}, .commit = {7}, .visible = {9}, .applied = {9}, .checkpoint = {5}};
+    struct marks m = {
+        .durable = {10}, .commit = {7}, .visible = {9}, .applied = {9}, .checkpoint = {5}};
     assert_true(marks_are_sound(&m));
     assert_true(marks_may_publish(&m, (struct lsn){7}));
-    assert_false(marks_may_publish(&m, (struct lsn){8})); /* applied in local mode, may yet be undone */
+    assert_false(
+        marks_may_publish(&m, (struct lsn){8})); /* applied in local mode, may yet be undone */
     m.durable.v = 6;
     assert_false(marks_may_publish(&m, (struct lsn){7})); /* the log does not reach it here */
 }
@@ -20,7 +22,8 @@ static void only_what_will_stay_is_published(void **state)
 static void the_archive_gets_what_is_committed_and_applied(void **state)
 {
     (void)state;
-    struct marks m = {.commit = {7}, .visible = {9}, .applied = {9}, .archived = {2}, .archives = true};
+    struct marks m = {
+        .commit = {7}, .visible = {9}, .applied = {9}, .archived = {2}, .archives = true};
     assert_int_equal(marks_archive_to(&m).v, 7);
     m.applied.v = 4;
     assert_int_equal(marks_archive_to(&m).v, 4);
@@ -31,7 +34,8 @@ static void the_archive_gets_what_is_committed_and_applied(void **state)
 static void nothing_needed_is_recycled(void **state)
 {
     (void)state;
-    struct marks m = {.checkpoint = {100}, .archived = {60}, .archives = true, .needed = {40}, .retain = {1}};
+    struct marks m = {
+        .checkpoint = {100}, .archived = {60}, .archives = true, .needed = {40}, .retain = {1}};
     assert_int_equal(marks_recycle_below(&m).v, 41); /* the slowest site */
     m.needed.v = 90;
     assert_int_equal(marks_recycle_below(&m).v, 61); /* the archive */
@@ -53,7 +57,12 @@ static void a_dead_site_is_waited_for_only_within_the_limit(void **state)
 static void unsound_marks_are_recognised(void **state)
 {
     (void)state;
-    struct marks sound = {.commit = {5}, .visible = {5}, .applied = {5}, .checkpoint = {5}, .archived = {5}, .archives = true};
+    struct marks sound = {.commit = {5},
+                          .visible = {5},
+                          .applied = {5},
+                          .checkpoint = {5},
+                          .archived = {5},
+                          .archives = true};
     assert_true(marks_are_sound(&sound));
     struct marks m = sound;
     m.applied.v = 6;
