@@ -27,17 +27,18 @@ struct repository; /* opaque */
 
 struct repository_options {
     const char *dir;
-    const char *kek_file;    /* 32 bytes as 64 hex digits; not readable by group or others */
-    struct uuid cluster_id;  /* zero for restore: taken from the repository */
-    const char *cluster;     /* name; NULL for restore */
-    bool create;             /* make it when missing (gsr); otherwise ERR_NOT_FOUND */
+    const char *kek_file;   /* 32 bytes as 64 hex digits; not readable by group or others */
+    struct uuid cluster_id; /* zero for restore: taken from the repository */
+    const char *cluster;    /* name; NULL for restore */
+    bool create;            /* make it when missing (gsr); otherwise ERR_NOT_FOUND */
     bool read_only;
 };
 /* ERR_DENIED when the KEK is wrong (its id differs) or its file is accessible to others, ERR_BUSY when another process has
  * the archive open for writing, ERR_CONFIG when it is another cluster's. For writing: ERR_INTEGRITY naming the object when
  * the chain of packs is broken. With read_only a broken archive opens, is used as far as it is whole, and
  * repository_status counts the damage. */
-int repository_open(struct repository **out, const struct repository_options *options, struct err *e);
+int repository_open(struct repository **out, const struct repository_options *options,
+                    struct err *e);
 void repository_close(struct repository *r);
 
 struct repository_status {
@@ -46,8 +47,10 @@ struct repository_status {
     uint64_t packs, snapshots, points;
     uint64_t pack_bytes, plain_bytes;
     struct lsn newest_snapshot;
-    uint64_t damaged;    /* objects that cannot be used, gaps and breaks of the chain: call repository_verify */
-    uint64_t unfinished; /* objects or keys without a meta, left by interrupted writers; in nobody's way */
+    /* Objects that cannot be used, gaps and breaks of the chain: call repository_verify. */
+    uint64_t damaged;
+    /* Objects or keys without a meta, left by interrupted writers; in nobody's way. */
+    uint64_t unfinished;
 };
 void repository_status(const struct repository *r, struct repository_status *out);
 
@@ -58,8 +61,8 @@ typedef int (*repository_digest_fn)(void *arg, struct lsn lsn, struct digest *ou
 /* Seal consecutive entries (each header and body, back to back), beginning right after repository_status().archived, into
  * one pack. R8: ERR_STALE when their term is below that of the last archived entry. Durable, read back, decrypted, decoded
  * and compared when it returns 0. */
-int repository_seal(struct repository *r, const uint8_t *entries, size_t bytes, repository_digest_fn digest,
-                    void *arg, struct err *e);
+int repository_seal(struct repository *r, const uint8_t *entries, size_t bytes,
+                    repository_digest_fn digest, void *arg, struct err *e);
 /* Write a snapshot of the state. Returns ERR_EXISTS when one at that lsn is there. */
 int repository_snapshot(struct repository *r, struct state_snapshot *snap, struct err *e);
 
@@ -72,11 +75,11 @@ struct repository_pack {
     uint64_t bytes, plain_bytes;
     bool damaged; /* then only name, first, last and term are known */
 };
-int repository_packs(struct repository *r, int (*each)(void *arg, const struct repository_pack *), void *arg,
-                     struct err *e);
+int repository_packs(struct repository *r, int (*each)(void *arg, const struct repository_pack *),
+                     void *arg, struct err *e);
 /* A digest of zero: the archive does not know it (digests of non-empty states are never zero but by chance of 2^-128). */
-int repository_points(struct repository *r, int (*each)(void *arg, const struct restore_point *), void *arg,
-                      struct err *e);
+int repository_points(struct repository *r, int (*each)(void *arg, const struct restore_point *),
+                      void *arg, struct err *e);
 struct repository_snapshot_info {
     char name[96];
     struct lsn lsn;
@@ -88,13 +91,15 @@ struct repository_snapshot_info {
 int repository_snapshots(struct repository *r,
                          int (*each)(void *arg, const struct repository_snapshot_info *), void *arg,
                          struct err *e);
-/* Entries with lsn in [from, to] in order, as far as the archive goes (ERR_NOT_FOUND when it does not hold `from`); the callback's non-zero result stops and is returned. Each pack is authenticated,
- * each entry checked, the chain verified across packs. */
+/* Entries with lsn in [from, to] in order, as far as the archive goes (ERR_NOT_FOUND when it does not hold `from`); the
+ * callback's non-zero result stops and is returned. Each pack is authenticated, each entry checked, the chain verified. */
 int repository_entries(struct repository *r, struct lsn from, struct lsn to,
                        int (*each)(void *arg, const struct entry_view *), void *arg, struct err *e);
 
 enum repository_level { REPOSITORY_PRESENT = 1, REPOSITORY_INTACT = 2, REPOSITORY_READABLE = 3 };
-struct repository_report { uint64_t objects, bytes, entries, damaged, unfinished; };
+struct repository_report {
+    uint64_t objects, bytes, entries, damaged, unfinished;
+};
 /* Check every object at that level; each damaged one is told to `damage` (name and reason), and the check goes on.
  * 0, or ERR_INTEGRITY when any was damaged. */
 int repository_verify(struct repository *r, enum repository_level level,
@@ -110,17 +115,17 @@ struct restore_target {
 };                     /* all unset: the end of the archive */
 struct restore_plan {
     struct lsn lsn;
-    struct utc time;            /* of the entry at lsn */
-    struct lsn snapshot;        /* begins from this snapshot, 0: from nothing */
-    uint64_t packs, bytes;      /* to be read */
+    struct utc time;                      /* of the entry at lsn */
+    struct lsn snapshot;                  /* begins from this snapshot, 0: from nothing */
+    uint64_t packs, bytes;                /* to be read */
     char point[POINT_NAME_MAX_BYTES + 1]; /* name, when the lsn has one */
-    bool digest_known;          /* the archive holds the digest at exactly this lsn */
+    bool digest_known;                    /* the archive holds the digest at exactly this lsn */
     struct digest digest;
 };
 /* ERR_NOT_FOUND with the range or the nearest names when the archive does not hold the target, ERR_INTEGRITY naming the pack
  * when damage lies between the nearest snapshot and the target. A time after the last entry gives the last entry. */
-int repository_plan(struct repository *r, const struct restore_target *target, struct restore_plan *out,
-                    struct err *e);
+int repository_plan(struct repository *r, const struct restore_target *target,
+                    struct restore_plan *out, struct err *e);
 struct restore_result {
     struct entry_position at;
     uint64_t records, entries, digests_compared;
@@ -131,7 +136,7 @@ struct restore_result {
  * the digest again from the records and comparing it with every digest that the archive holds on the way and at the end;
  * ERR_INTEGRITY, and the directory is renamed to "<into>.rejected", when one differs. */
 int repository_restore(struct repository *r, const struct restore_plan *plan, const char *into,
-                       void (*progress)(void *arg, uint64_t done_bytes, uint64_t total_bytes), void *arg,
-                       struct restore_result *out, struct err *e);
+                       void (*progress)(void *arg, uint64_t done_bytes, uint64_t total_bytes),
+                       void *arg, struct restore_result *out, struct err *e);
 
 #endif

@@ -47,14 +47,26 @@ static int sync_fatal(const char *name, int code, struct err *e)
 
 /* ---- the directory ---- */
 
+static int sync_folder(int dir, const char *folder, struct err *e)
+{
+    int fd = openat(dir, folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (fd < 0)
+        return failed(errno, folder, "cannot open", e);
+    int rc = fsync(fd) == 0 ? 0 : sync_fatal(folder, errno, e);
+    (void)close(fd);
+    return rc;
+}
+
+/* The folders, and every name on the way to them, durably: the archive itself hangs on its entry in the folder above. */
 static int make_folders(int dir, const char *path, struct err *e)
 {
     for (size_t i = 0; i < FOLDERS; i++)
         if (mkdirat(dir, folders[i], 0750) != 0 && errno != EEXIST)
             return failed(errno, path, folders[i], e);
-    if (fsync(dir) != 0)
-        return sync_fatal(path, errno, e);
-    return 0;
+    int rc = sync_folder(dir, "keys", e);
+    if (rc == 0)
+        rc = sync_folder(dir, ".", e);
+    return rc == 0 ? sync_folder(dir, "..", e) : rc;
 }
 
 int repo_dir_open(const char *path, bool create, bool lock, int *out_fd, struct err *e)
@@ -231,24 +243,9 @@ int repo_temp_sync(struct repo_temp *t, struct err *e)
     return 0;
 }
 
-static int sync_folder(struct repo_temp *t, struct err *e)
-{
-    char folder[REPO_NAME_BYTES];
-    folder_of(t->name, folder);
-    int fd = openat(t->dir, folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    if (fd < 0)
-        return failed(errno, folder, "cannot open", e);
-    int rc = 0;
-    if (fsync(fd) != 0) {
-        t->sync_failed = true;
-        rc = sync_fatal(folder, errno, e);
-    }
-    (void)close(fd);
-    return rc;
-}
-
 int repo_temp_publish(struct repo_temp *t, struct err *e)
 {
+    char folder[REPO_NAME_BYTES];
     if (linkat(t->dir, t->temp, t->dir, t->name, 0) != 0)
         return errno == EEXIST ? err_set(e, ERR_EXISTS,
                                          "%s: is there already; objects are written once", t->name)
@@ -256,7 +253,10 @@ int repo_temp_publish(struct repo_temp *t, struct err *e)
     if (unlinkat(t->dir, t->temp, 0) != 0)
         return failed(errno, t->temp, "cannot remove the temporary name", e);
     t->temp[0] = '\0';
-    return sync_folder(t, e);
+    folder_of(t->name, folder);
+    int rc = sync_folder(t->dir, folder, e);
+    t->sync_failed = rc != 0;
+    return rc;
 }
 
 void repo_temp_drop(struct repo_temp *t)

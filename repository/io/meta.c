@@ -296,7 +296,7 @@ static struct uuid get_uuid(struct fields *f, const json_t *o, const char *name)
 
 static struct entry_position get_position(struct fields *f, const char *name)
 {
-    struct entry_position p;
+    struct entry_position p = {{0}, {0}, {0}, {{0}}};
     const json_t *o = json_object_get(f->root, name);
     p.lsn.v = get_u64(f, o, "lsn");
     p.term.v = get_u64(f, o, "term");

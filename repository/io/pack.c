@@ -41,10 +41,12 @@ static int survey_frame(struct survey *s, const struct entry_view *v, size_t off
     uint32_t n = s->pack.frames;
     if (n == s->start_cap) {
         size_t cap = n == 0 ? 64 : 2 * (size_t)n;
-        struct repo_frame_start *starts = realloc(s->starts, cap * sizeof *starts);
-        s->starts = starts == NULL ? s->starts : starts;
-        size_t *offsets = realloc(s->offsets, cap * sizeof *offsets);
-        s->offsets = offsets == NULL ? s->offsets : offsets;
+        void *starts = realloc(s->starts, cap * sizeof *s->starts);
+        if (starts != NULL)
+            s->starts = starts;
+        void *offsets = realloc(s->offsets, cap * sizeof *s->offsets);
+        if (offsets != NULL)
+            s->offsets = offsets;
         if (starts == NULL || offsets == NULL)
             return err_set(e, ERR_NO_MEMORY, "no memory for the index of a pack");
         s->start_cap = cap;

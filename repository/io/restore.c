@@ -115,7 +115,8 @@ int repository_plan(struct repository *r, const struct restore_target *target,
     if (rc != 0)
         return rc;
     out->lsn = lsn;
-    out->snapshot = plan.snapshot == NULL ? (struct lsn){0} : plan.snapshot->o.end.lsn;
+    if (plan.snapshot != NULL)
+        out->snapshot = plan.snapshot->o.end.lsn;
     out->packs = plan.pack_end - plan.pack_begin;
     out->bytes = plan.bytes;
     out->digest_known = plan.digest_known;
@@ -159,22 +160,26 @@ static int check_free(const char *into, struct err *e)
                          into);
 }
 
+/* The names in a directory, durably. */
+static int sync_directory(const char *path, struct err *e)
+{
+    int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (fd < 0 || fsync(fd) != 0)
+        err_set(e, ERR_IO, "%s: sync failed: %s; this is fatal", path, strerror(errno));
+    else
+        path = NULL;
+    if (fd >= 0)
+        (void)close(fd);
+    return path == NULL ? 0 : ERR_IO;
+}
+
 static int sync_parent(const char *path, struct err *e)
 {
     char parent[PATH_MAX];
     const char *slash = strrchr(path, '/');
-    (void)snprintf(parent, sizeof parent, "%.*s",
-                   slash == NULL   ? 1
-                   : slash == path ? 1
-                                   : (int)(slash - path),
-                   slash == NULL ? "." : path);
-    int fd = open(parent, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    int rc = fd < 0 || fsync(fd) != 0
-                 ? err_set(e, ERR_IO, "%s: sync failed: %s; this is fatal", parent, strerror(errno))
-                 : 0;
-    if (fd >= 0)
-        (void)close(fd);
-    return rc;
+    size_t n = slash == NULL || slash == path ? 1 : (size_t)(slash - path);
+    (void)snprintf(parent, sizeof parent, "%.*s", (int)n, slash == NULL ? "." : path);
+    return sync_directory(parent, e);
 }
 
 /* ---- applying ---- */
@@ -419,7 +424,9 @@ static int run(struct restore_run *x, const char *dir)
 /* `partial` gets its final name. */
 static int settle(const char *partial, const char *into, int rc, bool differs, struct err *e)
 {
-    char rejected[PATH_MAX];
+    char rejected[PATH_MAX + sizeof ".rejected"];
+    if (rc == 0)
+        rc = sync_directory(partial, e);
     if (rc == 0) {
         if (rename(partial, into) == 0)
             return sync_parent(into, e);
@@ -439,7 +446,7 @@ int repository_restore(struct repository *r, const struct restore_plan *plan, co
                        void (*progress)(void *arg, uint64_t done_bytes, uint64_t total_bytes),
                        void *arg, struct restore_result *out, struct err *e)
 {
-    char partial[PATH_MAX];
+    char place[PATH_MAX], partial[PATH_MAX];
     struct repo_plan steps;
     struct err ignored;
     if (e == NULL)
@@ -447,12 +454,16 @@ int repository_restore(struct repository *r, const struct restore_plan *plan, co
     *out = (struct restore_result){0};
     struct restore_run x = {
         .r = r, .plan = &steps, .result = out, .progress = progress, .progress_arg = arg, .e = e};
-    int n = snprintf(partial, sizeof partial, "%s.partial", into);
-    if (n < 0 || (size_t)n >= sizeof partial - sizeof "/state")
+    size_t n = strlen(into);
+    while (n > 1 && into[n - 1] == '/')
+        n--;
+    if (n + sizeof ".rejected" > sizeof place)
         return err_set(e, ERR_USAGE, "%.200s...: the path is too long", into);
+    (void)snprintf(place, sizeof place, "%.*s", (int)n, into);
+    (void)snprintf(partial, sizeof partial, "%.*s.partial", (int)n, into);
     int rc = repo_plan_lsn(&r->inv, plan->lsn, &steps, e);
     if (rc == 0)
-        rc = check_free(into, e);
+        rc = check_free(place, e);
     if (rc != 0)
         return rc;
     if (mkdir(partial, 0700) != 0)
@@ -468,5 +479,5 @@ int repository_restore(struct repository *r, const struct restore_plan *plan, co
     free(x.views);
     if (rc != 0)
         err_wrap(e, "restore to lsn %llu", LSN(plan->lsn));
-    return settle(partial, into, rc, x.differs, e);
+    return settle(partial, place, rc, x.differs, e);
 }

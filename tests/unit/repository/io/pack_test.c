@@ -441,7 +441,7 @@ static void there_is_one_writer_and_one_cluster(void **state)
     place_drop(&p);
 }
 
-/* ---- crashes and failing disks: the calls that change the disk are counted, and from one on they end the process or fail ---- */
+/* ---- crashes and failing disks: calls that change the disk are counted, and from one on they end the process or fail ---- */
 
 enum trouble { TROUBLE_NONE, TROUBLE_EXIT, TROUBLE_EIO, TROUBLE_ENOSPC };
 static enum trouble trouble;

@@ -438,7 +438,8 @@ static void existing_data_is_never_touched(void **state)
     assert_ok(repository_plan(w.r, &(struct restore_target){{10}, NULL, {0}}, &plan, &e), e);
     /* An empty directory is taken. */
     assert_int_equal(mkdir(w.p.into, 0700), 0);
-    assert_ok(repository_restore(w.r, &plan, w.p.into, NULL, NULL, &result, &e), e);
+    (void)snprintf(file, sizeof file, "%s//", w.p.into);
+    assert_ok(repository_restore(w.r, &plan, file, NULL, NULL, &result, &e), e);
     assert_int_equal(repository_restore(w.r, &plan, w.p.into, NULL, NULL, &result, &e), ERR_EXISTS);
     struct sha256 before = dump_at(&w.p, &w.f, 10), after = dump_directory(w.p.into);
     assert_memory_equal(&before, &after, sizeof before);
