@@ -6,7 +6,7 @@
 enum {
     PROBE_AFTER_MS = 1000, /* silence while requests are unanswered */
     PROBE_IDLE_MS = 15000, /* silence otherwise */
-    PROBE_LOST_MS = 3000,  /* from probe to giving up */
+    PROBE_LOST_MS = 2000,  /* from probe to giving up */
 };
 
 /* ---- out ---- */

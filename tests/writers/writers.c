@@ -120,8 +120,8 @@ static void *write_main(void *arg)
         struct tvn_result result;
         struct tvn_error error;
         (void)snprintf(key, sizeof key, "w%016" PRIx64 "-%02u-%08" PRIu64, w->seed, w->index, n);
-        size_t head = (size_t)snprintf(value, o->value_bytes + 1, "{\"writer\":%u,\"n\":%" PRIu64 ",\"pad\":\"",
-                                       w->index, n);
+        size_t head = (size_t)snprintf(value, o->value_bytes + 1,
+                                       "{\"writer\":%u,\"n\":%" PRIu64 ",\"pad\":\"", w->index, n);
         if (head < o->value_bytes)
             memset(value + head, 'x', o->value_bytes - head);
         if (o->value_bytes > head + 2)
@@ -166,7 +166,8 @@ static int run(const struct options *o)
     }
     uint64_t seed = now_us(CLOCK_REALTIME);
     for (unsigned i = 0; i < o->threads; i++) {
-        threads[i] = (struct writer_thread){.index = i, .options = o, .db = db, .totals = &totals, .seed = seed};
+        threads[i] = (struct writer_thread){
+            .index = i, .options = o, .db = db, .totals = &totals, .seed = seed};
         if (pthread_create(&threads[i].thread, NULL, write_main, &threads[i]) != 0)
             abort();
     }
@@ -178,11 +179,12 @@ static int run(const struct options *o)
     bool written = fflush(totals.ledger) == 0 && fclose(totals.ledger) == 0;
     double seconds = (double)(totals.last_us - totals.first_us) / 1e6;
     (void)printf("{\"acknowledged\":%" PRIu64 ",\"per_second\":%.0f,\"longest_gap_ms\":%" PRIu64
-                 ",\"failed\":%" PRIu64 ",\"unknown_committed\":%" PRIu64 ",\"unknown_absent\":%" PRIu64
-                 ",\"unresolved\":%" PRIu64 ",\"connects\":%" PRIu64 ",\"resent\":%" PRIu64 "}\n",
+                 ",\"failed\":%" PRIu64 ",\"unknown_committed\":%" PRIu64
+                 ",\"unknown_absent\":%" PRIu64 ",\"unresolved\":%" PRIu64 ",\"connects\":%" PRIu64
+                 ",\"resent\":%" PRIu64 "}\n",
                  totals.acknowledged, seconds > 0 ? (double)totals.acknowledged / seconds : 0.0,
-                 totals.longest_gap_us / 1000, totals.failed, totals.unknown_committed, totals.unknown_absent,
-                 totals.unresolved, info.connects, info.resent);
+                 totals.longest_gap_us / 1000, totals.failed, totals.unknown_committed,
+                 totals.unknown_absent, totals.unresolved, info.connects, info.resent);
     return written && totals.acknowledged > 0 && totals.unresolved == 0 ? 0 : 1;
 }
 
@@ -192,7 +194,8 @@ struct check_totals {
     uint64_t checked, lost, doubled, resurrected;
 };
 
-static void check_line(struct tvn *db, const char *key, const char *expected, struct check_totals *t)
+static void check_line(struct tvn *db, const char *key, const char *expected,
+                       struct check_totals *t)
 {
     struct tvn_records *records = NULL;
     struct tvn_error error;
@@ -204,12 +207,13 @@ static void check_line(struct tvn *db, const char *key, const char *expected, st
         (void)fprintf(stderr, "writers: LOST %s, acknowledged at lsn %s\n", key, expected);
     } else if (rc == 0 && absent) {
         t->resurrected++;
-        (void)fprintf(stderr, "writers: %s was reported as not done and is there at lsn %" PRIu64 "\n", key,
+        (void)fprintf(stderr,
+                      "writers: %s was reported as not done and is there at lsn %" PRIu64 "\n", key,
                       records->records[0].lsn);
     } else if (rc == 0 && records->records[0].lsn != strtoull(expected, NULL, 10)) {
         t->doubled++;
-        (void)fprintf(stderr, "writers: DOUBLED %s, acknowledged at lsn %s, now at %" PRIu64 "\n", key, expected,
-                      records->records[0].lsn);
+        (void)fprintf(stderr, "writers: DOUBLED %s, acknowledged at lsn %s, now at %" PRIu64 "\n",
+                      key, expected, records->records[0].lsn);
     } else if (rc != 0 && rc != TVN_NOT_FOUND) {
         (void)fprintf(stderr, "writers: reading %s: %s\n", key, error.text);
         exit(1);
@@ -236,8 +240,8 @@ static int verify(const struct options *o)
         check_line(db, key, expected, &t);
     (void)fclose(ledger);
     (void)tvn_close(db);
-    (void)printf("{\"checked\":%" PRIu64 ",\"lost\":%" PRIu64 ",\"doubled\":%" PRIu64 ",\"resurrected\":%" PRIu64
-                 "}\n",
+    (void)printf("{\"checked\":%" PRIu64 ",\"lost\":%" PRIu64 ",\"doubled\":%" PRIu64
+                 ",\"resurrected\":%" PRIu64 "}\n",
                  t.checked, t.lost, t.doubled, t.resurrected);
     return t.checked > 0 && t.lost + t.doubled + t.resurrected == 0 ? 0 : 1;
 }
@@ -284,9 +288,11 @@ int main(int argc, char **argv)
         default:
             return 2;
         }
-    if (optind + 1 != argc || o.uri == NULL || o.ledger == NULL || o.threads == 0 || o.value_bytes < 64) {
-        (void)fprintf(stderr, "usage: writers run|verify --uri URI --ledger FILE [--seconds N] [--threads T] "
-                              "[--rate N] [--value BYTES (64 and more)]\n");
+    if (optind + 1 != argc || o.uri == NULL || o.ledger == NULL || o.threads == 0 ||
+        o.value_bytes < 64) {
+        (void)fprintf(
+            stderr, "usage: writers run|verify --uri URI --ledger FILE [--seconds N] [--threads T] "
+                    "[--rate N] [--value BYTES (64 and more)]\n");
         return 2;
     }
     (void)signal(SIGTERM, on_signal);
