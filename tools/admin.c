@@ -1,3 +1,5 @@
+/* Asking sites. Every endpoint is asked on a thread and a handle of its own, because a handle with several endpoints would
+ * move from a dead site to a living one, and here it is the dead one that is of interest. */
 #include "tools/admin.h"
 
 #include "tools/text.h"
@@ -6,7 +8,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-int admin_call(struct tvn *db, const char *command, json_t *arguments, json_t **reply, struct err *e)
+int admin_call(struct tvn *db, const char *command, json_t *arguments, json_t **reply,
+               struct err *e)
 {
     *reply = NULL;
     if (arguments == NULL)
@@ -84,7 +87,8 @@ int views_collect(const struct common *c, struct views *out, struct err *e)
     if (rc == 0)
         rc = split_endpoints(options.endpoints, out, e);
     if (options.timeout_ms > VIEW_TIMEOUT_MS && !c->timeout.given)
-        options.timeout_ms = VIEW_TIMEOUT_MS; /* a dead site should not hold up the view of the living */
+        options.timeout_ms =
+            VIEW_TIMEOUT_MS; /* a dead site should not hold up the view of the living */
     while (rc == 0 && started < out->count) {
         asking[started] = (struct asking){&out->v[started], options};
         if (pthread_create(&threads[started], NULL, ask, &asking[started]) != 0)
@@ -98,7 +102,9 @@ int views_collect(const struct common *c, struct views *out, struct err *e)
     for (size_t i = 0; i < out->count && rc == 0; i++)
         if (out->v[i].status != NULL)
             return 0;
-    return rc != 0 ? rc : err_set(e, out->v[0].why.code, "no endpoint answered; %s: %.350s", out->v[0].endpoint, out->v[0].why.text);
+    return rc != 0 ? rc
+                   : err_set(e, out->v[0].why.code, "no endpoint answered; %s: %.350s",
+                             out->v[0].endpoint, out->v[0].why.text);
 }
 
 void views_free(struct views *v)
@@ -117,10 +123,13 @@ int open_site(const struct common *c, const char *site, struct tvn **out, struct
     int rc = views_collect(c, &views, e);
     const struct view *found = NULL;
     for (size_t i = 0; i < views.count && rc == 0; i++)
-        if (views.v[i].status != NULL && strcmp(json_text(views.v[i].status, "site", ""), site) == 0)
+        if (views.v[i].status != NULL &&
+            strcmp(json_text(views.v[i].status, "site", ""), site) == 0)
             found = &views.v[i];
     if (rc == 0 && found == NULL)
-        rc = err_set(e, ERR_UNREACHABLE, "none of the endpoints that answer is site '%.40s': 'triveni status' shows them", site);
+        rc = err_set(
+            e, ERR_UNREACHABLE,
+            "none of the endpoints that answer is site '%.40s': 'triveni status' shows them", site);
     struct profile *profile = NULL;
     struct tvn_options options;
     if (rc == 0)
@@ -134,6 +143,25 @@ int open_site(const struct common *c, const char *site, struct tvn **out, struct
     }
     profile_free(profile);
     views_free(&views);
+    return rc;
+}
+
+int admin_ask(struct invocation *in, const char *site, const char *command, json_t *arguments,
+              json_t **reply, struct err *e)
+{
+    const struct common *c = in->options;
+    struct tvn *db = NULL;
+    *reply = NULL;
+    int rc = open_site(c, site, &db, e);
+    if (rc == 0)
+        rc = admin_call(db, command, arguments, reply, e);
+    else
+        json_decref(arguments);
+    (void)tvn_close(db);
+    if (rc == 0 && c->format == OUTPUT_JSON) {
+        output_json(*reply);
+        *reply = NULL;
+    }
     return rc;
 }
 

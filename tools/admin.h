@@ -8,7 +8,8 @@
 
 /* Send `command` with `arguments` (NULL: none; the reference is taken) over an open handle; *reply is a JSON object for the
  * caller to json_decref. */
-int admin_call(struct tvn *db, const char *command, json_t *arguments, json_t **reply, struct err *e);
+int admin_call(struct tvn *db, const char *command, json_t *arguments, json_t **reply,
+               struct err *e);
 
 /* What one endpoint says of itself: its answer to "status", or why there is none. */
 struct view {
@@ -28,6 +29,10 @@ void views_free(struct views *v);
 
 /* A connection to one site by name, found by asking every endpoint; NULL or "": the primary. */
 int open_site(const struct common *c, const char *site, struct tvn **out, struct err *e);
+
+/* Ask a site (NULL: the primary) on a connection of its own. With -o json the answer is printed as it is, and *reply is NULL. */
+int admin_ask(struct invocation *in, const char *site, const char *command, json_t *arguments,
+              json_t **reply, struct err *e);
 
 /* Fields that may be missing or null. */
 const char *json_text(const json_t *object, const char *name, const char *otherwise);

@@ -14,16 +14,21 @@
 #define COMMON(member) offsetof(struct common, member)
 
 const struct option output_options[] = {
-    {"output", 'o', OPTION_TEXT, COMMON(output), "FORMAT", "TRIVENI_OUTPUT", "table (for people, may change) or json (stable)"},
+    {"output", 'o', OPTION_TEXT, COMMON(output), "FORMAT", "TRIVENI_OUTPUT",
+     "table (for people, may change) or json (stable)"},
     {0},
 };
 const struct option connection_options[] = {
     {"profile", 0, OPTION_TEXT, COMMON(profile), "FILE", "TRIVENI_PROFILE",
      "YAML file with any of: endpoints, ca, cert, key, crl, cluster, id, ack, timeout"},
-    {"endpoints", 0, OPTION_TEXT, COMMON(endpoints), "HOST:PORT,...", "TRIVENI_ENDPOINTS", "client ports of the sites"},
-    {"ca", 0, OPTION_TEXT, COMMON(ca), "FILE", "TRIVENI_CA", "certificates of the trusted authorities"},
-    {"cert", 0, OPTION_TEXT, COMMON(cert), "FILE", "TRIVENI_CERT", "own certificate, client or operator"},
-    {"key", 0, OPTION_TEXT, COMMON(key), "FILE", "TRIVENI_KEY", "its key, which others must not be able to read"},
+    {"endpoints", 0, OPTION_TEXT, COMMON(endpoints), "HOST:PORT,...", "TRIVENI_ENDPOINTS",
+     "client ports of the sites"},
+    {"ca", 0, OPTION_TEXT, COMMON(ca), "FILE", "TRIVENI_CA",
+     "certificates of the trusted authorities"},
+    {"cert", 0, OPTION_TEXT, COMMON(cert), "FILE", "TRIVENI_CERT",
+     "own certificate, client or operator"},
+    {"key", 0, OPTION_TEXT, COMMON(key), "FILE", "TRIVENI_KEY",
+     "its key, which others must not be able to read"},
     {"crl", 0, OPTION_TEXT, COMMON(crl), "FILE", "TRIVENI_CRL", "revoked certificates"},
     {"cluster", 0, OPTION_TEXT, COMMON(cluster), "NAME", "TRIVENI_CLUSTER",
      "name of the cluster; default: the one in the certificate"},
@@ -33,7 +38,8 @@ const struct option connection_options[] = {
     {0},
 };
 const struct option standby_options[] = {
-    {"standby", 0, OPTION_FLAG, COMMON(standby), NULL, NULL, "let a standby answer; how old the answer may be is said"},
+    {"standby", 0, OPTION_FLAG, COMMON(standby), NULL, NULL,
+     "let a standby answer; how old the answer may be is said"},
     {0},
 };
 const struct option ack_options[] = {
@@ -49,8 +55,9 @@ static const struct command *find_command(const char *one, const char *two)
     for (size_t i = 0; commands[i] != NULL; i++) {
         const char *name = commands[i]->name;
         size_t n = strlen(one);
-        if (two == NULL ? strcmp(name, one) == 0
-                        : strncmp(name, one, n) == 0 && name[n] == ' ' && strcmp(name + n + 1, two) == 0)
+        if (two == NULL
+                ? strcmp(name, one) == 0
+                : strncmp(name, one, n) == 0 && name[n] == ' ' && strcmp(name + n + 1, two) == 0)
             return commands[i];
     }
     return NULL;
@@ -94,7 +101,8 @@ static int unknown_command(const char *family, const char *word)
     if (family == NULL)
         family = "";
     if (near != NULL)
-        say("unknown command '%s%s%s': did you mean '%s%s%s'?", family, space, word, family, space, near);
+        say("unknown command '%s%s%s': did you mean '%s%s%s'?", family, space, word, family, space,
+            near);
     else
         say("unknown command '%s%s%s': 'triveni help' lists all", family, space, word);
     return err_exit_code(ERR_USAGE);
@@ -116,15 +124,16 @@ static int list_family(const char *word, FILE *f)
 static int usage_error(const struct command *c, const struct err *e)
 {
     say("%s: %s", c->name, e->text);
-    (void)fprintf(stderr, "Usage: triveni %s%s%s [OPTIONS]   ('triveni help %s' tells more)\n", c->name,
-                  c->operands[0] != '\0' ? " " : "", c->operands, c->name);
+    (void)fprintf(stderr, "Usage: triveni %s%s%s [OPTIONS]   ('triveni help %s' tells more)\n",
+                  c->name, c->operands[0] != '\0' ? " " : "", c->operands, c->name);
     return err_exit_code(ERR_USAGE);
 }
 
 static int check_operands(const struct command *c, int count, char **operands, struct err *e)
 {
     if (count < c->least)
-        return err_set(e, ERR_USAGE, "%s", count == 0 ? "operands are missing" : "an operand is missing");
+        return err_set(e, ERR_USAGE, "%s",
+                       count == 0 ? "operands are missing" : "an operand is missing");
     if (c->most >= 0 && count > c->most)
         return err_set(e, ERR_USAGE, "unexpected operand '%.60s'", operands[c->most]);
     return 0;
@@ -180,7 +189,8 @@ static int help_main(int argc, char **argv)
     else if (strcmp(argv[0], "--bash") == 0)
         help_bash(stdout);
     else {
-        const struct command *c = argc > 1 ? find_command(argv[0], argv[1]) : find_command(argv[0], NULL);
+        const struct command *c =
+            argc > 1 ? find_command(argv[0], argv[1]) : find_command(argv[0], NULL);
         if (c != NULL)
             help_command(stdout, c);
         else if (argc == 1 && is_family(argv[0]))
@@ -197,7 +207,9 @@ static int help_main(int argc, char **argv)
 int cli_main(int argc, char **argv)
 {
     (void)setlocale(LC_CTYPE, "");
-    (void)signal(SIGPIPE, SIG_IGN); /* a closed pipe is an error of write() that is reported, not a silent death */
+    (void)signal(
+        SIGPIPE,
+        SIG_IGN); /* a closed pipe is an error of write() that is reported, not a silent death */
     const char *word = argc > 1 ? argv[1] : NULL;
     if (word == NULL) {
         help_overview(stderr);

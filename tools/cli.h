@@ -7,8 +7,9 @@
 
 struct invocation {
     const struct command *command;
-    void *options;      /* the command's struct, filled; begins with struct common when the tables below are used */
-    int count;          /* operands */
+    void *
+        options; /* the command's struct, filled; begins with struct common when the tables below are used */
+    int count; /* operands */
     char **operands;
 };
 
@@ -19,17 +20,18 @@ struct example {
 enum { TABLES_MAX = 5, EXAMPLES_MAX = 5 };
 
 struct command {
-    const char *name;    /* "put", "point list" */
-    const char *group;   /* heading in `triveni help` */
-    const char *purpose; /* one line */
+    const char *name;     /* "put", "point list" */
+    const char *group;    /* heading in `triveni help` */
+    const char *purpose;  /* one line */
     const char *operands; /* "COLLECTION KEY [VALUE]" or "" */
-    int least, most;     /* operands; most < 0: any number */
+    int least, most;      /* operands; most < 0: any number */
     size_t options_bytes;
     const struct option *tables[TABLES_MAX]; /* NULL-terminated; the command's own first */
-    const char *about;   /* paragraphs, NULL: none. Lines that begin with two spaces are shown as they are. */
+    const char *
+        about; /* paragraphs, NULL: none. Lines that begin with two spaces are shown as they are. */
     const char *literal; /* shown as it is after `about`, indented; NULL: none */
     struct example examples[EXAMPLES_MAX];
-    const char *exits;   /* digits of the exit codes beside 0, 1 and 2 */
+    const char *exits; /* digits of the exit codes beside 0, 1 and 2 */
     int (*run)(struct invocation *in, struct err *e); /* 0 or an err code */
 };
 

@@ -13,9 +13,16 @@ struct archive_options {
 };
 #define AT(member) offsetof(struct archive_options, member)
 #define REPOSITORY_OPTIONS                                                                         \
-    {"repository", 'r', OPTION_TEXT, AT(dir), "DIR", "TRIVENI_REPOSITORY", "directory of the archive (required)"},        \
+    {"repository",                                                                                 \
+     'r',                                                                                          \
+     OPTION_TEXT,                                                                                  \
+     AT(dir),                                                                                      \
+     "DIR",                                                                                        \
+     "TRIVENI_REPOSITORY",                                                                         \
+     "directory of the archive (required)"},                                                       \
     {                                                                                              \
-        "kek", 'k', OPTION_TEXT, AT(kek), "FILE", "TRIVENI_KEK", "key that the archive is encrypted under (required)"     \
+        "kek", 'k', OPTION_TEXT, AT(kek), "FILE", "TRIVENI_KEK",                                   \
+            "key that the archive is encrypted under (required)"                                   \
     }
 static const struct option archive_table[] = {REPOSITORY_OPTIONS, {0}};
 static const struct option verify_table[] = {
@@ -30,7 +37,8 @@ static int open_archive(const struct archive_options *o, struct repository **out
 {
     if (o->dir == NULL || o->kek == NULL)
         return err_set(e, ERR_USAGE, "--%s is needed", o->dir == NULL ? "repository" : "kek");
-    const struct repository_options options = {.dir = o->dir, .kek_file = o->kek, .read_only = true};
+    const struct repository_options options = {
+        .dir = o->dir, .kek_file = o->kek, .read_only = true};
     return repository_open(out, &options, e);
 }
 
@@ -82,9 +90,10 @@ static int on_pack(void *arg, const struct repository_pack *p)
     char first[UTC_TEXT_BYTES];
     char last[UTC_TEXT_BYTES];
     if (l->json) {
-        output_json(json_pack("{s:s,s:I,s:I,s:I,s:s,s:s,s:I,s:I}", "name", p->name, "first", (json_int_t)p->first.v, "last",
-                              (json_int_t)p->last.v, "term", (json_int_t)p->term.v, "first_time",
-                              utc_text(p->first_time, first), "last_time", utc_text(p->last_time, last), "bytes",
+        output_json(json_pack("{s:s,s:I,s:I,s:I,s:s,s:s,s:I,s:I}", "name", p->name, "first",
+                              (json_int_t)p->first.v, "last", (json_int_t)p->last.v, "term",
+                              (json_int_t)p->term.v, "first_time", utc_text(p->first_time, first),
+                              "last_time", utc_text(p->last_time, last), "bytes",
                               (json_int_t)p->bytes, "plain_bytes", (json_int_t)p->plain_bytes));
         return 0;
     }
@@ -105,7 +114,8 @@ static int walk_packs(struct repository *r, struct listing *l, struct err *e)
 
 static int run_archive_list(struct invocation *in, struct err *e)
 {
-    static const char *const heads[] = {">FIRST", ">LAST", ">TERM", "UNTIL", ">SIZE", ">PLAIN", "PACK"};
+    static const char *const heads[] = {">FIRST", ">LAST",  ">TERM", "UNTIL",
+                                        ">SIZE",  ">PLAIN", "PACK"};
     return list(in, heads, 7, walk_packs, e);
 }
 
@@ -118,9 +128,10 @@ static int on_snapshot(void *arg, const struct repository_snapshot_info *s)
     char digest[DIGEST_HEX_BYTES];
     digest_hex(s->digest, digest);
     if (l->json) {
-        output_json(json_pack("{s:s,s:I,s:s,s:I,s:I,s:s}", "name", s->name, "lsn", (json_int_t)s->lsn.v, "time",
-                              utc_text(s->time, time), "records", (json_int_t)s->records, "bytes", (json_int_t)s->bytes,
-                              "digest", digest));
+        output_json(json_pack("{s:s,s:I,s:s,s:I,s:I,s:s}", "name", s->name, "lsn",
+                              (json_int_t)s->lsn.v, "time", utc_text(s->time, time), "records",
+                              (json_int_t)s->records, "bytes", (json_int_t)s->bytes, "digest",
+                              digest));
         return 0;
     }
     lsn_cell(&l->table, s->lsn);
@@ -151,8 +162,9 @@ static int on_point(void *arg, const struct restore_point *p)
     char digest[DIGEST_HEX_BYTES];
     digest_hex(p->digest, digest);
     if (l->json) {
-        output_json(json_pack("{s:s%,s:I,s:s,s:s}", "name", (const char *)p->name.p, p->name.n, "lsn", (json_int_t)p->lsn.v,
-                              "time", utc_text(p->time, time), "digest", digest));
+        output_json(json_pack("{s:s%,s:I,s:s,s:s}", "name", (const char *)p->name.p, p->name.n,
+                              "lsn", (json_int_t)p->lsn.v, "time", utc_text(p->time, time),
+                              "digest", digest));
         return 0;
     }
     table_bytes(&l->table, p->name);
@@ -186,7 +198,8 @@ static void on_damage(void *arg, const char *object, const char *reason)
     struct verifying *v = arg;
     progress_end(&v->bar);
     if (v->json)
-        (void)json_array_append_new(v->damaged, json_pack("{s:s,s:s}", "object", object, "reason", reason));
+        (void)json_array_append_new(v->damaged,
+                                    json_pack("{s:s,s:s}", "object", object, "reason", reason));
     else
         (void)printf("DAMAGED %s: %s\n", object, reason);
 }
@@ -206,23 +219,27 @@ static int run_archive_verify(struct invocation *in, struct err *e)
         if (strcmp(levels[i], o->level) == 0)
             level = i + 1;
     if (level == 0)
-        return err_set(e, ERR_USAGE, "level '%.40s' is unknown: use present, intact or readable", o->level);
+        return err_set(e, ERR_USAGE, "level '%.40s' is unknown: use present, intact or readable",
+                       o->level);
     struct repository *r = NULL;
     struct repository_report report = {0};
     struct verifying v = {.json = o->common.format == OUTPUT_JSON, .damaged = json_array()};
     int rc = open_archive(o, &r, e);
     if (rc == 0) {
         progress_begin(&v.bar, "verify", NULL, 0);
-        rc = repository_verify(r, (enum repository_level)level, on_damage, on_verified, &v, &report, e);
+        rc = repository_verify(r, (enum repository_level)level, on_damage, on_verified, &v, &report,
+                               e);
         progress_end(&v.bar);
         char size[24];
         if (v.json)
-            output_json(json_pack("{s:s,s:I,s:I,s:I,s:I,s:O}", "level", levels[level - 1], "objects",
-                                  (json_int_t)report.objects, "bytes", (json_int_t)report.bytes, "entries",
-                                  (json_int_t)report.entries, "damaged", (json_int_t)report.damaged, "damage", v.damaged));
+            output_json(json_pack("{s:s,s:I,s:I,s:I,s:I,s:O}", "level", levels[level - 1],
+                                  "objects", (json_int_t)report.objects, "bytes",
+                                  (json_int_t)report.bytes, "entries", (json_int_t)report.entries,
+                                  "damaged", (json_int_t)report.damaged, "damage", v.damaged));
         else
-            (void)printf("%llu objects, %s, %llu entries checked (%s): %llu damaged\n", (unsigned long long)report.objects,
-                         bytes_text(report.bytes, size), (unsigned long long)report.entries, levels[level - 1],
+            (void)printf("%llu objects, %s, %llu entries checked (%s): %llu damaged\n",
+                         (unsigned long long)report.objects, bytes_text(report.bytes, size),
+                         (unsigned long long)report.entries, levels[level - 1],
                          (unsigned long long)report.damaged);
     }
     json_decref(v.damaged);
@@ -242,19 +259,23 @@ static int run_archive_verify(struct invocation *in, struct err *e)
         .tables = {table, output_options},                                                         \
         .about = words,                                                                            \
         .examples = {{sample, line},                                                               \
-                     {"for a program", "triveni archive " #member " -r /srv/archive -k kek -o json"}}, \
+                     {"for a program",                                                             \
+                      "triveni archive " #member " -r /srv/archive -k kek -o json"}},              \
         .exits = "378",                                                                            \
         .run = run_archive_##member,                                                               \
     }
 
 ARCHIVE(list, "list the packs of the archive", archive_table,
-        "A pack holds consecutive transactions, compressed, encrypted and never changed. PLAIN is their size before.", "all",
-        "triveni archive list --repository /srv/archive --kek kek");
+        "A pack holds consecutive transactions, compressed, encrypted and never changed. PLAIN is "
+        "their size before.",
+        "all", "triveni archive list --repository /srv/archive --kek kek");
 ARCHIVE(snapshots, "list the snapshots of the archive", archive_table,
         "A restore begins from the newest snapshot at or below its target.", "all",
         "triveni archive snapshots --repository /srv/archive --kek kek");
 ARCHIVE(points, "list the restore points of the archive", archive_table, NULL, "all",
         "triveni archive points --repository /srv/archive --kek kek");
 ARCHIVE(verify, "check every object of the archive", verify_table,
-        "Damaged objects are listed with the reason; the check goes on to the end. Exit code 7 when any is damaged.",
-        "read, decrypt and decode everything", "triveni archive verify --repository /srv/archive --kek kek");
+        "Damaged objects are listed with the reason; the check goes on to the end. Exit code 7 "
+        "when any is damaged.",
+        "read, decrypt and decode everything",
+        "triveni archive verify --repository /srv/archive --kek kek");

@@ -19,14 +19,17 @@ struct get_options {
     bool raw, base64;
 };
 static const struct option get_table[] = {
-    {"raw", 0, OPTION_FLAG, offsetof(struct get_options, raw), NULL, NULL, "write the value's bytes and nothing else"},
-    {"base64", 0, OPTION_FLAG, offsetof(struct get_options, base64), NULL, NULL, "KEYs are given in base64"},
+    {"raw", 0, OPTION_FLAG, offsetof(struct get_options, raw), NULL, NULL,
+     "write the value's bytes and nothing else"},
+    {"base64", 0, OPTION_FLAG, offsetof(struct get_options, base64), NULL, NULL,
+     "KEYs are given in base64"},
     {0},
 };
 
 static struct shown_record shown_of(const struct tvn_record *r)
 {
-    return (struct shown_record){from_tvn(r->collection), from_tvn(r->key), from_tvn(r->value), r->lsn, r->time_us};
+    return (struct shown_record){from_tvn(r->collection), from_tvn(r->key), from_tvn(r->value),
+                                 r->lsn, r->time_us};
 }
 
 static void print_value(const struct get_options *o, struct bytes value)
@@ -73,8 +76,9 @@ static int print_records(const struct get_options *o, const struct tvn_records *
     say_age(&o->common, got->lsn, got->age_us);
     if (missing == 0)
         return 0;
-    return got->count == 1 ? err_set(e, ERR_NOT_FOUND, "there is no such record")
-                           : err_set(e, ERR_NOT_FOUND, "%zu of %zu records are not there", missing, got->count);
+    return got->count == 1
+               ? err_set(e, ERR_NOT_FOUND, "there is no such record")
+               : err_set(e, ERR_NOT_FOUND, "%zu of %zu records are not there", missing, got->count);
 }
 
 static int run_get(struct invocation *in, struct err *e)
@@ -93,7 +97,8 @@ static int run_get(struct invocation *in, struct err *e)
     if (rc == 0)
         rc = connect_open(&o->common, &db, e);
     if (rc == 0)
-        rc = tvn_get_many(db, keys, n, NULL, &got, &error) != 0 ? from_client(&error, e) : print_records(o, got, e);
+        rc = tvn_get_many(db, keys, n, NULL, &got, &error) != 0 ? from_client(&error, e)
+                                                                : print_records(o, got, e);
     tvn_records_free(got);
     (void)tvn_close(db);
     free(keys);
@@ -109,7 +114,8 @@ const struct command command_get = {
     .most = 1 + (int)TVN_GET_MAX_KEYS,
     .options_bytes = sizeof(struct get_options),
     .tables = {get_table, standby_options, output_options, connection_options},
-    .about = "One key prints its value; several keys are read from one state and printed as a table. A read at the primary\n"
+    .about = "One key prints its value; several keys are read from one state and printed as a "
+             "table. A read at the primary\n"
              "is linearizable.",
     .examples = {{"the value", "triveni get titles AB-12"},
                  {"with version and time, for a program", "triveni get titles AB-12 -o json"},
@@ -127,17 +133,22 @@ struct put_options {
     bool absent, exists, base64;
 };
 static const struct option put_table[] = {
-    {"file", 'f', OPTION_TEXT, offsetof(struct put_options, file), "FILE", NULL, "take the value from FILE"},
-    {"if-absent", 0, OPTION_FLAG, offsetof(struct put_options, absent), NULL, NULL, "only when there is no such record"},
-    {"if-exists", 0, OPTION_FLAG, offsetof(struct put_options, exists), NULL, NULL, "only when there is one"},
+    {"file", 'f', OPTION_TEXT, offsetof(struct put_options, file), "FILE", NULL,
+     "take the value from FILE"},
+    {"if-absent", 0, OPTION_FLAG, offsetof(struct put_options, absent), NULL, NULL,
+     "only when there is no such record"},
+    {"if-exists", 0, OPTION_FLAG, offsetof(struct put_options, exists), NULL, NULL,
+     "only when there is one"},
     {"if-version", 0, OPTION_NUMBER, offsetof(struct put_options, version), "LSN", NULL,
      "only when its last change is the transaction LSN"},
-    {"base64", 0, OPTION_FLAG, offsetof(struct put_options, base64), NULL, NULL, "KEY is given in base64"},
+    {"base64", 0, OPTION_FLAG, offsetof(struct put_options, base64), NULL, NULL,
+     "KEY is given in base64"},
     {0},
 };
 
 /* Conditions of put and del: the same options at the same members. */
-static void add_conditions(struct tvn_txn *txn, const struct put_options *o, const char *collection, struct tvn_bytes key)
+static void add_conditions(struct tvn_txn *txn, const struct put_options *o, const char *collection,
+                           struct tvn_bytes key)
 {
     if (o->absent)
         (void)tvn_txn_if_absent(txn, collection, key);
@@ -163,11 +174,12 @@ static int run_put(struct invocation *in, struct err *e)
     uint8_t *read = NULL;
     size_t n = 0;
     struct tvn_bytes key;
-    const char *file = o->file != NULL                                               ? o->file
+    const char *file = o->file != NULL                                       ? o->file
                        : in->count == 3 && strcmp(in->operands[2], "-") == 0 ? "-"
-                                                                                     : NULL;
+                                                                             : NULL;
     if (in->count == 3 ? o->file != NULL : file == NULL)
-        return err_set(e, ERR_USAGE, "give the value as an operand, as '-' for standard input, or with --file");
+        return err_set(e, ERR_USAGE,
+                       "give the value as an operand, as '-' for standard input, or with --file");
     int rc = operand_bytes(in->operands[1], o->base64, &key, e);
     if (rc == 0 && file != NULL)
         rc = file_read(file, TVN_VALUE_MAX_BYTES, &read, &n, e);
@@ -179,7 +191,8 @@ static int run_put(struct invocation *in, struct err *e)
         return err_set(e, ERR_NO_MEMORY, "no memory");
     }
     add_conditions(txn, o, in->operands[0], key);
-    (void)tvn_txn_put(txn, in->operands[0], key, file != NULL ? tvn_view(read, n) : tvn_str(in->operands[2]));
+    (void)tvn_txn_put(txn, in->operands[0], key,
+                      file != NULL ? tvn_view(read, n) : tvn_str(in->operands[2]));
     rc = commit_one(in, txn, e);
     tvn_txn_free(txn);
     free(read);
@@ -195,10 +208,13 @@ const struct command command_put = {
     .most = 3,
     .options_bytes = sizeof(struct put_options),
     .tables = {put_table, ack_options, output_options, connection_options},
-    .about = "A value has up to 16 MiB, a key up to 480 bytes. Prints the lsn, which is the version of the record.",
+    .about = "A value has up to 16 MiB, a key up to 480 bytes. Prints the lsn, which is the "
+             "version of the record.",
     .examples = {{"create", "triveni put titles AB-12 '{\"owner\":\"Asha\"}' --if-absent"},
-                 {"change what was read at lsn 42, and nothing newer", "triveni put titles AB-12 - --if-version 42 <new.json"},
-                 {"wait until the archive site has it too", "triveni put titles AB-12 --file deed.pdf --ack gsr"}},
+                 {"change what was read at lsn 42, and nothing newer",
+                  "triveni put titles AB-12 - --if-version 42 <new.json"},
+                 {"wait until the archive site has it too",
+                  "triveni put titles AB-12 --file deed.pdf --ack gsr"}},
     .exits = "456789",
     .run = run_put,
 };
@@ -206,10 +222,12 @@ const struct command command_put = {
 /* ---- del ---- */
 
 static const struct option del_table[] = {
-    {"if-exists", 0, OPTION_FLAG, offsetof(struct put_options, exists), NULL, NULL, "fail when there is no such record"},
+    {"if-exists", 0, OPTION_FLAG, offsetof(struct put_options, exists), NULL, NULL,
+     "fail when there is no such record"},
     {"if-version", 0, OPTION_NUMBER, offsetof(struct put_options, version), "LSN", NULL,
      "only when its last change is the transaction LSN"},
-    {"base64", 0, OPTION_FLAG, offsetof(struct put_options, base64), NULL, NULL, "KEYs are given in base64"},
+    {"base64", 0, OPTION_FLAG, offsetof(struct put_options, base64), NULL, NULL,
+     "KEYs are given in base64"},
     {0},
 };
 
@@ -243,8 +261,10 @@ const struct command command_del = {
     .most = -1,
     .options_bytes = sizeof(struct put_options),
     .tables = {del_table, ack_options, output_options, connection_options},
-    .about = "Earlier versions stay in the archive. Deleting what is not there succeeds, unless --if-exists is given.",
-    .examples = {{"one", "triveni del titles AB-12 --if-exists"}, {"several, all or none", "triveni del titles AB-12 AB-13 AB-14"}},
+    .about = "Earlier versions stay in the archive. Deleting what is not there succeeds, unless "
+             "--if-exists is given.",
+    .examples = {{"one", "triveni del titles AB-12 --if-exists"},
+                 {"several, all or none", "triveni del titles AB-12 AB-13 AB-14"}},
     .exits = "456789",
     .run = run_del,
 };
@@ -262,7 +282,8 @@ static const struct option scan_table[] = {
     {"prefix", 'p', OPTION_TEXT, AT(prefix), "TEXT", NULL, "only keys that begin with TEXT"},
     {"from", 0, OPTION_TEXT, AT(from), "KEY", NULL, "from KEY on, inclusive"},
     {"to", 0, OPTION_TEXT, AT(to), "KEY", NULL, "up to KEY, exclusive"},
-    {"after", 0, OPTION_TEXT, AT(after), "KEY", NULL, "go on after the last KEY of an earlier scan"},
+    {"after", 0, OPTION_TEXT, AT(after), "KEY", NULL,
+     "go on after the last KEY of an earlier scan"},
     {"reverse", 'r', OPTION_FLAG, AT(reverse), NULL, NULL, "from the last key to the first"},
     {"limit", 'n', OPTION_NUMBER, AT(limit), "N", NULL, "at most N records"},
     {"keys-only", 'k', OPTION_FLAG, AT(keys), NULL, NULL, "print keys, one in a line"},
@@ -349,7 +370,8 @@ const struct command command_scan = {
     .most = 1,
     .options_bytes = sizeof(struct scan_options_cli),
     .tables = {scan_table, standby_options, output_options, connection_options},
-    .about = "Long values are cut in tables; -o json prints them whole. Each page shows the state of its moment; 'triveni dump'\n"
+    .about = "Long values are cut in tables; -o json prints them whole. Each page shows the state "
+             "of its moment; 'triveni dump'\n"
              "prints one state.",
     .examples = {{"keys of a district", "triveni scan titles --prefix AB- --keys-only"},
                  {"the last ten", "triveni scan titles --reverse --limit 10"},

@@ -21,7 +21,8 @@ struct divergence_options {
 #define AT(member) offsetof(struct divergence_options, member)
 static const struct option divergence_table[] = {
     {"config", 'c', OPTION_TEXT, AT(config), "FILE", "TRIVENI_CONFIG", "configuration of the site"},
-    {"data-dir", 0, OPTION_TEXT, AT(data_dir), "DIR", NULL, "its data directory, instead of --config"},
+    {"data-dir", 0, OPTION_TEXT, AT(data_dir), "DIR", NULL,
+     "its data directory, instead of --config"},
     {0},
 };
 #undef AT
@@ -37,7 +38,8 @@ static int bundle_dir(const struct divergence_options *o, char out[PATH_BYTES], 
         return err_set(e, ERR_USAGE, "--config or --data-dir is needed");
     if (dir == NULL) {
         config = calloc(1, sizeof *config);
-        rc = config == NULL ? err_set(e, ERR_NO_MEMORY, "no memory") : config_load(o->config, config, e);
+        rc = config == NULL ? err_set(e, ERR_NO_MEMORY, "no memory")
+                            : config_load(o->config, config, e);
         dir = config != NULL ? config->data_dir : "";
     }
     int n = snprintf(out, PATH_BYTES, "%s/divergence", dir);
@@ -66,7 +68,8 @@ static int count_lines(const char *path, uint64_t *out, struct err *e)
     return rc;
 }
 
-static int list_one(const struct divergence_options *o, struct table *t, const char *dir, const char *name, struct err *e)
+static int list_one(const struct divergence_options *o, struct table *t, const char *dir,
+                    const char *name, struct err *e)
 {
     char path[PATH_BYTES + 300];
     char time[UTC_TEXT_BYTES];
@@ -78,10 +81,12 @@ static int list_one(const struct divergence_options *o, struct table *t, const c
     int rc = count_lines(path, &count, e);
     if (rc != 0)
         return rc;
-    (void)utc_text((struct utc){(uint64_t)st.st_mtim.tv_sec * 1000000 + (uint64_t)st.st_mtim.tv_nsec / 1000}, time);
+    (void)utc_text(
+        (struct utc){(uint64_t)st.st_mtim.tv_sec * 1000000 + (uint64_t)st.st_mtim.tv_nsec / 1000},
+        time);
     if (o->common.format == OUTPUT_JSON) {
-        output_json(json_pack("{s:s,s:s,s:I,s:I}", "name", name, "written", time, "lines", (json_int_t)count, "bytes",
-                              (json_int_t)st.st_size));
+        output_json(json_pack("{s:s,s:s,s:I,s:I}", "name", name, "written", time, "lines",
+                              (json_int_t)count, "bytes", (json_int_t)st.st_size));
         return 0;
     }
     table_bytes(t, bytes_str(name));
@@ -127,7 +132,9 @@ static int run_divergence_show(struct invocation *in, struct err *e)
     struct lines lines;
     struct line line;
     if (name[0] == '.' || strchr(name, '/') != NULL || strlen(name) > 255)
-        return err_set(e, ERR_USAGE, "'%.60s' is not the name of a bundle: 'triveni divergence list' shows them", name);
+        return err_set(e, ERR_USAGE,
+                       "'%.60s' is not the name of a bundle: 'triveni divergence list' shows them",
+                       name);
     int rc = bundle_dir(in->options, dir, e);
     if (rc != 0)
         return rc;
@@ -152,7 +159,8 @@ const struct command command_divergence_list = {
     .most = 0,
     .options_bytes = sizeof(struct divergence_options),
     .tables = {divergence_table, output_options},
-    .about = "A former primary may hold transactions that are not in the common history. Before it undoes them it writes them into a\n"
+    .about = "A former primary may hold transactions that are not in the common history. Before it "
+             "undoes them it writes them into a\n"
              "bundle: one JSON Lines file in DATA/divergence. Run this on that site's machine.",
     .examples = {{"of this site", "triveni divergence list --config /etc/triveni/triveni.yaml"}},
     .exits = "38",
@@ -169,7 +177,8 @@ const struct command command_divergence_show = {
     .options_bytes = sizeof(struct divergence_options),
     .tables = {divergence_table},
     .about = NULL,
-    .examples = {{"the records", "triveni divergence show NAME --config /etc/triveni/triveni.yaml | jq ."}},
+    .examples = {{"the records",
+                  "triveni divergence show NAME --config /etc/triveni/triveni.yaml | jq ."}},
     .exits = "38",
     .run = run_divergence_show,
 };

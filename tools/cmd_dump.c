@@ -16,10 +16,15 @@ struct dump_options {
     const char *data_dir;
     bool all;
 };
+/* A held state ends with its connection, for instance when the primary moves; as long as nothing has been printed another one
+ * is as good. */
+enum { STALE_TRIES = 3 };
+
 static const struct option dump_table[] = {
     {"all", 'a', OPTION_FLAG, offsetof(struct dump_options, all), NULL, NULL, "all collections"},
     {"data-dir", 0, OPTION_TEXT, offsetof(struct dump_options, data_dir), "DIR", NULL,
-     "read the data directory of a restore, or of a stopped site as of its last checkpoint, instead of a cluster"},
+     "read the data directory of a restore, or of a stopped site as of its last checkpoint, "
+     "instead of a cluster"},
     {0},
 };
 
@@ -57,8 +62,8 @@ static int add_collections(struct tvn *db, json_t *set, struct err *e)
     return rc;
 }
 
-static int dump_collection(struct tvn *db, const struct tvn_snapshot *snapshot, const char *name, struct dump *d,
-                           struct err *e)
+static int dump_collection(struct tvn *db, const struct tvn_snapshot *snapshot, const char *name,
+                           struct dump *d, struct err *e)
 {
     struct tvn_scan_options options = TVN_SCAN_INIT;
     struct tvn_read how = TVN_READ_INIT;
@@ -71,7 +76,8 @@ static int dump_collection(struct tvn *db, const struct tvn_snapshot *snapshot, 
     int more = 0;
     int rc = tvn_scan_open(db, &options, &how, &scan, &error) != 0 ? from_client(&error, e) : 0;
     while (rc == 0 && (more = tvn_scan_next(scan, &r, &error)) == 1) {
-        const struct shown_record shown = {from_tvn(r.collection), from_tvn(r.key), from_tvn(r.value), r.lsn, r.time_us};
+        const struct shown_record shown = {from_tvn(r.collection), from_tvn(r.key),
+                                           from_tvn(r.value), r.lsn, r.time_us};
         rc = put_record(d, &shown, e);
     }
     if (rc == 0 && more < 0)
@@ -85,7 +91,8 @@ static int compare_names(const void *a, const void *b)
     return strcmp(*(const char *const *)a, *(const char *const *)b);
 }
 
-static int dump_set(struct tvn *db, const struct tvn_snapshot *snapshot, json_t *set, struct dump *d, struct err *e)
+static int dump_set(struct tvn *db, const struct tvn_snapshot *snapshot, json_t *set,
+                    struct dump *d, struct err *e)
 {
     size_t n = json_object_size(set);
     const char **names = calloc(n + 1, sizeof *names);
@@ -106,7 +113,8 @@ static int dump_set(struct tvn *db, const struct tvn_snapshot *snapshot, json_t 
 /* The sites list the collections of the present, not of a snapshot; so they are asked before and after it is taken. Only a
  * collection that is made after the one and emptied before the other can be missed, and that it was empty twice then
  * is the truth of both moments. */
-static int dump_cluster(struct dump_options *o, const char *collection, struct dump *d, struct err *e)
+static int dump_cluster(struct dump_options *o, const char *collection, struct dump *d,
+                        struct err *e)
 {
     struct tvn *db = NULL;
     struct tvn_snapshot *snapshot = NULL;
@@ -147,9 +155,12 @@ static int dump_directory(const char *dir, const char *collection, struct dump *
     if (n < 0 || (size_t)n >= sizeof path)
         return err_set(e, ERR_LIMIT, "%s: the path is too long", dir);
     if (access(path, R_OK | X_OK) != 0)
-        return err_set(e, ERR_NOT_FOUND, "%s holds no state: name a data directory, as 'triveni restore --into' makes it", dir);
+        return err_set(
+            e, ERR_NOT_FOUND,
+            "%s holds no state: name a data directory, as 'triveni restore --into' makes it", dir);
     const struct state_options options = {.dir = path};
-    const struct scan_options range = {.collection = bytes_str(collection != NULL ? collection : "")};
+    const struct scan_options range = {.collection =
+                                           bytes_str(collection != NULL ? collection : "")};
     int rc = state_open(&state, &options, e);
     if (rc == 0)
         rc = state_snapshot_open(state, &snap, e);
@@ -183,7 +194,12 @@ static int run_dump(struct invocation *in, struct err *e)
     if (o->all == (collection != NULL))
         return err_set(e, ERR_USAGE, "name one collection, or give --all");
     progress_begin(&d.bar, "dump", "records", 0);
-    int rc = o->data_dir != NULL ? dump_directory(o->data_dir, collection, &d, e) : dump_cluster(o, collection, &d, e);
+    int rc = 0;
+    int tries = 0;
+    do
+        rc = o->data_dir != NULL ? dump_directory(o->data_dir, collection, &d, e)
+                                 : dump_cluster(o, collection, &d, e);
+    while (rc == ERR_STALE && d.records == 0 && ++tries < STALE_TRIES);
     progress_end(&d.bar);
     return rc;
 }
@@ -199,13 +215,19 @@ const struct command command_dump = {
     .tables = {dump_table, standby_options, connection_options},
     .about = "One line for each record, in order of collection and key:\n"
              "\n"
-             "  {\"collection\":\"titles\",\"key\":\"AB-12\",\"lsn\":42,\"time\":\"2026-11-24T03:18:21.000000Z\",\"value\":{...}}\n"
+             "  "
+             "{\"collection\":\"titles\",\"key\":\"AB-12\",\"lsn\":42,\"time\":\"2026-11-24T03:18:"
+             "21.000000Z\",\"value\":{...}}\n"
              "\n"
-             "Values that are JSON objects, arrays, numbers, true, false or null stand as they are; other text is a string,\n"
-             "other bytes are {\"base64\":\"...\"}. Equal states give equal bytes, so that dumps can be compared, and 'triveni load\n"
-             "--format dump' loads them again. --all asks for the names of the collections, which needs an operator.",
+             "Values that are JSON objects, arrays, numbers, true, false or null stand as they "
+             "are; other text is a string,\n"
+             "other bytes are {\"base64\":\"...\"}. Equal states give equal bytes, so that dumps "
+             "can be compared, and 'triveni load\n"
+             "--format dump' loads them again. --all asks for the names of the collections, which "
+             "needs an operator.",
     .examples = {{"everything, from a standby", "triveni dump --all --standby >state.jsonl"},
-                 {"does the restored state equal it?", "triveni dump --all --data-dir /srv/past | cmp - state.jsonl"}},
+                 {"does the restored state equal it?",
+                  "triveni dump --all --data-dir /srv/past | cmp - state.jsonl"}},
     .exits = "34678",
     .run = run_dump,
 };

@@ -8,6 +8,8 @@
  *      cannot commit;
  *  L3  a load that is started again goes on after the last committed line. It reads the input from the start up to there
  *      and compares its CRC32C, so that another or a changed file is noticed.
+ *  L4  the last batch of a load that was killed may still be on its way when it is started again: its condition holds, and that of
+ *      the new load's first batch then does not. So when the very first batch fails, the progress is read anew.
  * The price of the chain is one transaction in flight: the version that a batch depends on is known only after the one before
  * has committed. Batches are large and the next is read and parsed while one is under way, so the rate is that of the disks
  * and the network for one large commit after another. */
@@ -19,23 +21,22 @@
 #include "tools/import.h"
 #include "tools/lines.h"
 #include "tools/load_progress.h"
+#include "tools/load_rejects.h"
 #include "tools/progress.h"
 #include "tools/record.h"
 
-#include <errno.h>
-#include <fcntl.h>
 #include <inttypes.h>
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <unistd.h>
 
 enum {
     BATCH_DEFAULT = 1000,
-    BATCH_MAX = 32768,          /* half of what a transaction may hold */
-    BATCH_BYTES_MAX = 4 << 20,  /* of keys and values, but always one record */
-    LOAD_TIMEOUT_MS = 60000,    /* a failover in between should not end a load */
+    BATCH_MAX = 32768,         /* half of what a transaction may hold */
+    BATCH_BYTES_MAX = 4 << 20, /* of keys and values, but always one record */
+    OVERTAKEN_TRIES = 3,       /* see L4 */
+    LOAD_TIMEOUT_MS = 60000,   /* a failover in between should not end a load */
 };
 
 struct load_options {
@@ -46,16 +47,22 @@ struct load_options {
 };
 #define AT(member) offsetof(struct load_options, member)
 static const struct option load_table[] = {
-    {"format", 0, OPTION_TEXT, AT(format), "FORMAT", NULL, "jsonl, tsv or dump; default: by the name's end (.jsonl .ndjson .tsv)"},
-    {"key", 'k', OPTION_TEXT, AT(key), "WHICH", NULL, "jsonl: member or JSON pointer; tsv: column, default 1"},
+    {"format", 0, OPTION_TEXT, AT(format), "FORMAT", NULL,
+     "jsonl, tsv or dump; default: by the name's end (.jsonl .ndjson .tsv)"},
+    {"key", 'k', OPTION_TEXT, AT(key), "WHICH", NULL,
+     "jsonl: member or JSON pointer; tsv: column, default 1"},
     {"value", 0, OPTION_TEXT, AT(value), "WHICH", NULL,
      "jsonl: default the whole line; tsv: default 2, with --header an object of all columns"},
     {"header", 0, OPTION_FLAG, AT(header), NULL, NULL, "tsv: the first line names the columns"},
-    {"batch", 0, OPTION_NUMBER, AT(batch), "N", NULL, "records in one transaction, up to 32768; default 1000"},
-    {"name", 0, OPTION_TEXT, AT(name), "NAME", NULL, "of the load's progress; default COLLECTION:FILE"},
-    {"skip-bad", 0, OPTION_FLAG, AT(skip_bad), NULL, NULL, "put bad lines aside into a reject file and go on"},
+    {"batch", 0, OPTION_NUMBER, AT(batch), "N", NULL,
+     "records in one transaction, up to 32768; default 1000"},
+    {"name", 0, OPTION_TEXT, AT(name), "NAME", NULL,
+     "of the load's progress; default COLLECTION:FILE"},
+    {"skip-bad", 0, OPTION_FLAG, AT(skip_bad), NULL, NULL,
+     "put bad lines aside into a reject file and go on"},
     {"rejects", 0, OPTION_TEXT, AT(rejects), "FILE", NULL, "that file; default FILE.rejects"},
-    {"again", 0, OPTION_FLAG, AT(again), NULL, NULL, "load from the first line, whatever was loaded before"},
+    {"again", 0, OPTION_FLAG, AT(again), NULL, NULL,
+     "load from the first line, whatever was loaded before"},
     {"dry-run", 0, OPTION_FLAG, AT(dry_run), NULL, NULL, "read and check every line, load nothing"},
     {0},
 };
@@ -83,71 +90,16 @@ struct load {
     uint64_t version;             /* of the progress record; 0: there is none */
     struct load_progress resumed; /* where this run began */
 
-    int rejects; /* descriptor, -1: none */
-    bool rejects_changed;
-    char rejects_name[1100];
+    struct rejects rejects;
 
     struct batch batches[2];
     pthread_mutex_t lock;
     pthread_cond_t wake;
-    bool in_flight, answered;
+    bool in_flight, answered, overtaken;
     const struct batch *flying;
     struct tvn_result result;
     struct tvn_error error;
 };
-
-/* ---- rejects ---- */
-
-static int open_rejects(struct load *l, struct err *e)
-{
-    if (!l->o->skip_bad || l->o->dry_run)
-        return 0;
-    if (l->o->rejects == NULL && strcmp(l->file, "-") == 0)
-        return err_set(e, ERR_USAGE, "--skip-bad with standard input needs --rejects FILE");
-    int n = snprintf(l->rejects_name, sizeof l->rejects_name, "%s%s", l->o->rejects != NULL ? l->o->rejects : l->file,
-                     l->o->rejects != NULL ? "" : ".rejects");
-    if (n < 0 || (size_t)n >= sizeof l->rejects_name)
-        return err_set(e, ERR_LIMIT, "the name of the reject file is too long");
-    bool fresh = l->at.rejects_bytes == 0;
-    l->rejects = open(l->rejects_name, O_WRONLY | O_CREAT | O_CLOEXEC | (fresh ? O_EXCL : 0), 0640);
-    if (l->rejects < 0 && fresh && errno == EEXIST) {
-        struct stat st;
-        /* An empty one is left by a run that was interrupted before its first reject counted. */
-        if (stat(l->rejects_name, &st) == 0 && st.st_size > 0 && l->at.lines == 0)
-            return err_set(e, ERR_EXISTS, "%s: rejects of an earlier load are there: move them away", l->rejects_name);
-        l->rejects = open(l->rejects_name, O_WRONLY | O_CLOEXEC);
-    }
-    if (l->rejects < 0)
-        return err_set(e, file_code(errno), "%s: %s", l->rejects_name, strerror(errno));
-    /* What was written after the last commit is written again. */
-    if (ftruncate(l->rejects, (off_t)l->at.rejects_bytes) != 0 ||
-        lseek(l->rejects, (off_t)l->at.rejects_bytes, SEEK_SET) < 0)
-        return err_set(e, ERR_IO, "%s: %s", l->rejects_name, strerror(errno));
-    return 0;
-}
-
-static int write_all(int fd, struct bytes b)
-{
-    for (size_t at = 0; at < b.n;) {
-        ssize_t n = write(fd, b.p + at, b.n - at);
-        if (n < 0 && errno != EINTR)
-            return -1;
-        at += n > 0 ? (size_t)n : 0;
-    }
-    return 0;
-}
-
-static int reject(struct load *l, const struct line *line, struct err *e)
-{
-    l->at.rejected++;
-    if (l->rejects < 0)
-        return 0;
-    if (write_all(l->rejects, line->text) != 0 || write_all(l->rejects, bytes_str("\n")) != 0)
-        return err_set(e, file_code(errno), "%s: %s", l->rejects_name, strerror(errno));
-    l->at.rejects_bytes += line->text.n + 1;
-    l->rejects_changed = true;
-    return 0;
-}
 
 /* ---- reading ---- */
 
@@ -157,11 +109,15 @@ static int bad_line(struct load *l, const struct line *line, size_t column, stru
     if (l->o->skip_bad) {
         progress_end(&l->bar);
         say("%s", e->text);
-        return reject(l, line, e);
+        l->at.rejected++;
+        int rc = rejects_add(&l->rejects, line->text, e);
+        l->at.rejects_bytes = l->rejects.bytes;
+        return rc;
     }
     char text[ERR_TEXT_BYTES];
     memcpy(text, e->text, sizeof text);
-    return err_set(e, ERR_FAILED, "%.400s; correct it and run the same command again, or use --skip-bad", text);
+    return err_set(e, ERR_FAILED,
+                   "%.400s; correct it and run the same command again, or use --skip-bad", text);
 }
 
 static int add_record(struct load *l, struct batch *b, const struct imported *r, struct err *e)
@@ -173,7 +129,8 @@ static int add_record(struct load *l, struct batch *b, const struct imported *r,
         collection[r->collection.n] = '\0';
         to = collection;
     }
-    if (tvn_txn_put(b->txn, to, tvn_view(r->key.p, r->key.n), tvn_view(r->value.p, r->value.n)) == TVN_NO_MEMORY)
+    if (tvn_txn_put(b->txn, to, tvn_view(r->key.p, r->key.n), tvn_view(r->value.p, r->value.n)) ==
+        TVN_NO_MEMORY)
         return err_set(e, ERR_NO_MEMORY, "no memory");
     b->records++;
     b->bytes += r->key.n + r->value.n;
@@ -235,9 +192,9 @@ static int submit(struct load *l, struct batch *b, struct err *e)
 {
     char text[LOAD_PROGRESS_BYTES];
     struct tvn_bytes key = tvn_str(l->name);
-    if (l->rejects_changed && fdatasync(l->rejects) != 0)
-        return err_set(e, ERR_IO, "%s: cannot be synced: %s", l->rejects_name, strerror(errno));
-    l->rejects_changed = false;
+    int rc = rejects_sync(&l->rejects, e);
+    if (rc != 0)
+        return rc;
     size_t n = load_progress_write(&b->end, text);
     if (l->version == 0)
         (void)tvn_txn_if_absent(b->txn, LOAD_PROGRESS_COLLECTION, key);
@@ -262,14 +219,18 @@ static int wait_answer(struct load *l, struct err *e)
         (void)pthread_cond_wait(&l->wake, &l->lock);
     (void)pthread_mutex_unlock(&l->lock);
     l->in_flight = false;
+    l->overtaken = l->error.code == TVN_CONDITION && l->safe.lines == l->resumed.lines;
     if (l->error.code == TVN_CONDITION)
         return err_set(e, ERR_CONDITION,
-                       "another load of the name '%.80s' goes on at the same time: let it finish, or give this one its own "
+                       "another load of the name '%.80s' goes on at the same time: let it finish, "
+                       "or give this one its own "
                        "--name",
                        l->name);
     if (l->error.code != 0)
-        return err_set(e, l->error.code, "%.300s; run the same command again: it goes on exactly after the last committed line",
-                       l->error.text);
+        return err_set(
+            e, l->error.code,
+            "%.300s; run the same command again: it goes on exactly after the last committed line",
+            l->error.text);
     l->version = l->result.lsn;
     l->safe = l->flying->end;
     progress_show(&l->bar, l->safe.offset, l->size, l->safe.records);
@@ -327,19 +288,24 @@ static int skip_loaded(struct load *l, struct err *e)
         if (got < 0)
             return got;
         if (got == 0)
-            return err_set(e, ERR_CONDITION,
-                           "%s has %" PRIu64 " lines, but %" PRIu64 " were loaded under the name '%.80s': another file? Give it its own --name",
-                           l->lines.name, line.number, l->at.lines, l->name);
+            return err_set(
+                e, ERR_CONDITION,
+                "%s has %" PRIu64 " lines, but %" PRIu64
+                " were loaded under the name '%.80s': another file? Give it its own --name",
+                l->lines.name, line.number, l->at.lines, l->name);
         struct imported none;
         size_t column;
-        if (line.number == 1 && l->import.header && import_line(&l->import, line.text, &none, &column, e) < 0)
+        if (line.number == 1 && l->import.header &&
+            import_line(&l->import, line.text, &none, &column, e) < 0)
             return e->code;
     }
     if (l->lines.offset != l->at.offset || l->lines.crc != l->at.crc)
         return err_set(e, ERR_CONDITION,
-                       "the first %" PRIu64 " lines of %s are not those that were loaded under the name '%.80s'%s", l->at.lines,
-                       l->lines.name, l->name,
-                       l->at.open_end ? ": its last line has grown" : ": another file? Give it its own --name");
+                       "the first %" PRIu64
+                       " lines of %s are not those that were loaded under the name '%.80s'%s",
+                       l->at.lines, l->lines.name, l->name,
+                       l->at.open_end ? ": its last line has grown"
+                                      : ": another file? Give it its own --name");
     return 0;
 }
 
@@ -351,11 +317,13 @@ static int choose_name(struct load *l, struct err *e)
     if (l->o->name != NULL)
         n = snprintf(l->name, sizeof l->name, "%s", l->o->name);
     else if (strcmp(l->file, "-") == 0)
-        return err_set(e, ERR_USAGE, "standard input needs --name, under which an interrupted load is continued");
+        return err_set(e, ERR_USAGE,
+                       "standard input needs --name, under which an interrupted load is continued");
     else
         n = snprintf(l->name, sizeof l->name, "%s:%s", l->collection, base);
     if (n <= 0 || (size_t)n >= sizeof l->name)
-        return err_set(e, ERR_USAGE, "the load's name must have 1 to %d bytes: use --name", TVN_KEY_MAX_BYTES);
+        return err_set(e, ERR_USAGE, "the load's name must have 1 to %d bytes: use --name",
+                       TVN_KEY_MAX_BYTES);
     return 0;
 }
 
@@ -370,9 +338,9 @@ static int choose_format(struct load *l, struct err *e)
 {
     const char *f = l->o->format;
     if (f == NULL)
-        f = ends_with(l->file, ".tsv")                                       ? "tsv"
+        f = ends_with(l->file, ".tsv")                                      ? "tsv"
             : ends_with(l->file, ".jsonl") || ends_with(l->file, ".ndjson") ? "jsonl"
-                                                                             : "";
+                                                                            : "";
     l->import = (struct import){.key = l->o->key, .value = l->o->value, .header = l->o->header};
     if (strcmp(f, "jsonl") == 0)
         l->import.format = IMPORT_JSONL;
@@ -383,7 +351,9 @@ static int choose_format(struct load *l, struct err *e)
     else if (f[0] != '\0')
         return err_set(e, ERR_USAGE, "format '%.40s' is unknown: use jsonl, tsv or dump", f);
     else
-        return err_set(e, ERR_USAGE, "the name '%.80s' does not tell the format: give --format jsonl, tsv or dump", l->file);
+        return err_set(
+            e, ERR_USAGE,
+            "the name '%.80s' does not tell the format: give --format jsonl, tsv or dump", l->file);
     return import_begin(&l->import, e);
 }
 
@@ -392,13 +362,30 @@ static int check_arguments(struct load *l, struct err *e)
     const struct op op = {OP_PUT, bytes_str(l->collection), bytes_str("k"), {NULL, 0}};
     int rc = op_check(&op, false, e);
     if (rc == 0 && strcmp(l->collection, LOAD_PROGRESS_COLLECTION) == 0)
-        rc = err_set(e, ERR_USAGE, "the collection " LOAD_PROGRESS_COLLECTION " is where loads keep their progress");
+        rc = err_set(e, ERR_USAGE,
+                     "the collection " LOAD_PROGRESS_COLLECTION
+                     " is where loads keep their progress");
     l->batch_records = l->o->batch.given ? l->o->batch.v : BATCH_DEFAULT;
     if (rc == 0 && (l->batch_records == 0 || l->batch_records > BATCH_MAX))
         rc = err_set(e, ERR_USAGE, "--batch must be from 1 to %d", BATCH_MAX);
     if (rc == 0)
         rc = choose_name(l, e);
     return rc != 0 ? rc : choose_format(l, e);
+}
+
+/* The first commit of a load with rejects is its progress record alone: from then on the reject file is its own, also when
+ * it is interrupted before its first batch. */
+static int begin_rejects(struct load *l, struct err *e)
+{
+    int rc =
+        rejects_open(&l->rejects, l->o->rejects, l->file, l->version != 0, l->at.rejects_bytes, e);
+    if (rc != 0 || l->version != 0)
+        return rc;
+    struct batch *b = &l->batches[0];
+    tvn_txn_reset(b->txn);
+    b->end = l->at;
+    rc = submit(l, b, e);
+    return rc != 0 ? rc : wait_answer(l, e);
 }
 
 static int begin(struct load *l, struct common *c, struct err *e)
@@ -421,10 +408,9 @@ static int begin(struct load *l, struct common *c, struct err *e)
         rc = read_position(l, e);
     if (rc == 0)
         rc = skip_loaded(l, e);
-    if (rc == 0)
-        rc = open_rejects(l, e);
     l->safe = l->resumed = l->at;
-    return rc;
+    l->bar.first = l->resumed.offset;
+    return rc == 0 && l->o->skip_bad ? begin_rejects(l, e) : rc;
 }
 
 static void report(const struct load *l)
@@ -434,51 +420,73 @@ static void report(const struct load *l)
     double seconds = progress_seconds(&l->bar);
     double rate = seconds > 0 ? (double)records / seconds : 0;
     if (l->o->common.format == OUTPUT_JSON) {
-        output_json(json_pack("{s:s,s:I,s:I,s:I,s:I,s:I,s:f,s:f}", "name", l->name, "lines", (json_int_t)end->lines, "records",
-                              (json_int_t)end->records, "rejected", (json_int_t)end->rejected, "resumed_after_line",
-                              (json_int_t)l->resumed.lines, "lsn", (json_int_t)l->version, "seconds", seconds,
-                              "records_per_second", rate));
+        output_json(json_pack("{s:s,s:I,s:I,s:I,s:I,s:I,s:f,s:f}", "name", l->name, "lines",
+                              (json_int_t)end->lines, "records", (json_int_t)end->records,
+                              "rejected", (json_int_t)end->rejected, "resumed_after_line",
+                              (json_int_t)l->resumed.lines, "lsn", (json_int_t)l->version,
+                              "seconds", seconds, "records_per_second", rate));
         return;
     }
     if (l->resumed.done && end->lines == l->resumed.lines) {
-        (void)printf("nothing to do: all %" PRIu64 " lines are loaded (--again loads them once more)\n", end->lines);
+        (void)printf("nothing to do: all %" PRIu64
+                     " lines are loaded (--again loads them once more)\n",
+                     end->lines);
         return;
     }
     if (l->resumed.lines > 0)
         (void)printf("continued after line %" PRIu64 "\n", l->resumed.lines);
-    (void)printf("%s %" PRIu64 " records in %.1f s, %.0f records/s", l->o->dry_run ? "checked" : "loaded", records, seconds,
-                 rate);
+    (void)printf("%s %" PRIu64 " records in %.1f s, %.0f records/s",
+                 l->o->dry_run ? "checked" : "loaded", records, seconds, rate);
     if (end->rejected > 0)
-        (void)printf(", %" PRIu64 " bad lines%s%s", end->rejected, l->rejects >= 0 ? " in " : "", l->rejects_name);
+        (void)printf(", %" PRIu64 " bad lines%s%s", end->rejected, l->rejects.fd >= 0 ? " in " : "",
+                     l->rejects.name);
     if (!l->o->dry_run)
         (void)printf("; last lsn %" PRIu64, l->version);
     (void)putchar('\n');
 }
 
-static int run_load(struct invocation *in, struct err *e)
+/* *overtaken: nothing was committed, because somebody else moved the progress on after it was read. */
+static int load_once(struct invocation *in, bool *overtaken, struct err *e)
 {
     struct load_options *o = in->options;
-    struct load l = {.o = o, .collection = in->operands[0], .file = in->operands[1], .rejects = -1, .lines.fd = -1};
+    struct load l = {.o = o,
+                     .collection = in->operands[0],
+                     .file = in->operands[1],
+                     .rejects.fd = -1,
+                     .lines.fd = -1};
     (void)pthread_mutex_init(&l.lock, NULL);
     (void)pthread_cond_init(&l.wake, NULL);
+    progress_begin(&l.bar, "load", "records", 0);
     int rc = begin(&l, &o->common, e);
-    progress_begin(&l.bar, "load", "records", l.resumed.offset);
     if (rc == 0)
         rc = load_all(&l, e);
     progress_end(&l.bar);
+    *overtaken = l.overtaken;
     if (rc == 0)
         report(&l);
-    else if (l.safe.lines > 0)
-        say("%" PRIu64 " lines (%" PRIu64 " records) are committed, at lsn %" PRIu64, l.safe.lines, l.safe.records, l.version);
+    else if (l.safe.lines > 0 && !l.overtaken)
+        say("%" PRIu64 " lines (%" PRIu64 " records) are committed, at lsn %" PRIu64, l.safe.lines,
+            l.safe.records, l.version);
     (void)tvn_close(l.db); /* completes what is in flight */
-    if (l.rejects >= 0)
-        (void)close(l.rejects);
+    rejects_close(&l.rejects);
     for (size_t i = 0; i < 2; i++)
         tvn_txn_free(l.batches[i].txn);
     import_end(&l.import);
     lines_close(&l.lines);
     (void)pthread_cond_destroy(&l.wake);
     (void)pthread_mutex_destroy(&l.lock);
+    return rc;
+}
+
+static int run_load(struct invocation *in, struct err *e)
+{
+    int rc = 0;
+    bool overtaken = true;
+    bool seekable = strcmp(in->operands[1], "-") != 0;
+    for (int i = 0; i < OVERTAKEN_TRIES && overtaken; i++) {
+        rc = load_once(in, &overtaken, e);
+        overtaken = overtaken && seekable;
+    }
     return rc;
 }
 
@@ -491,14 +499,20 @@ const struct command command_load = {
     .most = 2,
     .options_bytes = sizeof(struct load_options),
     .tables = {load_table, ack_options, output_options, connection_options},
-    .about = "Each batch of records is one transaction, which also writes how far the load is into the collection load-progress,\n"
-             "under the condition that nobody else changed that. When a load is interrupted, by whatever, run the same command\n"
-             "again: it goes on after the last committed line, and no line is loaded twice. A file that has grown since is\n"
+    .about = "Each batch of records is one transaction, which also writes how far the load is into "
+             "the collection load-progress,\n"
+             "under the condition that nobody else changed that. When a load is interrupted, by "
+             "whatever, run the same command\n"
+             "again: it goes on after the last committed line, and no line is loaded twice. A file "
+             "that has grown since is\n"
              "loaded from where it ended then. A file whose loaded part has changed is refused.\n"
              "\n"
-             "A bad line ends the load with its place (line and column); everything before it is committed.",
-    .examples = {{"JSON Lines, the key is in the member id", "triveni load titles titles.jsonl --key id"},
-                 {"tab separated, the first line names the columns", "triveni load titles titles.tsv --header --key title_no"},
+             "A bad line ends the load with its place (line and column); everything before it is "
+             "committed.",
+    .examples = {{"JSON Lines, the key is in the member id",
+                  "triveni load titles titles.jsonl --key id"},
+                 {"tab separated, the first line names the columns",
+                  "triveni load titles titles.tsv --header --key title_no"},
                  {"what 'triveni dump --all' wrote", "triveni load all dump.jsonl --format dump"},
                  {"bad lines aside", "triveni load titles titles.jsonl --key id --skip-bad"}},
     .exits = "456789",

@@ -17,7 +17,10 @@ struct pki_options {
     struct option_number days;
 };
 #define AT(member) offsetof(struct pki_options, member)
-#define DIR_OPTION {"dir", 'd', OPTION_TEXT, AT(dir), "DIR", NULL, "directory of the CA (required)"}
+#define DIR_OPTION                                                                                 \
+    {                                                                                              \
+        "dir", 'd', OPTION_TEXT, AT(dir), "DIR", NULL, "directory of the CA (required)"            \
+    }
 static const struct option init_table[] = {
     DIR_OPTION,
     {"cluster", 0, OPTION_TEXT, AT(cluster), "NAME", NULL, "name of the cluster (required)"},
@@ -26,7 +29,8 @@ static const struct option init_table[] = {
 static const struct option issue_table[] = {
     DIR_OPTION,
     {"days", 0, OPTION_NUMBER, AT(days), "N", NULL, "valid for N days, up to 3650; default 90"},
-    {"address", 0, OPTION_TEXT, AT(addresses), "HOST,...", NULL, "DNS names and IP addresses to put in, for other tools"},
+    {"address", 0, OPTION_TEXT, AT(addresses), "HOST,...", NULL,
+     "DNS names and IP addresses to put in, for other tools"},
     {0},
 };
 static const struct option dir_table[] = {DIR_OPTION, {0}};
@@ -116,7 +120,8 @@ static const char *kind_name(enum wire_kind kind)
     return kind == WIRE_SITE ? "site" : kind == WIRE_CLIENT ? "client" : "operator";
 }
 
-static void show_one(const struct pki_options *o, struct table *t, const char *dir, const char *file)
+static void show_one(const struct pki_options *o, struct table *t, const char *dir,
+                     const char *file)
 {
     char path[4096];
     struct identity id;
@@ -129,15 +134,20 @@ static void show_one(const struct pki_options *o, struct table *t, const char *d
     int64_t days = seconds >= 0 ? seconds / PKI_DAY_S : -((-seconds + PKI_DAY_S - 1) / PKI_DAY_S);
     const char *kind = ca ? "authority" : known ? kind_name(id.kind) : "unknown";
     if (o->common.format == OUTPUT_JSON) {
-        output_json(json_pack("{s:s,s:s,s:s?,s:s?,s:o}", "file", path, "kind", kind, "name", known ? id.name : NULL, "cluster",
-                              known ? id.cluster : NULL, "days_left", dated ? json_integer(days) : json_null()));
+        output_json(json_pack("{s:s,s:s,s:s?,s:s?,s:o}", "file", path, "kind", kind, "name",
+                              known ? id.name : NULL, "cluster", known ? id.cluster : NULL,
+                              "days_left", dated ? json_integer(days) : json_null()));
         return;
     }
     table_bytes(t, bytes_str(file));
     table_cell(t, STYLE_NONE, "%s", kind);
     table_cell(t, STYLE_NONE, "%s", known ? id.name : "-");
     if (dated)
-        table_cell(t, days < 7 ? STYLE_BAD : days < 30 ? STYLE_WARN : STYLE_NONE, "%lld", (long long)days);
+        table_cell(t,
+                   days < 7    ? STYLE_BAD
+                   : days < 30 ? STYLE_WARN
+                               : STYLE_NONE,
+                   "%lld", (long long)days);
     else
         table_cell(t, STYLE_BAD, "unknown");
 }
@@ -194,7 +204,8 @@ static int run_pki_show(struct invocation *in, struct err *e)
     }
 
 PKI(init, "init", "make a certificate authority for development", "", 0, 0, init_table,
-    "Writes ca.crt and ca.key. In production the organisation's own authority issues the certificates; each names who it is\n"
+    "Writes ca.crt and ca.key. In production the organisation's own authority issues the "
+    "certificates; each names who it is\n"
     "for in one URI: triveni://CLUSTER/site/NAME, .../client/NAME or .../operator/NAME.",
     "an authority", "triveni pki init --dir pki --cluster land-registry");
 PKI(site, "site", "issue the certificate of a site", "NAME", 1, 1, issue_table,
@@ -203,11 +214,13 @@ PKI(site, "site", "issue the certificate of a site", "NAME", 1, 1, issue_table,
 PKI(client, "client", "issue the certificate of an application", "NAME", 1, 1, issue_table,
     "Clients read and write records. Transactions carry NAME into the log.", "for an application",
     "triveni pki client passport-office --dir pki --days 30");
-PKI(operator, "operator", "issue the certificate of a person who operates the cluster", "NAME", 1, 1, issue_table,
-    "Operators may do what clients may, and switchover, failover, mode and the like.", "for a person",
-    "triveni pki operator asha --dir pki --days 30");
+PKI(operator, "operator", "issue the certificate of a person who operates the cluster", "NAME", 1,
+    1, issue_table,
+    "Operators may do what clients may, and switchover, failover, mode and the like.",
+    "for a person", "triveni pki operator asha --dir pki --days 30");
 PKI(revoke, "revoke", "revoke a certificate", "[FILE]", 0, 1, dir_table,
-    "Writes ca.crl anew; without FILE it is only signed anew. A list that is overdue refuses everybody: sign it again within\n"
+    "Writes ca.crl anew; without FILE it is only signed anew. A list that is overdue refuses "
+    "everybody: sign it again within\n"
     "a year.",
     "a lost laptop", "triveni pki revoke pki/asha.crt --dir pki");
 
@@ -222,7 +235,8 @@ const struct command command_pki_show = {
     .tables = {dir_table, output_options},
     .about = NULL,
     .examples = {{"all", "triveni pki show --dir pki"},
-                 {"what expires within two weeks", "triveni pki show --dir pki -o json | jq 'select(.days_left < 14)'"}},
+                 {"what expires within two weeks",
+                  "triveni pki show --dir pki -o json | jq 'select(.days_left < 14)'"}},
     .exits = "38",
     .run = run_pki_show,
 };

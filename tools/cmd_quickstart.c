@@ -19,7 +19,8 @@ struct quickstart_options {
 #define AT(member) offsetof(struct quickstart_options, member)
 static const struct option quickstart_table[] = {
     {"base-port", 0, OPTION_NUMBER, AT(port), "PORT", NULL,
-     "first of six ports: PORT and PORT+1 are dc's for clients and for sites, then dr's, then gsr's; default 7400"},
+     "first of six ports: PORT and PORT+1 are dc's for clients and for sites, then dr's, then "
+     "gsr's; default 7400"},
     {"cluster", 0, OPTION_TEXT, AT(cluster), "NAME", NULL, "name of the cluster; default demo"},
     {0},
 };
@@ -50,7 +51,8 @@ static int path_of(const struct setup *s, const char *name, char out[PATH_BYTES]
     return n > 0 && n < PATH_BYTES ? 0 : err_set(e, ERR_LIMIT, "%s: the path is too long", s->dir);
 }
 
-static int write_file(const struct setup *s, const char *name, unsigned mode, const char *text, struct err *e)
+static int write_file(const struct setup *s, const char *name, unsigned mode, const char *text,
+                      struct err *e)
 {
     char path[PATH_BYTES];
     int rc = path_of(s, name, path, e);
@@ -66,24 +68,28 @@ static int write_config(const struct setup *s, size_t self, struct err *e)
 {
     char text[TEXT_BYTES];
     char name[16];
-    size_t at = (size_t)snprintf(text, sizeof text,
-                                 "# Site %s of a demonstration on one machine; triveni.yaml(5) explains the keys.\n"
-                                 "cluster: {name: %s, id: %s}\n"
-                                 "site: %s\n"
-                                 "members:\n",
-                                 sites[self].name, s->cluster, s->id, sites[self].name);
+    size_t at = (size_t)snprintf(
+        text, sizeof text,
+        "# Site %s of a demonstration on one machine; triveni.yaml(5) explains the keys.\n"
+        "cluster: {name: %s, id: %s}\n"
+        "site: %s\n"
+        "members:\n",
+        sites[self].name, s->cluster, s->id, sites[self].name);
     for (unsigned i = 0; i < SITES; i++)
-        at += (size_t)snprintf(text + at, sizeof text - at,
-                               "  - {name: %s, kind: %s, peer: '127.0.0.1:%u', client: '127.0.0.1:%u'}\n", sites[i].name,
-                               sites[i].kind, client_port(s, i) + 1, client_port(s, i));
-    at += (size_t)snprintf(text + at, sizeof text - at,
-                           "data_dir: %s/data\n"
-                           "tls: {ca: pki/ca.crt, cert: pki/%s.crt, key: pki/%s.key}\n"
-                           "store: {segment_mib: 16, log_limit_mib: 2048, reserve_mib: 64, memory_mib: 64}\n",
-                           sites[self].name, sites[self].name, sites[self].name);
+        at += (size_t)snprintf(
+            text + at, sizeof text - at,
+            "  - {name: %s, kind: %s, peer: '127.0.0.1:%u', client: '127.0.0.1:%u'}\n",
+            sites[i].name, sites[i].kind, client_port(s, i) + 1, client_port(s, i));
+    at += (size_t)snprintf(
+        text + at, sizeof text - at,
+        "data_dir: %s/data\n"
+        "tls: {ca: pki/ca.crt, cert: pki/%s.crt, key: pki/%s.key}\n"
+        "store: {segment_mib: 32, log_limit_mib: 2048, reserve_mib: 64, memory_mib: 64}\n",
+        sites[self].name, sites[self].name, sites[self].name);
     if (self == SITES - 1)
         (void)snprintf(text + at, sizeof text - at,
-                       "repository: {dir: gsr/archive, kek_file: kek, pack_mib: 8, pack_seconds: 2, snapshot_entries: 10000}\n");
+                       "repository: {dir: gsr/archive, kek_file: kek, pack_mib: 8, pack_seconds: "
+                       "2, snapshot_entries: 10000}\n");
     (void)snprintf(name, sizeof name, "%s.yaml", sites[self].name);
     return write_file(s, name, 0644, text, e);
 }
@@ -94,7 +100,8 @@ static int make_data(const struct setup *s, size_t self, struct err *e)
     char path[PATH_BYTES];
     char name[16];
     struct site_config *config = calloc(1, sizeof *config);
-    int rc = config == NULL ? err_set(e, ERR_NO_MEMORY, "no memory") : path_of(s, sites[self].name, path, e);
+    int rc = config == NULL ? err_set(e, ERR_NO_MEMORY, "no memory")
+                            : path_of(s, sites[self].name, path, e);
     if (rc == 0)
         rc = directory_create(path, 0700, e);
     (void)snprintf(name, sizeof name, "%s.yaml", sites[self].name);
@@ -118,7 +125,8 @@ static int write_profile(const struct setup *s, const char *name, const char *wh
                    "ca: pki/ca.crt\n"
                    "cert: pki/%s.crt\n"
                    "key: pki/%s.key\n",
-                   client_port(s, 0), client_port(s, 1), client_port(s, 2), s->cluster, s->id, who, who);
+                   client_port(s, 0), client_port(s, 1), client_port(s, 2), s->cluster, s->id, who,
+                   who);
     return write_file(s, name, 0644, text, e);
 }
 
@@ -129,15 +137,18 @@ static int write_uri(const struct setup *s, const char *name, const char *who, s
     char folder[3 * PATH_BYTES];
     size_t at = 0;
     for (const char *p = s->path; *p != '\0' && at + 4 < sizeof folder; p++) {
-        bool plain = (*p >= 'a' && *p <= 'z') || (*p >= 'A' && *p <= 'Z') || (*p >= '0' && *p <= '9') || strchr("/._-~", *p) != NULL;
-        at += (size_t)snprintf(folder + at, sizeof folder - at, plain ? "%c" : "%%%02X", (unsigned char)*p);
+        bool plain = (*p >= 'a' && *p <= 'z') || (*p >= 'A' && *p <= 'Z') ||
+                     (*p >= '0' && *p <= '9') || strchr("/._-~", *p) != NULL;
+        at += (size_t)snprintf(folder + at, sizeof folder - at, plain ? "%c" : "%%%02X",
+                               (unsigned char)*p);
     }
     folder[at] = '\0';
     int n = snprintf(text, sizeof text,
-                     "triveni://127.0.0.1:%u,127.0.0.1:%u,127.0.0.1:%u/?cluster=%s&id=%s&ca=%s/pki/ca.crt&cert=%s/pki/%s.crt"
+                     "triveni://127.0.0.1:%u,127.0.0.1:%u,127.0.0.1:%u/?cluster=%s&id=%s&ca=%s/pki/"
+                     "ca.crt&cert=%s/pki/%s.crt"
                      "&key=%s/pki/%s.key\n",
-                     client_port(s, 0), client_port(s, 1), client_port(s, 2), s->cluster, s->id, folder, folder, who, folder,
-                     who);
+                     client_port(s, 0), client_port(s, 1), client_port(s, 2), s->cluster, s->id,
+                     folder, folder, who, folder, who);
     if (n < 0 || (size_t)n >= sizeof text)
         return err_set(e, ERR_LIMIT, "%s: the path is too long", s->dir);
     return write_file(s, name, 0644, text, e);
@@ -174,7 +185,9 @@ static int write_pki(const struct setup *s, struct err *e)
 
 static void print_next(const struct setup *s)
 {
-    (void)printf("%s holds three sites on 127.0.0.1: dc, dr and gsr.\n\nStart them, each in a terminal of its own:\n", s->dir);
+    (void)printf("%s holds three sites on 127.0.0.1: dc, dr and gsr.\n\nStart them, each in a "
+                 "terminal of its own:\n",
+                 s->dir);
     for (size_t i = 0; i < SITES; i++)
         (void)printf("  triveni serve --config %s/%s.yaml\n", s->dir, sites[i].name);
     (void)printf("\nThen:\n"
@@ -232,10 +245,14 @@ const struct command command_quickstart = {
     .most = 1,
     .options_bytes = sizeof(struct quickstart_options),
     .tables = {quickstart_table},
-    .about = "Writes into the new directory DIR: pki/ (an authority and all certificates), dc.yaml, dr.yaml and gsr.yaml, kek (the key\n"
-             "that the archive is encrypted under), client.yaml and operator.yaml (profiles for --profile), client.uri (the same\n"
-             "for libtriveni), and the sites' data directories below dc/, dr/ and gsr/. Prints what to do next.\n"
-             "For learning and tests: in production each site has its own machine, and the authority's key lies on none of them.",
+    .about = "Writes into the new directory DIR: pki/ (an authority and all certificates), "
+             "dc.yaml, dr.yaml and gsr.yaml, kek (the key\n"
+             "that the archive is encrypted under), client.yaml and operator.yaml (profiles for "
+             "--profile), client.uri (the same\n"
+             "for libtriveni), and the sites' data directories below dc/, dr/ and gsr/. Prints "
+             "what to do next.\n"
+             "For learning and tests: in production each site has its own machine, and the "
+             "authority's key lies on none of them.",
     .examples = {{"look around", "triveni quickstart /tmp/demo"},
                  {"beside another one", "triveni quickstart /tmp/demo2 --base-port 7500"}},
     .exits = "",

@@ -16,13 +16,16 @@ struct restore_options {
 };
 #define AT(member) offsetof(struct restore_options, member)
 static const struct option restore_table[] = {
-    {"repository", 'r', OPTION_TEXT, AT(dir), "DIR", "TRIVENI_REPOSITORY", "directory of the archive (required)"},
-    {"kek", 'k', OPTION_TEXT, AT(kek), "FILE", "TRIVENI_KEK", "key that the archive is encrypted under (required)"},
+    {"repository", 'r', OPTION_TEXT, AT(dir), "DIR", "TRIVENI_REPOSITORY",
+     "directory of the archive (required)"},
+    {"kek", 'k', OPTION_TEXT, AT(kek), "FILE", "TRIVENI_KEK",
+     "key that the archive is encrypted under (required)"},
     {"to-lsn", 0, OPTION_NUMBER, AT(lsn), "LSN", NULL, "as it was after this transaction"},
     {"to-point", 0, OPTION_TEXT, AT(point), "NAME", NULL, "as it was at this restore point"},
     {"to-time", 0, OPTION_TEXT, AT(time), "TIME", NULL,
      "as it was at this time: ISO 8601 with Z or an offset, such as 2026-11-24T08:48:21+05:30"},
-    {"into", 0, OPTION_TEXT, AT(into), "DIR", NULL, "new or empty directory to restore into (required)"},
+    {"into", 0, OPTION_TEXT, AT(into), "DIR", NULL,
+     "new or empty directory to restore into (required)"},
     {"preview", 0, OPTION_FLAG, AT(preview), NULL, NULL, "say what would be restored, and stop"},
     {"yes", 'y', OPTION_FLAG, AT(yes), NULL, NULL, "on a terminal: do not ask before it begins"},
     {0},
@@ -51,15 +54,16 @@ static json_t *plan_json(const struct restore_plan *p)
     char local[LOCAL_TEXT_BYTES];
     char digest[DIGEST_HEX_BYTES];
     digest_hex(p->digest, digest);
-    return json_pack("{s:I,s:s,s:s,s:s?,s:I,s:I,s:I,s:s?}", "lsn", (json_int_t)p->lsn.v, "time", utc_text(p->time, time),
-                     "time_local", local_text(p->time, local), "point", p->point[0] != '\0' ? p->point : NULL, "snapshot",
-                     (json_int_t)p->snapshot.v, "packs", (json_int_t)p->packs, "bytes", (json_int_t)p->bytes, "digest",
+    return json_pack("{s:I,s:s,s:s,s:s?,s:I,s:I,s:I,s:s?}", "lsn", (json_int_t)p->lsn.v, "time",
+                     utc_text(p->time, time), "time_local", local_text(p->time, local), "point",
+                     p->point[0] != '\0' ? p->point : NULL, "snapshot", (json_int_t)p->snapshot.v,
+                     "packs", (json_int_t)p->packs, "bytes", (json_int_t)p->bytes, "digest",
                      p->digest_known ? digest : NULL);
 }
 
 /* A table goes to stdout when it is all there is (--preview), otherwise to stderr, before anything is done. */
-static void print_plan(FILE *f, const struct restore_options *o, const struct restore_target *target,
-                       const struct restore_plan *p)
+static void print_plan(FILE *f, const struct restore_options *o,
+                       const struct restore_target *target, const struct restore_plan *p)
 {
     char utc[UTC_TEXT_BYTES];
     char local[LOCAL_TEXT_BYTES];
@@ -68,35 +72,44 @@ static void print_plan(FILE *f, const struct restore_options *o, const struct re
         (void)fprintf(f, "asked for  %s\n", utc_text(target->time, utc));
         (void)fprintf(f, "           %s\n", local_text(target->time, local));
     }
-    (void)fprintf(f, "restores   lsn %llu%s%s%s%s\n", (unsigned long long)p->lsn.v, o->time != NULL ? ", the last transaction at or before that time" : "",
-                  p->point[0] != '\0' ? ", restore point '" : "", p->point, p->point[0] != '\0' ? "'" : "");
+    (void)fprintf(f, "restores   lsn %llu%s%s%s%s\n", (unsigned long long)p->lsn.v,
+                  o->time != NULL ? ", the last transaction at or before that time" : "",
+                  p->point[0] != '\0' ? ", restore point '" : "", p->point,
+                  p->point[0] != '\0' ? "'" : "");
     (void)fprintf(f, "committed  %s\n", utc_text(p->time, utc));
     (void)fprintf(f, "           %s\n", local_text(p->time, local));
     if (p->snapshot.v != 0)
-        (void)fprintf(f, "begins at  the snapshot of lsn %llu\n", (unsigned long long)p->snapshot.v);
+        (void)fprintf(f, "begins at  the snapshot of lsn %llu\n",
+                      (unsigned long long)p->snapshot.v);
     else
         (void)fprintf(f, "begins at  the first transaction, there is no snapshot before\n");
-    (void)fprintf(f, "reads      %llu packs, %s\n", (unsigned long long)p->packs, bytes_text(p->bytes, size));
+    (void)fprintf(f, "reads      %llu packs, %s\n", (unsigned long long)p->packs,
+                  bytes_text(p->bytes, size));
     (void)fprintf(f, "compares   %s\n",
-                  p->digest_known ? "its digest with the one that the archive holds for this lsn"
-                                  : "digests on the way; the archive holds none for exactly this lsn");
+                  p->digest_known
+                      ? "its digest with the one that the archive holds for this lsn"
+                      : "digests on the way; the archive holds none for exactly this lsn");
 }
 
-static void print_done(const struct restore_options *o, const struct restore_plan *p, const struct restore_result *r,
-                       double seconds)
+static void print_done(const struct restore_options *o, const struct restore_plan *p,
+                       const struct restore_result *r, double seconds)
 {
     char digest[DIGEST_HEX_BYTES];
     digest_hex(r->digest, digest);
     if (o->common.format == OUTPUT_JSON) {
-        output_json(json_pack("{s:o,s:s,s:I,s:I,s:I,s:I,s:s,s:f}", "plan", plan_json(p), "into", o->into, "lsn",
-                              (json_int_t)r->at.lsn.v, "records", (json_int_t)r->records, "entries", (json_int_t)r->entries,
-                              "digests_compared", (json_int_t)r->digests_compared, "digest", digest, "seconds", seconds));
+        output_json(json_pack("{s:o,s:s,s:I,s:I,s:I,s:I,s:s,s:f}", "plan", plan_json(p), "into",
+                              o->into, "lsn", (json_int_t)r->at.lsn.v, "records",
+                              (json_int_t)r->records, "entries", (json_int_t)r->entries,
+                              "digests_compared", (json_int_t)r->digests_compared, "digest", digest,
+                              "seconds", seconds));
         return;
     }
-    (void)printf("restored %s: lsn %llu, %llu records, %llu transactions replayed in %.1f s; digest %s, compared with %llu from "
+    (void)printf("restored %s: lsn %llu, %llu records, %llu transactions replayed in %.1f s; "
+                 "digest %s, compared with %llu from "
                  "the archive: equal\n",
-                 o->into, (unsigned long long)r->at.lsn.v, (unsigned long long)r->records, (unsigned long long)r->entries,
-                 seconds, digest, (unsigned long long)r->digests_compared);
+                 o->into, (unsigned long long)r->at.lsn.v, (unsigned long long)r->records,
+                 (unsigned long long)r->entries, seconds, digest,
+                 (unsigned long long)r->digests_compared);
 }
 
 static void on_progress(void *arg, uint64_t done, uint64_t total)
@@ -114,7 +127,8 @@ static int run_restore(struct invocation *in, struct err *e)
     int rc = choose_target(o, &target, e);
     if (rc != 0)
         return rc;
-    const struct repository_options options = {.dir = o->dir, .kek_file = o->kek, .read_only = true};
+    const struct repository_options options = {
+        .dir = o->dir, .kek_file = o->kek, .read_only = true};
     rc = repository_open(&r, &options, e);
     if (rc == 0)
         rc = repository_plan(r, &target, &plan, e);
@@ -145,14 +159,21 @@ const struct command command_restore = {
     .most = 0,
     .options_bytes = sizeof(struct restore_options),
     .tables = {restore_table, output_options},
-    .about = "Needs the archive and its key, and no site. The plan is shown first: which one transaction the target means, in UTC\n"
-             "and in local time, and what is read; on a terminal it is to be confirmed. A time without Z or an offset is refused, because it means another instant\n"
-             "elsewhere. Without a target the end of the archive is restored. The result is counted again record by record and\n"
-             "compared with every digest that the archive holds; when one differs the directory is renamed to DIR.rejected\n"
+    .about = "Needs the archive and its key, and no site. The plan is shown first: which one "
+             "transaction the target means, in UTC\n"
+             "and in local time, and what is read; on a terminal it is to be confirmed. A time "
+             "without Z or an offset is refused, because it means another instant\n"
+             "elsewhere. Without a target the end of the archive is restored. The result is "
+             "counted again record by record and\n"
+             "compared with every digest that the archive holds; when one differs the directory is "
+             "renamed to DIR.rejected\n"
              "and the exit code is 7. Look at it with 'triveni dump --data-dir DIR --all'.",
-    .examples = {{"what would it be?", "triveni restore -r /srv/archive -k kek --to-time 2026-11-24T08:48:21+05:30 --preview"},
-                 {"a restore point", "triveni restore -r /srv/archive -k kek --to-point before-land-act-2026 --into /srv/past"},
-                 {"everything", "triveni restore -r /srv/archive -k kek --into /srv/rebuilt"}},
+    .examples =
+        {{"what would it be?",
+          "triveni restore -r /srv/archive -k kek --to-time 2026-11-24T08:48:21+05:30 --preview"},
+         {"a restore point", "triveni restore -r /srv/archive -k kek --to-point "
+                             "before-land-act-2026 --into /srv/past"},
+         {"everything", "triveni restore -r /srv/archive -k kek --into /srv/rebuilt"}},
     .exits = "378",
     .run = run_restore,
 };

@@ -13,12 +13,14 @@ struct serve_options {
 };
 #define AT(member) offsetof(struct serve_options, member)
 static const struct option serve_table[] = {
-    {"config", 'c', OPTION_TEXT, AT(config), "FILE", "TRIVENI_CONFIG", "configuration of the site (required)"},
+    {"config", 'c', OPTION_TEXT, AT(config), "FILE", "TRIVENI_CONFIG",
+     "configuration of the site (required)"},
     {"check", 0, OPTION_FLAG, AT(check), NULL, NULL, "read and check the configuration, then stop"},
     {0},
 };
 static const struct option init_table[] = {
-    {"config", 'c', OPTION_TEXT, AT(config), "FILE", "TRIVENI_CONFIG", "configuration of the site (required)"},
+    {"config", 'c', OPTION_TEXT, AT(config), "FILE", "TRIVENI_CONFIG",
+     "configuration of the site (required)"},
     {"rebuilt", 0, OPTION_FLAG, AT(rebuilt), NULL, NULL,
      "replaces a site whose disk was lost: it does not vote until it has caught up"},
     {0},
@@ -30,7 +32,8 @@ static int read_config(const struct serve_options *o, struct site_config **out, 
 {
     *out = NULL;
     if (o->config == NULL)
-        return err_set(e, ERR_USAGE, "--config FILE is needed; 'triveni quickstart' writes examples");
+        return err_set(e, ERR_USAGE,
+                       "--config FILE is needed; 'triveni quickstart' writes examples");
     struct site_config *config = calloc(1, sizeof *config);
     if (config == NULL)
         return err_set(e, ERR_NO_MEMORY, "no memory");
@@ -48,7 +51,8 @@ static int run_serve(struct invocation *in, struct err *e)
     struct site_config *config;
     int rc = read_config(o, &config, e);
     if (rc == 0 && o->check)
-        say("%s is well formed: site %s of cluster %s", o->config, config->members[config->self].name, config->cluster);
+        say("%s is well formed: site %s of cluster %s", o->config,
+            config->members[config->self].name, config->cluster);
     else if (rc == 0)
         rc = site_run(config, e);
     free(config);
@@ -64,11 +68,13 @@ const struct command command_serve = {
     .most = 0,
     .options_bytes = sizeof(struct serve_options),
     .tables = {serve_table},
-    .about = "Runs until SIGTERM or SIGINT, logs to standard error. The data directory is made by 'triveni init'. triveni.yaml(5)\n"
+    .about = "Runs until SIGTERM or SIGINT, logs to standard error. The data directory is made by "
+             "'triveni init'. triveni.yaml(5)\n"
              "explains every key; a whole file for the archive site:",
     .literal = config_example,
     .examples = {{"run", "triveni serve --config /etc/triveni/triveni.yaml"},
-                 {"check a changed configuration first", "triveni serve --config new.yaml --check"}},
+                 {"check a changed configuration first",
+                  "triveni serve --config new.yaml --check"}},
     .exits = "78",
     .run = run_serve,
 };
@@ -81,7 +87,8 @@ static int run_init(struct invocation *in, struct err *e)
     if (rc == 0)
         rc = site_init(config, o->rebuilt, e);
     if (rc == 0)
-        say("%s is ready%s: triveni serve --config %s", config->data_dir, o->rebuilt ? " to catch up" : "", o->config);
+        say("%s is ready%s: triveni serve --config %s", config->data_dir,
+            o->rebuilt ? " to catch up" : "", o->config);
     free(config);
     return rc;
 }
@@ -95,10 +102,13 @@ const struct command command_init = {
     .most = 0,
     .options_bytes = sizeof(struct serve_options),
     .tables = {init_table},
-    .about = "Never touches a directory that holds data. A site that lost its disk must be made with --rebuilt: it has forgotten\n"
-             "what it promised, so it neither votes nor acknowledges until it has caught up with the others.",
+    .about = "Never touches a directory that holds data. A site that lost its disk must be made "
+             "with --rebuilt: it has forgotten\n"
+             "what it promised, so it neither votes nor acknowledges until it has caught up with "
+             "the others.",
     .examples = {{"a new site", "triveni init --config /etc/triveni/triveni.yaml"},
-                 {"after the disk was replaced", "triveni init --config /etc/triveni/triveni.yaml --rebuilt"}},
+                 {"after the disk was replaced",
+                  "triveni init --config /etc/triveni/triveni.yaml --rebuilt"}},
     .exits = "",
     .run = run_init,
 };

@@ -31,7 +31,8 @@ static const json_t *best_view(const struct views *views)
         if (s == NULL)
             continue;
         (void)json_number(s, "term", &term);
-        if (best == NULL || term > best_term || (term == best_term && is_primary(s) && !is_primary(best))) {
+        if (best == NULL || term > best_term ||
+            (term == best_term && is_primary(s) && !is_primary(best))) {
             best = s;
             best_term = term;
         }
@@ -82,12 +83,14 @@ static json_t *merge(const struct views *views)
         const struct view *v = &views->v[i];
         if (v->status != NULL)
             merge_own(sites, v->status);
-        (void)json_array_append_new(endpoints, json_pack("{s:s,s:s?,s:s?}", "endpoint", v->endpoint, "site",
-                                                         v->status != NULL ? json_text(v->status, "site", NULL) : NULL,
-                                                         "error", v->status != NULL ? NULL : v->why.text));
+        (void)json_array_append_new(
+            endpoints, json_pack("{s:s,s:s?,s:s?}", "endpoint", v->endpoint, "site",
+                                 v->status != NULL ? json_text(v->status, "site", NULL) : NULL,
+                                 "error", v->status != NULL ? NULL : v->why.text));
     }
     json_t *all = json_object();
-    static const char *const heads[] = {"cluster", "id", "term", "primary", "policy", "mode", "version"};
+    static const char *const heads[] = {"cluster", "id",   "term",   "primary",
+                                        "policy",  "mode", "version"};
     for (size_t i = 0; i < sizeof heads / sizeof heads[0]; i++) {
         json_t *v = json_object_get(best, heads[i]);
         (void)json_object_set_new(all, heads[i], v != NULL ? json_incref(v) : json_null());
@@ -116,7 +119,8 @@ static enum digest_word compare_digest(const json_t *sites, const json_t *row)
     {
         const char *theirs = json_text(other, "digest", NULL);
         int64_t their_lsn = -1;
-        if (other == row || theirs == NULL || !json_number(other, "digest_lsn", &their_lsn) || their_lsn != at)
+        if (other == row || theirs == NULL || !json_number(other, "digest_lsn", &their_lsn) ||
+            their_lsn != at)
             continue;
         if (strcmp(mine, theirs) != 0)
             return DIGEST_DIFFERS;
@@ -133,7 +137,8 @@ static void digest_cell(struct table *t, const json_t *sites, const json_t *row)
         table_cell(t, STYLE_DIM, "unknown");
         return;
     case DIGEST_ALONE:
-        table_cell(t, STYLE_NONE, "%.8s@%s", json_text(row, "digest", ""), field_text(row, "digest_lsn", lsn, sizeof lsn));
+        table_cell(t, STYLE_NONE, "%.8s@%s", json_text(row, "digest", ""),
+                   field_text(row, "digest_lsn", lsn, sizeof lsn));
         return;
     case DIGEST_EQUAL:
         table_cell(t, STYLE_GOOD, "%.8s@%s equal", json_text(row, "digest", ""),
@@ -175,8 +180,9 @@ static bool is_down(const json_t *row)
     return json_is_false(json_object_get(row, "up"));
 }
 
-static const char *const heads[] = {"SITE",     "KIND",      "ROLE",   ">LAST", ">DURABLE", ">COMMIT",
-                                    ">APPLIED", ">ARCHIVED", ">HEARD", ">CERT", "DIGEST"};
+static const char *const heads[] = {"SITE",     "KIND",    "ROLE",     ">LAST",
+                                    ">DURABLE", ">COMMIT", ">APPLIED", ">ARCHIVED",
+                                    ">HEARD",   ">CERT",   "DIGEST"};
 
 static void site_row(struct table *t, const json_t *sites, const json_t *row)
 {
@@ -185,10 +191,14 @@ static void site_row(struct table *t, const json_t *sites, const json_t *row)
     const char *role = json_text(row, "role", "unknown");
     table_cell(t, STYLE_NONE, "%s", json_text(row, "name", "unknown"));
     table_cell(t, STYLE_NONE, "%s", json_text(row, "kind", "unknown"));
-    table_cell(t, is_down(row) ? STYLE_BAD : strcmp(role, "primary") == 0 ? STYLE_GOOD : STYLE_NONE, "%s",
-               is_down(row) ? "down" : role);
+    table_cell(t,
+               is_down(row)                   ? STYLE_BAD
+               : strcmp(role, "primary") == 0 ? STYLE_GOOD
+                                              : STYLE_NONE,
+               "%s", is_down(row) ? "down" : role);
     for (size_t i = 0; i < sizeof lsns / sizeof lsns[0]; i++) {
-        bool never = i == 4 && strcmp(json_text(row, "kind", ""), "data") == 0; /* only a repository archives */
+        bool never = i == 4 && strcmp(json_text(row, "kind", ""), "data") ==
+                                   0; /* only a repository archives */
         table_cell(t, STYLE_NONE, "%s", never ? "-" : field_text(row, lsns[i], text, sizeof text));
     }
     heard_cell(t, row);
@@ -205,7 +215,8 @@ static void warnings(const json_t *all)
     if (json_text(all, "primary", "")[0] == '\0')
         (void)printf("! there is no primary: nothing can be written\n");
     if (strcmp(json_text(all, "mode", ""), "local") == 0)
-        (void)printf("! protection is 'local': a transaction is acknowledged when one site has it; losing that site loses it\n");
+        (void)printf("! protection is 'local': a transaction is acknowledged when one site has it; "
+                     "losing that site loses it\n");
     json_array_foreach(sites, i, row)
     {
         const char *name = json_text(row, "name", "unknown");
@@ -213,25 +224,33 @@ static void warnings(const json_t *all)
         if (is_down(row))
             (void)printf("! site %s is down\n", name);
         if (json_number(row, "cert_days", &days) && days < CERT_WARN_DAYS)
-            (void)printf("! the certificate of site %s %s\n", name, days < 0 ? "has expired" : "expires soon");
+            (void)printf("! the certificate of site %s %s\n", name,
+                         days < 0 ? "has expired" : "expires soon");
         if (json_is_true(json_object_get(row, "needs_refill")))
-            (void)printf("! site %s is behind the log that is kept: it has to be filled again from the archive\n", name);
+            (void)printf("! site %s is behind the log that is kept: it has to be filled again from "
+                         "the archive\n",
+                         name);
         const char *trouble = json_text(json_object_get(row, "archive"), "trouble", NULL);
         if (trouble != NULL)
             (void)printf("! the archive at site %s: %s\n", name, trouble);
         if (compare_digest(sites, row) == DIGEST_DIFFERS)
-            (void)printf("! the state of site %s differs from another site's at the same lsn: do not promote it\n", name);
+            (void)printf("! the state of site %s differs from another site's at the same lsn: do "
+                         "not promote it\n",
+                         name);
     }
-    json_array_foreach(json_object_get(all, "endpoints"), i, row) if (json_text(row, "error", NULL) != NULL)
-        (void)printf("! %s: unreachable: %s\n", json_text(row, "endpoint", ""), json_text(row, "error", ""));
+    json_array_foreach(json_object_get(all, "endpoints"), i,
+                       row) if (json_text(row, "error", NULL) != NULL)(void)
+        printf("! %s: unreachable: %s\n", json_text(row, "endpoint", ""),
+               json_text(row, "error", ""));
 }
 
 static void print_table(const json_t *all)
 {
     char text[64];
-    (void)printf("cluster %s, term %s, primary %s, protection %s, failover %s\n\n", json_text(all, "cluster", "unknown"),
-                 field_text(all, "term", text, sizeof text), json_text(all, "primary", "none known"),
-                 json_text(all, "mode", "unknown"), json_text(all, "policy", "unknown"));
+    (void)printf("cluster %s, term %s, primary %s, protection %s, failover %s\n\n",
+                 json_text(all, "cluster", "unknown"), field_text(all, "term", text, sizeof text),
+                 json_text(all, "primary", "none known"), json_text(all, "mode", "unknown"),
+                 json_text(all, "policy", "unknown"));
     struct table t;
     table_init(&t, heads, sizeof heads / sizeof heads[0]);
     const json_t *sites = json_object_get(all, "sites");
@@ -270,10 +289,14 @@ const struct command command_status = {
     .most = 0,
     .options_bytes = sizeof(struct status_options),
     .tables = {output_options, connection_options},
-    .about = "Asks every endpoint and merges the answers; those that do not answer are shown with the reason. LAST is the newest\n"
-             "transaction in the site's log, DURABLE the newest on its disk, COMMIT the newest it knows to be committed, APPLIED\n"
-             "the newest in its state, ARCHIVED the newest sealed in the archive. HEARD is how long ago the primary heard from\n"
-             "the site, CERT how long its certificate is valid. DIGEST compares the states of sites that are at the same lsn.\n"
+    .about = "Asks every endpoint and merges the answers; those that do not answer are shown with "
+             "the reason. LAST is the newest\n"
+             "transaction in the site's log, DURABLE the newest on its disk, COMMIT the newest it "
+             "knows to be committed, APPLIED\n"
+             "the newest in its state, ARCHIVED the newest sealed in the archive. HEARD is how "
+             "long ago the primary heard from\n"
+             "the site, CERT how long its certificate is valid. DIGEST compares the states of "
+             "sites that are at the same lsn.\n"
              "What is not known is shown as unknown. Lines that begin with ! need attention.",
     .examples = {{"the table", "triveni status"},
                  {"lag of dr in transactions, for a program",

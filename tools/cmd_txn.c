@@ -13,7 +13,8 @@ struct txn_options {
     bool check;
 };
 static const struct option txn_table[] = {
-    {"dry-run", 0, OPTION_FLAG, offsetof(struct txn_options, check), NULL, NULL, "read and check the text, commit nothing"},
+    {"dry-run", 0, OPTION_FLAG, offsetof(struct txn_options, check), NULL, NULL,
+     "read and check the text, commit nothing"},
     {0},
 };
 
@@ -26,7 +27,8 @@ static int run_txn(struct invocation *in, struct err *e)
     struct tvn *db = NULL;
     struct tvn_txn *txn = tvn_txn_new();
     size_t steps = 0;
-    int rc = txn == NULL ? err_set(e, ERR_NO_MEMORY, "no memory") : file_read(file, TXN_TEXT_MAX_BYTES, &text, &n, e);
+    int rc = txn == NULL ? err_set(e, ERR_NO_MEMORY, "no memory")
+                         : file_read(file, TXN_TEXT_MAX_BYTES, &text, &n, e);
     if (rc == 0)
         rc = txn_text_parse(file, bytes_of(text, n), txn, &steps, e);
     if (rc == 0 && o->check)
@@ -48,23 +50,28 @@ const struct command command_txn = {
     .most = 1,
     .options_bytes = sizeof(struct txn_options),
     .tables = {txn_table, ack_options, output_options, connection_options},
-    .about = "All conditions hold and all changes happen, or nothing does. One step in a line; KEY may be quoted as a JSON string;\n"
-             "VALUE is the rest of the line; empty lines and lines that begin with # are skipped:\n"
-             "\n"
-             "  put COLLECTION KEY VALUE\n"
-             "  del COLLECTION KEY\n"
-             "  if-absent COLLECTION KEY\n"
-             "  if-exists COLLECTION KEY\n"
-             "  if-version COLLECTION KEY LSN\n"
-             "\n"
-             "Text that begins with [ is JSON. A value that is a string stands for its text, {\"base64\": \"...\"} for bytes, any\n"
-             "other JSON for itself, byte for byte:\n"
-             "\n"
-             "  [{\"op\": \"if-absent\", \"collection\": \"titles\", \"key\": \"AB-12\"},\n"
-             "   {\"op\": \"put\", \"collection\": \"titles\", \"key\": \"AB-12\", \"value\": {\"owner\": \"Asha\"}},\n"
-             "   {\"op\": \"if-version\", \"collection\": \"titles\", \"key\": \"AB-13\", \"lsn\": 42}]",
+    .about =
+        "All conditions hold and all changes happen, or nothing does. One step in a line; KEY may "
+        "be quoted as a JSON string;\n"
+        "VALUE is the rest of the line; empty lines and lines that begin with # are skipped:\n"
+        "\n"
+        "  put COLLECTION KEY VALUE\n"
+        "  del COLLECTION KEY\n"
+        "  if-absent COLLECTION KEY\n"
+        "  if-exists COLLECTION KEY\n"
+        "  if-version COLLECTION KEY LSN\n"
+        "\n"
+        "Text that begins with [ is JSON. A value that is a string stands for its text, "
+        "{\"base64\": \"...\"} for bytes, any\n"
+        "other JSON for itself, byte for byte:\n"
+        "\n"
+        "  [{\"op\": \"if-absent\", \"collection\": \"titles\", \"key\": \"AB-12\"},\n"
+        "   {\"op\": \"put\", \"collection\": \"titles\", \"key\": \"AB-12\", \"value\": "
+        "{\"owner\": \"Asha\"}},\n"
+        "   {\"op\": \"if-version\", \"collection\": \"titles\", \"key\": \"AB-13\", \"lsn\": 42}]",
     .examples = {{"move a title, if nobody changed it since lsn 42",
-                  "printf 'if-version titles AB-12 42\\nput titles AB-12 {\"owner\":\"Ravi\"}\\n' | triveni txn"},
+                  "printf 'if-version titles AB-12 42\\nput titles AB-12 {\"owner\":\"Ravi\"}\\n' "
+                  "| triveni txn"},
                  {"from a file", "triveni txn transfer.json -o json"}},
     .exits = "456789",
     .run = run_txn,

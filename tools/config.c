@@ -52,17 +52,20 @@ int uuid_parse(const char *text, struct uuid *out, struct err *e)
         i += 2;
     }
     if (!good)
-        return err_set(e, ERR_USAGE, "'%.48s' is not a UUID such as 6f1c2a34-8f0e-4a57-9a51-7d2f6c1b0e42", text);
+        return err_set(e, ERR_USAGE,
+                       "'%.48s' is not a UUID such as 6f1c2a34-8f0e-4a57-9a51-7d2f6c1b0e42", text);
     return 0;
 }
 
 /* ---- single values ---- */
 
-static int set_text(const struct yaml *y, const char *path, const char *text, char *out, size_t room, struct err *e)
+static int set_text(const struct yaml *y, const char *path, const char *text, char *out,
+                    size_t room, struct err *e)
 {
     size_t n = text == NULL ? 0 : strlen(text);
     if (n >= room)
-        return yaml_fault(y, e, path, "'%s' has %zu bytes: at most %zu are allowed", path, n, room - 1);
+        return yaml_fault(y, e, path, "'%s' has %zu bytes: at most %zu are allowed", path, n,
+                          room - 1);
     if (n > 0)
         memcpy(out, text, n);
     out[n] = '\0';
@@ -70,15 +73,18 @@ static int set_text(const struct yaml *y, const char *path, const char *text, ch
 }
 
 /* A relative path becomes one from the file's folder. */
-static int set_path(const struct yaml *y, const char *path, const char *text, char *out, struct err *e)
+static int set_path(const struct yaml *y, const char *path, const char *text, char *out,
+                    struct err *e)
 {
     const char *slash = strrchr(y->file, '/');
     if (text == NULL || text[0] == '/' || text[0] == '\0' || slash == NULL)
         return set_text(y, path, text, out, SITE_PATH_BYTES, e);
     int n = snprintf(out, SITE_PATH_BYTES, "%.*s/%s", (int)(slash - y->file), y->file, text);
     if (n < 0 || n >= SITE_PATH_BYTES)
-        return yaml_fault(y, e, path, "'%s': with the folder of this file the path has %d bytes: at most %d are allowed",
-                          path, n, SITE_PATH_BYTES - 1);
+        return yaml_fault(
+            y, e, path,
+            "'%s': with the folder of this file the path has %d bytes: at most %d are allowed",
+            path, n, SITE_PATH_BYTES - 1);
     return 0;
 }
 
@@ -87,8 +93,8 @@ struct choice {
     int value;
 };
 
-static int choose(const struct yaml *y, const char *path, const char *text, const struct choice *choices, size_t n,
-                  int *out, struct err *e)
+static int choose(const struct yaml *y, const char *path, const char *text,
+                  const struct choice *choices, size_t n, int *out, struct err *e)
 {
     char list[120] = "";
     size_t at = 0;
@@ -108,17 +114,21 @@ static int choose(const struct yaml *y, const char *path, const char *text, cons
 #define CHOOSE(y, path, text, choices, out, e)                                                     \
     choose(y, path, text, choices, sizeof(choices) / sizeof((choices)[0]), out, e)
 
-static int set_number(const struct yaml *y, const struct config_number *f, struct site_config *out, struct err *e)
+static int set_number(const struct yaml *y, const struct config_number *f, struct site_config *out,
+                      struct err *e)
 {
     char *text;
     memcpy(&text, (const char *)y->data + f->from, sizeof text);
     uint64_t v = f->standard;
     struct err why = ERR_NONE;
     if (text != NULL && parse_number("", text, UINT64_MAX, &v, &why) != 0)
-        return yaml_fault(y, e, f->path, "'%s' is '%.40s': it must be a whole number, without a unit", f->path, text);
+        return yaml_fault(y, e, f->path,
+                          "'%s' is '%.40s': it must be a whole number, without a unit", f->path,
+                          text);
     if (v < f->least || v > f->most)
-        return yaml_fault(y, e, f->path, "'%s' is %llu: %llu to %llu are allowed", f->path, (unsigned long long)v,
-                          (unsigned long long)f->least, (unsigned long long)f->most);
+        return yaml_fault(y, e, f->path, "'%s' is %llu: %llu to %llu are allowed", f->path,
+                          (unsigned long long)v, (unsigned long long)f->least,
+                          (unsigned long long)f->most);
     v *= f->unit;
     uint32_t narrow = (uint32_t)v;
     if (f->width == sizeof v)
@@ -152,8 +162,8 @@ static bool endpoint_valid(const char *s)
 
 /* ---- sections ---- */
 
-static int set_member(const struct yaml *y, unsigned i, const struct config_member *m, struct site_config *out,
-                      struct err *e)
+static int set_member(const struct yaml *y, unsigned i, const struct config_member *m,
+                      struct site_config *out, struct err *e)
 {
     static const struct choice kinds[] = {{"data", SITE_DATA}, {"repository", SITE_REPOSITORY}};
     struct site_member *to = &out->members[i];
@@ -163,7 +173,8 @@ static int set_member(const struct yaml *y, unsigned i, const struct config_memb
     if (rc != 0)
         return rc;
     if (!name_valid(m->name))
-        return yaml_fault(y, e, path, "'%s' is '%.40s': use lower-case letters, digits and '-'", path, m->name);
+        return yaml_fault(y, e, path, "'%s' is '%.40s': use lower-case letters, digits and '-'",
+                          path, m->name);
     for (unsigned k = 0; k < i; k++)
         if (strcmp(out->members[k].name, m->name) == 0)
             return yaml_fault(y, e, path, "two members have the name '%s'", m->name);
@@ -181,13 +192,15 @@ static int set_member(const struct yaml *y, unsigned i, const struct config_memb
         if ((rc = set_text(y, path, ends[k].text, ends[k].to, SITE_ENDPOINT_BYTES, e)) != 0)
             return rc;
         if (!endpoint_valid(ends[k].text))
-            return yaml_fault(y, e, path, "'%s' is '%.60s': it must be host:port, an IPv6 address in []", path,
+            return yaml_fault(y, e, path,
+                              "'%s' is '%.60s': it must be host:port, an IPv6 address in []", path,
                               ends[k].text);
     }
     return 0;
 }
 
-static int set_members(const struct yaml *y, const struct config_file *f, struct site_config *out, struct err *e)
+static int set_members(const struct yaml *y, const struct config_file *f, struct site_config *out,
+                       struct err *e)
 {
     out->member_count = f->members_count;
     out->self = UINT32_MAX;
@@ -201,7 +214,8 @@ static int set_members(const struct yaml *y, const struct config_file *f, struct
         data = data || out->members[i].kind == SITE_DATA;
     }
     if (!data)
-        return yaml_fault(y, e, "members", "no member is of kind data: nobody could become primary");
+        return yaml_fault(y, e, "members",
+                          "no member is of kind data: nobody could become primary");
     if (out->self != UINT32_MAX)
         return 0;
     const char *names[REPL_SITES_MAX];
@@ -209,16 +223,19 @@ static int set_members(const struct yaml *y, const struct config_file *f, struct
         names[i] = out->members[i].name;
     const char *near = nearest(f->site, names, f->members_count);
     return yaml_fault(y, e, "site", "site '%.40s' is not among the members%s%s%s", f->site,
-                      near != NULL ? ": did you mean '" : "", near != NULL ? near : "", near != NULL ? "'?" : "");
+                      near != NULL ? ": did you mean '" : "", near != NULL ? near : "",
+                      near != NULL ? "'?" : "");
 }
 
-static int set_texts(const struct yaml *y, const struct config_file *f, struct site_config *out, struct err *e)
+static int set_texts(const struct yaml *y, const struct config_file *f, struct site_config *out,
+                     struct err *e)
 {
     int rc = set_text(y, "cluster.name", f->cluster.name, out->cluster, sizeof out->cluster, e);
     if (rc != 0)
         return rc;
     if (!name_valid(f->cluster.name))
-        return yaml_fault(y, e, "cluster.name", "'cluster.name' is '%.40s': use lower-case letters, digits and '-'",
+        return yaml_fault(y, e, "cluster.name",
+                          "'cluster.name' is '%.40s': use lower-case letters, digits and '-'",
                           f->cluster.name);
     struct err why = ERR_NONE;
     if (uuid_parse(f->cluster.id, &out->cluster_id, &why) != 0)
@@ -241,7 +258,8 @@ static int set_texts(const struct yaml *y, const struct config_file *f, struct s
     return 0;
 }
 
-static int set_choices(const struct yaml *y, const struct config_file *f, struct site_config *out, struct err *e)
+static int set_choices(const struct yaml *y, const struct config_file *f, struct site_config *out,
+                       struct err *e)
 {
     static const struct choice policies[] = {
         {"automatic", REPL_AUTOMATIC}, {"observe", REPL_OBSERVE}, {"manual", REPL_MANUAL}};
@@ -265,17 +283,20 @@ static int check_timing(const struct yaml *y, const struct site_config *c, struc
 {
     if (c->heartbeat_ms * 3 > c->election_ms)
         return yaml_fault(y, e, "replication.election_ms",
-                          "'replication.election_ms' is %u: with a heartbeat of %u ms it must be at least %u, so that one "
+                          "'replication.election_ms' is %u: with a heartbeat of %u ms it must be "
+                          "at least %u, so that one "
                           "late message is not an election",
                           c->election_ms, c->heartbeat_ms, c->heartbeat_ms * 3);
     if ((uint64_t)c->lease_ms * 10 >= (uint64_t)c->election_ms * 9)
         return yaml_fault(y, e, "replication.lease_ms",
-                          "'replication.lease_ms' is %u: it must be below 9/10 of election_ms (%u), so that it ends before "
+                          "'replication.lease_ms' is %u: it must be below 9/10 of election_ms "
+                          "(%u), so that it ends before "
                           "another site may be elected, also when clocks drift",
                           c->lease_ms, c->election_ms);
     if (c->lease_ms <= c->heartbeat_ms)
         return yaml_fault(y, e, "replication.lease_ms",
-                          "'replication.lease_ms' is %u: it must be above heartbeat_ms (%u), or it ends between two "
+                          "'replication.lease_ms' is %u: it must be above heartbeat_ms (%u), or it "
+                          "ends between two "
                           "heartbeats",
                           c->lease_ms, c->heartbeat_ms);
     return 0;
@@ -286,34 +307,42 @@ static int check_repository(const struct yaml *y, const struct site_config *c, s
     bool kind = c->members[c->self].kind == SITE_REPOSITORY;
     const char *name = c->members[c->self].name;
     if (kind && c->archive_dir[0] == '\0')
-        return yaml_fault(y, e, "repository", "site '%s' is of kind repository: it needs 'repository.dir'", name);
+        return yaml_fault(y, e, "repository",
+                          "site '%s' is of kind repository: it needs 'repository.dir'", name);
     if (kind && c->kek_file[0] == '\0')
         return yaml_fault(y, e, "repository",
-                          "site '%s' is of kind repository: it needs 'repository.kek_file', the key that its archive is "
+                          "site '%s' is of kind repository: it needs 'repository.kek_file', the "
+                          "key that its archive is "
                           "encrypted under",
                           name);
     if (!kind && (c->archive_dir[0] != '\0' || c->kek_file[0] != '\0'))
-        return yaml_fault(y, e, "repository", "site '%s' is of kind data: only a site of kind repository has an archive",
-                          name);
+        return yaml_fault(
+            y, e, "repository",
+            "site '%s' is of kind data: only a site of kind repository has an archive", name);
     if (kind && strcmp(c->archive_dir, c->data_dir) == 0)
-        return yaml_fault(y, e, "repository.dir", "'repository.dir' and 'data_dir' are the same directory");
+        return yaml_fault(y, e, "repository.dir",
+                          "'repository.dir' and 'data_dir' are the same directory");
     return 0;
 }
 
 static int check_store(const struct yaml *y, const struct site_config *c, struct err *e)
 {
     if (c->log_limit_bytes < 4 * c->segment_bytes)
-        return yaml_fault(y, e, "store.log_limit_mib",
-                          "'store.log_limit_mib' is %llu: it must hold at least 4 segments of %llu MiB",
-                          (unsigned long long)(c->log_limit_bytes >> 20), (unsigned long long)(c->segment_bytes >> 20));
+        return yaml_fault(
+            y, e, "store.log_limit_mib",
+            "'store.log_limit_mib' is %llu: it must hold at least 4 segments of %llu MiB",
+            (unsigned long long)(c->log_limit_bytes >> 20),
+            (unsigned long long)(c->segment_bytes >> 20));
     if (c->log_retain_bytes > c->log_limit_bytes)
-        return yaml_fault(y, e, "store.log_retain_mib",
-                          "'store.log_retain_mib' is %llu: it must not be above log_limit_mib (%llu)",
-                          (unsigned long long)(c->log_retain_bytes >> 20),
-                          (unsigned long long)(c->log_limit_bytes >> 20));
+        return yaml_fault(
+            y, e, "store.log_retain_mib",
+            "'store.log_retain_mib' is %llu: it must not be above log_limit_mib (%llu)",
+            (unsigned long long)(c->log_retain_bytes >> 20),
+            (unsigned long long)(c->log_limit_bytes >> 20));
     if (c->checkpoint_bytes * 2 > c->log_limit_bytes)
         return yaml_fault(y, e, "store.checkpoint_mib",
-                          "'store.checkpoint_mib' is %llu: log_limit_mib (%llu) must hold two of them, or the log fills "
+                          "'store.checkpoint_mib' is %llu: log_limit_mib (%llu) must hold two of "
+                          "them, or the log fills "
                           "before it may be recycled",
                           (unsigned long long)(c->checkpoint_bytes >> 20),
                           (unsigned long long)(c->log_limit_bytes >> 20));

@@ -6,22 +6,25 @@
 
 #include <stddef.h>
 
-enum { TEXT_MAX = 4096 }; /* longest text; the members of site_config have limits of their own, checked by config.c */
+enum {
+    TEXT_MAX = 4096
+}; /* longest text; the members of site_config have limits of their own, checked by config.c */
 
-#define NEEDED(name, structure, member)                                                             \
+#define NEEDED(name, structure, member)                                                            \
     CYAML_FIELD_STRING_PTR(name, CYAML_FLAG_POINTER, structure, member, 1, TEXT_MAX)
 
 /* Fields of a section are written with offsets from the whole file's struct; libcyaml wants them from the section. */
 #define IN(section, name, needed)                                                                  \
     {                                                                                              \
         .key = #name,                                                                              \
-        .data_offset = offsetof(struct config_file, section.name) - offsetof(struct config_file, section), \
-        .value = {CYAML_VALUE_STRING(CYAML_FLAG_POINTER | ((needed) ? 0 : CYAML_FLAG_OPTIONAL), char *,   \
-                                     (needed) ? 1 : 0, TEXT_MAX)},                                 \
+        .data_offset =                                                                             \
+            offsetof(struct config_file, section.name) - offsetof(struct config_file, section),    \
+        .value = {CYAML_VALUE_STRING(CYAML_FLAG_POINTER | ((needed) ? 0 : CYAML_FLAG_OPTIONAL),    \
+                                     char *, (needed) ? 1 : 0, TEXT_MAX)},                         \
     }
 #define SECTION(name, needed)                                                                      \
-    CYAML_FIELD_MAPPING(#name, (needed) ? CYAML_FLAG_DEFAULT : CYAML_FLAG_OPTIONAL, struct config_file, name, \
-                        name##_fields)
+    CYAML_FIELD_MAPPING(#name, (needed) ? CYAML_FLAG_DEFAULT : CYAML_FLAG_OPTIONAL,                \
+                        struct config_file, name, name##_fields)
 
 static const cyaml_schema_field_t cluster_fields[] = {
     IN(cluster, name, 1),
@@ -41,20 +44,12 @@ static const cyaml_schema_value_t member_schema = {
 };
 
 static const cyaml_schema_field_t tls_fields[] = {
-    IN(tls, ca, 1),
-    IN(tls, cert, 1),
-    IN(tls, key, 1),
-    IN(tls, crl, 0),
-    CYAML_FIELD_END,
+    IN(tls, ca, 1), IN(tls, cert, 1), IN(tls, key, 1), IN(tls, crl, 0), CYAML_FIELD_END,
 };
 
 static const cyaml_schema_field_t replication_fields[] = {
-    IN(replication, failover, 0),
-    IN(replication, heartbeat_ms, 0),
-    IN(replication, election_ms, 0),
-    IN(replication, lease_ms, 0),
-    IN(replication, compression, 0),
-    CYAML_FIELD_END,
+    IN(replication, failover, 0), IN(replication, heartbeat_ms, 0), IN(replication, election_ms, 0),
+    IN(replication, lease_ms, 0), IN(replication, compression, 0),  CYAML_FIELD_END,
 };
 
 static const cyaml_schema_field_t store_fields[] = {
@@ -83,8 +78,8 @@ static const cyaml_schema_field_t repository_fields[] = {
 static const cyaml_schema_field_t file_fields[] = {
     SECTION(cluster, 1),
     NEEDED("site", struct config_file, site),
-    CYAML_FIELD_SEQUENCE("members", CYAML_FLAG_POINTER, struct config_file, members, &member_schema, 1,
-                         REPL_SITES_MAX),
+    CYAML_FIELD_SEQUENCE("members", CYAML_FLAG_POINTER, struct config_file, members, &member_schema,
+                         1, REPL_SITES_MAX),
     NEEDED("data_dir", struct config_file, data_dir),
     SECTION(tls, 1),
     SECTION(replication, 0),

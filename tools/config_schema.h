@@ -55,9 +55,9 @@ extern const cyaml_schema_value_t config_schema;
     X(repository, snapshot_entries, snapshot_entries, uint32_t, 1, 0, 4294967295, 100000)
 
 struct config_number {
-    const char *path;  /* "store.segment_mib" */
-    size_t from;       /* of the char * in struct config_file */
-    size_t to, width;  /* of the member of struct site_config */
+    const char *path; /* "store.segment_mib" */
+    size_t from;      /* of the char * in struct config_file */
+    size_t to, width; /* of the member of struct site_config */
     uint64_t unit, least, most, standard;
 };
 extern const struct config_number config_numbers[];

@@ -1,3 +1,5 @@
+/* Profiles, and the options of libtriveni. What the command line and the environment leave open is taken from the profile,
+ * whose strings live as long as the struct profile that the caller holds. */
 #include "tools/connect.h"
 
 #include "store/core/body.h"
@@ -20,7 +22,8 @@ struct profile {
 };
 
 #define FIELD(name)                                                                                \
-    CYAML_FIELD_STRING_PTR(#name, CYAML_FLAG_POINTER | CYAML_FLAG_OPTIONAL, struct profile_file, name, 1, 4096)
+    CYAML_FIELD_STRING_PTR(#name, CYAML_FLAG_POINTER | CYAML_FLAG_OPTIONAL, struct profile_file,   \
+                           name, 1, 4096)
 static const cyaml_schema_field_t profile_fields[] = {
     FIELD(endpoints), FIELD(ca), FIELD(cert), FIELD(key),     FIELD(crl),
     FIELD(cluster),   FIELD(id), FIELD(ack),  FIELD(timeout), CYAML_FIELD_END,
@@ -38,14 +41,15 @@ void profile_free(struct profile *p)
     free(p);
 }
 
-static int take_path(struct profile *p, const char *key, const char *text, char out[1024], const char **to, struct err *e)
+static int take_path(struct profile *p, const char *key, const char *text, char out[1024],
+                     const char **to, struct err *e)
 {
     if (*to != NULL || text == NULL)
         return 0;
     const char *slash = strrchr(p->yaml.file, '/');
     bool relative = text[0] != '/' && slash != NULL;
-    int n = snprintf(out, 1024, "%.*s%s%s", relative ? (int)(slash - p->yaml.file) : 0, p->yaml.file,
-                     relative ? "/" : "", text);
+    int n = snprintf(out, 1024, "%.*s%s%s", relative ? (int)(slash - p->yaml.file) : 0,
+                     p->yaml.file, relative ? "/" : "", text);
     if (n < 0 || n >= 1024)
         return yaml_fault(&p->yaml, e, key, "'%s' is too long", key);
     *to = out;
@@ -59,7 +63,10 @@ static int complete(struct profile *p, struct common *c, struct err *e)
     const struct {
         const char *text;
         const char **to;
-    } plain[] = {{f->endpoints, &c->endpoints}, {f->cluster, &c->cluster}, {f->id, &c->id}, {f->ack, &c->ack}};
+    } plain[] = {{f->endpoints, &c->endpoints},
+                 {f->cluster, &c->cluster},
+                 {f->id, &c->id},
+                 {f->ack, &c->ack}};
     for (size_t i = 0; i < sizeof plain / sizeof plain[0]; i++)
         if (*plain[i].to == NULL)
             *plain[i].to = plain[i].text;
@@ -100,7 +107,8 @@ static int read_profile(struct common *c, struct profile **out, struct err *e)
 
 /* ---- client options ---- */
 
-int connect_options(const struct common *given, struct tvn_options *out, struct profile **profile, struct err *e)
+int connect_options(const struct common *given, struct tvn_options *out, struct profile **profile,
+                    struct err *e)
 {
     struct common completed = *given; /* not the caller's: its strings end with the profile */
     struct common *c = &completed;
@@ -110,11 +118,16 @@ int connect_options(const struct common *given, struct tvn_options *out, struct 
         return rc;
     const struct {
         const char *name, *value;
-    } needed[] = {{"endpoints", c->endpoints}, {"ca", c->ca}, {"cert", c->cert}, {"key", c->key}, {"id", c->id}};
+    } needed[] = {{"endpoints", c->endpoints},
+                  {"ca", c->ca},
+                  {"cert", c->cert},
+                  {"key", c->key},
+                  {"id", c->id}};
     for (size_t i = 0; i < sizeof needed / sizeof needed[0]; i++)
         if (needed[i].value == NULL) {
             rc = err_set(e, ERR_USAGE,
-                         "--%s is needed to reach a cluster: give it, set its environment variable, or name a file that "
+                         "--%s is needed to reach a cluster: give it, set its environment "
+                         "variable, or name a file that "
                          "has it with --profile",
                          needed[i].name);
             goto out;

@@ -9,7 +9,8 @@ struct profile; /* what a profile file says */
 
 /* The common options, completed from the profile, as options of the client. Strings belong to the common options and to
  * *profile, which the caller frees with profile_free() after the last use. ERR_USAGE names what is missing. */
-int connect_options(const struct common *c, struct tvn_options *out, struct profile **profile, struct err *e);
+int connect_options(const struct common *c, struct tvn_options *out, struct profile **profile,
+                    struct err *e);
 void profile_free(struct profile *p);
 
 /* connect_options() and tvn_open(). Close with tvn_close(). */

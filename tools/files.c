@@ -1,3 +1,4 @@
+/* Whole small files: read with a bound, created once and durably (file, then its folder). */
 #include "tools/files.h"
 
 #include <dirent.h>
@@ -57,7 +58,8 @@ int file_read(const char *path, size_t max, uint8_t **out, size_t *n, struct err
             break;
         at += (size_t)got;
         if (at > max) {
-            rc = err_set(e, ERR_LIMIT, "%s: more than %zu bytes, the most that is allowed", name, max);
+            rc = err_set(e, ERR_LIMIT, "%s: more than %zu bytes, the most that is allowed", name,
+                         max);
             break;
         }
         if (at + 1 == capacity) {

@@ -27,7 +27,8 @@ static const char *table_title(const struct option *t)
 
 static void option_left(const struct option *o, char *out, size_t room)
 {
-    int n = o->letter != 0 ? snprintf(out, room, "-%c, --%s", o->letter, o->name) : snprintf(out, room, "    --%s", o->name);
+    int n = o->letter != 0 ? snprintf(out, room, "-%c, --%s", o->letter, o->name)
+                           : snprintf(out, room, "    --%s", o->name);
     if (o->value != NULL && n > 0 && (size_t)n < room)
         (void)snprintf(out + n, room - (size_t)n, " %s", o->value);
 }
@@ -59,8 +60,8 @@ static bool exit_listed(const struct command *c, int code)
 
 void help_command(FILE *f, const struct command *c)
 {
-    (void)fprintf(f, "triveni %s - %s\n\nUsage: triveni %s%s%s [OPTIONS]\n", c->name, c->purpose, c->name,
-                  c->operands[0] != '\0' ? " " : "", c->operands);
+    (void)fprintf(f, "triveni %s - %s\n\nUsage: triveni %s%s%s [OPTIONS]\n", c->name, c->purpose,
+                  c->name, c->operands[0] != '\0' ? " " : "", c->operands);
     if (c->about != NULL)
         (void)fprintf(f, "\n%s\n", c->about);
     if (c->literal != NULL)
@@ -95,7 +96,9 @@ void help_overview(FILE *f)
             (void)fprintf(f, "\n%s:\n", commands[i]->group);
         (void)fprintf(f, "  %-20s %s\n", commands[i]->name, commands[i]->purpose);
     }
-    (void)fputs("\n'triveni help COMMAND' tells more, with examples. New here? 'triveni help quickstart'.\n", f);
+    (void)fputs("\n'triveni help COMMAND' tells more, with examples. New here? 'triveni help "
+                "quickstart'.\n",
+                f);
 }
 
 /* ---- scdoc ---- */
@@ -186,12 +189,16 @@ static void scdoc_command(FILE *f, const struct command *c)
 
 void help_scdoc(FILE *f)
 {
-    (void)fputs("triveni(1)\n\n# NAME\n\ntriveni - replicated record store for records that must not be lost\n\n"
+    (void)fputs("triveni(1)\n\n# NAME\n\ntriveni - replicated record store for records that must "
+                "not be lost\n\n"
                 "# SYNOPSIS\n\n*triveni* COMMAND \\[OPTIONS\\]\n\n# DESCRIPTION\n\n"
-                "Data goes to standard output, messages go to standard error. With *-o json* the output is one JSON object, "
-                "or one for each line, and stable; tables are for people and may change. Colours and progress bars appear "
+                "Data goes to standard output, messages go to standard error. With *-o json* the "
+                "output is one JSON object, "
+                "or one for each line, and stable; tables are for people and may change. Colours "
+                "and progress bars appear "
                 "on terminals only, and not when NO\\_COLOR is set.\n\n"
-                "This page is printed by *triveni help --scdoc*; *triveni help* COMMAND shows one section.\n\n",
+                "This page is printed by *triveni help --scdoc*; *triveni help* COMMAND shows one "
+                "section.\n\n",
                 f);
     for (size_t i = 0; commands[i] != NULL; i++) {
         if (new_group(i)) {
@@ -202,7 +209,8 @@ void help_scdoc(FILE *f)
         }
         scdoc_command(f, commands[i]);
     }
-    (void)fputs("# CONNECTION\n\nA flag wins over the environment, which wins over the profile.\n\n", f);
+    (void)fputs(
+        "# CONNECTION\n\nA flag wins over the environment, which wins over the profile.\n\n", f);
     scdoc_options(f, connection_options);
     (void)fputs("# EXIT STATUS\n\n", f);
     for (int code = 0; code < 10; code++)
@@ -215,7 +223,8 @@ void help_scdoc(FILE *f)
 void help_bash(FILE *f)
 {
     (void)fputs("# bash completion of triveni; printed by 'triveni help --bash'\n_triveni()\n{\n"
-                "    local word=${COMP_WORDS[COMP_CWORD]} list\n    case \"${COMP_WORDS[*]:1:COMP_CWORD-1}\" in\n",
+                "    local word=${COMP_WORDS[COMP_CWORD]} list\n    case "
+                "\"${COMP_WORDS[*]:1:COMP_CWORD-1}\" in\n",
                 f);
     /* Two-word names first: the first pattern that fits wins. */
     for (int words = 2; words > 0; words--)

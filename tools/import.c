@@ -26,7 +26,8 @@ static int grow(struct import *im, size_t n, struct err *e)
 }
 
 /* "3" -> 2; a name only with a header, which is read later. */
-static int column_number(const struct import *im, const char *option, const char *text, size_t *out, struct err *e)
+static int column_number(const struct import *im, const char *option, const char *text, size_t *out,
+                         struct err *e)
 {
     uint64_t v = 0;
     *out = SIZE_MAX;
@@ -37,9 +38,10 @@ static int column_number(const struct import *im, const char *option, const char
         return 0;
     }
     if (!im->header)
-        return err_set(e, ERR_USAGE,
-                       "%s '%.60s' is not a column number from 1 to %d; with --header columns can be named", option, text,
-                       IMPORT_COLUMNS_MAX);
+        return err_set(
+            e, ERR_USAGE,
+            "%s '%.60s' is not a column number from 1 to %d; with --header columns can be named",
+            option, text, IMPORT_COLUMNS_MAX);
     return 0;
 }
 
@@ -48,11 +50,15 @@ int import_begin(struct import *im, struct err *e)
     im->key_column = 0;
     im->value_column = im->header ? SIZE_MAX : 1;
     if (im->format == IMPORT_DUMP && (im->key != NULL || im->value != NULL || im->header))
-        return err_set(e, ERR_USAGE, "--key, --value and --header do not go with --format dump: its lines say it all");
+        return err_set(
+            e, ERR_USAGE,
+            "--key, --value and --header do not go with --format dump: its lines say it all");
     if (im->format == IMPORT_JSONL && im->header)
         return err_set(e, ERR_USAGE, "--header goes with --format tsv");
     if (im->format == IMPORT_JSONL && im->key == NULL)
-        return err_set(e, ERR_USAGE, "--key is needed: the member (id) or JSON pointer (/person/id) that holds the key");
+        return err_set(
+            e, ERR_USAGE,
+            "--key is needed: the member (id) or JSON pointer (/person/id) that holds the key");
     if (im->format != IMPORT_TSV)
         return 0;
     int rc = im->key == NULL ? 0 : column_number(im, "--key", im->key, &im->key_column, e);
@@ -80,7 +86,8 @@ static int check_key(struct bytes key, size_t at, size_t *column, struct err *e)
     if (key.n >= 1 && key.n <= KEY_MAX_BYTES)
         return 0;
     *column = at + 1;
-    return err_set(e, ERR_FORMAT, "the key has %zu bytes: 1 to %d are allowed", key.n, KEY_MAX_BYTES);
+    return err_set(e, ERR_FORMAT, "the key has %zu bytes: 1 to %d are allowed", key.n,
+                   KEY_MAX_BYTES);
 }
 
 static int check_value(struct bytes value, size_t at, size_t *column, struct err *e)
@@ -88,7 +95,8 @@ static int check_value(struct bytes value, size_t at, size_t *column, struct err
     if (value.n <= VALUE_MAX_BYTES)
         return 0;
     *column = at + 1;
-    return err_set(e, ERR_FORMAT, "the value has %zu bytes: at most %d are allowed", value.n, VALUE_MAX_BYTES);
+    return err_set(e, ERR_FORMAT, "the value has %zu bytes: at most %d are allowed", value.n,
+                   VALUE_MAX_BYTES);
 }
 
 /* ---- JSON Lines ---- */
@@ -111,7 +119,8 @@ static int whole_json(struct bytes line, size_t *column, struct err *e)
     return shape == JSON_SHAPE_OBJECT ? 0 : bad(column, 0, e, "not a JSON object");
 }
 
-static int jsonl_line(struct import *im, struct bytes line, struct imported *out, size_t *column, struct err *e)
+static int jsonl_line(struct import *im, struct bytes line, struct imported *out, size_t *column,
+                      struct err *e)
 {
     struct bytes v;
     int rc = whole_json(line, column, e);
@@ -153,7 +162,8 @@ static int jsonl_line(struct import *im, struct bytes line, struct imported *out
     return rc != 0 ? rc : 1;
 }
 
-static int dump_line(struct import *im, struct bytes line, struct imported *out, size_t *column, struct err *e)
+static int dump_line(struct import *im, struct bytes line, struct imported *out, size_t *column,
+                     struct err *e)
 {
     static const char *const names[] = {"collection", "key", "value"};
     struct bytes *const to[] = {&out->collection, &out->key, &out->value};
@@ -173,7 +183,9 @@ static int dump_line(struct import *im, struct bytes line, struct imported *out,
             return bad(column, at, e, "not what a dump holds there");
         *to[i] = bytes_of(im->scratch + used, (size_t)n);
         used += (size_t)n;
-        rc = i == 1 ? check_key(*to[i], at, column, e) : i == 2 ? check_value(*to[i], at, column, e) : 0;
+        rc = i == 1   ? check_key(*to[i], at, column, e)
+             : i == 2 ? check_value(*to[i], at, column, e)
+                      : 0;
     }
     if (rc != 0)
         return rc;
@@ -201,7 +213,8 @@ static bool column_of(struct bytes line, size_t index, struct bytes *out)
     }
 }
 
-static int named_column(const struct import *im, const char *option, const char *name, size_t *out, struct err *e)
+static int named_column(const struct import *im, const char *option, const char *name, size_t *out,
+                        struct err *e)
 {
     if (name == NULL || *out != SIZE_MAX)
         return 0;
@@ -230,7 +243,8 @@ static int take_header(struct import *im, struct bytes line, size_t *column, str
     for (size_t i = 0; i < line.n; i++)
         im->columns += line.p[i] == '\t';
     if (im->columns > IMPORT_COLUMNS_MAX)
-        return err_set(e, ERR_USAGE, "the header has %zu columns: at most %d are allowed", im->columns, IMPORT_COLUMNS_MAX);
+        return err_set(e, ERR_USAGE, "the header has %zu columns: at most %d are allowed",
+                       im->columns, IMPORT_COLUMNS_MAX);
     if (im->key != NULL && parse_number("", im->key, IMPORT_COLUMNS_MAX, &(uint64_t){0}, NULL) != 0)
         im->key_column = SIZE_MAX;
     int rc = named_column(im, "--key", im->key, &im->key_column, e);
@@ -238,11 +252,13 @@ static int take_header(struct import *im, struct bytes line, size_t *column, str
 }
 
 /* {"name":"text",...} of all columns, into scratch. */
-static int tsv_object(struct import *im, struct bytes line, struct bytes *out, size_t *column, struct err *e)
+static int tsv_object(struct import *im, struct bytes line, struct bytes *out, size_t *column,
+                      struct err *e)
 {
     size_t bad_at = 0;
     if (!utf8_valid(line, &bad_at))
-        return bad(column, bad_at, e, "not UTF-8, which JSON needs; name one column with --value to take its bytes");
+        return bad(column, bad_at, e,
+                   "not UTF-8, which JSON needs; name one column with --value to take its bytes");
     char *text = NULL;
     size_t n = 0;
     FILE *f = open_memstream(&text, &n);
@@ -272,7 +288,8 @@ static int tsv_object(struct import *im, struct bytes line, struct bytes *out, s
     return 0;
 }
 
-static int tsv_line(struct import *im, struct bytes line, struct imported *out, size_t *column, struct err *e)
+static int tsv_line(struct import *im, struct bytes line, struct imported *out, size_t *column,
+                    struct err *e)
 {
     if (im->header && im->columns == 0)
         return take_header(im, line, column, e);
@@ -283,22 +300,23 @@ static int tsv_line(struct import *im, struct bytes line, struct imported *out, 
     if (im->columns != 0 && count != im->columns)
         return err_set(e, ERR_FORMAT, "%zu columns, the header has %zu", count, im->columns);
     if (!column_of(line, im->key_column, &out->key))
-        return err_set(e, ERR_FORMAT, "%zu columns: there is no column %zu to take the key from", count,
-                       im->key_column + 1);
+        return err_set(e, ERR_FORMAT, "%zu columns: there is no column %zu to take the key from",
+                       count, im->key_column + 1);
     int rc = check_key(out->key, (size_t)(out->key.p - line.p), column, e);
     if (rc != 0)
         return rc;
     if (im->value_column == SIZE_MAX)
         rc = tsv_object(im, line, &out->value, column, e);
     else if (!column_of(line, im->value_column, &out->value))
-        return err_set(e, ERR_FORMAT, "%zu columns: there is no column %zu to take the value from", count,
-                       im->value_column + 1);
+        return err_set(e, ERR_FORMAT, "%zu columns: there is no column %zu to take the value from",
+                       count, im->value_column + 1);
     if (rc == 0)
         rc = check_value(out->value, 0, column, e);
     return rc != 0 ? rc : 1;
 }
 
-int import_line(struct import *im, struct bytes line, struct imported *out, size_t *column, struct err *e)
+int import_line(struct import *im, struct bytes line, struct imported *out, size_t *column,
+                struct err *e)
 {
     *out = (struct imported){{NULL, 0}, {NULL, 0}, {NULL, 0}};
     *column = 1;
@@ -309,5 +327,6 @@ int import_line(struct import *im, struct bytes line, struct imported *out, size
         return 0;
     if (im->format == IMPORT_JSONL)
         return jsonl_line(im, line, out, column, e);
-    return im->format == IMPORT_DUMP ? dump_line(im, line, out, column, e) : tsv_line(im, line, out, column, e);
+    return im->format == IMPORT_DUMP ? dump_line(im, line, out, column, e)
+                                     : tsv_line(im, line, out, column, e);
 }

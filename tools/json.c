@@ -422,7 +422,8 @@ static bool looks_like_base64(struct bytes b)
     size_t at = 0;
     struct bytes name;
     struct bytes value;
-    return json_next(b, &at, &name, &value) && json_name_is(name, "base64") && !json_next(b, &at, &name, &value);
+    return json_next(b, &at, &name, &value) && json_name_is(name, "base64") &&
+           !json_next(b, &at, &name, &value);
 }
 
 void json_put_value(FILE *f, struct bytes b)
@@ -451,7 +452,8 @@ long json_take_value(struct bytes json, uint8_t *out)
     struct bytes text;
     if (shape == JSON_SHAPE_STRING)
         return json_unescape(json, out);
-    if (shape == JSON_SHAPE_OBJECT && looks_like_base64(json) && json_member(json, "base64", &text) && text.p[0] == '"') {
+    if (shape == JSON_SHAPE_OBJECT && looks_like_base64(json) &&
+        json_member(json, "base64", &text) && text.p[0] == '"') {
         long n = json_unescape(text, out);
         return n < 0 ? -1 : base64_decode(bytes_of(out, (size_t)n), out);
     }

@@ -1,3 +1,6 @@
+/* Reading lines: one buffer that grows up to twice the longest line allowed. What is unread is moved to its start before more is read;
+ * a line that is too long is dropped as it comes, but for its beginning, so that it costs no memory.
+ * The checksum covers every byte that was given out or dropped, so that a later run can tell whether the input is the same. */
 #include "tools/lines.h"
 
 #include "store/core/check.h"
@@ -47,7 +50,8 @@ static int fill(struct lines *l, struct err *e)
     if (l->to == l->capacity) {
         uint8_t *larger = realloc(l->buffer, l->capacity * 2);
         if (larger == NULL)
-            return err_set(e, ERR_NO_MEMORY, "%s: no memory for a line of more than %zu bytes", l->name, l->capacity);
+            return err_set(e, ERR_NO_MEMORY, "%s: no memory for a line of more than %zu bytes",
+                           l->name, l->capacity);
         l->buffer = larger;
         l->capacity *= 2;
     }
@@ -109,6 +113,7 @@ int lines_next(struct lines *l, struct line *out, struct err *e)
         too_long = true;
         text.n = LINES_HEAD_BYTES;
     }
-    *out = (struct line){.text = text, .number = ++l->number, .end = l->offset, .open = open, .too_long = too_long};
+    *out = (struct line){
+        .text = text, .number = ++l->number, .end = l->offset, .open = open, .too_long = too_long};
     return 1;
 }

@@ -17,12 +17,12 @@ struct line {
 
 struct lines {
     int fd;
-    const char *name;  /* in messages */
+    const char *name; /* in messages */
     uint8_t *buffer;
     size_t capacity, from, to; /* unread bytes are [from, to) */
     bool ended;
-    uint64_t number, offset;   /* of what was given out */
-    uint32_t crc;              /* CRC32C of the bytes before offset */
+    uint64_t number, offset; /* of what was given out */
+    uint32_t crc;            /* CRC32C of the bytes before offset */
     size_t longest;
     uint8_t head[LINES_HEAD_BYTES]; /* of a line that is too long */
 };

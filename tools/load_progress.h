@@ -22,6 +22,7 @@ struct load_progress {
 enum { LOAD_PROGRESS_BYTES = 512 };
 /* JSON text; returns its length. */
 size_t load_progress_write(const struct load_progress *p, char out[LOAD_PROGRESS_BYTES]);
-int load_progress_read(struct bytes json, struct load_progress *out, struct err *e); /* 0 or ERR_FORMAT */
+int load_progress_read(struct bytes json, struct load_progress *out,
+                       struct err *e); /* 0 or ERR_FORMAT */
 
 #endif

@@ -34,7 +34,8 @@ static size_t distance(const char *a, const char *b)
         for (size_t j = 1; j <= m; j++) {
             size_t change = last[j - 1] + (a[i - 1] != b[j - 1]);
             row[j] = min3(last[j] + 1, row[j - 1] + 1, change);
-            if (i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1] && before[j - 2] + 1 < row[j])
+            if (i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1] &&
+                before[j - 2] + 1 < row[j])
                 row[j] = before[j - 2] + 1;
         }
     }
@@ -69,8 +70,8 @@ int parse_number(const char *what, const char *text, uint64_t max, uint64_t *out
     if (p == text || *p != '\0')
         return err_set(e, ERR_USAGE, "%s '%.40s' is not a whole number", what, text);
     if (v > max)
-        return err_set(e, ERR_USAGE, "%s %llu is too large: at most %llu", what, (unsigned long long)v,
-                       (unsigned long long)max);
+        return err_set(e, ERR_USAGE, "%s %llu is too large: at most %llu", what,
+                       (unsigned long long)v, (unsigned long long)max);
     *out = v;
     return 0;
 }
@@ -83,7 +84,8 @@ int parse_duration(const char *what, const char *text, uint64_t *ms, struct err 
     } units[] = {{"ms", 1}, {"s", 1000}, {"m", 60000}, {"h", 3600000}, {"", 1000}};
     size_t digits = strspn(text, "0123456789");
     if (digits == 0 || digits > 9)
-        return err_set(e, ERR_USAGE, "%s '%.40s' is not a duration: write 500ms, 5s, 2m or 1h", what, text);
+        return err_set(e, ERR_USAGE, "%s '%.40s' is not a duration: write 500ms, 5s, 2m or 1h",
+                       what, text);
     uint64_t v = 0;
     for (size_t i = 0; i < digits; i++)
         v = v * 10 + (uint64_t)(text[i] - '0');
@@ -92,16 +94,19 @@ int parse_duration(const char *what, const char *text, uint64_t *ms, struct err 
             *ms = v * units[i].ms;
             return 0;
         }
-    return err_set(e, ERR_USAGE, "%s '%.40s' has unit '%.8s': use ms, s, m or h", what, text, text + digits);
+    return err_set(e, ERR_USAGE, "%s '%.40s' has unit '%.8s': use ms, s, m or h", what, text,
+                   text + digits);
 }
 
 /* ---- tables ---- */
 
-static const struct option *find(const struct option *const *tables, const char *name, size_t n, char letter)
+static const struct option *find(const struct option *const *tables, const char *name, size_t n,
+                                 char letter)
 {
     for (size_t t = 0; tables[t] != NULL; t++)
         for (const struct option *o = tables[t]; o->name != NULL; o++)
-            if (letter != 0 ? o->letter == letter : strlen(o->name) == n && memcmp(o->name, name, n) == 0)
+            if (letter != 0 ? o->letter == letter
+                            : strlen(o->name) == n && memcmp(o->name, name, n) == 0)
                 return o;
     return NULL;
 }
@@ -121,7 +126,8 @@ static int unknown(const struct option *const *tables, const char *name, size_t 
     return err_set(e, ERR_USAGE, "unknown option '--%s'", word);
 }
 
-static int store(const struct option *o, void *into, const char *shown, const char *value, struct err *e)
+static int store(const struct option *o, void *into, const char *shown, const char *value,
+                 struct err *e)
 {
     char *at = (char *)into + o->at;
     struct option_number number = {true, 0};
@@ -195,8 +201,8 @@ static int parse_one(const struct option *const *tables, void *into, int argc, c
     return store(o, into, shown, value, e);
 }
 
-int options_parse(const struct option *const *tables, void *into, int argc, char **argv, int *operands,
-                  bool *help, struct err *e)
+int options_parse(const struct option *const *tables, void *into, int argc, char **argv,
+                  int *operands, bool *help, struct err *e)
 {
     *operands = 0;
     *help = false;

@@ -13,10 +13,11 @@
 #include <stdint.h>
 
 enum option_kind {
-    OPTION_FLAG = 1,     /* bool */
-    OPTION_TEXT = 2,     /* const char *, NULL when not given */
-    OPTION_NUMBER = 3,   /* struct option_number */
-    OPTION_DURATION = 4, /* struct option_number, milliseconds: "500ms", "5s", "2m", "1h"; a bare number is seconds */
+    OPTION_FLAG = 1,   /* bool */
+    OPTION_TEXT = 2,   /* const char *, NULL when not given */
+    OPTION_NUMBER = 3, /* struct option_number */
+    OPTION_DURATION =
+        4, /* struct option_number, milliseconds: "500ms", "5s", "2m", "1h"; a bare number is seconds */
 };
 
 struct option_number {
@@ -25,8 +26,8 @@ struct option_number {
 };
 
 struct option {
-    const char *name;  /* without dashes; NULL ends a table */
-    char letter;       /* 0: none */
+    const char *name; /* without dashes; NULL ends a table */
+    char letter;      /* 0: none */
     enum option_kind kind;
     size_t at;         /* offsetof the member in the command's struct */
     const char *value; /* name of the value in help; NULL for a flag */
@@ -37,8 +38,8 @@ struct option {
 /* Parse argv[0..argc) (no program or command name in it) by the tables (a NULL-terminated list). Operands are moved to the
  * front of argv in their order, *operands tells how many. "--" ends the options, "-" is an operand. ERR_USAGE names what is
  * wrong with the nearest known option. `help` is set and parsing stops at -h or --help. */
-int options_parse(const struct option *const *tables, void *into, int argc, char **argv, int *operands,
-                  bool *help, struct err *e);
+int options_parse(const struct option *const *tables, void *into, int argc, char **argv,
+                  int *operands, bool *help, struct err *e);
 
 /* Whole text as an unsigned decimal number up to max; ERR_USAGE with the reason. `what` names it in the message. */
 int parse_number(const char *what, const char *text, uint64_t max, uint64_t *out, struct err *e);

@@ -64,7 +64,8 @@ void output_text(FILE *f, struct bytes b, size_t columns)
             return;
         }
         size_t n = utf8_length(bytes_of(b.p + i, b.n - i));
-        bool control = n == 0 || b.p[i] < 0x20 || b.p[i] == 0x7f || (b.p[i] == 0xc2 && b.p[i + 1] < 0xa0);
+        bool control =
+            n == 0 || b.p[i] < 0x20 || b.p[i] == 0x7f || (b.p[i] == 0xc2 && b.p[i + 1] < 0xa0);
         if (n == 0)
             n = 1;
         for (size_t k = 0; k < n; k++)

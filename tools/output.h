@@ -15,7 +15,14 @@ int output_format_parse(const char *text, enum output_format *out, struct err *e
 /* A terminal that is not TERM=dumb, and NO_COLOR is not set. */
 bool output_colour(FILE *f);
 
-enum style { STYLE_NONE = 0, STYLE_GOOD = 1, STYLE_WARN = 2, STYLE_BAD = 3, STYLE_DIM = 4, STYLE_HEAD = 5 };
+enum style {
+    STYLE_NONE = 0,
+    STYLE_GOOD = 1,
+    STYLE_WARN = 2,
+    STYLE_BAD = 3,
+    STYLE_DIM = 4,
+    STYLE_HEAD = 5
+};
 const char *style_on(enum style s); /* escape sequences; callers ask output_colour() first */
 const char *style_off(void);
 

@@ -6,11 +6,12 @@
 #include <stdint.h>
 
 struct progress {
-    const char *what;      /* "load", borrowed */
-    const char *unit;      /* of the second figure, "records"; NULL: only bytes */
+    const char *what; /* "load", borrowed */
+    const char *unit; /* of the second figure, "records"; NULL: only bytes */
     bool terminal;
     uint64_t began_ms, shown_ms;
-    uint64_t first;        /* bytes done when it began, so that a resumed run does not count them into its rate */
+    uint64_t
+        first; /* bytes done when it began, so that a resumed run does not count them into its rate */
 };
 
 void progress_begin(struct progress *p, const char *what, const char *unit, uint64_t first);

@@ -33,17 +33,20 @@ void print_result(const struct common *c, const struct tvn_result *r)
     char session[UUID_TEXT_BYTES];
     (void)utc_text((struct utc){r->time_us}, time);
     if (c->format == OUTPUT_JSON) {
-        output_json(json_pack("{s:I,s:I,s:s,s:s,s:b,s:s,s:I}", "lsn", (json_int_t)r->lsn, "term", (json_int_t)r->term,
-                              "time", time, "ack", ack_name(r->ack), "repeated", r->repeated, "session",
-                              session_text(&r->session, session), "sequence", (json_int_t)r->sequence));
+        output_json(json_pack(
+            "{s:I,s:I,s:s,s:s,s:b,s:s,s:I}", "lsn", (json_int_t)r->lsn, "term", (json_int_t)r->term,
+            "time", time, "ack", ack_name(r->ack), "repeated", r->repeated, "session",
+            session_text(&r->session, session), "sequence", (json_int_t)r->sequence));
         return;
     }
-    (void)printf("committed at lsn %llu, term %llu, %s, durability: %s%s\n", (unsigned long long)r->lsn,
-                 (unsigned long long)r->term, time, ack_name(r->ack), r->repeated ? " (by an earlier attempt)" : "");
+    (void)printf("committed at lsn %llu, term %llu, %s, durability: %s%s\n",
+                 (unsigned long long)r->lsn, (unsigned long long)r->term, time, ack_name(r->ack),
+                 r->repeated ? " (by an earlier attempt)" : "");
 }
 
 /* The session has to outlive this process, or the outcome could never be asked for: tvn_session() takes it over. */
-static int unknown_outcome(struct tvn *db, const struct tvn_result *r, const struct tvn_error *error, struct err *e)
+static int unknown_outcome(struct tvn *db, const struct tvn_result *r,
+                           const struct tvn_error *error, struct err *e)
 {
     struct tvn_session_id kept;
     struct tvn_error ignored;
@@ -54,13 +57,15 @@ static int unknown_outcome(struct tvn *db, const struct tvn_result *r, const str
                    session_text(&r->session, session), (unsigned long long)r->sequence);
 }
 
-int commit_and_print(struct invocation *in, struct tvn *db, const struct tvn_txn *txn, struct err *e)
+int commit_and_print(struct invocation *in, struct tvn *db, const struct tvn_txn *txn,
+                     struct err *e)
 {
     struct tvn_result result;
     struct tvn_error error;
     memset(&result, 0, sizeof result);
     if (tvn_txn_commit(db, txn, &result, &error) != 0)
-        return error.outcome == TVN_UNKNOWN ? unknown_outcome(db, &result, &error, e) : from_client(&error, e);
+        return error.outcome == TVN_UNKNOWN ? unknown_outcome(db, &result, &error, e)
+                                            : from_client(&error, e);
     print_result(in->options, &result);
     return 0;
 }

@@ -22,7 +22,8 @@ static inline struct bytes from_tvn(struct tvn_bytes b)
 void record_json(FILE *f, const struct shown_record *r);
 
 /* Commit, and print the result in the command's format. An unknown outcome says how to ask for it. */
-int commit_and_print(struct invocation *in, struct tvn *db, const struct tvn_txn *txn, struct err *e);
+int commit_and_print(struct invocation *in, struct tvn *db, const struct tvn_txn *txn,
+                     struct err *e);
 void print_result(const struct common *c, const struct tvn_result *r);
 
 /* Operand -> key or value: as it is, or (base64) decoded in place. */

@@ -1,3 +1,5 @@
+/* Tables: cells of a fixed size in one growing array, row by row; the widths are known when the rows are printed. A page of a
+ * long listing is printed and forgotten; its columns keep their widths for the next. */
 #include "tools/table.h"
 
 #include "store/core/check.h"
@@ -45,7 +47,8 @@ static void fill(char out[TABLE_CELL_BYTES], struct bytes b)
     size_t at = 0;
     for (size_t i = 0; i < b.n;) {
         size_t n = utf8_length(bytes_of(b.p + i, b.n - i));
-        bool control = n == 0 || b.p[i] < 0x20 || b.p[i] == 0x7f || (b.p[i] == 0xc2 && b.p[i + 1] < 0xa0);
+        bool control =
+            n == 0 || b.p[i] < 0x20 || b.p[i] == 0x7f || (b.p[i] == 0xc2 && b.p[i + 1] < 0xa0);
         if (n == 0)
             n = 1;
         size_t need = control ? 4 * n : n;
@@ -104,8 +107,8 @@ static void pad(FILE *f, size_t n)
         (void)fputc(' ', f);
 }
 
-static void print_cell(const struct table *t, FILE *f, size_t column, const char *text, enum style style,
-                       bool colour)
+static void print_cell(const struct table *t, FILE *f, size_t column, const char *text,
+                       enum style style, bool colour)
 {
     size_t room = t->widths[column] - width_of(text);
     bool last = column + 1 == t->columns;

@@ -21,7 +21,8 @@ size_t utf8_length(struct bytes b)
         if ((b.p[i] & 0xc0) != 0x80)
             return 0;
     uint8_t d = b.p[1];
-    if ((c == 0xe0 && d < 0xa0) || (c == 0xed && d > 0x9f) || (c == 0xf0 && d < 0x90) || (c == 0xf4 && d > 0x8f))
+    if ((c == 0xe0 && d < 0xa0) || (c == 0xed && d > 0x9f) || (c == 0xf0 && d < 0x90) ||
+        (c == 0xf4 && d > 0x8f))
         return 0;
     return n;
 }
@@ -42,7 +43,8 @@ bool utf8_valid(struct bytes b, size_t *bad_at)
 
 /* ---- base64 ---- */
 
-static const char base64_digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+static const char base64_digits[] =
+    "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
 
 size_t base64_encode(struct bytes b, char *out)
 {
@@ -98,8 +100,9 @@ const char *utc_text(struct utc t, char out[UTC_TEXT_BYTES])
         (void)snprintf(out, UTC_TEXT_BYTES, "after-9999");
         return out;
     }
-    (void)snprintf(out, UTC_TEXT_BYTES, "%04d-%02d-%02dT%02d:%02d:%02d.%06uZ", tm.tm_year + 1900, tm.tm_mon + 1,
-                   tm.tm_mday, tm.tm_hour, tm.tm_min, tm.tm_sec, (unsigned)(t.us % 1000000));
+    (void)snprintf(out, UTC_TEXT_BYTES, "%04d-%02d-%02dT%02d:%02d:%02d.%06uZ", tm.tm_year + 1900,
+                   tm.tm_mon + 1, tm.tm_mday, tm.tm_hour, tm.tm_min, tm.tm_sec,
+                   (unsigned)(t.us % 1000000));
     return out;
 }
 
@@ -113,8 +116,9 @@ const char *local_text(struct utc t, char out[LOCAL_TEXT_BYTES])
     }
     char zone[24] = "";
     (void)strftime(zone, sizeof zone, "%z (%Z)", &tm);
-    (void)snprintf(out, LOCAL_TEXT_BYTES, "%04d-%02d-%02d %02d:%02d:%02d.%06u %s", tm.tm_year + 1900, tm.tm_mon + 1, tm.tm_mday,
-                   tm.tm_hour, tm.tm_min, tm.tm_sec, (unsigned)(t.us % 1000000), zone);
+    (void)snprintf(out, LOCAL_TEXT_BYTES, "%04d-%02d-%02d %02d:%02d:%02d.%06u %s",
+                   tm.tm_year + 1900, tm.tm_mon + 1, tm.tm_mday, tm.tm_hour, tm.tm_min, tm.tm_sec,
+                   (unsigned)(t.us % 1000000), zone);
     return out;
 }
 
@@ -221,13 +225,15 @@ int utc_parse(const char *text, struct utc *out, struct err *e)
     int seconds = 0;
     int us = 0;
     if (!good || !parse_clock(&p, &seconds, &us))
-        return err_set(e, ERR_USAGE,
-                       "time '%.40s' is not understood at character %zu: write 2026-11-24T08:48:21Z or "
-                       "2026-11-24T14:18:21+05:30",
-                       text, (size_t)(p - text) + 1);
+        return err_set(
+            e, ERR_USAGE,
+            "time '%.40s' is not understood at character %zu: write 2026-11-24T08:48:21Z or "
+            "2026-11-24T14:18:21+05:30",
+            text, (size_t)(p - text) + 1);
     if (*p == '\0')
         return err_set(e, ERR_USAGE,
-                       "time '%.40s' has no offset: the same words mean different instants in different places; "
+                       "time '%.40s' has no offset: the same words mean different instants in "
+                       "different places; "
                        "append Z for UTC or an offset such as +05:30",
                        text);
     if (*p == ' ')
@@ -235,7 +241,8 @@ int utc_parse(const char *text, struct utc *out, struct err *e)
     int offset;
     if (!parse_offset(&p, &offset) || *p != '\0')
         return err_set(e, ERR_USAGE,
-                       "time '%.40s' is not understood at character %zu: it must end with Z or an offset such as "
+                       "time '%.40s' is not understood at character %zu: it must end with Z or an "
+                       "offset such as "
                        "+05:30",
                        text, (size_t)(p - text) + 1);
     int64_t total = days_from_epoch(y, mo, d) * 86400 + seconds - offset * 60;

@@ -1,5 +1,8 @@
+/* A transaction from text. Both forms end in the same struct step, which is checked in one place; the message gets its line or
+ * step put in front by the loop that knows it. JSON values are taken as they stand in the text (tools/json.h). */
 #include "tools/txn_text.h"
 
+#include "store/core/body.h"
 #include "tools/json.h"
 #include "tools/options.h"
 #include "tools/text.h"
@@ -19,36 +22,40 @@ struct step {
 static const char *const ops[] = {"put", "del", "if-absent", "if-exists", "if-version"};
 enum { OPS = sizeof ops / sizeof ops[0] };
 
+static int find_op(const char *name, size_t *out, struct err *e)
+{
+    for (*out = 0; *out < OPS; ++*out)
+        if (strcmp(ops[*out], name) == 0)
+            return 0;
+    const char *near = nearest(name, ops, OPS);
+    if (near != NULL)
+        return err_set(e, ERR_USAGE, "unknown step '%s': did you mean '%s'?", name, near);
+    return err_set(e, ERR_USAGE,
+                   "unknown step '%s': use put, del, if-absent, if-exists or if-version", name);
+}
+
 /* Add one step; the message has no place in front yet. */
 static int add_step(struct tvn_txn *txn, const struct step *s, struct err *e)
 {
-    size_t op = 0;
-    while (op < OPS && strcmp(ops[op], s->op) != 0)
-        op++;
-    if (op == OPS) {
-        const char *near = nearest(s->op, ops, OPS);
-        if (near != NULL)
-            return err_set(e, ERR_USAGE, "unknown step '%s': did you mean '%s'?", s->op, near);
-        return err_set(e, ERR_USAGE, "unknown step '%s': use put, del, if-absent, if-exists or if-version", s->op);
-    }
+    size_t op;
+    int rc = find_op(s->op, &op, e);
+    if (rc != 0)
+        return rc;
     if ((op == 0) != s->has_value)
         return err_set(e, ERR_USAGE, op == 0 ? "put needs a value" : "%s takes no value", s->op);
     if ((op == 4) != s->has_lsn)
-        return err_set(e, ERR_USAGE, op == 4 ? "if-version needs an lsn" : "%s takes no lsn", s->op);
-    int rc = op == 0   ? tvn_txn_put(txn, s->collection, s->key, s->value)
-             : op == 1 ? tvn_txn_del(txn, s->collection, s->key)
-             : op == 2 ? tvn_txn_if_absent(txn, s->collection, s->key)
-             : op == 3 ? tvn_txn_if_exists(txn, s->collection, s->key)
-                       : tvn_txn_if_version(txn, s->collection, s->key, s->lsn);
-    if (rc == 0)
-        return 0;
-    if (rc == TVN_NO_MEMORY)
-        return err_set(e, ERR_NO_MEMORY, "no memory");
-    return err_set(e, rc,
-                   "collection '%s', key of %zu bytes, value of %zu bytes: %s (collection: 1 to %d of letters, digits, "
-                   "'.', '_', '-', not first '_'; key: 1 to %d bytes; value: up to %u)",
-                   s->collection, s->key.size, s->value.size, tvn_strerror(rc), TVN_COLLECTION_MAX_BYTES,
-                   TVN_KEY_MAX_BYTES, TVN_VALUE_MAX_BYTES);
+        return err_set(e, ERR_USAGE, op == 4 ? "if-version needs an lsn" : "%s takes no lsn",
+                       s->op);
+    const struct op checked = {OP_PUT, bytes_str(s->collection), bytes_of(s->key.data, s->key.size),
+                               bytes_of(s->value.data, s->value.size)};
+    if ((rc = op_check(&checked, false, e)) != 0)
+        return rc;
+    rc = op == 0   ? tvn_txn_put(txn, s->collection, s->key, s->value)
+         : op == 1 ? tvn_txn_del(txn, s->collection, s->key)
+         : op == 2 ? tvn_txn_if_absent(txn, s->collection, s->key)
+         : op == 3 ? tvn_txn_if_exists(txn, s->collection, s->key)
+                   : tvn_txn_if_version(txn, s->collection, s->key, s->lsn);
+    return rc == 0 ? 0 : err_set(e, rc, "%s", tvn_strerror(rc));
 }
 
 /* ---- lines ---- */
@@ -70,7 +77,8 @@ static int copy_word(const char *what, struct bytes word, char *out, size_t room
     if (word.n == 0)
         return err_set(e, ERR_USAGE, "%s is missing", what);
     if (word.n >= room || memchr(word.p, 0, word.n) != NULL)
-        return err_set(e, ERR_USAGE, "%s '%.*s' has %zu bytes: at most %zu, without NUL, are allowed", what,
+        return err_set(e, ERR_USAGE,
+                       "%s '%.*s' has %zu bytes: at most %zu, without NUL, are allowed", what,
                        (int)(word.n < 40 ? word.n : 40), (const char *)word.p, word.n, room - 1);
     memcpy(out, word.p, word.n);
     out[word.n] = '\0';
@@ -99,7 +107,10 @@ static int parse_line(struct bytes line, struct tvn_txn *txn, struct err *e)
     uint8_t key[6 * TVN_KEY_MAX_BYTES + 2];
     char lsn[24];
     struct step s = {.has_value = false};
+    size_t op;
     int rc = copy_word("the step", take_word(&line), s.op, sizeof s.op, e);
+    if (rc == 0)
+        rc = find_op(s.op, &op, e);
     if (rc == 0)
         rc = copy_word("the collection", take_word(&line), s.collection, sizeof s.collection, e);
     if (rc != 0)
@@ -116,7 +127,8 @@ static int parse_line(struct bytes line, struct tvn_txn *txn, struct err *e)
     if (s.key.size == 0)
         return err_set(e, ERR_USAGE, "the key is missing");
     if (strcmp(s.op, "put") == 0) {
-        s.has_value = line.n > 0; /* one space or tab divides; the rest is the value, byte for byte */
+        s.has_value =
+            line.n > 0; /* one space or tab divides; the rest is the value, byte for byte */
         s.value = s.has_value ? tvn_view(line.p + 1, line.n - 1) : s.value;
         return add_step(txn, &s, e);
     }
@@ -129,11 +141,14 @@ static int parse_line(struct bytes line, struct tvn_txn *txn, struct err *e)
         s.has_lsn = true;
     }
     if (take_word(&line).n > 0)
-        return err_set(e, ERR_USAGE, "there is more in the line than '%s' takes; quote a key that has spaces", s.op);
+        return err_set(e, ERR_USAGE,
+                       "there is more in the line than '%s' takes; quote a key that has spaces",
+                       s.op);
     return add_step(txn, &s, e);
 }
 
-static int parse_lines(const char *file, struct bytes text, struct tvn_txn *txn, size_t *steps, struct err *e)
+static int parse_lines(const char *file, struct bytes text, struct tvn_txn *txn, size_t *steps,
+                       struct err *e)
 {
     size_t number = 0;
     for (size_t at = 0; at < text.n;) {
@@ -164,7 +179,8 @@ static int json_word(struct bytes object, const char *name, char *out, size_t ro
     if (!json_member(object, name, &v))
         return err_set(e, ERR_USAGE, "member \"%s\" is missing", name);
     if (v.p[0] != '"' || v.n > 2 * room)
-        return err_set(e, ERR_USAGE, "member \"%s\" must be a string of at most %zu bytes", name, room - 1);
+        return err_set(e, ERR_USAGE, "member \"%s\" must be a string of at most %zu bytes", name,
+                       room - 1);
     uint8_t plain[256];
     long n = v.n <= sizeof plain ? json_unescape(v, plain) : -1;
     if (n < 0)
@@ -207,7 +223,8 @@ static int parse_object(struct bytes object, uint8_t *scratch, struct tvn_txn *t
     return add_step(txn, &s, e);
 }
 
-static int parse_json(const char *file, struct bytes text, struct tvn_txn *txn, size_t *steps, struct err *e)
+static int parse_json(const char *file, struct bytes text, struct tvn_txn *txn, size_t *steps,
+                      struct err *e)
 {
     size_t bad_at = 0;
     if (json_shape(text, &bad_at) != JSON_SHAPE_ARRAY) {
@@ -228,7 +245,8 @@ static int parse_json(const char *file, struct bytes text, struct tvn_txn *txn, 
     int rc = 0;
     for (size_t at = 0; rc == 0 && json_next(text, &at, &name, &object);) {
         ++*steps;
-        rc = object.p[0] == '{' ? parse_object(object, scratch, txn, e) : err_set(e, ERR_USAGE, "must be an object");
+        rc = object.p[0] == '{' ? parse_object(object, scratch, txn, e)
+                                : err_set(e, ERR_USAGE, "must be an object");
         if (rc != 0)
             (void)err_wrap(e, "%s: step %zu", file, *steps);
     }
@@ -236,12 +254,14 @@ static int parse_json(const char *file, struct bytes text, struct tvn_txn *txn, 
     return rc;
 }
 
-int txn_text_parse(const char *file, struct bytes text, struct tvn_txn *txn, size_t *steps, struct err *e)
+int txn_text_parse(const char *file, struct bytes text, struct tvn_txn *txn, size_t *steps,
+                   struct err *e)
 {
     const char *name = strcmp(file, "-") == 0 ? "standard input" : file;
     *steps = 0;
     size_t first = 0;
-    while (first < text.n && (text.p[first] == ' ' || text.p[first] == '\n' || text.p[first] == '\t' || text.p[first] == '\r'))
+    while (first < text.n && (text.p[first] == ' ' || text.p[first] == '\n' ||
+                              text.p[first] == '\t' || text.p[first] == '\r'))
         first++;
     bool json = first < text.n && text.p[first] == '[';
     int rc = json ? parse_json(name, text, txn, steps, e) : parse_lines(name, text, txn, steps, e);

@@ -94,8 +94,9 @@ static int check_scalars(struct yaml *y, struct err *e)
             continue;
         for (size_t i = 0; i < n->data.scalar.length; i++)
             if (n->data.scalar.value[i] < 0x20)
-                return err_set(e, ERR_CONFIG, "%s:%zu:%zu: control character 0x%02x in a value", y->file,
-                               n->start_mark.line + 1, n->start_mark.column + 1, n->data.scalar.value[i]);
+                return err_set(e, ERR_CONFIG, "%s:%zu:%zu: control character 0x%02x in a value",
+                               y->file, n->start_mark.line + 1, n->start_mark.column + 1,
+                               n->data.scalar.value[i]);
     }
     return 0;
 }
@@ -106,8 +107,8 @@ static int syntax_fault(const struct yaml *y, const yaml_parser_t *p, struct err
         return err_set(e, ERR_NO_MEMORY, "%s: no memory", y->file);
     if (p->error == YAML_READER_ERROR)
         return err_set(e, ERR_CONFIG, "%s: byte %zu: %s", y->file, p->problem_offset, p->problem);
-    return err_set(e, ERR_CONFIG, "%s:%zu:%zu: %s", y->file, p->problem_mark.line + 1, p->problem_mark.column + 1,
-                   p->problem != NULL ? p->problem : "not YAML");
+    return err_set(e, ERR_CONFIG, "%s:%zu:%zu: %s", y->file, p->problem_mark.line + 1,
+                   p->problem_mark.column + 1, p->problem != NULL ? p->problem : "not YAML");
 }
 
 static int parse(struct yaml *y, struct bytes text, struct err *e)
@@ -132,8 +133,8 @@ static int parse(struct yaml *y, struct bytes text, struct err *e)
         goto out;
     }
     if (yaml_document_get_root_node(&next) != NULL)
-        rc = err_set(e, ERR_CONFIG, "%s:%zu:1: a second document begins here; one is allowed", y->file,
-                     next.start_mark.line + 1);
+        rc = err_set(e, ERR_CONFIG, "%s:%zu:1: a second document begins here; one is allowed",
+                     y->file, next.start_mark.line + 1);
     yaml_document_delete(&next);
     if (rc == 0)
         rc = check_scalars(y, e);
@@ -150,6 +151,9 @@ struct report {
     char parts[DEPTH_MAX][NAME_BYTES];
     size_t depth;
 };
+
+static void on_log(cyaml_log_t level, void *arg, const char *fmt, va_list ap)
+    __attribute__((format(printf, 3, 0)));
 
 static void on_log(cyaml_log_t level, void *arg, const char *fmt, va_list ap)
 {
@@ -170,7 +174,8 @@ static void on_log(cyaml_log_t level, void *arg, const char *fmt, va_list ap)
         char name[NAME_BYTES];
         (void)snprintf(name, sizeof name, "%.*s", (int)strcspn(quote + 1, "'"), quote + 1);
         if (entry && parse_number("", name, 1000000, &index, NULL) == 0)
-            (void)snprintf(name, sizeof name, "[%llu]", (unsigned long long)(index > 0 ? index - 1 : 0));
+            (void)snprintf(name, sizeof name, "[%llu]",
+                           (unsigned long long)(index > 0 ? index - 1 : 0));
         memcpy(r->parts[r->depth++], name, sizeof name);
     }
 }
@@ -182,7 +187,8 @@ static void path_of(const struct report *r, size_t drop, char out[YAML_PATH_BYTE
     out[0] = '\0';
     for (size_t i = r->depth; i > drop; i--) {
         const char *part = r->parts[i - 1];
-        int n = snprintf(out + at, YAML_PATH_BYTES - at, "%s%s", at > 0 && part[0] != '[' ? "." : "", part);
+        int n = snprintf(out + at, YAML_PATH_BYTES - at, "%s%s",
+                         at > 0 && part[0] != '[' ? "." : "", part);
         if (n < 0 || (size_t)n >= YAML_PATH_BYTES - at)
             return;
         at += (size_t)n;
@@ -190,7 +196,8 @@ static void path_of(const struct report *r, size_t drop, char out[YAML_PATH_BYTE
 }
 
 /* Keys that the schema knows where the report's path (without `drop` parts) ends. */
-static size_t known_keys(const struct yaml *y, const struct report *r, size_t drop, const char *out[KEYS_MAX])
+static size_t known_keys(const struct yaml *y, const struct report *r, size_t drop,
+                         const char *out[KEYS_MAX])
 {
     const cyaml_schema_value_t *at = y->schema;
     for (size_t i = r->depth; i > drop && at != NULL; i--) {
@@ -206,7 +213,8 @@ static size_t known_keys(const struct yaml *y, const struct report *r, size_t dr
     }
     size_t n = 0;
     if (at != NULL && at->type == CYAML_MAPPING)
-        for (const cyaml_schema_field_t *f = at->mapping.fields; f->key != NULL && n < KEYS_MAX; f++)
+        for (const cyaml_schema_field_t *f = at->mapping.fields; f->key != NULL && n < KEYS_MAX;
+             f++)
             out[n++] = f->key;
     return n;
 }
@@ -237,11 +245,12 @@ static int unknown_key(const struct yaml *y, const struct report *r, struct err 
     return yaml_fault(y, e, full, "unknown key '%s': known here are %s", full, list);
 }
 
-static int shape_fault(const struct yaml *y, const struct report *r, const char *path, struct err *e)
+static int shape_fault(const struct yaml *y, const struct report *r, const char *path,
+                       struct err *e)
 {
     if (strncmp(r->sentence, "Expecting MAPPING", 17) == 0)
-        return yaml_fault(y, e, path, "%s%s%smust hold keys of its own", path[0] != '\0' ? "'" : "the file",
-                          path, path[0] != '\0' ? "' " : " ");
+        return yaml_fault(y, e, path, "%s%s%smust hold keys of its own",
+                          path[0] != '\0' ? "'" : "the file", path, path[0] != '\0' ? "' " : " ");
     if (strncmp(r->sentence, "Expecting SEQUENCE", 18) == 0)
         return yaml_fault(y, e, path, "'%s' must be a list", path);
     if (strncmp(r->sentence, "Expecting STRING", 16) == 0)
@@ -249,15 +258,18 @@ static int shape_fault(const struct yaml *y, const struct report *r, const char 
     return yaml_fault(y, e, path, "'%s': %s", path, r->sentence);
 }
 
-static int schema_fault(const struct yaml *y, cyaml_err_t code, const struct report *r, struct err *e)
+static int schema_fault(const struct yaml *y, cyaml_err_t code, const struct report *r,
+                        struct err *e)
 {
     char path[YAML_PATH_BYTES];
-    path_of(r, code == CYAML_ERR_MAPPING_FIELD_MISSING && r->depth > 0 && r->parts[0][0] != '[' ? 1 : 0, path);
+    path_of(
+        r, code == CYAML_ERR_MAPPING_FIELD_MISSING && r->depth > 0 && r->parts[0][0] != '[' ? 1 : 0,
+        path);
     if (code == CYAML_ERR_INVALID_KEY)
         return unknown_key(y, r, e);
     if (code == CYAML_ERR_MAPPING_FIELD_MISSING)
-        return yaml_fault(y, e, path, "required key '%s%s%s' is missing", path, path[0] != '\0' ? "." : "",
-                          subject(r));
+        return yaml_fault(y, e, path, "required key '%s%s%s' is missing", path,
+                          path[0] != '\0' ? "." : "", subject(r));
     if (code == CYAML_ERR_UNEXPECTED_EVENT && strstr(r->sentence, "already seen") != NULL)
         return yaml_fault(y, e, path, "'%s' is given twice", path);
     if (code == CYAML_ERR_ALIAS)
@@ -274,9 +286,11 @@ static int schema_fault(const struct yaml *y, cyaml_err_t code, const struct rep
         const char *at = strchr(r->sentence, '>');
         char digits[24] = "";
         if (at != NULL)
-            (void)snprintf(digits, sizeof digits, "%.*s", (int)strspn(at + 2, "0123456789"), at + 2);
+            (void)snprintf(digits, sizeof digits, "%.*s", (int)strspn(at + 2, "0123456789"),
+                           at + 2);
         (void)parse_number("", digits, UINT32_MAX, &most, NULL);
-        return yaml_fault(y, e, path, "'%s' is too long: at most %llu bytes", path, (unsigned long long)most);
+        return yaml_fault(y, e, path, "'%s' is too long: at most %llu bytes", path,
+                          (unsigned long long)most);
     }
     if (code == CYAML_ERR_OOM)
         return err_set(e, ERR_NO_MEMORY, "%s: no memory", y->file);
@@ -292,12 +306,13 @@ static cyaml_config_t settings(struct report *r)
                             .flags = CYAML_CFG_NO_ALIAS};
 }
 
-int yaml_read(struct yaml *y, const char *file, struct bytes text, const cyaml_schema_value_t *schema,
-              struct err *e)
+int yaml_read(struct yaml *y, const char *file, struct bytes text,
+              const cyaml_schema_value_t *schema, struct err *e)
 {
     *y = (struct yaml){.file = file, .schema = schema};
     if (text.n > YAML_TEXT_MAX_BYTES)
-        return err_set(e, ERR_LIMIT, "%s: %zu bytes, at most %d are allowed", file, text.n, YAML_TEXT_MAX_BYTES);
+        return err_set(e, ERR_LIMIT, "%s: %zu bytes, at most %d are allowed", file, text.n,
+                       YAML_TEXT_MAX_BYTES);
     int rc = parse(y, text, e);
     if (rc != 0)
         return rc;

@@ -67,19 +67,20 @@ static void good_all_given(void **state)
     (void)state;
     struct site_config c;
     struct err e = ERR_NONE;
-    static const char text[] = HEAD "replication: {failover: observe, heartbeat_ms: 20, election_ms: 200, lease_ms: 100, "
-                                    "compression: 0}\n"
-                                    "store:\n"
-                                    "  engine: plain\n"
-                                    "  segment_mib: 1\n"
-                                    "  log_limit_mib: 100\n"
-                                    "  log_retain_mib: 0\n"
-                                    "  reserve_mib: 3\n"
-                                    "  checkpoint_mib: 4\n"
-                                    "  checkpoint_seconds: 5\n"
-                                    "  memory_mib: 16\n"
-                                    "  session_hours: 7\n"
-                                    "  max_clients: 8\n";
+    static const char text[] =
+        HEAD "replication: {failover: observe, heartbeat_ms: 20, election_ms: 200, lease_ms: 100, "
+             "compression: 0}\n"
+             "store:\n"
+             "  engine: plain\n"
+             "  segment_mib: 1\n"
+             "  log_limit_mib: 100\n"
+             "  log_retain_mib: 0\n"
+             "  reserve_mib: 3\n"
+             "  checkpoint_mib: 4\n"
+             "  checkpoint_seconds: 5\n"
+             "  memory_mib: 16\n"
+             "  session_hours: 7\n"
+             "  max_clients: 8\n";
     if (parse(text, &c, &e) != 0)
         fail_msg("%s", e.text);
     assert_int_equal(c.policy, REPL_OBSERVE);
@@ -111,12 +112,14 @@ static void example_parses(void **state)
 static void unknown_keys(void **state)
 {
     (void)state;
-    assert_bad(HEAD "stroe: {}\n", "/etc/t/dc.yaml:8:1: unknown key 'stroe': did you mean 'store'?");
-    assert_bad(HEAD "replication:\n  lease_ms: 100\n  heartbeat: 5\n",
-               "/etc/t/dc.yaml:10:3: unknown key 'replication.heartbeat': did you mean 'heartbeat_ms'?");
-    assert_bad(HEAD "zebra: 1\n",
-               "/etc/t/dc.yaml:8:1: unknown key 'zebra': known here are cluster, site, members, data_dir, tls, "
-               "replication, store, repository");
+    assert_bad(HEAD "stroe: {}\n",
+               "/etc/t/dc.yaml:8:1: unknown key 'stroe': did you mean 'store'?");
+    assert_bad(
+        HEAD "replication:\n  lease_ms: 100\n  heartbeat: 5\n",
+        "/etc/t/dc.yaml:10:3: unknown key 'replication.heartbeat': did you mean 'heartbeat_ms'?");
+    assert_bad(HEAD "zebra: 1\n", "/etc/t/dc.yaml:8:1: unknown key 'zebra': known here are "
+                                  "cluster, site, members, data_dir, tls, "
+                                  "replication, store, repository");
     assert_bad("members:\n  - {name: dc, kid: data}\n",
                "/etc/t/dc.yaml:2:16: unknown key 'members[0].kid': did you mean 'kind'?");
 }
@@ -126,7 +129,8 @@ static void missing_keys(void **state)
     (void)state;
     assert_bad("site: dc\n", "/etc/t/dc.yaml:1:1: required key 'cluster' is missing");
     assert_bad("cluster: {name: x}\n", "/etc/t/dc.yaml:1:1: required key 'cluster.id' is missing");
-    assert_bad("cluster: {name: reg, id: x}\nsite: a\nmembers:\n  - {name: a, kind: data, peer: 'h:1', client: 'h:1'}\n"
+    assert_bad("cluster: {name: reg, id: x}\nsite: a\nmembers:\n  - {name: a, kind: data, peer: "
+               "'h:1', client: 'h:1'}\n"
                "  - {name: b, kind: data, peer: 'h:1'}\n",
                "/etc/t/dc.yaml:5:5: required key 'members[1].client' is missing");
     assert_bad("", "/etc/t/dc.yaml:1:1: the file holds no keys");
@@ -144,8 +148,10 @@ static void wrong_shapes(void **state)
     assert_bad("site: &a x\ndata_dir: *a\n",
                "/etc/t/dc.yaml:2:1: aliases and anchors are not allowed: write the value out");
     assert_bad("members: []\n", "/etc/t/dc.yaml:1:1: 'members' has too few entries");
-    assert_bad("site: a\n\tb: c\n", "/etc/t/dc.yaml:2:1: found a tab character that violates indentation");
-    assert_bad("site: a\n---\nsite: b\n", "/etc/t/dc.yaml:2:1: a second document begins here; one is allowed");
+    assert_bad("site: a\n\tb: c\n",
+               "/etc/t/dc.yaml:2:1: found a tab character that violates indentation");
+    assert_bad("site: a\n---\nsite: b\n",
+               "/etc/t/dc.yaml:2:1: a second document begins here; one is allowed");
     assert_bad("site: \"a\\0b\"\n", "/etc/t/dc.yaml:1:7: control character 0x00 in a value");
     assert_bad("site: ''\n", "/etc/t/dc.yaml:1:1: 'site' is empty");
 }
@@ -154,19 +160,25 @@ static void wrong_values(void **state)
 {
     (void)state;
     assert_bad(HEAD "store:\n  segment_mib: 64MiB\n",
-               "/etc/t/dc.yaml:9:3: 'store.segment_mib' is '64MiB': it must be a whole number, without a unit");
+               "/etc/t/dc.yaml:9:3: 'store.segment_mib' is '64MiB': it must be a whole number, "
+               "without a unit");
     assert_bad(HEAD "store: {segment_mib: -1}\n",
-               "/etc/t/dc.yaml:8:9: 'store.segment_mib' is '-1': it must be a whole number, without a unit");
+               "/etc/t/dc.yaml:8:9: 'store.segment_mib' is '-1': it must be a whole number, "
+               "without a unit");
     assert_bad(HEAD "store: {segment_mib: 99999999999999999999}\n",
-               "/etc/t/dc.yaml:8:9: 'store.segment_mib' is '99999999999999999999': it must be a whole number, without a "
+               "/etc/t/dc.yaml:8:9: 'store.segment_mib' is '99999999999999999999': it must be a "
+               "whole number, without a "
                "unit");
     assert_bad(HEAD "store: {segment_mib: 0}\n",
                "/etc/t/dc.yaml:8:9: 'store.segment_mib' is 0: 1 to 4096 are allowed");
-    assert_bad(HEAD "replication: {failover: auto}\n",
-               "/etc/t/dc.yaml:8:15: 'replication.failover' is 'auto': use automatic, observe or manual");
-    assert_bad("cluster: {name: reg, id: 6f1c}\nsite: a\nmembers:\n  - {name: a, kind: data, peer: 'h:1', client: 'h:1'}\n"
+    assert_bad(
+        HEAD "replication: {failover: auto}\n",
+        "/etc/t/dc.yaml:8:15: 'replication.failover' is 'auto': use automatic, observe or manual");
+    assert_bad("cluster: {name: reg, id: 6f1c}\nsite: a\nmembers:\n  - {name: a, kind: data, peer: "
+               "'h:1', client: 'h:1'}\n"
                "data_dir: d\ntls: {ca: a, cert: b, key: c}\n",
-               "/etc/t/dc.yaml:1:22: 'cluster.id': '6f1c' is not a UUID such as 6f1c2a34-8f0e-4a57-9a51-7d2f6c1b0e42");
+               "/etc/t/dc.yaml:1:22: 'cluster.id': '6f1c' is not a UUID such as "
+               "6f1c2a34-8f0e-4a57-9a51-7d2f6c1b0e42");
 }
 
 #define CLUSTER "cluster: {name: reg, id: 6f1c2a34-8f0e-4a57-9a51-7d2f6c1b0e42}\n"
@@ -175,25 +187,37 @@ static void wrong_values(void **state)
 static void wrong_members(void **state)
 {
     (void)state;
-    assert_bad(CLUSTER "site: dcc\nmembers:\n  - {name: dc, kind: data, peer: 'h:1', client: 'h:1'}\n" TAIL,
+    assert_bad(CLUSTER
+               "site: dcc\nmembers:\n  - {name: dc, kind: data, peer: 'h:1', client: 'h:1'}\n" TAIL,
                "/etc/t/dc.yaml:2:1: site 'dcc' is not among the members: did you mean 'dc'?");
     assert_bad(CLUSTER "site: a\nmembers:\n  - {name: a, kind: data, peer: 'h:1', client: 'h:1'}\n"
                        "  - {name: a, kind: data, peer: 'h:1', client: 'h:1'}\n" TAIL,
                "/etc/t/dc.yaml:5:6: two members have the name 'a'");
-    assert_bad(CLUSTER "site: a\nmembers:\n  - {name: a, kind: dada, peer: 'h:1', client: 'h:1'}\n" TAIL,
-               "/etc/t/dc.yaml:4:15: 'members[0].kind' is 'dada': use data or repository");
-    assert_bad(CLUSTER "site: a\nmembers:\n  - {name: a, kind: data, peer: h, client: 'h:1'}\n" TAIL,
-               "/etc/t/dc.yaml:4:27: 'members[0].peer' is 'h': it must be host:port, an IPv6 address in []");
-    assert_bad(CLUSTER "site: a\nmembers:\n  - {name: a, kind: data, peer: '::1:5', client: 'h:1'}\n" TAIL,
-               "/etc/t/dc.yaml:4:27: 'members[0].peer' is '::1:5': it must be host:port, an IPv6 address in []");
-    assert_bad(CLUSTER "site: a\nmembers:\n  - {name: a, kind: data, peer: 'h:1', client: 'h:70000'}\n" TAIL,
-               "/etc/t/dc.yaml:4:40: 'members[0].client' is 'h:70000': it must be host:port, an IPv6 address in []");
-    assert_bad(CLUSTER "site: a\nmembers:\n  - {name: a, kind: repository, peer: 'h:1', client: 'h:1'}\n" TAIL,
-               "/etc/t/dc.yaml:3:1: no member is of kind data: nobody could become primary");
-    assert_bad(CLUSTER "site: a\nmembers:\n  - {name: A_b, kind: data, peer: 'h:1', client: 'h:1'}\n" TAIL,
-               "/etc/t/dc.yaml:4:6: 'members[0].name' is 'A_b': use lower-case letters, digits and '-'");
     assert_bad(CLUSTER
-               "site: a\nmembers:\n  - {name: aaaaaaaaaabbbbbbbbbbccccccccccddd, kind: data, peer: 'h:1', client: 'h:1'}\n" TAIL,
+               "site: a\nmembers:\n  - {name: a, kind: dada, peer: 'h:1', client: 'h:1'}\n" TAIL,
+               "/etc/t/dc.yaml:4:15: 'members[0].kind' is 'dada': use data or repository");
+    assert_bad(CLUSTER
+               "site: a\nmembers:\n  - {name: a, kind: data, peer: h, client: 'h:1'}\n" TAIL,
+               "/etc/t/dc.yaml:4:27: 'members[0].peer' is 'h': it must be host:port, an IPv6 "
+               "address in []");
+    assert_bad(CLUSTER
+               "site: a\nmembers:\n  - {name: a, kind: data, peer: '::1:5', client: 'h:1'}\n" TAIL,
+               "/etc/t/dc.yaml:4:27: 'members[0].peer' is '::1:5': it must be host:port, an IPv6 "
+               "address in []");
+    assert_bad(
+        CLUSTER
+        "site: a\nmembers:\n  - {name: a, kind: data, peer: 'h:1', client: 'h:70000'}\n" TAIL,
+        "/etc/t/dc.yaml:4:40: 'members[0].client' is 'h:70000': it must be host:port, an IPv6 "
+        "address in []");
+    assert_bad(
+        CLUSTER
+        "site: a\nmembers:\n  - {name: a, kind: repository, peer: 'h:1', client: 'h:1'}\n" TAIL,
+        "/etc/t/dc.yaml:3:1: no member is of kind data: nobody could become primary");
+    assert_bad(
+        CLUSTER "site: a\nmembers:\n  - {name: A_b, kind: data, peer: 'h:1', client: 'h:1'}\n" TAIL,
+        "/etc/t/dc.yaml:4:6: 'members[0].name' is 'A_b': use lower-case letters, digits and '-'");
+    assert_bad(CLUSTER "site: a\nmembers:\n  - {name: aaaaaaaaaabbbbbbbbbbccccccccccddd, kind: "
+                       "data, peer: 'h:1', client: 'h:1'}\n" TAIL,
                "/etc/t/dc.yaml:4:6: 'members[0].name' has 33 bytes: at most 32 are allowed");
 }
 
@@ -201,26 +225,35 @@ static void across_fields(void **state)
 {
     (void)state;
     assert_bad(HEAD "replication:\n  election_ms: 100\n  lease_ms: 90\n  heartbeat_ms: 30\n",
-               "/etc/t/dc.yaml:10:3: 'replication.lease_ms' is 90: it must be below 9/10 of election_ms (100), so that it "
+               "/etc/t/dc.yaml:10:3: 'replication.lease_ms' is 90: it must be below 9/10 of "
+               "election_ms (100), so that it "
                "ends before another site may be elected, also when clocks drift");
     assert_bad(HEAD "replication: {election_ms: 100, lease_ms: 80}\n",
-               "/etc/t/dc.yaml:8:15: 'replication.election_ms' is 100: with a heartbeat of 50 ms it must be at least 150, "
+               "/etc/t/dc.yaml:8:15: 'replication.election_ms' is 100: with a heartbeat of 50 ms "
+               "it must be at least 150, "
                "so that one late message is not an election");
     assert_bad(HEAD "replication: {lease_ms: 50}\n",
-               "/etc/t/dc.yaml:8:15: 'replication.lease_ms' is 50: it must be above heartbeat_ms (50), or it ends between "
+               "/etc/t/dc.yaml:8:15: 'replication.lease_ms' is 50: it must be above heartbeat_ms "
+               "(50), or it ends between "
                "two heartbeats");
     assert_bad(HEAD "repository: {dir: a, kek_file: b}\n",
-               "/etc/t/dc.yaml:8:1: site 'dc' is of kind data: only a site of kind repository has an archive");
+               "/etc/t/dc.yaml:8:1: site 'dc' is of kind data: only a site of kind repository has "
+               "an archive");
     assert_bad(HEAD "store: {log_limit_mib: 128}\n",
-               "/etc/t/dc.yaml:8:9: 'store.log_limit_mib' is 128: it must hold at least 4 segments of 64 MiB");
+               "/etc/t/dc.yaml:8:9: 'store.log_limit_mib' is 128: it must hold at least 4 segments "
+               "of 64 MiB");
     assert_bad(HEAD "store: {log_limit_mib: 256, log_retain_mib: 300}\n",
-               "/etc/t/dc.yaml:8:29: 'store.log_retain_mib' is 300: it must not be above log_limit_mib (256)");
+               "/etc/t/dc.yaml:8:29: 'store.log_retain_mib' is 300: it must not be above "
+               "log_limit_mib (256)");
     assert_bad(HEAD "store: {log_limit_mib: 500, log_retain_mib: 0}\n",
-               "/etc/t/dc.yaml:8:1: 'store.checkpoint_mib' is 256: log_limit_mib (500) must hold two of them, or the log "
+               "/etc/t/dc.yaml:8:1: 'store.checkpoint_mib' is 256: log_limit_mib (500) must hold "
+               "two of them, or the log "
                "fills before it may be recycled");
     assert_bad(CLUSTER "site: g\nmembers:\n  - {name: a, kind: data, peer: 'h:1', client: 'h:1'}\n"
-                       "  - {name: g, kind: repository, peer: 'h:1', client: 'h:1'}\n" TAIL "repository:\n  dir: x\n",
-               "/etc/t/dc.yaml:8:1: site 'g' is of kind repository: it needs 'repository.kek_file', the key that its "
+                       "  - {name: g, kind: repository, peer: 'h:1', client: 'h:1'}\n" TAIL
+                       "repository:\n  dir: x\n",
+               "/etc/t/dc.yaml:8:1: site 'g' is of kind repository: it needs "
+               "'repository.kek_file', the key that its "
                "archive is encrypted under");
 }
 
@@ -262,10 +295,12 @@ static void uuids(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(good_with_defaults), cmocka_unit_test(good_all_given), cmocka_unit_test(example_parses),
-        cmocka_unit_test(unknown_keys),       cmocka_unit_test(missing_keys),   cmocka_unit_test(wrong_shapes),
-        cmocka_unit_test(wrong_values),       cmocka_unit_test(wrong_members),  cmocka_unit_test(across_fields),
-        cmocka_unit_test(deep_nesting),       cmocka_unit_test(too_large),      cmocka_unit_test(uuids),
+        cmocka_unit_test(good_with_defaults), cmocka_unit_test(good_all_given),
+        cmocka_unit_test(example_parses),     cmocka_unit_test(unknown_keys),
+        cmocka_unit_test(missing_keys),       cmocka_unit_test(wrong_shapes),
+        cmocka_unit_test(wrong_values),       cmocka_unit_test(wrong_members),
+        cmocka_unit_test(across_fields),      cmocka_unit_test(deep_nesting),
+        cmocka_unit_test(too_large),          cmocka_unit_test(uuids),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -34,10 +34,11 @@ static void not_json(void **state)
         const char *text;
         size_t at;
     } bad[] = {
-        {"", 0},          {"  ", 2},          {"{", 1},           {"[1,]", 3},       {"{\"a\" 1}", 5},   {"{\"a\":1,}", 7},
-        {"[1 2]", 3},     {"tru", 0},         {"01", 2},          {"1.", 2},         {"-", 1},           {"1e", 2},
-        {"\"a", 2},       {"\"\\x\"", 1},     {"\"\\u12g4\"", 1}, {"{} x", 3},       {"[}", 1},          {"{1:2}", 1},
-        {"\"\xff\"", 1},  {"\"a\nb\"", 2},    {"nan", 0},         {"'a'", 0},        {"[1]]", 3},        {"{\"a\":1]", 6},
+        {"", 0},           {"  ", 2},    {"{", 1},     {"[1,]", 3},      {"{\"a\" 1}", 5},
+        {"{\"a\":1,}", 7}, {"[1 2]", 3}, {"tru", 0},   {"01", 2},        {"1.", 2},
+        {"-", 1},          {"1e", 2},    {"\"a", 2},   {"\"\\x\"", 1},   {"\"\\u12g4\"", 1},
+        {"{} x", 3},       {"[}", 1},    {"{1:2}", 1}, {"\"\xff\"", 1},  {"\"a\nb\"", 2},
+        {"nan", 0},        {"'a'", 0},   {"[1]]", 3},  {"{\"a\":1]", 6},
     };
     for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
         size_t at = 999;
@@ -46,7 +47,8 @@ static void not_json(void **state)
         if (at != bad[i].at)
             fail_msg("%s: at %zu, expected %zu", bad[i].text, at, bad[i].at);
     }
-    assert_int_equal(json_shape(bytes_of("{}\0", 3), NULL), JSON_SHAPE_NONE); /* an embedded NUL is no space */
+    assert_int_equal(json_shape(bytes_of("{}\0", 3), NULL),
+                     JSON_SHAPE_NONE); /* an embedded NUL is no space */
 }
 
 static void depth(void **state)
@@ -70,7 +72,8 @@ static void assert_bytes(struct bytes b, const char *text)
 static void members_and_pointers(void **state)
 {
     (void)state;
-    struct bytes doc = bytes_str(" {\"id\" : \"x\", \"a/b\":{\"~\":[10, {\"k\":\"v\"} ,30]}, \"n\":1.10, \"id\":\"y\", \"\\u0065\":5, \"\":7} ");
+    struct bytes doc = bytes_str(" {\"id\" : \"x\", \"a/b\":{\"~\":[10, {\"k\":\"v\"} ,30]}, "
+                                 "\"n\":1.10, \"id\":\"y\", \"\\u0065\":5, \"\":7} ");
     struct bytes out;
     assert_true(json_member(doc, "id", &out)); /* of a repeated name the last */
     assert_bytes(out, "\"y\"");
@@ -88,7 +91,8 @@ static void members_and_pointers(void **state)
     assert_bytes(out, "7");
     assert_true(json_pointer(bytes_str("[1]"), "", &out));
     assert_bytes(out, "[1]");
-    static const char *const none[] = {"/a~1b/~0/3", "/a~1b/~0/01", "/a~1b/~0/-", "/a~1b/~0/", "/n/0", "/zz", "id", "/id/x"};
+    static const char *const none[] = {"/a~1b/~0/3", "/a~1b/~0/01", "/a~1b/~0/-", "/a~1b/~0/",
+                                       "/n/0",       "/zz",         "id",         "/id/x"};
     for (size_t i = 0; i < sizeof none / sizeof none[0]; i++)
         if (json_pointer(doc, none[i], &out))
             fail_msg("found: %s", none[i]);
@@ -98,8 +102,10 @@ static void unescape(void **state)
 {
     (void)state;
     static const char *const pairs[][2] = {
-        {"\"\\\"\\\\\\/\\b\\f\\n\\r\\t\"", "\"\\/\b\f\n\r\t"}, {"\"\\u0041\\u00e9\\u0905\"", "A\xc3\xa9\xe0\xa4\x85"},
-        {"\"\\ud83d\\ude00\"", "\xf0\x9f\x98\x80"},            {"\"\"", ""},
+        {"\"\\\"\\\\\\/\\b\\f\\n\\r\\t\"", "\"\\/\b\f\n\r\t"},
+        {"\"\\u0041\\u00e9\\u0905\"", "A\xc3\xa9\xe0\xa4\x85"},
+        {"\"\\ud83d\\ude00\"", "\xf0\x9f\x98\x80"},
+        {"\"\"", ""},
     };
     uint8_t out[64];
     for (size_t i = 0; i < sizeof pairs / sizeof pairs[0]; i++) {
@@ -129,7 +135,8 @@ static void values_round_trip(void **state)
         {{(const uint8_t *)"", 0}, "\"\""},
         {{(const uint8_t *)"a\0b", 3}, "\"a\\u0000b\""},
         {{(const uint8_t *)"\xff\xfe", 2}, "{\"base64\":\"//4=\"}"},
-        {{(const uint8_t *)"{\"base64\":\"//4=\"}", 17}, "{\"base64\":\"eyJiYXNlNjQiOiIvLzQ9In0=\"}"},
+        {{(const uint8_t *)"{\"base64\":\"//4=\"}", 17},
+         "{\"base64\":\"eyJiYXNlNjQiOiIvLzQ9In0=\"}"},
         {{(const uint8_t *)"{\"base64\":1}", 12}, "{\"base64\":\"eyJiYXNlNjQiOjF9\"}"},
         {{(const uint8_t *)"true", 4}, "true"},
         {{(const uint8_t *)"\x1b[31m\x7f", 6}, "\"\\u001b[31m\\u007f\""},
@@ -168,8 +175,10 @@ static void one_line(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(shapes),   cmocka_unit_test(not_json),          cmocka_unit_test(depth), cmocka_unit_test(members_and_pointers),
-        cmocka_unit_test(unescape), cmocka_unit_test(values_round_trip), cmocka_unit_test(one_line),
+        cmocka_unit_test(shapes),   cmocka_unit_test(not_json),
+        cmocka_unit_test(depth),    cmocka_unit_test(members_and_pointers),
+        cmocka_unit_test(unescape), cmocka_unit_test(values_round_trip),
+        cmocka_unit_test(one_line),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

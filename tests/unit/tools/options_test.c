@@ -106,7 +106,8 @@ static void mistakes(void **state)
     assert_wrong(PARSE("-n", "18446744073709551616"),
                  "-n '18446744073709551616' is too large: at most 18446744073709551615");
     assert_wrong(PARSE("--timeout", "5 s"), "--timeout '5 s' has unit ' s': use ms, s, m or h");
-    assert_wrong(PARSE("--timeout", "s"), "--timeout 's' is not a duration: write 500ms, 5s, 2m or 1h");
+    assert_wrong(PARSE("--timeout", "s"),
+                 "--timeout 's' is not a duration: write 500ms, 5s, 2m or 1h");
 }
 
 static void environment(void **state)

@@ -13,14 +13,28 @@
 static void utf8(void **state)
 {
     (void)state;
-    static const char *const good[] = {"", "plain", "\xc3\xa9", "\xe0\xa4\x85", "\xf0\x9f\x98\x80", "\xf4\x8f\xbf\xbf", "\xee\x80\x80"};
+    static const char *const good[] = {"",
+                                       "plain",
+                                       "\xc3\xa9",
+                                       "\xe0\xa4\x85",
+                                       "\xf0\x9f\x98\x80",
+                                       "\xf4\x8f\xbf\xbf",
+                                       "\xee\x80\x80"};
     static const struct {
         const char *text;
         size_t at;
     } bad[] = {
-        {"\x80", 0},         {"a\xc0\x80", 1},         {"\xc1\xbf", 0},         {"\xe0\x9f\xbf", 0},
-        {"\xed\xa0\x80", 0}, {"\xf0\x8f\xbf\xbf", 0},  {"\xf4\x90\x80\x80", 0}, {"\xf5\x80\x80\x80", 0},
-        {"ab\xe2\x82", 2},   {"\xc3\x28", 0},          {"\xff", 0},
+        {"\x80", 0},
+        {"a\xc0\x80", 1},
+        {"\xc1\xbf", 0},
+        {"\xe0\x9f\xbf", 0},
+        {"\xed\xa0\x80", 0},
+        {"\xf0\x8f\xbf\xbf", 0},
+        {"\xf4\x90\x80\x80", 0},
+        {"\xf5\x80\x80\x80", 0},
+        {"ab\xe2\x82", 2},
+        {"\xc3\x28", 0},
+        {"\xff", 0},
     };
     for (size_t i = 0; i < sizeof good / sizeof good[0]; i++)
         assert_true(utf8_valid(bytes_str(good[i]), NULL));
@@ -35,8 +49,13 @@ static void base64(void **state)
 {
     (void)state;
     /* RFC 4648, section 10 */
-    static const char *const pairs[][2] = {{"", ""},         {"f", "Zg=="},         {"fo", "Zm8="},        {"foo", "Zm9v"},
-                                           {"foob", "Zm9vYg=="}, {"fooba", "Zm9vYmE="}, {"foobar", "Zm9vYmFy"}};
+    static const char *const pairs[][2] = {{"", ""},
+                                           {"f", "Zg=="},
+                                           {"fo", "Zm8="},
+                                           {"foo", "Zm9v"},
+                                           {"foob", "Zm9vYg=="},
+                                           {"fooba", "Zm9vYmE="},
+                                           {"foobar", "Zm9vYmFy"}};
     char text[32];
     uint8_t back[32];
     for (size_t i = 0; i < sizeof pairs / sizeof pairs[0]; i++) {
@@ -45,7 +64,8 @@ static void base64(void **state)
         assert_int_equal(base64_decode(bytes_str(text), back), strlen(pairs[i][0]));
         assert_memory_equal(back, pairs[i][0], strlen(pairs[i][0]));
     }
-    static const char *const bad[] = {"Zg=", "Zg", "Z===", "Zh==", "Zm9=", "Zm9v\n", "Zg==Zg==", "=g==", "Zm-v", "Zm9v=Zm9"};
+    static const char *const bad[] = {
+        "Zg=", "Zg", "Z===", "Zh==", "Zm9=", "Zm9v\n", "Zg==Zg==", "=g==", "Zm-v", "Zm9v=Zm9"};
     for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++)
         assert_int_equal(base64_decode(bytes_str(bad[i]), back), -1);
     for (unsigned v = 0; v < 256; v++) {
@@ -87,11 +107,27 @@ static void times_refused(void **state)
 {
     (void)state;
     static const char *const bad[] = {
-        "",           "now",        "2026",       "2026-11-24",           "2026-13-01T00:00:00Z", "2026-00-01T00:00:00Z",
-        "2026-02-29T00:00:00Z",     "2100-02-29T00:00:00Z",               "2026-11-24T24:00:00Z", "2026-11-24T08:60:00Z",
-        "2026-11-24T08:48:60Z",     "2026-11-24T08:48:21.1234567Z",       "2026-11-24T08:48:21.Z", "2026-11-24T08:48:21ZZ",
-        "2026-11-24T08:48:21+5:30", "2026-11-24T08:48:21+15:00",          "2026-11-24T08:48:21 IST", "1969-12-31T23:59:59Z",
-        "1970-01-01T00:00:00+05:30", "26-11-24T08:48:21Z",                "2026-11-24T08:48:21+05:3",
+        "",
+        "now",
+        "2026",
+        "2026-11-24",
+        "2026-13-01T00:00:00Z",
+        "2026-00-01T00:00:00Z",
+        "2026-02-29T00:00:00Z",
+        "2100-02-29T00:00:00Z",
+        "2026-11-24T24:00:00Z",
+        "2026-11-24T08:60:00Z",
+        "2026-11-24T08:48:60Z",
+        "2026-11-24T08:48:21.1234567Z",
+        "2026-11-24T08:48:21.Z",
+        "2026-11-24T08:48:21ZZ",
+        "2026-11-24T08:48:21+5:30",
+        "2026-11-24T08:48:21+15:00",
+        "2026-11-24T08:48:21 IST",
+        "1969-12-31T23:59:59Z",
+        "1970-01-01T00:00:00+05:30",
+        "26-11-24T08:48:21Z",
+        "2026-11-24T08:48:21+05:3",
     };
     struct utc t;
     for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++)
@@ -99,11 +135,15 @@ static void times_refused(void **state)
             fail_msg("accepted: %s", bad[i]);
     struct err e = ERR_NONE;
     assert_int_equal(utc_parse("2026-11-24T08:48:21", &t, &e), ERR_USAGE);
-    assert_string_equal(e.text, "time '2026-11-24T08:48:21' has no offset: the same words mean different instants in "
-                                "different places; append Z for UTC or an offset such as +05:30");
+    assert_string_equal(
+        e.text,
+        "time '2026-11-24T08:48:21' has no offset: the same words mean different instants in "
+        "different places; append Z for UTC or an offset such as +05:30");
     assert_int_equal(utc_parse("2026-11-24T08:4x:21Z", &t, &e), ERR_USAGE);
-    assert_string_equal(e.text, "time '2026-11-24T08:4x:21Z' is not understood at character 16: write 2026-11-24T08:48:21Z "
-                                "or 2026-11-24T14:18:21+05:30");
+    assert_string_equal(
+        e.text,
+        "time '2026-11-24T08:4x:21Z' is not understood at character 16: write 2026-11-24T08:48:21Z "
+        "or 2026-11-24T14:18:21+05:30");
 }
 
 static void times_written(void **state)
@@ -126,8 +166,9 @@ static void times_written(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(utf8),          cmocka_unit_test(base64),        cmocka_unit_test(times_read),
-        cmocka_unit_test(times_refused), cmocka_unit_test(times_written),
+        cmocka_unit_test(utf8),          cmocka_unit_test(base64),
+        cmocka_unit_test(times_read),    cmocka_unit_test(times_refused),
+        cmocka_unit_test(times_written),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

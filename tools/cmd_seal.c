@@ -1,0 +1,114 @@
+/* archive seal: archive now what waits, and wait until it is. */
+#include "tools/commands.h"
+
+#include "tools/admin.h"
+#include "tools/progress.h"
+
+#include <string.h>
+#include <unistd.h>
+
+struct seal_options {
+    struct common common;
+    const char *site;
+};
+static const struct option site_table[] = {
+    {"site", 0, OPTION_TEXT, offsetof(struct seal_options, site), "NAME", NULL,
+     "the site; default: the one of kind repository"},
+    {0},
+};
+
+enum { SEAL_WAIT_MS = 60000, SEAL_POLL_MS = 100 };
+
+/* The site of kind repository, by name, copied into out. */
+static int find_repository(const struct common *c, char out[64], struct err *e)
+{
+    struct views views;
+    int rc = views_collect(c, &views, e);
+    out[0] = '\0';
+    for (size_t i = 0; i < views.count && rc == 0; i++) {
+        size_t k;
+        const json_t *row;
+        json_array_foreach(json_object_get(views.v[i].status, "sites"), k, row)
+        {
+            if (strcmp(json_text(row, "kind", ""), "repository") == 0)
+                (void)snprintf(out, 64, "%s", json_text(row, "name", ""));
+        }
+    }
+    views_free(&views);
+    return rc != 0 || out[0] != '\0'
+               ? rc
+               : err_set(e, ERR_NOT_FOUND, "no site of this cluster keeps an archive");
+}
+
+/* Until what was applied is archived; *archived as last heard. */
+static int wait_archived(struct tvn *db, const char *site, int64_t applied, int64_t *archived,
+                         struct err *e)
+{
+    uint64_t until = monotonic_ms() + SEAL_WAIT_MS;
+    for (*archived = 0;;) {
+        json_t *status;
+        int rc = admin_call(db, "status", NULL, &status, e);
+        size_t i;
+        const json_t *row;
+        json_array_foreach(json_object_get(status, "sites"), i, row)
+        {
+            if (strcmp(json_text(row, "name", ""), site) == 0)
+                (void)json_number(row, "archived", archived);
+        }
+        json_decref(status);
+        if (rc != 0 || *archived >= applied)
+            return rc;
+        if (monotonic_ms() > until)
+            return err_set(e, ERR_TIMEOUT,
+                           "lsn %lld is not archived after %d s, only %lld: see 'triveni status'",
+                           (long long)applied, SEAL_WAIT_MS / 1000, (long long)*archived);
+        (void)usleep(SEAL_POLL_MS * 1000);
+    }
+}
+
+static int run_archive_seal(struct invocation *in, struct err *e)
+{
+    struct seal_options *o = in->options;
+    char site[64];
+    struct tvn *db = NULL;
+    json_t *reply = NULL;
+    int64_t applied = 0;
+    int64_t archived = 0;
+    int rc = 0;
+    if (o->site != NULL)
+        (void)snprintf(site, sizeof site, "%.63s", o->site);
+    else
+        rc = find_repository(&o->common, site, e);
+    if (rc == 0)
+        rc = open_site(&o->common, site, &db, e);
+    if (rc == 0)
+        rc = admin_call(db, "seal", NULL, &reply, e);
+    if (rc == 0 && !json_number(reply, "applied", &applied))
+        rc = err_set(e, ERR_FORMAT, "site %s did not say what it has applied", site);
+    if (rc == 0)
+        rc = wait_archived(db, site, applied, &archived, e);
+    json_decref(reply);
+    (void)tvn_close(db);
+    if (rc == 0 && o->common.format == OUTPUT_JSON)
+        output_json(json_pack("{s:s,s:I}", "site", site, "archived", (json_int_t)archived));
+    else if (rc == 0)
+        (void)printf("everything up to lsn %lld is archived at %s\n", (long long)archived, site);
+    return rc;
+}
+
+const struct command command_archive_seal = {
+    .name = "archive seal",
+    .group = "Archive",
+    .purpose = "archive now what waits to be archived",
+    .operands = "",
+    .least = 0,
+    .most = 0,
+    .options_bytes = sizeof(struct seal_options),
+    .tables = {site_table, output_options, connection_options},
+    .about = "The archive is written when a pack is full or its oldest transaction has waited for "
+             "pack_seconds. This writes what\n"
+             "there is and waits until it is archived.",
+    .examples = {{"before a restore of the present", "triveni archive seal"}},
+    .exits = "3468",
+    .run = run_archive_seal,
+};
