@@ -1,0 +1,114 @@
+#!/usr/bin/env bash
+# The command line as people and scripts meet it: exit codes, suggestions, data on standard output and messages on standard error, and
+# the way of data through put, txn, load, dump, archive and restore.
+#
+# Usage: BUILD=build/gcc-release tests/integration/cli.sh
+# limit: 120 s
+set -euo pipefail
+: "${BUILD:?set BUILD to the folder of the programs}"
+export TRIVENI=$BUILD/triveni
+unset TRIVENI_PROFILE TRIVENI_ENDPOINTS TRIVENI_CONFIG TRIVENI_OUTPUT
+DIR=$(mktemp -d "${TMPDIR:-/tmp}/triveni-cli.XXXXXX")
+. "$(dirname "$0")/../lib/cluster.sh"
+finish() {
+    local code=$?
+    cluster_stop
+    [ "$code" -eq 0 ] || tail -n 15 "$DIR"/cluster/*.log "$DIR"/out "$DIR"/err 2>/dev/null || true
+    rm -rf "$DIR"
+    exit "$code"
+}
+trap finish EXIT
+
+checks=0
+# expect CODE ARGS...: runs triveni; its output is in DIR/out and DIR/err. Ends the test itself: "set -e" does not see what fails before "&&".
+expect() {
+    local wanted=$1 code=0
+    shift
+    "$TRIVENI" "$@" >"$DIR/out" 2>"$DIR/err" </dev/null || code=$?
+    checks=$((checks + 1))
+    [ "$code" = "$wanted" ] && return 0
+    echo "triveni $*: exit $code, expected $wanted: $(cat "$DIR/err")"
+    exit 1
+}
+says() { grep -qF -- "$1" "$DIR/err" || { echo "expected on stderr: $1; got: $(cat "$DIR/err")"; return 1; }; }
+prints() { [ "$(cat "$DIR/out")" = "$1" ] || { echo "expected on stdout: $1; got: $(cat "$DIR/out")"; return 1; }; }
+
+# ---- without a cluster ----
+expect 2
+expect 2 statsu && says "unknown command 'statsu': did you mean 'status'?"
+expect 2 archive lst && says "unknown command 'archive lst': did you mean 'archive list'?"
+expect 2 put titles && says "put: an operand is missing"
+expect 2 put titles k v --if-absnt && says "unknown option '--if-absnt': did you mean '--if-absent'?"
+expect 2 get titles k && says "--endpoints is needed"
+expect 2 status -o xml && says "output format 'xml' is unknown"
+expect 2 serve && says "--config FILE is needed"
+expect 3 serve --config "$DIR/missing.yaml"
+expect 0 version && grep -q '^triveni [0-9]' "$DIR/out"
+expect 0 help
+"$TRIVENI" help | sed -n 's/^  \([a-z][a-z ]*[a-z]\)   *.*/\1/p' >"$DIR/commands"
+[ "$(wc -l <"$DIR/commands")" -gt 25 ]
+while read -r name; do
+    expect 0 help $name # two words are two arguments
+    [ ! -s "$DIR/err" ]
+    grep -q '^Exit codes:' "$DIR/out"
+    grep -q '^Examples:' "$DIR/out"
+done <"$DIR/commands"
+expect 0 help --bash && bash -n "$DIR/out"
+expect 0 help --scdoc && scdoc <"$DIR/out" >/dev/null
+code=0
+"$TRIVENI" help >/dev/full 2>"$DIR/err" || code=$?
+[ "$code" = 1 ] # what was printed was lost, and that is said
+
+# ---- a cluster ----
+cluster_create "$DIR/cluster"
+expect 1 quickstart "$DIR/cluster" && says "is not empty"
+expect 0 serve --config "$DIR/cluster/dc.yaml" --check
+c=(--profile "$DIR/cluster/client.yaml")
+o=(--profile "$DIR/cluster/operator.yaml")
+expect 4 get titles k "${c[@]}" --timeout 300ms
+expect 4 status "${c[@]}" --timeout 300ms
+sites_start
+wait_primary >/dev/null
+
+expect 0 put titles AB-12 '{"owner":"Asha"}' --if-absent "${c[@]}" -o json
+lsn=$(jq -r .lsn "$DIR/out")
+expect 5 put titles AB-12 x --if-absent "${c[@]}" && prints ''
+expect 5 put titles AB-12 x --if-version 1 "${c[@]}"
+expect 0 get titles AB-12 "${c[@]}" && prints '{"owner":"Asha"}'
+expect 0 get titles AB-12 "${c[@]}" -o json && [ "$(jq -r '.value.owner + " " + (.lsn|tostring)' "$DIR/out")" = "Asha $lsn" ]
+expect 3 get titles nothing "${c[@]}" && prints ''
+expect 3 get titles AB-12 nothing "${c[@]}"
+expect 0 put titles AB-12 '{"owner":"Ravi"}' --if-version "$lsn" "${c[@]}"
+expect 8 mode local "${c[@]}" # a client is not an operator
+printf '\000\001\377' >"$DIR/bytes"
+expect 0 put bin /wA= --base64 --file "$DIR/bytes" "${c[@]}"
+expect 0 get bin /wA= --base64 --raw "${c[@]}" && cmp "$DIR/bytes" "$DIR/out"
+printf 'put titles X 1\nput titles "Y Z" 2\nif-exists titles AB-12\n' | "$TRIVENI" txn "${c[@]}" >/dev/null
+expect 0 scan titles --keys-only "${c[@]}" && prints $'AB-12\nX\nY Z'
+expect 0 scan titles --reverse --limit 1 -o json "${c[@]}" && [ "$(jq -c '[.key, .value]' "$DIR/out")" = '["Y Z",2]' ]
+expect 0 del titles X --if-exists "${c[@]}"
+expect 5 del titles X --if-exists "${c[@]}"
+expect 0 point "before the end" "${o[@]}"
+expect 1 point "before the end" "${o[@]}"
+
+# What was dumped can be loaded again, restored, and compared.
+wait_equal >/dev/null
+expect 0 dump --all "${c[@]}" && cp "$DIR/out" "$DIR/dump" && says "records as of lsn"
+expect 0 dump --all --standby "${c[@]}" && cmp "$DIR/out" "$DIR/dump"
+expect 0 archive seal "${o[@]}"
+archive=(--repository "$DIR/cluster/gsr/archive" --kek "$DIR/cluster/kek")
+expect 0 archive verify "${archive[@]}"
+expect 0 archive points "${archive[@]}" -o json && [ "$(jq -r .name "$DIR/out")" = "before the end" ]
+expect 2 restore "${archive[@]}" --to-time 2026-11-24T08:48:21 --preview && says "has no offset"
+expect 0 restore "${archive[@]}" --to-point "before the end" --preview -o json && [ "$(jq -r .point "$DIR/out")" = "before the end" ]
+expect 3 restore "${archive[@]}" --to-point "no such" --preview
+expect 0 restore "${archive[@]}" --to-point "before the end" --into "$DIR/restored"
+expect 0 dump --all --data-dir "$DIR/restored" && cmp "$DIR/out" "$DIR/dump"
+expect 1 restore "${archive[@]}" --into "$DIR/restored" # never over data
+expect 0 load all "$DIR/dump" --format dump "${c[@]}"
+expect 0 dump titles "${c[@]}" && [ "$(jq -c '[.key,.value]' "$DIR/out")" = "$(jq -c 'select(.collection=="titles") | [.key,.value]' "$DIR/dump")" ]
+
+expect 0 status -o json "${c[@]}" && [ "$(jq '.sites | length' "$DIR/out")" = 3 ]
+site_kill gsr TERM
+expect 0 status "${c[@]}" && grep -q '^! .*unreachable' "$DIR/out"
+echo "cli: $checks calls gave the exit codes that were expected"
