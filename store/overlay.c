@@ -288,19 +288,18 @@ int overlay_add(struct overlay *o, const struct entry_view *v, struct err *e)
     return 0;
 }
 
-static void entry_out(struct overlay *o, struct overlay_entry *entry, bool front)
+static void end_out(struct overlay *o, bool front)
 {
+    struct overlay_entry *entry = front ? o->oldest : o->newest;
     /* From the front the first effect of a key goes first, from the back the last: O3 within the entry, too. */
     for (uint32_t i = 0; i < entry->node_count; i++)
         node_out(o, &entry->nodes[front ? i : entry->node_count - 1 - i]);
-    if (entry->prev != NULL)
-        entry->prev->next = entry->next;
+    if (o->oldest == o->newest)
+        o->oldest = o->newest = NULL;
+    else if (front)
+        (o->oldest = entry->next)->prev = NULL;
     else
-        o->oldest = entry->next;
-    if (entry->next != NULL)
-        entry->next->prev = entry->prev;
-    else
-        o->newest = entry->prev;
+        (o->newest = entry->prev)->next = NULL;
     o->bytes -= entry->bytes;
     free(entry);
 }
@@ -308,13 +307,13 @@ static void entry_out(struct overlay *o, struct overlay_entry *entry, bool front
 void overlay_drop(struct overlay *o, struct lsn applied)
 {
     while (o->oldest != NULL && o->oldest->at.lsn.v <= applied.v)
-        entry_out(o, o->oldest, true);
+        end_out(o, true);
 }
 
 void overlay_truncate(struct overlay *o, struct lsn last)
 {
     while (o->newest != NULL && o->newest->at.lsn.v > last.v)
-        entry_out(o, o->newest, false);
+        end_out(o, false);
 }
 
 /* ---- questions ---- */

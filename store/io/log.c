@@ -264,6 +264,7 @@ int log_open_seam(struct log **out, const struct log_options *options,
     struct log *log = log_new();
     if (log == NULL)
         return err_set(e, ERR_NO_MEMORY, "no memory for a log");
+    log->unasked_bytes = LOG_ASK_FREE_BYTES;
     log->idle_ms = seam->idle_ms != 0 ? seam->idle_ms : LOG_IDLE_MS;
     log->engine = seam->engine;
     log->engine_owned = seam->engine == NULL;
@@ -351,12 +352,19 @@ static int check_space(struct log *log, uint64_t entry_bytes, struct err *e)
     int rc = keeper_can_grow(log, need, e);
     if (rc != 0 || log->reserve_bytes == 0)
         return rc;
+    /* Asking the file system costs a system call, and segments are written ahead: so it is asked again only after so many bytes
+     * that the answer may have changed. A refusal is asked about each time. */
+    log->unasked_bytes += entry_bytes;
+    if (log->unasked_bytes < LOG_ASK_FREE_BYTES)
+        return 0;
     rc = file_free_bytes(log->dir_fd, log->dir, &free_bytes, e);
     if (rc == 0 && free_bytes < log->reserve_bytes)
         rc = err_set(e, ERR_NO_SPACE,
                      "%s: %" PRIu64 " MiB are free, %" PRIu64
                      " MiB are held in reserve: free space or make the file system larger",
                      log->dir, free_bytes >> 20, log->reserve_bytes >> 20);
+    if (rc == 0)
+        log->unasked_bytes = 0;
     return rc;
 }
 

@@ -27,6 +27,7 @@ enum {
         64 << 10,         /* of segment between two marks: a reader's search reads up to that */
     LOG_SPARES_READY = 2, /* made ahead: one for the next need, one while the next is made */
     LOG_SPARES_MAX = 4,   /* kept of what is recycled */
+    LOG_ASK_FREE_BYTES = 1 << 20, /* appended between two questions for the free space */
     LOG_IDLE_MS = 200, /* pause after which the last batch gets its proof of having been durable */
 };
 
@@ -78,6 +79,7 @@ struct log {
     int dir_fd, lock_fd;
     struct uuid cluster_id;
     uint64_t segment_bytes, limit_bytes, reserve_bytes;
+    uint64_t unasked_bytes; /* to append, since the file system was last asked for its free space */
     void (*on_durable)(void *arg, struct entry_position last);
     void (*on_failed)(void *arg, const struct err *why);
     void *arg;
