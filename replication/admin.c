@@ -258,7 +258,7 @@ static int command_switchover(struct site *s, struct client *c, uint64_t request
     v->switchover.to = target;
     driver_step(s, &(struct repl_event){
                        .type = REPL_EV_SWITCHOVER, .now_ms = site_now_ms(), .site = target});
-    return ERR_BUSY;
+    return SERVICE_LATER;
 }
 
 static int command_failover(struct site *s, struct client *c, uint64_t request, struct err *e)
@@ -278,7 +278,7 @@ static int command_failover(struct site *s, struct client *c, uint64_t request, 
     v->failover.request = request;
     v->failover.until_ms = site_now_ms() + 4 * (uint64_t)s->config->election_ms;
     driver_step(s, &(struct repl_event){.type = REPL_EV_FAILOVER, .now_ms = site_now_ms()});
-    return ERR_BUSY;
+    return SERVICE_LATER;
 }
 
 static int command_mode(struct site *s, struct client *c, uint64_t request, json_t *arguments,
@@ -297,7 +297,7 @@ static int command_mode(struct site *s, struct client *c, uint64_t request, json
         service_audit(s, c, "mode", json_pack("{s:s}", "mode", text));
         rc = service_mode(c, request, mode, e);
     }
-    return rc != 0 ? rc : ERR_BUSY;
+    return rc != 0 ? rc : SERVICE_LATER;
 }
 
 static int command_seal(struct site *s, json_t **reply, struct err *e)

@@ -1,8 +1,10 @@
 /* The applier: a thread that reads committed entries from the log and applies them to the state in batches, behind the
  * acknowledgements; and a second thread that makes checkpoints durable while the first goes on.
  *
- * Batches are adaptive: whatever became visible while the last batch was applied is the next one, up to BATCH_BYTES, so that a busy
- * site applies in large sorted batches and an idle one at once.
+ * Batches are adaptive. LMDB writes whole pages, so ten thousand sorted puts in one transaction cost a small part of the same
+ * puts one by one; and nobody waits for the state, because point reads and conditions see the overlay. So what became visible
+ * lingers for LINGER_MS, or until LINGER_ENTRIES have gathered, before it is applied, up to BATCH_BYTES at a time. Whoever does
+ * wait (a scan, a standby's reader with a token, a new primary) makes it urgent.
  *
  * ORDER of a checkpoint: begun by the applier between batches (pins the state), finished by the other thread only when the
  * site says that log and majority cover it (marks_may_publish); see store/state.h.
@@ -15,7 +17,13 @@
 
 #include <errno.h>
 
-enum { BATCH_BYTES = 8 << 20, BATCH_ENTRIES = 65536, RETRY_MS = 500 };
+enum {
+    BATCH_BYTES = 8 << 20,
+    BATCH_ENTRIES = 65536,
+    LINGER_ENTRIES = 8192,
+    LINGER_MS = 50, /* a standby's readers see the state at most this much older */
+    RETRY_MS = 500,
+};
 
 struct applier {
     struct site *site;
@@ -25,7 +33,8 @@ struct applier {
     bool stop, failed;
     struct err why;
     /* under the lock */
-    struct lsn apply_to, may_publish_to;
+    struct lsn apply_to, may_publish_to, urgent_to;
+    uint64_t waiting_since_ms; /* when the oldest entry to apply came; 0: none waits */
     struct lsn applied;
     bool checkpoint_pending; /* begun, waits for or is in finish */
     bool disk_full;
@@ -131,7 +140,16 @@ static void *apply_main(void *arg)
         if (!a->checkpoint_pending && checkpoint_due(a, now))
             begin_checkpoint(a, now);
         if (a->apply_to.v <= a->applied.v) {
+            a->waiting_since_ms = 0;
             wait_ms(a, 200);
+            continue;
+        }
+        if (a->waiting_since_ms == 0)
+            a->waiting_since_ms = now;
+        uint64_t waited = now - a->waiting_since_ms;
+        if (waited < LINGER_MS && a->urgent_to.v <= a->applied.v &&
+            a->apply_to.v - a->applied.v < LINGER_ENTRIES) {
+            wait_ms(a, LINGER_MS - waited);
             continue;
         }
         struct lsn applied = a->applied, to = a->apply_to;
@@ -143,6 +161,7 @@ static void *apply_main(void *arg)
         (void)pthread_mutex_lock(&a->lock);
         if (n >= 0) {
             a->applied = state_applied(a->site->state).lsn;
+            a->waiting_since_ms = 0;
             a->bytes_since_checkpoint += (uint64_t)n;
             if (a->disk_full)
                 events_add(a->site->events, "state: applying again");
@@ -240,14 +259,19 @@ void applier_stop(struct applier *a)
     free(a);
 }
 
-void applier_orders(struct applier *a, struct lsn apply_to, struct lsn may_publish_to)
+void applier_orders(struct applier *a, struct lsn apply_to, struct lsn may_publish_to, struct lsn urgent_to)
 {
     (void)pthread_mutex_lock(&a->lock);
-    bool news = apply_to.v > a->apply_to.v || may_publish_to.v > a->may_publish_to.v;
+    /* Woken only when there is something to begin; what lingers is looked at when its time is over. */
+    bool news = a->apply_to.v <= a->applied.v || apply_to.v - a->applied.v >= LINGER_ENTRIES ||
+                urgent_to.v > a->urgent_to.v ||
+                (a->checkpoint_pending && may_publish_to.v > a->may_publish_to.v);
     if (apply_to.v > a->apply_to.v)
         a->apply_to = apply_to;
     if (may_publish_to.v > a->may_publish_to.v)
         a->may_publish_to = may_publish_to;
+    if (urgent_to.v > a->urgent_to.v)
+        a->urgent_to = urgent_to;
     if (news)
         (void)pthread_cond_broadcast(&a->news);
     (void)pthread_mutex_unlock(&a->lock);

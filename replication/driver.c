@@ -128,7 +128,7 @@ static void append_own(struct site *s, const struct repl_action *a)
         site_fail(s, &e);
     }
     if (a->kind == ENTRY_NOOP)
-        s->term_start = a->lsn;
+        s->urgent = s->term_start = a->lsn; /* nothing is served before it is applied */
     if (s->proposal.active) {
         s->proposal.lsn = a->lsn;
         s->proposal.time = v.header.time;
@@ -310,7 +310,9 @@ static void execute(struct site *s, const struct repl_event *event, const struct
                        repl_text(s->actions, a));
         break;
     case REPL_ACT_SWITCHOVER:
-        service_handover_done(s, a->granted, repl_text(s->actions, a));
+        s->handover.told = true;
+        s->handover.done = a->granted;
+        (void)snprintf(s->handover.why, sizeof s->handover.why, "%s", repl_text(s->actions, a));
         break;
     case REPL_ACT_TRACE:
         events_add(s->events, "%s", repl_text(s->actions, a));
@@ -329,6 +331,10 @@ static void step_once(struct site *s, const struct repl_event *event,
     repl_view(s->repl, &s->view);
     if (before != s->view.role || primary_before != s->view.primary)
         service_role_changed(s, before == REPL_PRIMARY && s->view.role != REPL_PRIMARY);
+    if (s->handover.told) {
+        s->handover.told = false;
+        service_handover_done(s, s->handover.done, s->handover.why);
+    }
 }
 
 void driver_step_entries(struct site *s, const struct repl_event *event,
@@ -384,15 +390,20 @@ void driver_tick(struct site *s)
     driver_step(s, &(struct repl_event){.type = REPL_EV_TICK, .now_ms = site_now_ms()});
 }
 
+void driver_give_orders(struct site *s)
+{
+    uint64_t publish =
+        s->marks.commit.v < s->marks.durable.v ? s->marks.commit.v : s->marks.durable.v;
+    applier_orders(s->applier, marks_apply_to(&s->marks), (struct lsn){publish}, s->urgent);
+    if (s->archiver != NULL)
+        archiver_orders(s->archiver, marks_archive_to(&s->marks), s->retained.bytes);
+}
+
 void driver_follow_marks(struct site *s)
 {
     if (s->fatal.code != 0)
         return;
     check(marks_are_sound(&s->marks));
-    uint64_t publish =
-        s->marks.commit.v < s->marks.durable.v ? s->marks.commit.v : s->marks.durable.v;
-    applier_orders(s->applier, marks_apply_to(&s->marks), (struct lsn){publish});
-    if (s->archiver != NULL)
-        archiver_orders(s->archiver, marks_archive_to(&s->marks), s->retained.bytes);
+    driver_give_orders(s);
     service_progress(s);
 }

@@ -4,7 +4,10 @@
  * tried again when the state, the lease or the primary is there (reads). Whoever is waiting when this site stops being primary loses the
  * connection, without an answer: what became of the write is for the new primary to say (P6), never for us to guess.
  *
- * BOUNDS: max_clients connections; WAITERS_MAX waiting writes; PARKED_MAX parked reads, each for PARKED_MS; when the
+ * TURNS. Answers to waiting writes go out as soon as something moves (service_progress). Parked requests are tried once per turn of the
+ * loop (service_turn), never from inside a step: a request may itself propose an entry, and so step.
+ *
+ * BOUNDS: max_clients connections; WAITERS_MAX waiting writes; PARKED_MAX and memory_bytes of parked requests, each for PARKED_MS; when the
  * effects in flight exceed memory_bytes no client is read until half of it is applied. */
 #include "replication/service.h"
 
@@ -65,7 +68,7 @@ static struct bytes primary_endpoint(const struct site *s)
                                                                       : (struct bytes){NULL, 0};
 }
 
-static void send_error(struct client *c, uint64_t request, const struct wire_error *error)
+void service_error_details(struct client *c, uint64_t request, const struct wire_error *error)
 {
     uint8_t body[ERR_TEXT_BYTES + SITE_ENDPOINT_BYTES + 64];
     struct writer w = writer_of(body, sizeof body);
@@ -80,7 +83,7 @@ void service_error(struct client *c, uint64_t request, const struct err *why)
         .code = why->code, .text = bytes_str(why->text), .failed_condition = -1};
     if (why->code == ERR_NOT_PRIMARY)
         error.primary = primary_endpoint(c->service->site);
-    send_error(c, request, &error);
+    service_error_details(c, request, &error);
 }
 
 void service_reply_json(struct client *c, uint64_t request, json_t *reply)
@@ -192,7 +195,7 @@ int service_request(struct client *c, const struct frame *f, struct bytes body, 
     json_decref(arguments);
     if (rc == 0)
         service_reply_json(c, f->request, reply);
-    return rc == ERR_BUSY ? 0 : rc;
+    return rc == SERVICE_LATER ? 0 : rc;
 }
 
 static void pause_when_full(struct service *v)
@@ -232,12 +235,13 @@ static int on_frame(struct conn *conn, const struct frame *f, struct bytes body,
 
 /* ---- parking ---- */
 
-int service_park(struct client *c, const struct frame *f, struct bytes body, struct lsn applied,
+int service_park(struct client *c, const struct frame *f, struct bytes body, struct lsn need,
                  struct err *e)
 {
     struct service *v = c->service;
-    if (v->parked_count >= PARKED_MAX)
-        return err_set(e, ERR_BUSY, "%u reads wait already; try again", v->parked_count);
+    if (v->parked_count >= PARKED_MAX || v->parked_bytes + body.n > v->site->config->memory_bytes)
+        return err_set(e, ERR_BUSY, "%u requests of %llu bytes wait already; try again",
+                       v->parked_count, (unsigned long long)v->parked_bytes);
     struct parked *p = malloc(sizeof *p + body.n);
     if (p == NULL)
         return err_set(e, ERR_NO_MEMORY, "out of memory");
@@ -245,19 +249,57 @@ int service_park(struct client *c, const struct frame *f, struct bytes body, str
                          .frame = *f,
                          .body = (uint8_t *)(p + 1),
                          .bytes = body.n,
-                         .until_ms = site_now_ms() + PARKED_MS,
-                         .applied = applied};
+                         .until_ms =
+                             v->trying != NULL ? v->trying->until_ms : site_now_ms() + PARKED_MS,
+                         .need = need};
     memcpy(p->body, body.p, body.n);
     *v->parked_last = p;
     v->parked_last = &p->next;
     v->parked_count++;
+    v->parked_bytes += body.n;
+    /* It may have met a moment without a lease that is over by the end of the turn. */
+    v->seen_ready = false;
+    if (need.v > v->site->urgent.v) {
+        v->site->urgent = need;
+        driver_give_orders(v->site);
+    }
     return 0;
+}
+
+static void unpark(struct service *v, struct parked *p)
+{
+    v->parked_count--;
+    v->parked_bytes -= p->bytes;
+    client_unref(p->client);
+    free(p);
+}
+
+/* Answer it, or park it anew. */
+static void try_again(struct service *v, struct parked *p, bool late)
+{
+    struct site *s = v->site;
+    struct err e = ERR_NONE;
+    int rc = 0;
+    if (p->client->conn != NULL && late) {
+        rc =
+            err_set(&e, ERR_STALE,
+                    "the state here is at lsn %llu and has not reached lsn %llu within %d s, or no "
+                    "majority confirms the primary; see triveni status",
+                    (unsigned long long)s->marks.applied.v, (unsigned long long)p->need.v,
+                    PARKED_MS / 1000);
+    } else if (p->client->conn != NULL) {
+        v->trying = p;
+        rc = service_request(p->client, &p->frame, bytes_of(p->body, p->bytes), &e);
+        v->trying = NULL;
+    }
+    if (rc != 0)
+        service_error(p->client, p->frame.request, &e);
+    unpark(v, p);
 }
 
 /* Try every parked request once more; those that cannot be answered yet park themselves again. */
 static void retry_parked(struct service *v)
 {
-    struct site *s = v->site;
     struct parked *list = v->parked_first;
     v->parked_first = NULL;
     v->parked_last = &v->parked_first;
@@ -267,31 +309,12 @@ static void retry_parked(struct service *v)
         list = p->next;
         p->next = NULL;
         bool late = now >= p->until_ms;
-        if (p->client->conn != NULL && !late && p->applied.v > s->marks.applied.v) {
+        if (p->client->conn != NULL && !late && p->need.v > v->site->marks.applied.v) {
             *v->parked_last = p;
             v->parked_last = &p->next;
-            continue;
+        } else {
+            try_again(v, p, late);
         }
-        v->parked_count--;
-        struct err e = ERR_NONE;
-        int rc = 0;
-        if (p->client->conn != NULL && late)
-            rc = err_set(
-                &e, ERR_STALE,
-                "the state here is at lsn %llu and has not reached lsn %llu within %d s, or no "
-                "majority confirms the primary; see triveni status",
-                (unsigned long long)s->marks.applied.v, (unsigned long long)p->applied.v,
-                PARKED_MS / 1000);
-        else if (p->client->conn != NULL) {
-            struct parked **before = v->parked_last;
-            rc = service_request(p->client, &p->frame, bytes_of(p->body, p->bytes), &e);
-            if (*before != NULL)
-                (*before)->until_ms = p->until_ms; /* parked again: the patience goes on */
-        }
-        if (rc != 0)
-            service_error(p->client, p->frame.request, &e);
-        client_unref(p->client);
-        free(p);
     }
 }
 
@@ -300,11 +323,9 @@ static void drop_parked(struct service *v)
     while (v->parked_first != NULL) {
         struct parked *p = v->parked_first;
         v->parked_first = p->next;
-        client_unref(p->client);
-        free(p);
+        unpark(v, p);
     }
     v->parked_last = &v->parked_first;
-    v->parked_count = 0;
 }
 
 /* ---- what the rest of the site tells ---- */
@@ -333,15 +354,22 @@ void service_progress(struct site *s)
     if (v == NULL)
         return;
     service_answer_waiters(v);
-    bool ready = site_is_ready(s) && repl_lease_valid(s->repl, site_now_ms());
-    if (s->marks.applied.v != v->seen_applied.v || ready != v->seen_ready) {
-        v->seen_applied = s->marks.applied;
-        v->seen_ready = ready;
-        retry_parked(v);
-    }
     resume_when_drained(v);
     if (v->failover.active && s->view.role == REPL_PRIMARY)
         failover_done(v, true, "");
+}
+
+void service_turn(struct site *s)
+{
+    struct service *v = s->service;
+    if (v == NULL || v->parked_count == 0)
+        return;
+    bool ready = site_is_ready(s) && repl_lease_valid(s->repl, site_now_ms());
+    if (s->marks.applied.v == v->seen_applied.v && ready == v->seen_ready)
+        return;
+    v->seen_applied = s->marks.applied;
+    v->seen_ready = ready;
+    retry_parked(v);
 }
 
 void service_role_changed(struct site *s, bool demoted)

@@ -10,6 +10,7 @@ enum {
     WAITERS_MAX = 1 << 20,
     PARKED_MAX = 65536,
     PARKED_MS = 10000, /* a parked read is answered with an error after this long */
+    SERVICE_LATER = 1, /* neither 0 nor an error: somebody else answers, when it is time */
 };
 
 struct client {
@@ -42,7 +43,8 @@ struct waiter {
     struct lsn version; /* ... with this version */
 };
 
-struct waiters { /* a ring, ordered by lsn */
+struct
+    waiters { /* a ring, in order of arrival: nobody overtakes, so a repeated transaction may wait a little longer */
     struct waiter *ring;
     uint32_t capacity, head, count;
 };
@@ -54,7 +56,8 @@ struct parked {
     uint8_t *body;
     size_t bytes;
     uint64_t until_ms;
-    struct lsn applied; /* do not try before the state is here */
+    struct lsn
+        need; /* the state must be here: decided when it came, so that later writes do not move it on */
     struct parked *next;
 };
 
@@ -64,11 +67,13 @@ struct service {
     struct client nobody; /* stands for connections that are not ready yet */
     uint32_t client_count;
     uint64_t next_snapshot;
-    struct waiters waiters[LEVEL_ALL + 1];
+    struct waiters waiters[LEVEL_ALL + 1]; /* by the level to be answered at; none at LEVEL_MODE */
     struct parked *parked_first, **parked_last;
     uint32_t parked_count;
-    bool paused;             /* clients are not read: too much is in flight */
-    struct lsn seen_applied; /* when parked requests were last tried */
+    uint64_t parked_bytes;
+    const struct parked *trying; /* the parked request that is being tried again, or NULL */
+    bool paused;                 /* clients are not read: too much is in flight */
+    struct lsn seen_applied;     /* when parked requests were last tried */
     bool seen_ready;
     uint64_t expired_ms; /* when idle sessions were last looked for */
     uv_timer_t housekeeping;
@@ -95,10 +100,12 @@ void client_unref(struct client *c);
 void service_reply(struct client *c, enum frame_type request_type, uint64_t request,
                    struct bytes body);
 void service_error(struct client *c, uint64_t request, const struct err *why);
+void service_error_details(struct client *c, uint64_t request, const struct wire_error *error);
 void service_reply_json(struct client *c, uint64_t request,
                         json_t *reply);                                  /* takes the reference */
 uint8_t *service_buffer(struct service *v, size_t bytes, struct err *e); /* for one answer */
-int service_park(struct client *c, const struct frame *f, struct bytes body, struct lsn applied,
+/* Keep the request until the state is at `need`; ERR_BUSY when too many are kept. One that is kept again keeps its place in time. */
+int service_park(struct client *c, const struct frame *f, struct bytes body, struct lsn need,
                  struct err *e);
 /* Handle one request. 0: answered or waiting; otherwise `e` is sent as the answer. */
 int service_request(struct client *c, const struct frame *f, struct bytes body, struct err *e);
@@ -112,7 +119,7 @@ int service_request(struct client *c, const struct frame *f, struct bytes body, 
 int service_room_to_wait(struct client *c, enum level asked, struct err *e);
 void service_wait(struct client *c, enum level asked,
                   const struct waiter *w); /* needs room; may answer at once */
-/* Is this site the one to ask for a write? 0: yes. ERR_BUSY: it will be, and the request is parked until then. */
+/* Is this site the one to ask for a write? 0: yes. SERVICE_LATER: it will be, and the request is parked until then. */
 int service_require_primary(struct client *c, const struct frame *f, struct bytes body,
                             struct err *e);
 /* Log an entry with this body; fills lsn, term and time of `out`. */

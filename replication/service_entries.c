@@ -59,7 +59,7 @@ int service_session_open(struct client *c, const struct frame *f, struct bytes b
     struct waiter w = {.client = c, .request = f->request, .type = FRAME_SESSION_OPEN};
     int rc = service_require_primary(c, f, body, e);
     if (rc != 0)
-        return rc == ERR_BUSY ? 0 : rc;
+        return rc == SERVICE_LATER ? 0 : rc;
     rc = wire_read_session_open(body, &m, e);
     if (rc == 0)
         rc = service_room_to_wait(c, LEVEL_MODE, e);
@@ -111,7 +111,7 @@ int service_session_close(struct client *c, const struct frame *f, struct bytes 
     struct waiter w = {.client = c, .request = f->request, .type = FRAME_SESSION_CLOSE};
     int rc = service_require_primary(c, f, body, e);
     if (rc != 0)
-        return rc == ERR_BUSY ? 0 : rc;
+        return rc == SERVICE_LATER ? 0 : rc;
     rc = wire_read_session_close(body, &m, e);
     if (rc == 0)
         rc = service_room_to_wait(c, LEVEL_MODE, e);
@@ -196,7 +196,7 @@ int service_point(struct client *c, const struct frame *f, struct bytes body, st
     struct waiter w = {.client = c, .request = f->request, .type = FRAME_POINT};
     int rc = service_require_primary(c, f, body, e);
     if (rc != 0)
-        return rc == ERR_BUSY ? 0 : rc;
+        return rc == SERVICE_LATER ? 0 : rc;
     rc = wire_read_point(body, &m, e);
     if (rc == 0 && (m.name.n == 0 || m.name.n > POINT_NAME_MAX_BYTES))
         rc = err_set(e, ERR_LIMIT, "restore point name of %zu bytes: 1 to %d are allowed", m.name.n,

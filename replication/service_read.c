@@ -20,8 +20,9 @@ static enum readiness read_readiness(struct client *c, const struct frame *f, st
                                      uint32_t flags, struct lsn min_lsn, bool whole, struct err *e)
 {
     struct site *s = c->service->site;
+    const struct parked *earlier = c->service->trying;
     bool standby = (flags & WIRE_READ_STANDBY) != 0;
-    struct lsn need = min_lsn;
+    struct lsn need = earlier != NULL && earlier->need.v > min_lsn.v ? earlier->need : min_lsn;
     if (s->view.role != REPL_PRIMARY && !standby) {
         const struct site_member *primary = site_member(s, s->view.primary);
         err_set(e, ERR_NOT_PRIMARY,
@@ -32,7 +33,7 @@ static enum readiness read_readiness(struct client *c, const struct frame *f, st
     }
     if (s->view.role == REPL_PRIMARY && !standby) {
         bool ready = site_is_ready(s) && repl_lease_valid(s->repl, site_now_ms());
-        if (whole && s->marks.visible.v > need.v)
+        if (whole && earlier == NULL && s->marks.visible.v > need.v)
             need = s->marks.visible;
         if (!ready && s->term_start.v > need.v)
             need = s->term_start;
@@ -309,10 +310,10 @@ int service_outcome(struct client *c, const struct frame *f, struct bytes body, 
     int rc = wire_read_outcome_ask(body, &m, e);
     if (rc != 0)
         return rc;
-    /* Asked of the state alone, once everything logged so far is applied: what is not there then was not committed, and
-     * a session's own later attempt would be found by its sequence. */
-    switch (read_readiness(c, f, body, 0,
-                           s->view.role == REPL_PRIMARY ? s->tail.lsn : (struct lsn){0}, true, e)) {
+    /* Asked of the state alone, once everything that was logged when the question came is applied: what is not there then was
+     * not committed, and a session's own later attempt would be found by its sequence. */
+    bool first = s->view.role == REPL_PRIMARY && c->service->trying == NULL;
+    switch (read_readiness(c, f, body, 0, first ? s->tail.lsn : (struct lsn){0}, true, e)) {
     case READ_NOW:
         break;
     case READ_PARKED:

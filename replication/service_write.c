@@ -16,6 +16,7 @@ static int waiters_reserve(struct waiters *q, struct err *e)
 {
     if (q->count < q->capacity)
         return 0;
+    check(q->count == q->capacity);
     uint32_t larger = q->capacity == 0 ? 1024 : q->capacity * 2;
     struct waiter *ring = larger <= WAITERS_MAX ? malloc(larger * sizeof *ring) : NULL;
     if (ring == NULL)
@@ -27,23 +28,24 @@ static int waiters_reserve(struct waiters *q, struct err *e)
     return 0;
 }
 
-/* The level that a request waits at: never weaker than the cluster's mode (DESIGN: administrators set the floor). */
-static enum level waiting_level(const struct service *v, enum level asked)
+/* The level at which a client that asks for `asked` now is answered: LOCAL or stronger, never weaker than the cluster's mode. It
+ * is decided once, when the request comes, and goes into the entry: whoever finds the entry outside the common history
+ * must know whether its client may have been told that it was done, also when the mode was changed in between. */
+static enum level answered_at(const struct service *v, enum level asked)
 {
-    if (asked == LEVEL_LOCAL || (asked == LEVEL_MAJORITY && v->site->view.mode == COMMIT_MAJORITY))
-        return LEVEL_MODE;
-    return asked;
+    enum level floor = v->site->view.mode == COMMIT_LOCAL ? LEVEL_LOCAL : LEVEL_MAJORITY;
+    return asked < floor ? floor : asked;
 }
 
 /* Is there room for one more? Asked before anything is written, so that no write is refused after it was logged. */
 int service_room_to_wait(struct client *c, enum level asked, struct err *e)
 {
-    return waiters_reserve(&c->service->waiters[waiting_level(c->service, asked)], e);
+    return waiters_reserve(&c->service->waiters[answered_at(c->service, asked)], e);
 }
 
 void service_wait(struct client *c, enum level asked, const struct waiter *w)
 {
-    struct waiters *q = &c->service->waiters[waiting_level(c->service, asked)];
+    struct waiters *q = &c->service->waiters[answered_at(c->service, asked)];
     check(q->count < q->capacity);
     q->ring[(q->head + q->count++) % q->capacity] = *w;
     client_ref(c);
@@ -59,18 +61,45 @@ static uint8_t site_index(const struct site *s, bool repository)
     return (uint8_t)s->config->self;
 }
 
-/* The strongest level that covers the lsn now: what the answer states. */
-static enum level achieved(const struct site *s, struct lsn lsn)
+/* Highest lsn that may be answered at the level now. R3: what only this site's disk has is acknowledged under a valid lease
+ * alone; what a majority has is proof of its own. */
+static struct lsn covered(const struct site *s, enum level level)
 {
-    uint8_t dr = site_index(s, false), gsr = site_index(s, true);
-    if (repl_level_lsn(s->repl, LEVEL_ALL, dr, gsr).v >= lsn.v)
+    if (level == LEVEL_LOCAL)
+        return repl_lease_valid(s->repl, site_now_ms()) ? s->marks.visible : s->marks.commit;
+    return repl_level_lsn(s->repl, level, site_index(s, false), site_index(s, true));
+}
+
+/* The strongest level that covers the lsn now, for one that has waited at `level`: what the answer states. */
+static enum level achieved(const struct site *s, struct lsn lsn, enum level level)
+{
+    if (covered(s, LEVEL_ALL).v >= lsn.v)
         return LEVEL_ALL;
+    if (level > LEVEL_MAJORITY)
+        return level; /* dr or gsr: both a majority and that site */
     if (s->marks.commit.v >= lsn.v)
         return LEVEL_MAJORITY;
     return LEVEL_LOCAL;
 }
 
-static void answer(struct service *v, const struct waiter *w)
+static void answer_failed(const struct waiter *w)
+{
+    char text[96];
+    if (w->exists)
+        (void)snprintf(text, sizeof text,
+                       "condition %d failed: the record exists with version %llu",
+                       w->failed_condition, (unsigned long long)w->version.v);
+    else
+        (void)snprintf(text, sizeof text, "condition %d failed: the record does not exist",
+                       w->failed_condition);
+    service_error_details(w->client, w->request,
+                          &(struct wire_error){.code = ERR_CONDITION,
+                                               .text = bytes_str(text),
+                                               .failed_condition = w->failed_condition,
+                                               .lsn = w->lsn});
+}
+
+static void answer(struct service *v, const struct waiter *w, enum level level)
 {
     struct site *s = v->site;
     uint8_t body[128];
@@ -78,22 +107,7 @@ static void answer(struct service *v, const struct waiter *w)
     if (w->client->conn == NULL)
         return;
     if (w->failed_condition >= 0) {
-        struct err e = ERR_NONE;
-        uint8_t error[ERR_TEXT_BYTES + 64];
-        if (w->exists)
-            err_set(&e, ERR_CONDITION, "condition %d failed: the record exists with version %llu",
-                    w->failed_condition, (unsigned long long)w->version.v);
-        else
-            err_set(&e, ERR_CONDITION, "condition %d failed: the record does not exist",
-                    w->failed_condition);
-        struct writer ew = writer_of(error, sizeof error);
-        wire_write_error(&ew, &(struct wire_error){.code = ERR_CONDITION,
-                                                   .text = bytes_str(e.text),
-                                                   .failed_condition = w->failed_condition,
-                                                   .lsn = w->lsn});
-        check(!ew.bad);
-        struct bytes piece = bytes_of(error, ew.at);
-        (void)conn_send(w->client->conn, FRAME_ERROR, s->view.term, w->request, &piece, 1, NULL);
+        answer_failed(w);
         v->failed_conditions++;
         return;
     }
@@ -105,8 +119,8 @@ static void answer(struct service *v, const struct waiter *w)
     if (w->type == FRAME_SESSION_OPEN)
         wire_write_session(&out, &(struct wire_session){w->session, w->lsn});
     else
-        wire_write_done(
-            &out, &(struct wire_done){w->lsn, w->term, w->time, achieved(s, w->lsn), w->repeated});
+        wire_write_done(&out, &(struct wire_done){w->lsn, w->term, w->time,
+                                                  achieved(s, w->lsn, level), w->repeated});
     check(!out.bad);
     v->committed++;
     service_reply(w->client, w->type, w->request, bytes_of(body, out.at));
@@ -117,19 +131,12 @@ void service_answer_waiters(struct service *v)
     struct site *s = v->site;
     if (s->view.role != REPL_PRIMARY || s->fatal.code != 0)
         return;
-    /* R3: in local mode nothing is acknowledged without a valid lease; a majority's acknowledgement is proof of its own. */
-    bool lease = s->view.mode == COMMIT_MAJORITY || repl_lease_valid(s->repl, site_now_ms());
-    uint8_t dr = site_index(s, false), gsr = site_index(s, true);
-    for (unsigned level = 0; level <= LEVEL_ALL; level++) {
+    for (unsigned level = LEVEL_LOCAL; level <= LEVEL_ALL; level++) {
         struct waiters *q = &v->waiters[level];
-        if (q->count == 0 || (!lease && level <= LEVEL_LOCAL))
-            continue;
-        struct lsn covered = level == LEVEL_MODE
-                                 ? s->marks.visible
-                                 : repl_level_lsn(s->repl, (enum level)level, dr, gsr);
-        while (q->count > 0 && q->ring[q->head].lsn.v <= covered.v) {
+        struct lsn upto = q->count != 0 ? covered(s, (enum level)level) : (struct lsn){0};
+        while (q->count > 0 && q->ring[q->head].lsn.v <= upto.v) {
             struct waiter *w = &q->ring[q->head];
-            answer(v, w);
+            answer(v, w, (enum level)level);
             client_unref(w->client);
             q->head = (q->head + 1) % q->capacity;
             q->count--;
@@ -150,7 +157,6 @@ void service_drop_waiters(struct service *v)
 
 /* ---- is this site the one to ask? ---- */
 
-/* 0: yes. ERR_BUSY: parked until it is. */
 int service_require_primary(struct client *c, const struct frame *f, struct bytes body,
                             struct err *e)
 {
@@ -159,7 +165,7 @@ int service_require_primary(struct client *c, const struct frame *f, struct byte
         return 0;
     if (s->view.role == REPL_PRIMARY) {
         int rc = service_park(c, f, body, s->term_start, e);
-        return rc != 0 ? rc : ERR_BUSY;
+        return rc != 0 ? rc : SERVICE_LATER;
     }
     const struct site_member *primary = site_member(s, s->view.primary);
     if (primary == NULL)
@@ -265,16 +271,6 @@ static int check_ops(const struct wire_txn *txn, struct err *e)
     return 0;
 }
 
-/* The level at which the client will be answered. It goes into the entry, so that whoever finds the entry outside the common
- * history knows whether its client may have been told that it was done. */
-static enum level answered_at(const struct service *v, enum level asked)
-{
-    enum level level = waiting_level(v, asked);
-    if (level != LEVEL_MODE)
-        return level;
-    return v->site->view.mode == COMMIT_LOCAL ? LEVEL_LOCAL : LEVEL_MAJORITY;
-}
-
 /* Build the body straight from the request: its ops have the entry's own layout. */
 static int build_txn(struct client *c, const struct wire_txn *txn, struct writer *w, struct err *e)
 {
@@ -350,7 +346,7 @@ int service_txn(struct client *c, const struct frame *f, struct bytes body, stru
     struct wire_txn txn;
     int rc = service_require_primary(c, f, body, e);
     if (rc != 0)
-        return rc == ERR_BUSY ? 0 : rc;
+        return rc == SERVICE_LATER ? 0 : rc;
     rc = wire_read_txn(body, &txn, e);
     if (rc == 0)
         rc = check_ops(&txn, e);

@@ -179,7 +179,10 @@ static void on_tick(uv_timer_t *tick)
 
 static void on_prepare(uv_prepare_t *prepare)
 {
-    site_snapshot_drop(prepare->data);
+    struct site *s = prepare->data;
+    if (!s->stopping)
+        service_turn(s);
+    site_snapshot_drop(s);
 }
 
 static void on_signal(uv_signal_t *signal, int number)

@@ -40,7 +40,8 @@ struct site {
     uv_loop_t loop;
     uv_async_t wake; /* other threads have news */
     uv_timer_t tick;
-    uv_prepare_t prepare; /* before the loop sleeps: close the read transaction of this turn */
+    uv_prepare_t
+        prepare; /* before the loop sleeps: parked requests; close the turn's read transaction */
     uv_signal_t sigterm, sigint;
     SSL_CTX *tls;
     struct listener *peer_listener, *client_listener;
@@ -57,6 +58,7 @@ struct site {
     struct marks marks;
     struct overlay *overlay;
     struct entry_position tail; /* last entry appended */
+    struct lsn urgent;          /* somebody waits until this is applied */
     struct lsn term_start;      /* our no-op of the term in which we are primary */
 
     struct applier *applier;
@@ -82,6 +84,10 @@ struct site {
         struct repl_event queue[256];
         uint32_t head, count;
     } feedback;
+    struct { /* outcome of a hand-over, told when the step is done and the view is new */
+        bool told, done;
+        char why[REPL_TEXT_BYTES];
+    } handover;
     /* the proposal that APPEND_OWN is to seal */
     struct {
         struct bytes body;
@@ -125,8 +131,9 @@ void driver_step_entries(struct site *s, const struct repl_event *event,
 int driver_propose(struct site *s, enum entry_kind kind, struct bytes body, struct lsn *lsn,
                    struct utc *time, struct err *e);
 void driver_tick(struct site *s);
-/* Marks moved: give the applier, the archiver and the log their orders. */
+/* Marks moved: give the applier and the archiver their orders, and answer who can be answered. */
 void driver_follow_marks(struct site *s);
+void driver_give_orders(struct site *s); /* the first half */
 /* The primary is ready: serving, and everything before its term is applied. */
 bool site_is_ready(const struct site *s);
 int site_random_salt(uint8_t salt[ENTRY_SALT_BYTES], struct err *e);
@@ -148,7 +155,8 @@ int divergence_export(struct site *s, struct lsn keep, struct err *e);
 /* ---- applier.c: a thread applies, another publishes checkpoints ---- */
 int applier_start(struct site *s, struct applier **out, struct err *e);
 void applier_stop(struct applier *a); /* waits for the batch at hand; frees */
-void applier_orders(struct applier *a, struct lsn apply_to, struct lsn may_publish_to);
+/* Apply up to `apply_to` when it pays, up to `urgent_to` at once; checkpoints up to `may_publish_to` may be published. */
+void applier_orders(struct applier *a, struct lsn apply_to, struct lsn may_publish_to, struct lsn urgent_to);
 struct lsn applier_applied(struct applier *a);
 /* Fills the reason when it had to stop. */
 bool applier_failed(struct applier *a, struct err *why);
@@ -167,6 +175,8 @@ int service_start(struct site *s, struct err *e);
 void service_stop(struct site *s);
 /* Something moved (visible, applied, acknowledgements, lease): answer who can be answered now. */
 void service_progress(struct site *s);
+/* Once per turn of the loop, after all events: try the parked requests that may now be answered. */
+void service_turn(struct site *s);
 /* The role or the known primary changed. */
 void service_role_changed(struct site *s, bool demoted);
 /* Outcome of an operator's switchover or failover. */
@@ -178,7 +188,7 @@ int site_snapshot(struct site *s, struct state_snapshot **out, struct err *e);
 void site_snapshot_drop(struct site *s);
 
 /* ---- admin.c ---- */
-/* Answers one operator command. 0 with *reply set; ERR_BUSY when the answer comes later through `c` and `request`. */
+/* Answers one operator command. 0 with *reply set; SERVICE_LATER when the answer comes later through `c` and `request`. */
 int admin_command(struct site *s, struct client *c, uint64_t request, struct bytes command,
                   json_t *arguments, json_t **reply, struct err *e);
 

@@ -19,7 +19,7 @@
 
 static struct lsn majority_durable(const struct repl *r)
 {
-    struct lsn sorted[REPL_SITES_MAX];
+    struct lsn sorted[REPL_SITES_MAX] = {{0}};
     uint32_t n = 0;
     for (uint8_t i = 0; i < r->options.sites; i++) {
         const struct repl_peer *p = &r->peers[i];

@@ -70,7 +70,7 @@ uint64_t repl_round_sent_ms(const struct repl *r, uint64_t round)
 
 void repl_lease_update(struct repl *r)
 {
-    uint64_t times[REPL_SITES_MAX];
+    uint64_t times[REPL_SITES_MAX] = {0};
     uint32_t n = 0;
     for (uint8_t i = 0; i < r->options.sites; i++) {
         const struct repl_peer *p = &r->peers[i];
