@@ -134,8 +134,8 @@ static int fill(struct request *r, struct block *b, struct reader *in, struct by
 
 static uint32_t most_records(const struct request *r)
 {
-    struct wire_get get;
-    struct wire_scan scan;
+    struct wire_get get = {0};
+    struct wire_scan scan = {0};
     struct bytes body = bytes_of(r->body, r->size);
     int rc =
         r->type == FRAME_GET ? wire_read_get(body, &get, NULL) : wire_read_scan(body, &scan, NULL);
@@ -202,8 +202,11 @@ int tvn_get(struct tvn *db, const char *collection, struct tvn_bytes key,
 {
     const struct tvn_key one = {collection, key};
     int rc = tvn_get_many(db, &one, 1, how, out, error);
-    if (rc != 0 || (*out)->records[0].found)
+    if (rc != 0)
         return rc;
+    check(*out != NULL);
+    if ((*out)->records[0].found)
+        return 0;
     struct err e = ERR_NONE;
     err_set(&e, ERR_NOT_FOUND, "no such record in '%s' at lsn %llu", collection,
             (unsigned long long)(*out)->lsn);

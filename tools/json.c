@@ -305,7 +305,7 @@ bool json_name_is(struct bytes name, const char *text)
     size_t n = strlen(text);
     if (name.n == n + 2 && memcmp(name.p + 1, text, n) == 0)
         return true;
-    if (memchr(name.p, '\\', name.n) == NULL || name.n > 512)
+    if (name.n < 2 || name.n > 512 || memchr(name.p, '\\', name.n) == NULL)
         return false;
     uint8_t plain[512];
     long length = json_unescape(name, plain);

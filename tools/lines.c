@@ -47,6 +47,7 @@ static int fill(struct lines *l, struct err *e)
         l->to -= l->from;
         l->from = 0;
     }
+    check(l->capacity > 0);
     if (l->to == l->capacity) {
         uint8_t *larger = realloc(l->buffer, l->capacity * 2);
         if (larger == NULL)

@@ -127,6 +127,7 @@ static void print_cell(const struct table *t, FILE *f, size_t column, const char
 void table_print(struct table *t, FILE *f)
 {
     bool colour = output_colour(f);
+    check(t->columns > 0);
     for (size_t c = 0; c < t->columns; c++) {
         size_t w = width_of(head_text(t->heads[c]));
         if (w > t->widths[c])

@@ -6,7 +6,8 @@
  * log, and the position is looked up in the document tree of libyaml, which libcyaml is built on. The same lookup
  * gives the position for checks across fields, which a schema cannot express.
  *
- * Bounds: a file has at most 1 MiB; aliases are refused, so nothing expands; nothing here recurses on the file. */
+ * Bounds: a file has at most 1 MiB; nesting is bounded; aliases are refused, so nothing expands; nothing here
+ * recurses on the file. */
 #include "tools/yaml.h"
 
 #include "tools/options.h"
@@ -111,13 +112,39 @@ static int syntax_fault(const struct yaml *y, const yaml_parser_t *p, struct err
                    p->problem_mark.column + 1, p->problem != NULL ? p->problem : "not YAML");
 }
 
-static int parse(struct yaml *y, struct bytes text, struct err *e)
+/* libyaml's time is the square of the depth: a megabyte of '[' would take it an hour. So the events are read first, and what
+ * nests deeper than any schema is refused where it does. Whatever else is wrong the loader reports. */
+static int check_depth(const struct yaml *y, struct bytes text, struct err *e)
 {
     yaml_parser_t p;
     if (!yaml_parser_initialize(&p))
         return err_set(e, ERR_NO_MEMORY, "%s: no memory", y->file);
     yaml_parser_set_input_string(&p, text.p, text.n);
-    int rc = 0;
+    int rc = 0, depth = 0;
+    bool end = false;
+    yaml_event_t event;
+    while (rc == 0 && !end && yaml_parser_parse(&p, &event)) {
+        end = event.type == YAML_STREAM_END_EVENT;
+        depth += event.type == YAML_SEQUENCE_START_EVENT || event.type == YAML_MAPPING_START_EVENT;
+        depth -= event.type == YAML_SEQUENCE_END_EVENT || event.type == YAML_MAPPING_END_EVENT;
+        if (depth > DEPTH_MAX)
+            rc = err_set(e, ERR_CONFIG, "%s:%zu:%zu: nested deeper than %d levels", y->file,
+                         event.start_mark.line + 1, event.start_mark.column + 1, DEPTH_MAX);
+        yaml_event_delete(&event);
+    }
+    yaml_parser_delete(&p);
+    return rc;
+}
+
+static int parse(struct yaml *y, struct bytes text, struct err *e)
+{
+    int rc = check_depth(y, text, e);
+    if (rc != 0)
+        return rc;
+    yaml_parser_t p;
+    if (!yaml_parser_initialize(&p))
+        return err_set(e, ERR_NO_MEMORY, "%s: no memory", y->file);
+    yaml_parser_set_input_string(&p, text.p, text.n);
     if (!yaml_parser_load(&p, &y->document)) {
         rc = syntax_fault(y, &p, e);
         goto out;

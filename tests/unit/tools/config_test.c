@@ -261,11 +261,16 @@ static void across_fields(void **state)
 static void deep_nesting(void **state)
 {
     (void)state;
-    static char text[200000];
+    static char text[1 << 20]; /* the most that is read at all */
     memset(text, '[', sizeof text);
     struct site_config c;
     struct err e = ERR_NONE;
     assert_int_equal(config_parse("f", bytes_of(text, sizeof text), &c, &e), ERR_CONFIG);
+    assert_string_equal(e.text, "f:1:7: nested deeper than 6 levels");
+    for (size_t i = 0; i + 1 < sizeof text; i += 2)
+        memcpy(text + i, "- ", 2);
+    assert_int_equal(config_parse("f", bytes_of(text, sizeof text), &c, &e), ERR_CONFIG);
+    assert_string_equal(e.text, "f:1:13: nested deeper than 6 levels");
 }
 
 static void too_large(void **state)
