@@ -1,8 +1,9 @@
-/* Operators' commands: JSON in, JSON out. Reading ones are for every client, changing ones need an operator's certificate. A value that
- * this site does not know is null, never 0 (P10). */
+/* Operators' commands: JSON in, JSON out. Reading ones are for every client, changing ones need an operator's certificate. A
+ * value that this site does not know is null, never 0 (P10). */
 #include "replication/service.h"
 
 #include "store/core/check.h"
+#include "store/core/hex.h"
 
 #include <sys/statvfs.h>
 
@@ -46,6 +47,7 @@ static void add_log(struct site *s, json_t *o)
     json_object_set_new(
         o, "engine", json_string(log.engine == LOG_ENGINE_URING ? "io_uring" : "pwrite+fdatasync"));
     json_object_set_new(o, "engine_reason", json_string(log.engine_reason));
+    json_object_set_new(o, "log_note", log.note[0] != '\0' ? json_string(log.note) : json_null());
 }
 
 static void add_disk(struct site *s, json_t *o)
@@ -107,6 +109,7 @@ static json_t *self_json(struct site *s, const struct state_totals *totals, stru
     add_disk(s, o);
     add_certificate(s, o);
     add_archive(s, o);
+    json_object_set_new(o, "trouble", trouble_json(s));
     return o;
 }
 
@@ -198,8 +201,7 @@ static int command_points(struct site *s, json_t **reply, struct err *e)
 static int add_session(void *arg, const struct uuid *id, const struct session_info *info)
 {
     char text[33];
-    for (unsigned i = 0; i < 16; i++)
-        (void)snprintf(text + 2 * i, 3, "%02x", id->b[i]);
+    hex_format(id->b, sizeof id->b, text);
     json_array_append_new(
         arg, json_pack("{s:s, s:o, s:I, s:I}", "session", text, "client", json_bytes(info->client),
                        "opened", (json_int_t)info->opened.v, "last_us", (json_int_t)info->last.us));
@@ -234,7 +236,7 @@ static int require_serving(struct site *s, struct err *e)
 }
 
 static int command_switchover(struct site *s, struct client *c, uint64_t request, json_t *arguments,
-                              struct err *e)
+                              json_t **reply, struct err *e)
 {
     struct service *v = s->service;
     int rc = require_serving(s, e);
@@ -249,6 +251,12 @@ static int command_switchover(struct site *s, struct client *c, uint64_t request
             target = i;
     if (to != NULL && target == REPL_NOBODY)
         return err_set(e, ERR_NOT_FOUND, "no site is called '%.40s'", to);
+    if (target == s->config->self) { /* it is as the operator wants it, so a script may ask twice */
+        *reply = json_pack("{s:s, s:s, s:I, s:I, s:I}", "from", to, "to", to, "term",
+                           (json_int_t)s->view.term.v, "lsn", (json_int_t)s->tail.lsn.v, "pause_ms",
+                           (json_int_t)0);
+        return 0;
+    }
     service_audit(s, c, "switchover", json_pack("{s:s?}", "to", to));
     v->switchover.active = true;
     v->switchover.client = client_ref(c);
@@ -272,11 +280,14 @@ static int command_failover(struct site *s, struct client *c, uint64_t request, 
                        self->name);
     if (v->failover.active)
         return err_set(e, ERR_FAILED, "a failover is under way already; see triveni events");
+    if (!driver_may_stand(s, e))
+        return err_wrap(e, "%s cannot become primary", self->name);
     events_add(s->events, "operator %s: failover to %s", c->name, self->name);
     v->failover.active = true;
     v->failover.client = client_ref(c);
     v->failover.request = request;
-    v->failover.until_ms = site_now_ms() + 4 * (uint64_t)s->config->election_ms;
+    v->failover.until_ms =
+        site_now_ms() + 10 * (uint64_t)s->config->election_ms; /* the core gives up at 8 */
     driver_step(s, &(struct repl_event){.type = REPL_EV_FAILOVER, .now_ms = site_now_ms()});
     return SERVICE_LATER;
 }
@@ -334,7 +345,7 @@ int admin_command(struct site *s, struct client *c, uint64_t request, struct byt
     if (bytes_equal(command, bytes_str("sessions")))
         return command_sessions(s, reply, e);
     if (bytes_equal(command, bytes_str("switchover")))
-        return command_switchover(s, c, request, arguments, e);
+        return command_switchover(s, c, request, arguments, reply, e);
     if (bytes_equal(command, bytes_str("failover")))
         return command_failover(s, c, request, e);
     if (bytes_equal(command, bytes_str("mode")))

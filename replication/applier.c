@@ -7,15 +7,14 @@
  * wait (a scan, a standby's reader with a token, a new primary) makes it urgent.
  *
  * ORDER of a checkpoint: begun by the applier between batches (pins the state), finished by the other thread only when the
- * site says that log and majority cover it (marks_may_publish); see store/state.h.
+ * site says that log and majority cover it (marks_publish_to); see store/state.h.
  *
- * FAILURE MODES. A full disk lets the applier wait and try again: the entries are in the log, reads go on. Anything else stops the
- * site, which then starts again from its checkpoint. */
+ * FAILURE MODES. A full disk lets the applier wait and try again: the entries are in the log, reads go on. Anything else stops
+ * the site, which then starts again from its checkpoint. */
 #include "replication/site_parts.h"
 
 #include "store/core/check.h"
-
-#include <errno.h>
+#include "store/io/cond.h"
 
 enum {
     BATCH_BYTES = 8 << 20,
@@ -23,6 +22,7 @@ enum {
     LINGER_ENTRIES = 8192,
     LINGER_MS = 50, /* a standby's readers see the state at most this much older */
     RETRY_MS = 500,
+    IDLE_MS = 200,
 };
 
 struct applier {
@@ -37,7 +37,7 @@ struct applier {
     uint64_t waiting_since_ms; /* when the oldest entry to apply came; 0: none waits */
     struct lsn applied;
     bool checkpoint_pending; /* begun, waits for or is in finish */
-    bool disk_full;
+    struct err disk_full;    /* code 0: it is not */
     struct entry_position checkpoint_at;
     /* applier thread only */
     uint8_t *buffer;
@@ -57,20 +57,6 @@ static void fail(struct applier *a, const struct err *why)
     (void)pthread_cond_broadcast(&a->news);
     (void)pthread_mutex_unlock(&a->lock);
     (void)uv_async_send(&a->site->wake);
-}
-
-/* Wait for news, at most `ms`. With the lock held. */
-static void wait_ms(struct applier *a, uint64_t ms)
-{
-    struct timespec until;
-    (void)clock_gettime(CLOCK_REALTIME, &until);
-    until.tv_sec += (time_t)(ms / 1000);
-    until.tv_nsec += (long)(ms % 1000) * 1000000;
-    if (until.tv_nsec >= 1000000000) {
-        until.tv_sec++;
-        until.tv_nsec -= 1000000000;
-    }
-    (void)pthread_cond_timedwait(&a->news, &a->lock, &until);
 }
 
 static int read_entries(struct applier *a, struct lsn from, struct lsn to, size_t *used,
@@ -131,6 +117,22 @@ static void begin_checkpoint(struct applier *a, uint64_t now)
     (void)pthread_cond_broadcast(&a->news);
 }
 
+/* With the lock held. `full`: why the last batch found no space; NULL: it did. */
+static void note_space(struct applier *a, const struct err *full)
+{
+    if (full == NULL && a->disk_full.code != 0) {
+        events_add(a->site->events, "state: applying again");
+        a->disk_full.code = 0;
+    }
+    if (full == NULL)
+        return;
+    if (a->disk_full.code == 0)
+        events_add(a->site->events, "state: %s; reads go on, applying is tried again", full->text);
+    a->disk_full = *full;
+    /* A checkpoint frees pages of the file (store/README.md). */
+    a->bytes_since_checkpoint = a->site->config->checkpoint_bytes;
+}
+
 static void *apply_main(void *arg)
 {
     struct applier *a = arg;
@@ -141,7 +143,7 @@ static void *apply_main(void *arg)
             begin_checkpoint(a, now);
         if (a->apply_to.v <= a->applied.v) {
             a->waiting_since_ms = 0;
-            wait_ms(a, 200);
+            (void)cond_wait_ms(&a->news, &a->lock, IDLE_MS);
             continue;
         }
         if (a->waiting_since_ms == 0)
@@ -149,7 +151,7 @@ static void *apply_main(void *arg)
         uint64_t waited = now - a->waiting_since_ms;
         if (waited < LINGER_MS && a->urgent_to.v <= a->applied.v &&
             a->apply_to.v - a->applied.v < LINGER_ENTRIES) {
-            wait_ms(a, LINGER_MS - waited);
+            (void)cond_wait_ms(&a->news, &a->lock, LINGER_MS - waited);
             continue;
         }
         struct lsn applied = a->applied, to = a->apply_to;
@@ -159,23 +161,16 @@ static void *apply_main(void *arg)
         if (n < 0 && n != ERR_NO_SPACE)
             fail(a, &e);
         (void)pthread_mutex_lock(&a->lock);
-        if (n >= 0) {
-            a->applied = state_applied(a->site->state).lsn;
-            a->waiting_since_ms = 0;
+        /* Part of a large batch may be in although the rest failed. */
+        a->applied = state_applied(a->site->state).lsn;
+        a->waiting_since_ms = 0;
+        if (n >= 0)
             a->bytes_since_checkpoint += (uint64_t)n;
-            if (a->disk_full)
-                events_add(a->site->events, "state: applying again");
-            a->disk_full = false;
-            (void)uv_async_send(&a->site->wake);
-        } else if (n == ERR_NO_SPACE) {
-            if (!a->disk_full)
-                events_add(a->site->events, "state: %s; reads go on, applying is tried again",
-                           e.text);
-            a->disk_full = true;
-            /* A checkpoint frees pages of the file (store/README.md). */
-            a->bytes_since_checkpoint = a->site->config->checkpoint_bytes;
-            wait_ms(a, RETRY_MS);
-        }
+        if (n >= 0 || n == ERR_NO_SPACE)
+            note_space(a, n < 0 ? &e : NULL);
+        (void)uv_async_send(&a->site->wake);
+        if (n == ERR_NO_SPACE)
+            (void)cond_wait_ms(&a->news, &a->lock, RETRY_MS);
     }
     (void)pthread_mutex_unlock(&a->lock);
     return NULL;
@@ -187,7 +182,7 @@ static void *checkpoint_main(void *arg)
     (void)pthread_mutex_lock(&a->lock);
     while (!a->stop && !a->failed) {
         if (!a->checkpoint_pending || a->checkpoint_at.lsn.v > a->may_publish_to.v) {
-            wait_ms(a, 200);
+            (void)cond_wait_ms(&a->news, &a->lock, IDLE_MS);
             continue;
         }
         (void)pthread_mutex_unlock(&a->lock);
@@ -220,7 +215,7 @@ int applier_start(struct site *s, struct applier **out, struct err *e)
     a->views = calloc(BATCH_ENTRIES, sizeof *a->views);
     a->last_checkpoint_ms = site_now_ms();
     (void)pthread_mutex_init(&a->lock, NULL);
-    (void)pthread_cond_init(&a->news, NULL);
+    cond_init(&a->news);
     if (a->buffer == NULL || a->views == NULL)
         goto failed;
     if (pthread_create(&a->apply_thread, NULL, apply_main, a) != 0)
@@ -259,7 +254,8 @@ void applier_stop(struct applier *a)
     free(a);
 }
 
-void applier_orders(struct applier *a, struct lsn apply_to, struct lsn may_publish_to, struct lsn urgent_to)
+void applier_orders(struct applier *a, struct lsn apply_to, struct lsn may_publish_to,
+                    struct lsn urgent_to)
 {
     (void)pthread_mutex_lock(&a->lock);
     /* Woken only when there is something to begin; what lingers is looked at when its time is over. */
@@ -293,4 +289,16 @@ bool applier_failed(struct applier *a, struct err *why)
         *why = a->why;
     (void)pthread_mutex_unlock(&a->lock);
     return failed;
+}
+
+bool applier_disk_full(struct applier *a, struct err *why)
+{
+    if (a == NULL)
+        return false;
+    (void)pthread_mutex_lock(&a->lock);
+    bool full = a->disk_full.code != 0;
+    if (full)
+        *why = a->disk_full;
+    (void)pthread_mutex_unlock(&a->lock);
+    return full;
 }

@@ -1,11 +1,13 @@
 /* The archiver: a thread of a repository site that seals committed, applied entries into packs and takes snapshots.
  *
  * A pack is sealed when pack_bytes wait, when the oldest waiting entry has waited pack_seconds, or on demand; so the
- * archive's lag is bounded and shown. Trouble (a full or failing backend) never stops the site or its vote: it is told in `status`
- * and in the events, sealing is tried again, and the log keeps what is not archived. */
+ * archive's lag is bounded and shown. Trouble (a full, failing or damaged backend, also at the start) never stops the site or its
+ * vote: it is told in `status` and in the events, sealing is tried again, and the log keeps what is not archived. Only what a
+ * configuration got wrong (a key, a directory) stops the start. */
 #include "replication/site_parts.h"
 
 #include "store/core/check.h"
+#include "store/io/cond.h"
 
 enum { ARCHIVE_WAIT_MS = 200, ARCHIVE_RETRY_MS = 2000 };
 
@@ -17,7 +19,7 @@ struct archiver {
     pthread_cond_t news;
     bool stop, seal_now;
     struct lsn archive_to;
-    uint64_t appended_bytes; /* to the log since the start: how much waits, near enough */
+    uint64_t appended_bytes; /* to the log: how much waits, near enough */
     struct repository_status status;
     char trouble[ERR_TEXT_BYTES]; /* empty: none */
     /* archive thread only */
@@ -26,17 +28,6 @@ struct archiver {
     uint64_t waiting_since_ms; /* 0: nothing waits */
     uint64_t sealed_at_bytes;  /* appended_bytes when the last pack was begun */
 };
-
-/* With the lock held. */
-static void wait_ms(struct archiver *a, uint64_t ms)
-{
-    struct timespec until;
-    (void)clock_gettime(CLOCK_REALTIME, &until);
-    until.tv_nsec += (long)(ms % 1000) * 1000000;
-    until.tv_sec += (time_t)(ms / 1000) + until.tv_nsec / 1000000000;
-    until.tv_nsec %= 1000000000;
-    (void)pthread_cond_timedwait(&a->news, &a->lock, &until);
-}
 
 struct point_search {
     struct lsn lsn;
@@ -125,21 +116,22 @@ static bool seal_due(const struct archiver *a, uint64_t now)
 static int open_repository(struct archiver *a, struct err *e)
 {
     const struct site_config *c = a->site->config;
-    return repository_open(&a->repository,
-                           &(struct repository_options){.dir = c->archive_dir,
-                                                        .kek_file = c->kek_file,
-                                                        .cluster_id = c->cluster_id,
-                                                        .cluster = c->cluster,
-                                                        .create = true},
-                           e);
+    int rc = repository_open(&a->repository,
+                             &(struct repository_options){.dir = c->archive_dir,
+                                                          .kek_file = c->kek_file,
+                                                          .cluster_id = c->cluster_id,
+                                                          .cluster = c->cluster,
+                                                          .create = true},
+                             e);
+    return rc != 0 ? err_wrap(e, "archive") : 0;
 }
 
 /* One turn, without the lock. */
 static int archive_some(struct archiver *a, struct lsn from, struct lsn to, struct err *e)
 {
-    int rc = a->repository == NULL ? open_repository(a, e) : 0;
-    if (rc == 0)
-        rc = seal(a, from, to, e);
+    if (a->repository == NULL)
+        return open_repository(a, e); /* what it holds decides where the next turn begins */
+    int rc = seal(a, from, to, e);
     if (rc != 0)
         return err_wrap(e, "archive: sealing from lsn %llu", (unsigned long long)from.v);
     struct repository_status now;
@@ -150,6 +142,42 @@ static int archive_some(struct archiver *a, struct lsn from, struct lsn to, stru
     return rc != 0 ? err_wrap(e, "archive: snapshot") : 0;
 }
 
+/* What a turn came to. With the lock held. */
+static void note_outcome(struct archiver *a, int rc, const struct err *e)
+{
+    const char *now = rc != 0 ? e->text : "";
+    if (strcmp(now, a->trouble) != 0) /* told once, not with every attempt */
+        events_add(a->site->events, "%s%s", rc != 0 ? now : "archive: trouble is over",
+                   rc != 0 ? "; trying again" : "");
+    (void)snprintf(a->trouble, sizeof a->trouble, "%s", now);
+    if (a->repository != NULL)
+        repository_status(a->repository, &a->status);
+}
+
+/* Seal what is due, once. With the lock held, which is given up while it works. */
+static void turn(struct archiver *a, struct lsn from, struct lsn to)
+{
+    uint64_t appended = a->appended_bytes;
+    (void)pthread_mutex_unlock(&a->lock);
+    struct err e = ERR_NONE;
+    int rc = archive_some(a, from, to, &e);
+    (void)pthread_mutex_lock(&a->lock);
+    note_outcome(a, rc, &e);
+    if (rc == ERR_IO && a->repository != NULL) {
+        /* A handle that met a failed sync writes no more: begin again from what is on disk. */
+        repository_close(a->repository);
+        a->repository = NULL;
+    }
+    if (rc == 0 && a->status.archived.lsn.v >= to.v) { /* otherwise what is left is due at once */
+        a->sealed_at_bytes = appended;
+        a->waiting_since_ms = 0;
+        a->seal_now = false;
+    }
+    (void)uv_async_send(&a->site->wake);
+    if (rc != 0 && !a->stop)
+        (void)cond_wait_ms(&a->news, &a->lock, ARCHIVE_RETRY_MS);
+}
+
 static void *archive_main(void *arg)
 {
     struct archiver *a = arg;
@@ -157,45 +185,18 @@ static void *archive_main(void *arg)
     while (!a->stop) {
         struct lsn from = {a->status.archived.lsn.v + 1}, to = a->archive_to;
         uint64_t now = site_now_ms();
-        if (to.v < from.v) {
+        if (a->repository != NULL && to.v < from.v) {
             a->waiting_since_ms = 0;
             a->seal_now = false;
-            wait_ms(a, ARCHIVE_WAIT_MS);
+            (void)cond_wait_ms(&a->news, &a->lock, ARCHIVE_WAIT_MS);
             continue;
         }
         if (a->waiting_since_ms == 0)
             a->waiting_since_ms = now;
-        if (!seal_due(a, now)) {
-            wait_ms(a, ARCHIVE_WAIT_MS);
-            continue;
-        }
-        uint64_t appended = a->appended_bytes;
-        (void)pthread_mutex_unlock(&a->lock);
-        struct err e = ERR_NONE;
-        int rc = archive_some(a, from, to, &e);
-        struct repository_status status = a->status;
-        if (a->repository != NULL)
-            repository_status(a->repository, &status);
-        if (rc ==
-            ERR_IO) { /* a handle that met a failed sync writes no more: begin again from what is on disk */
-            repository_close(a->repository);
-            a->repository = NULL;
-        }
-        bool caught_up = rc == 0 && status.archived.lsn.v >= to.v;
-        if (caught_up)
-            a->sealed_at_bytes = appended;
-        if (rc != 0)
-            events_add(a->site->events, "%s; tried again in %d s", e.text, ARCHIVE_RETRY_MS / 1000);
-        (void)pthread_mutex_lock(&a->lock);
-        a->status = status;
-        (void)snprintf(a->trouble, sizeof a->trouble, "%s", rc != 0 ? e.text : "");
-        if (caught_up) { /* otherwise what is left is due at once */
-            a->waiting_since_ms = 0;
-            a->seal_now = false;
-        }
-        (void)uv_async_send(&a->site->wake);
-        if (rc != 0 && !a->stop)
-            wait_ms(a, ARCHIVE_RETRY_MS);
+        if (a->repository == NULL || seal_due(a, now))
+            turn(a, from, to);
+        else
+            (void)cond_wait_ms(&a->news, &a->lock, ARCHIVE_WAIT_MS);
     }
     (void)pthread_mutex_unlock(&a->lock);
     return NULL;
@@ -207,17 +208,20 @@ int archiver_start(struct site *s, struct archiver **out, struct err *e)
     if (a == NULL)
         return err_set(e, ERR_NO_MEMORY, "out of memory");
     a->site = s;
+    a->sealed_at_bytes = a->appended_bytes = s->retained.bytes;
     a->capacity = s->config->pack_bytes + ENTRY_HEADER_BYTES;
     a->buffer = malloc(a->capacity);
     (void)pthread_mutex_init(&a->lock, NULL);
-    (void)pthread_cond_init(&a->news, NULL);
+    cond_init(&a->news);
     int rc = a->buffer != NULL ? 0 : err_set(e, ERR_NO_MEMORY, "out of memory");
     if (rc == 0)
         rc = open_repository(a, e);
-    if (rc == 0) {
-        repository_status(a->repository, &a->status);
-        if (pthread_create(&a->thread, NULL, archive_main, a) != 0)
-            rc = err_set(e, ERR_NO_MEMORY, "cannot start the archive thread");
+    if (rc == 0 || rc == ERR_IO || rc == ERR_NO_SPACE || rc == ERR_INTEGRITY) {
+        note_outcome(a, rc, e);
+        *e = (struct err)ERR_NONE;
+        rc = pthread_create(&a->thread, NULL, archive_main, a) != 0
+                 ? err_set(e, ERR_NO_MEMORY, "cannot start the archive thread")
+                 : 0;
     }
     if (rc != 0) {
         repository_close(a->repository);

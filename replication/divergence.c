@@ -1,11 +1,14 @@
 /* Divergence bundles: what a site had in its log and the common history does not have (P4, R9).
  *
- * One JSON Lines file per undo under <data>/divergence/, named <term>-<first>-<last>.jsonl after the entries in it. The first line is a
- * header; then one line per operation of each entry, deletes too, with who wrote it and whether its client had been told that it was done:
+ * One JSON Lines file per undo under <data>/divergence/, named <term>-<first>-<last>.jsonl after the entries in it. The first
+ * line is a header; then one line per operation of each entry, deletes too, with who wrote it and whether its client had been
+ * told that it was done:
  *   "acknowledged": "no"       its client was to be answered at `majority` or more, which these entries never reached
  *                   "possible" it was to be answered once the entry was on this site's disk
  * The file is written under a temporary name, synced, renamed, and the directory synced, before anything is undone. */
 #include "replication/site_parts.h"
+
+#include "store/io/file.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -18,10 +21,11 @@ struct bundle {
     uint64_t operations;
 };
 
-/* Text when it is UTF-8, {"base64": ...} otherwise. */
+/* What holds a NUL is no text, though UTF-8 allows it: as JSON it would be six times as long. */
 json_t *json_bytes(struct bytes b)
 {
-    json_t *text = json_stringn((const char *)b.p, b.n);
+    bool nul = b.n != 0 && memchr(b.p, '\0', b.n) != NULL;
+    json_t *text = nul ? NULL : json_stringn(b.n != 0 ? (const char *)b.p : "", b.n);
     if (text != NULL)
         return text;
     size_t cap = 4 * ((b.n + 2) / 3) + 1;
@@ -113,19 +117,6 @@ static int write_entries(struct bundle *b, struct lsn from, struct lsn to, struc
     return 0;
 }
 
-static int sync_directory(const char *dir, struct err *e)
-{
-    int fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    if (fd < 0 || fsync(fd) != 0) {
-        int rc = err_set(e, ERR_IO, "%s: %s", dir, strerror(errno));
-        if (fd >= 0)
-            close(fd);
-        return rc;
-    }
-    close(fd);
-    return 0;
-}
-
 int divergence_export(struct site *s, struct lsn keep, struct err *e)
 {
     char dir[SITE_PATH_BYTES + 16], name[SITE_PATH_BYTES + 128], temporary[SITE_PATH_BYTES + 136];
@@ -162,7 +153,7 @@ int divergence_export(struct site *s, struct lsn keep, struct err *e)
     if (rc == 0 && rename(temporary, name) != 0)
         rc = err_set(e, ERR_IO, "%s: %s", name, strerror(errno));
     if (rc == 0)
-        rc = sync_directory(dir, e);
+        rc = file_sync_path(dir, e);
     if (rc == 0)
         events_add(s->events,
                    "divergence: %llu operations exported to %s; see triveni divergence list",

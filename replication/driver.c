@@ -18,8 +18,7 @@
 
 bool site_is_ready(const struct site *s)
 {
-    return s->view.role == REPL_PRIMARY && s->view.serving &&
-           s->marks.applied.v >= s->term_start.v && s->fatal.code == 0;
+    return marks_ready(&s->marks, &s->view, s->term_start) && s->fatal.code == 0;
 }
 
 const struct site_member *site_member(const struct site *s, uint8_t index)
@@ -67,6 +66,15 @@ static void note_retained(struct site *s, struct lsn last, size_t bytes)
         s->retained.head = (s->retained.head + 1) % size;
         s->retained.count--;
     }
+}
+
+void driver_retain_from(struct site *s, const struct log_status *log)
+{
+    enum { STRETCHES = 64 }; /* the log does not tell where its bytes are: taken as even */
+    uint64_t entries = log->last.lsn.v - log->first.lsn.v;
+    for (uint64_t i = 1; i <= STRETCHES && entries > 0; i++)
+        note_retained(s, (struct lsn){log->first.lsn.v + entries * i / STRETCHES},
+                      log->disk_bytes / STRETCHES);
 }
 
 static void append(struct site *s, const struct entry_view *entries, size_t n)
@@ -142,7 +150,6 @@ static int undo_state(struct site *s, struct lsn keep, struct err *e)
 {
     applier_stop(s->applier);
     s->applier = NULL;
-    s->marks.visible = s->marks.commit;
     if (state_applied(s->state).lsn.v > keep.v) {
         service_undo(s);
         site_snapshot_drop(s);
@@ -152,8 +159,8 @@ static int undo_state(struct site *s, struct lsn keep, struct err *e)
         events_add(s->events, "state: went back to the checkpoint at lsn %llu",
                    (unsigned long long)state_applied(s->state).lsn.v);
     }
-    s->marks.applied = state_applied(s->state).lsn;
-    check(s->marks.applied.v <= keep.v);
+    s->caught_up_ms = 0;
+    check(state_applied(s->state).lsn.v <= keep.v);
     return applier_start(s, &s->applier, e);
 }
 
@@ -166,13 +173,17 @@ static void truncate_to(struct site *s, struct lsn keep)
                (unsigned long long)keep.v + 1, (unsigned long long)s->tail.lsn.v);
     if (divergence_export(s, keep, &e) != 0)
         goto failed;
-    if (s->marks.visible.v > keep.v && undo_state(s, keep, &e) != 0)
-        goto failed;
+    struct lsn applied = s->marks.applied;
+    if (marks_must_undo(&s->marks, keep)) {
+        if (undo_state(s, keep, &e) != 0)
+            goto failed;
+        applied = state_applied(s->state).lsn;
+    }
     overlay_truncate(s->overlay, keep);
     if (log_truncate(s->log, keep, &e) != 0 || log_position(s->log, keep, &s->tail, &e) != 0)
         goto failed;
-    if (s->marks.durable.v > keep.v)
-        s->marks.durable = keep;
+    marks_cut(&s->marks, keep, applied);
+    site_log_durable(s, s->tail); /* in place of what was told of entries that are no more */
     return;
 failed:
     err_wrap(&e, "undoing the log after lsn %llu", (unsigned long long)keep.v);
@@ -297,10 +308,7 @@ static void execute(struct site *s, const struct repl_event *event, const struct
         send_entries(s, a);
         break;
     case REPL_ACT_COMMIT:
-        if (a->lsn.v > s->marks.commit.v)
-            s->marks.commit = a->lsn;
-        if (a->visible.v > s->marks.visible.v)
-            s->marks.visible = a->visible;
+        marks_commit(&s->marks, a->lsn, a->visible);
         break;
     case REPL_ACT_ROLE:
         role_changed(s, a, s->view.role);
@@ -329,10 +337,13 @@ static void step_once(struct site *s, const struct repl_event *event,
     for (uint32_t i = 0; i < s->actions->n && s->fatal.code == 0; i++)
         execute(s, event, &s->actions->a[i], entries);
     repl_view(s->repl, &s->view);
+    s->marks.durable = s->view.durable; /* the core knows what of it was cut meanwhile */
     if (before != s->view.role || primary_before != s->view.primary)
         service_role_changed(s, before == REPL_PRIMARY && s->view.role != REPL_PRIMARY);
     if (s->handover.told) {
         s->handover.told = false;
+        if (s->leave_by_ms != 0)
+            site_stop(s);
         service_handover_done(s, s->handover.done, s->handover.why);
     }
 }
@@ -365,6 +376,8 @@ void driver_step(struct site *s, const struct repl_event *event)
 int driver_propose(struct site *s, enum entry_kind kind, struct bytes body, struct lsn *lsn,
                    struct utc *time, struct err *e)
 {
+    if (applier_disk_full(s->applier, e))
+        return err_wrap(e, "the state cannot take more");
     int rc = log_room(s->log, ENTRY_HEADER_BYTES + body.n, e);
     if (rc != 0)
         return rc;
@@ -385,16 +398,22 @@ int driver_propose(struct site *s, enum entry_kind kind, struct bytes body, stru
     return 0;
 }
 
+bool driver_may_stand(struct site *s, struct err *e)
+{
+    return log_room(s->log, 2 * ENTRY_HEADER_BYTES + SITE_NAME_MAX_BYTES, e) != ERR_NO_SPACE;
+}
+
 void driver_tick(struct site *s)
 {
+    /* Time alone makes a standby stand; it votes and follows by what it hears. */
+    if (s->view.role != REPL_PRIMARY && !driver_may_stand(s, NULL))
+        return;
     driver_step(s, &(struct repl_event){.type = REPL_EV_TICK, .now_ms = site_now_ms()});
 }
 
 void driver_give_orders(struct site *s)
 {
-    uint64_t publish =
-        s->marks.commit.v < s->marks.durable.v ? s->marks.commit.v : s->marks.durable.v;
-    applier_orders(s->applier, marks_apply_to(&s->marks), (struct lsn){publish}, s->urgent);
+    applier_orders(s->applier, marks_apply_to(&s->marks), marks_publish_to(&s->marks), s->urgent);
     if (s->archiver != NULL)
         archiver_orders(s->archiver, marks_archive_to(&s->marks), s->retained.bytes);
 }

@@ -45,13 +45,29 @@ static void format_time(uint64_t us, char out[40])
     (void)snprintf(out + n, 40 - n, ".%03uZ", (unsigned)(us / 1000 % 1000));
 }
 
+/* A sentence that was cut in the middle of a character loses all of it: what is not UTF-8 could not be shown. */
+static void cut_whole(char *text)
+{
+    size_t n = strlen(text), begin = n;
+    while (begin > 0 && ((unsigned char)text[begin - 1] & 0xc0) == 0x80)
+        begin--;
+    if (begin == 0 || (unsigned char)text[begin - 1] < 0xc0)
+        return; /* no character of several bytes is at the end */
+    unsigned char lead = (unsigned char)text[begin - 1];
+    size_t whole = lead >= 0xf0 ? 4 : lead >= 0xe0 ? 3 : 2;
+    if (n - (begin - 1) < whole)
+        text[begin - 1] = '\0';
+}
+
 void events_add(struct events *ev, const char *fmt, ...)
 {
     char text[EVENT_TEXT_BYTES];
     va_list ap;
     va_start(ap, fmt);
-    (void)vsnprintf(text, sizeof text, fmt, ap);
+    int n = vsnprintf(text, sizeof text, fmt, ap);
     va_end(ap);
+    if (n >= (int)sizeof text)
+        cut_whole(text);
     for (char *c = text; *c != '\0'; c++)
         if ((unsigned char)*c < 0x20 || *c == 0x7f)
             *c = '?';

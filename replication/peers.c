@@ -60,6 +60,24 @@ static void note_primary_commit(struct site *s, const struct repl_message *m)
         s->caught_up_ms = s->primary_commit_ms;
 }
 
+/* Without room in the log a message is heard, but its entries are not taken. The primary sees no progress and sends again
+ * later. */
+static void take_or_leave(struct site *s, struct repl_message *m, size_t bytes)
+{
+    struct err why = ERR_NONE;
+    if (m->count == 0)
+        return;
+    if (log_room(s->log, bytes, &why) != 0) {
+        if (s->log_refused.code == 0)
+            events_add(s->events, "log: entries from %s are not taken: %s",
+                       s->config->members[m->from].name, why.text);
+        m->count = 0;
+    } else if (s->log_refused.code != 0) {
+        events_add(s->events, "log: entries are taken again");
+    }
+    s->log_refused = why;
+}
+
 static int on_frame(struct conn *c, const struct frame *f, struct bytes body, struct err *why)
 {
     struct peer *p = conn_arg(c);
@@ -85,13 +103,9 @@ static int on_frame(struct conn *c, const struct frame *f, struct bytes body, st
         return err_wrap(why, "message from %s", s->config->members[p->index].name);
     m.from = p->index;
     m.to = (uint8_t)s->config->self;
-    if (m.count > 0 && log_room(s->log, entries.n, why) != 0) {
-        /* No room: heard, but not taken. The primary sees no progress and sends again later. */
-        events_add(s->events, "log: %u entries from %s not taken: %s", m.count,
-                   s->config->members[p->index].name, why->text);
-        *why = (struct err)ERR_NONE;
-        m.count = 0;
-    }
+    take_or_leave(s, &m, entries.n);
+    if (m.type == REPL_MSG_TAKE_OVER && !driver_may_stand(s, NULL))
+        return 0; /* the primary takes it back when nobody stands */
     note_primary_commit(s, &m);
     driver_step_entries(s,
                         &(struct repl_event){.type = REPL_EV_MESSAGE,
@@ -121,6 +135,9 @@ static void on_closed(struct conn *c, const struct err *why)
     if (p->conn != c)
         return; /* an accepted one that never became ready, or one that was replaced */
     struct site *s = p->site;
+    if (p->up && site_now_ms() - p->up_since_ms > RETRY_MAX_MS)
+        p->retry_ms =
+            RETRY_MIN_MS; /* it was a link; one that ends at once is not tried faster and faster */
     if (p->up || p->retry_ms == RETRY_MIN_MS)
         events_add(s->events, "link to %s: %s", s->config->members[p->index].name,
                    why != NULL && why->text[0] != '\0' ? why->text : "closed");
@@ -135,7 +152,6 @@ static void link_up(struct peer *p, struct conn *c)
     p->conn = c;
     p->up = true;
     p->up_since_ms = site_now_ms();
-    p->retry_ms = RETRY_MIN_MS;
     events_add(s->events, "link to %s: up (%s)", s->config->members[p->index].name, conn_remote(c));
     driver_step(s, &(struct repl_event){
                        .type = REPL_EV_PEER_UP, .now_ms = site_now_ms(), .site = p->index});

@@ -1,14 +1,15 @@
 /* The client service: connections of clients, dispatch of their requests, answers, back-pressure.
  *
  * A request is answered at once, waits in a ring until its lsn reaches its level (writes), or is parked whole and
- * tried again when the state, the lease or the primary is there (reads). Whoever is waiting when this site stops being primary loses the
- * connection, without an answer: what became of the write is for the new primary to say (P6), never for us to guess.
+ * tried again when the state, the lease or the primary is there (reads). Whoever is waiting when this site stops being primary
+ * loses the connection, without an answer: what became of the write is for the new primary to say (P6), never for us to guess.
  *
- * TURNS. Answers to waiting writes go out as soon as something moves (service_progress). Parked requests are tried once per turn of the
- * loop (service_turn), never from inside a step: a request may itself propose an entry, and so step.
+ * TURNS. Answers to waiting writes go out as soon as something moves (service_progress). Parked requests are tried once per turn
+ * of the loop (service_turn), never from inside a step: a request may itself propose an entry, and so step.
  *
- * BOUNDS: max_clients connections; WAITERS_MAX waiting writes; PARKED_MAX and memory_bytes of parked requests, each for PARKED_MS; when the
- * effects in flight exceed memory_bytes no client is read until half of it is applied. */
+ * BOUNDS: max_clients connections; WAITERS_MAX waiting writes; PARKED_MAX and memory_bytes of parked requests, each for
+ * PARKED_MS; when the effects in flight exceed memory_bytes no client is read until half of it is applied, except operators, who
+ * want to know why. */
 #include "replication/service.h"
 
 #include "store/core/check.h"
@@ -125,7 +126,7 @@ static void on_ready(struct conn *conn, const struct wire_hello *hello)
     v->clients = c;
     v->client_count++;
     conn_set_arg(conn, c);
-    if (v->paused)
+    if (v->paused && c->kind != WIRE_OPERATOR)
         conn_pause(conn);
 }
 
@@ -201,23 +202,26 @@ int service_request(struct client *c, const struct frame *f, struct bytes body, 
 static void pause_when_full(struct service *v)
 {
     struct site *s = v->site;
-    if (v->paused || overlay_bytes(s->overlay) <= s->config->memory_bytes)
-        return;
+    struct err why;
+    if (v->paused || overlay_bytes(s->overlay) <= s->config->memory_bytes ||
+        applier_disk_full(s->applier, &why))
+        return; /* with a full disk writes are refused (driver_propose), and reads go on */
     v->paused = true;
     for (struct client *c = v->clients; c != NULL; c = c->next)
-        if (c->conn != NULL)
+        if (c->kind != WIRE_OPERATOR)
             conn_pause(c->conn);
 }
 
 static void resume_when_drained(struct service *v)
 {
     struct site *s = v->site;
-    if (!v->paused || overlay_bytes(s->overlay) > s->config->memory_bytes / 2)
+    struct err why;
+    if (!v->paused || (overlay_bytes(s->overlay) > s->config->memory_bytes / 2 &&
+                       !applier_disk_full(s->applier, &why)))
         return;
     v->paused = false;
     for (struct client *c = v->clients; c != NULL; c = c->next)
-        if (c->conn != NULL)
-            conn_resume(c->conn);
+        conn_resume(c->conn);
 }
 
 static int on_frame(struct conn *conn, const struct frame *f, struct bytes body, struct err *why)
@@ -335,6 +339,8 @@ static void failover_done(struct service *v, bool done, const char *why)
     struct site *s = v->site;
     v->failover.active = false;
     if (done) {
+        service_audit(s, v->failover.client, "failover",
+                      json_pack("{s:s}", "to", s->config->members[s->config->self].name));
         service_reply_json(v->failover.client, v->failover.request,
                            json_pack("{s:s, s:I}", "primary",
                                      s->config->members[s->config->self].name, "term",
@@ -355,14 +361,16 @@ void service_progress(struct site *s)
         return;
     service_answer_waiters(v);
     resume_when_drained(v);
-    if (v->failover.active && s->view.role == REPL_PRIMARY)
-        failover_done(v, true, "");
 }
 
 void service_turn(struct site *s)
 {
     struct service *v = s->service;
-    if (v == NULL || v->parked_count == 0)
+    if (v == NULL)
+        return;
+    if (v->failover.active && site_is_ready(s))
+        failover_done(v, true, "");
+    if (v->parked_count == 0)
         return;
     bool ready = site_is_ready(s) && repl_lease_valid(s->repl, site_now_ms());
     if (s->marks.applied.v == v->seen_applied.v && ready == v->seen_ready)
@@ -430,8 +438,8 @@ void service_handover_done(struct site *s, bool done, const char *why)
                why[0] != '\0' ? ": " : "", why);
     if (v->switchover.active)
         switchover_done(v, done, why);
-    else if (v->failover.active)
-        failover_done(v, done, why);
+    else if (v->failover.active && !done)
+        failover_done(v, false, why);
 }
 
 void service_undo(struct site *s)
@@ -443,15 +451,18 @@ void service_undo(struct site *s)
 static void housekeeping(uv_timer_t *timer)
 {
     struct service *v = timer->data;
+    const struct site *s = v->site;
     uint64_t now = site_now_ms();
     for (struct client *c = v->clients; c != NULL; c = c->next)
         client_close_snapshots(c, now > SNAPSHOT_AGE_MAX_MS ? now - SNAPSHOT_AGE_MAX_MS : 0);
     service_expire_sessions(v);
     retry_parked(v); /* answers those whose patience is over */
     if (v->failover.active && now >= v->failover.until_ms)
-        failover_done(
-            v, false,
-            "it needs the vote of one more site, and a log that is not behind that site's");
+        failover_done(v, false,
+                      s->view.role == REPL_PRIMARY
+                          ? "it was elected, but no majority has taken its first entry yet"
+                          : "it needs the vote of one more site, and a log that is not behind that "
+                            "site's");
 }
 
 int service_start(struct site *s, struct err *e)

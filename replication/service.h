@@ -6,6 +6,8 @@
 
 enum {
     CLIENT_SNAPSHOTS_MAX = 16,
+    /* of all clients: the state allows 512 readers, and requests, the archive and checkpoints need some, too */
+    SNAPSHOTS_MAX = 384,
     SNAPSHOT_AGE_MAX_MS = 10 * 60 * 1000, /* a reader keeps pages of the state from being reused */
     WAITERS_MAX = 1 << 20,
     PARKED_MAX = 65536,
@@ -67,6 +69,7 @@ struct service {
     struct client nobody; /* stands for connections that are not ready yet */
     uint32_t client_count;
     uint64_t next_snapshot;
+    uint32_t snapshot_count;               /* open, of all clients */
     struct waiters waiters[LEVEL_ALL + 1]; /* by the level to be answered at; none at LEVEL_MODE */
     struct parked *parked_first, **parked_last;
     uint32_t parked_count;
@@ -104,7 +107,8 @@ void service_error_details(struct client *c, uint64_t request, const struct wire
 void service_reply_json(struct client *c, uint64_t request,
                         json_t *reply);                                  /* takes the reference */
 uint8_t *service_buffer(struct service *v, size_t bytes, struct err *e); /* for one answer */
-/* Keep the request until the state is at `need`; ERR_BUSY when too many are kept. One that is kept again keeps its place in time. */
+/* Keep the request until the state is at `need`; ERR_BUSY when too many are kept. One that is kept again keeps its place in
+ * time. */
 int service_park(struct client *c, const struct frame *f, struct bytes body, struct lsn need,
                  struct err *e);
 /* Handle one request. 0: answered or waiting; otherwise `e` is sent as the answer. */

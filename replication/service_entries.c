@@ -124,19 +124,29 @@ int service_session_close(struct client *c, const struct frame *f, struct bytes 
     return rc;
 }
 
-/* Sessions idle for longer than session_hours. Found by a walk over the state once a minute, expired by an entry, so that every
- * site and every later primary agrees which sessions are gone. */
+/* Sessions that no connection holds and that are idle for longer than session_hours. Found by a walk over the state once a
+ * minute, expired by an entry, so that every site and every later primary agrees which sessions are gone. */
 struct expiry {
+    const struct service *service;
     uint64_t before_us;
     struct uuid found[64];
     char clients[64][CLIENT_NAME_MAX_BYTES + 1];
     uint32_t count;
 };
 
+/* Does a connection hold it? Then its client lives, and may have a transaction in flight. */
+static bool session_is_used(const struct service *v, const struct uuid *session)
+{
+    for (const struct client *c = v->clients; c != NULL; c = c->next)
+        if (uuid_equal(&c->session, session))
+            return true;
+    return false;
+}
+
 static int collect_idle(void *arg, const struct uuid *session, const struct session_info *info)
 {
     struct expiry *x = arg;
-    if (info->last.us >= x->before_us)
+    if (info->last.us >= x->before_us || session_is_used(x->service, session))
         return 0;
     x->found[x->count] = *session;
     (void)snprintf(x->clients[x->count], sizeof x->clients[0], "%.*s", (int)info->client.n,
@@ -151,7 +161,7 @@ void service_expire_sessions(struct service *v)
     if (!site_is_ready(s) || hours == 0 || site_now_ms() - v->expired_ms < 60000)
         return;
     v->expired_ms = site_now_ms();
-    struct expiry x = {.before_us = now - hours * 3600 * 1000000};
+    struct expiry x = {.service = v, .before_us = now - hours * 3600 * 1000000};
     struct state_snapshot *snap;
     struct err e = ERR_NONE;
     if (site_snapshot(s, &snap, &e) != 0 || state_sessions(snap, collect_idle, &x, &e) < 0)
@@ -160,7 +170,7 @@ void service_expire_sessions(struct service *v)
         struct waiter w;
         struct session_info info;
         if (overlay_session(s->overlay, &x.found[i], SERVICE_NEWEST, &info) != OVERLAY_UNKNOWN)
-            continue; /* used or ended a moment ago */
+            continue; /* ended a moment ago */
         if (end_session(s, SESSION_EXPIRE, &x.found[i], bytes_str(x.clients[i]), &w, &e) != 0)
             return;
         events_add(s->events, "session of %s expired after %llu h without a write", x.clients[i],

@@ -1,6 +1,7 @@
-/* Reads. At the primary they are linearizable: the site is ready, its lease is valid (R3, R4), point reads see everything visible (the
- * overlay first, then the state) and scans and snapshots wait until the state has caught up with what was visible when they
- * came. Standbys answer those who allow it, from a state not older than the caller's token, and say how old it may be. */
+/* Reads. At the primary they are linearizable: the site is ready, its lease is valid (R3, R4), point reads see everything
+ * visible (the overlay first, then the state) and scans and snapshots wait until the state has caught up with what was visible
+ * when they came. Standbys answer those who allow it, from a state not older than the caller's token, and say how old it
+ * may be. */
 #include "replication/service.h"
 
 #include "store/core/check.h"
@@ -255,9 +256,14 @@ int service_snapshot_open(struct client *c, const struct frame *f, struct bytes 
     if (slot == CLIENT_SNAPSHOTS_MAX)
         return err_set(e, ERR_LIMIT, "%d snapshots are open on this connection: close one first",
                        CLIENT_SNAPSHOTS_MAX);
+    if (c->service->snapshot_count >= SNAPSHOTS_MAX)
+        return err_set(e, ERR_BUSY,
+                       "%d snapshots are open here already: try again or at another site",
+                       SNAPSHOTS_MAX);
     rc = state_snapshot_open(s->state, &c->snapshots[slot].snap, e);
     if (rc != 0)
         return rc;
+    c->service->snapshot_count++;
     c->snapshots[slot].id = ++c->service->next_snapshot;
     c->snapshots[slot].opened_ms = site_now_ms();
     struct entry_position at = state_snapshot_position(c->snapshots[slot].snap);
@@ -274,6 +280,7 @@ static void close_slot(struct client *c, unsigned slot)
     state_snapshot_close(c->snapshots[slot].snap);
     c->snapshots[slot].id = 0;
     c->snapshots[slot].snap = NULL;
+    c->service->snapshot_count--;
 }
 
 void client_close_snapshots(struct client *c, uint64_t older_than_ms)

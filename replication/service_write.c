@@ -21,6 +21,7 @@ static int waiters_reserve(struct waiters *q, struct err *e)
     struct waiter *ring = larger <= WAITERS_MAX ? malloc(larger * sizeof *ring) : NULL;
     if (ring == NULL)
         return err_set(e, ERR_BUSY, "%u writes wait already; try again", q->count);
+    check(q->count == q->capacity);
     for (uint32_t i = 0; i < q->count; i++)
         ring[i] = q->ring[(q->head + i) % q->capacity];
     free(q->ring);
@@ -28,13 +29,10 @@ static int waiters_reserve(struct waiters *q, struct err *e)
     return 0;
 }
 
-/* The level at which a client that asks for `asked` now is answered: LOCAL or stronger, never weaker than the cluster's mode. It
- * is decided once, when the request comes, and goes into the entry: whoever finds the entry outside the common history
- * must know whether its client may have been told that it was done, also when the mode was changed in between. */
+/* The level at which a client that asks for `asked` now is answered; decided once, when the request comes. */
 static enum level answered_at(const struct service *v, enum level asked)
 {
-    enum level floor = v->site->view.mode == COMMIT_LOCAL ? LEVEL_LOCAL : LEVEL_MAJORITY;
-    return asked < floor ? floor : asked;
+    return marks_answer_level(asked, v->site->view.mode);
 }
 
 /* Is there room for one more? Asked before anything is written, so that no write is refused after it was logged. */
@@ -66,7 +64,7 @@ static uint8_t site_index(const struct site *s, bool repository)
 static struct lsn covered(const struct site *s, enum level level)
 {
     if (level == LEVEL_LOCAL)
-        return repl_lease_valid(s->repl, site_now_ms()) ? s->marks.visible : s->marks.commit;
+        return marks_local_to(&s->marks, repl_lease_valid(s->repl, site_now_ms()));
     return repl_level_lsn(s->repl, level, site_index(s, false), site_index(s, true));
 }
 
@@ -360,8 +358,11 @@ int service_txn(struct client *c, const struct frame *f, struct bytes body, stru
     if (rc != 0)
         return rc;
     if (earlier) {
-        service_wait(c, txn.level, &w);
-        return 0;
+        enum level level = marks_repeat_level(txn.level, s->view.mode);
+        rc = service_room_to_wait(c, level, e);
+        if (rc == 0)
+            service_wait(c, level, &w);
+        return rc;
     }
     struct fact found = {0};
     rc = decide(s, &txn, &w.failed_condition, &found, e);

@@ -6,6 +6,7 @@
  *   divergence/   exported bundles */
 #include "replication/site_init.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <jansson.h>
@@ -63,15 +64,28 @@ static int write_identity(const struct site_config *c, uint64_t incarnation, str
     json_t *o =
         json_pack("{s:i, s:s, s:s, s:s, s:I}", "format", 1, "cluster", c->cluster, "cluster_id", id,
                   "site", c->members[c->self].name, "incarnation", (json_int_t)incarnation);
-    int fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
-    int rc =
-        fd >= 0 && json_dumpfd(o, fd, JSON_INDENT(2)) == 0 && fsync(fd) == 0
-            ? 0
-            : err_set(e, errno == EEXIST ? ERR_EXISTS : ERR_IO, "%s: %s", path, strerror(errno));
+    /* Without a vote file it is left from an init that was interrupted: written anew. */
+    int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+    int rc = fd >= 0 && json_dumpfd(o, fd, JSON_INDENT(2)) == 0 && fsync(fd) == 0
+                 ? 0
+                 : err_set(e, ERR_IO, "%s: %s", path, strerror(errno));
     if (fd >= 0)
         close(fd);
     json_decref(o);
     return rc;
+}
+
+bool site_log_is_gone(const char *dir)
+{
+    DIR *d = opendir(dir);
+    bool gone = true;
+    for (struct dirent *f; gone && d != NULL && (f = readdir(d)) != NULL;) {
+        size_t n = strlen(f->d_name);
+        gone = n < 4 || strcmp(f->d_name + n - 4, ".seg") != 0;
+    }
+    if (d != NULL)
+        (void)closedir(d);
+    return gone;
 }
 
 int site_init(const struct site_config *c, bool rebuilt, struct err *e)
@@ -88,6 +102,14 @@ int site_init(const struct site_config *c, bool rebuilt, struct err *e)
                        "or move the "
                        "directory away first",
                        c->data_dir);
+    path_of(c, "log", path);
+    if (!site_log_is_gone(path))
+        return err_set(
+            e, ERR_EXISTS,
+            "%s holds a log without the vote file that belongs to it; nothing was changed. Without "
+            "its promises this "
+            "log must not vote: move the directory away, and make the site with --rebuilt",
+            c->data_dir);
     static const char *const folders[] = {"log", "state", "divergence"};
     for (size_t i = 0; i < sizeof folders / sizeof folders[0]; i++) {
         path_of(c, folders[i], path);
@@ -112,7 +134,7 @@ int site_check_identity(const struct site_config *c, struct err *e)
 {
     char path[SITE_PATH_BYTES + 32], id[33];
     path_of(c, "site.json", path);
-    json_error_t where;
+    json_error_t where = {.text = ""};
     json_t *o = json_load_file(path, 0, &where);
     if (o == NULL && access(path, F_OK) != 0)
         return err_set(e, ERR_NOT_FOUND,
@@ -123,7 +145,10 @@ int site_check_identity(const struct site_config *c, struct err *e)
     const char *found_site = json_string_value(json_object_get(o, "site"));
     int rc = 0;
     if (found_id == NULL || found_site == NULL)
-        rc = err_set(e, ERR_INTEGRITY, "%s: not readable: %s", path, where.text);
+        rc = err_set(e, ERR_INTEGRITY,
+                     "%s: not the identity of a site%s%s: restore it, or make the site anew with "
+                     "triveni init --rebuilt",
+                     path, where.text[0] != '\0' ? ": " : "", where.text);
     else if (strcmp(found_id, id) != 0)
         rc = err_set(e, ERR_DENIED, "%s belongs to cluster %.32s, the configuration says %s",
                      c->data_dir, found_id, id);

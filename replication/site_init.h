@@ -7,6 +7,8 @@
 
 /* Does the directory belong to this cluster and site? ERR_NOT_FOUND: never initialised; ERR_DENIED: somebody else's. */
 int site_check_identity(const struct site_config *c, struct err *e);
+/* No segment of a log is in the directory: never begun, or removed. */
+bool site_log_is_gone(const char *dir);
 /* ERR_BUSY, with the pid, when another process runs on it. The lock ends with the descriptor. */
 int site_lock(const struct site_config *c, int *fd, struct err *e);
 

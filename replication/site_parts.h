@@ -45,8 +45,16 @@ struct site {
     uv_signal_t sigterm, sigint;
     SSL_CTX *tls;
     struct listener *peer_listener, *client_listener;
-    bool stopping;
+    bool loop_begun, stopping;
+    uint64_t
+        leave_by_ms;  /* stop when the hand-over has an outcome, at the latest then; 0: not asked */
     struct err fatal; /* why the site stops; code 0: asked to */
+    struct {          /* what the log's thread has told, until the loop takes it */
+        pthread_mutex_t lock;
+        struct entry_position durable;
+        bool moved, failed;
+        struct err why;
+    } news;
     int lock_fd;
 
     struct vote_file *vote_file;
@@ -97,6 +105,7 @@ struct site {
         bool active;
         char refused[REPL_TEXT_BYTES];
     } proposal;
+    struct err log_refused; /* why the last entries that came were not taken; code 0: they were */
     struct lsn retain;
     struct {
         struct {
@@ -115,6 +124,15 @@ uint64_t site_now_us(void); /* CLOCK_REALTIME, microseconds */
 void site_fail(struct site *s, const struct err *why);
 void site_stop(struct site *s);
 
+/* For the log's thread (struct log_options). */
+void site_log_durable(void *arg, struct entry_position last);
+void site_log_failed(void *arg, const struct err *why);
+
+/* ---- site_open.c: in this order; on an error the site's stop releases what was opened ---- */
+int site_open_promise(struct site *s, struct err *e);
+int site_open_store(struct site *s, struct err *e);
+int site_open_core(struct site *s, struct err *e);
+
 /* ---- events.c: what happened, for people: to stderr and kept for `triveni events`. Any thread. ---- */
 struct events *events_new(const char *site_name);
 void events_free(struct events *ev);
@@ -131,6 +149,10 @@ void driver_step_entries(struct site *s, const struct repl_event *event,
 int driver_propose(struct site *s, enum entry_kind kind, struct bytes body, struct lsn *lsn,
                    struct utc *time, struct err *e);
 void driver_tick(struct site *s);
+/* A site whose log takes no more must not become primary: a term begins with an entry. The reason is in `e`. */
+bool driver_may_stand(struct site *s, struct err *e);
+/* The log holds this much from earlier runs: count it towards the retention limit. */
+void driver_retain_from(struct site *s, const struct log_status *log);
 /* Marks moved: give the applier and the archiver their orders, and answer who can be answered. */
 void driver_follow_marks(struct site *s);
 void driver_give_orders(struct site *s); /* the first half */
@@ -148,7 +170,8 @@ const struct site_member *site_member(const struct site *s,
                                       uint8_t index); /* NULL for REPL_NOBODY */
 
 /* ---- divergence.c ---- */
-json_t *json_bytes(struct bytes b); /* text when it is UTF-8, {"base64": ...} otherwise */
+json_t *
+json_bytes(struct bytes b); /* text when it is UTF-8 without NUL, {"base64": ...} otherwise */
 /* Write the entries after `keep` as a divergence bundle, durable when it returns 0 (R9, P4). */
 int divergence_export(struct site *s, struct lsn keep, struct err *e);
 
@@ -156,15 +179,18 @@ int divergence_export(struct site *s, struct lsn keep, struct err *e);
 int applier_start(struct site *s, struct applier **out, struct err *e);
 void applier_stop(struct applier *a); /* waits for the batch at hand; frees */
 /* Apply up to `apply_to` when it pays, up to `urgent_to` at once; checkpoints up to `may_publish_to` may be published. */
-void applier_orders(struct applier *a, struct lsn apply_to, struct lsn may_publish_to, struct lsn urgent_to);
+void applier_orders(struct applier *a, struct lsn apply_to, struct lsn may_publish_to,
+                    struct lsn urgent_to);
 struct lsn applier_applied(struct applier *a);
 /* Fills the reason when it had to stop. */
 bool applier_failed(struct applier *a, struct err *why);
+/* The disk of the state is full; `why` says so. It goes on by itself when there is space. */
+bool applier_disk_full(struct applier *a, struct err *why);
 
 /* ---- archiver.c: a thread seals packs and takes snapshots ---- */
 int archiver_start(struct site *s, struct archiver **out, struct err *e);
 void archiver_stop(struct archiver *a);
-/* `appended_bytes`: written to the log since the start. */
+/* `appended_bytes`: written to the log so far. */
 void archiver_orders(struct archiver *a, struct lsn archive_to, uint64_t appended_bytes);
 void archiver_seal_now(struct archiver *a);
 void archiver_status(struct archiver *a, struct repository_status *out,
@@ -179,13 +205,16 @@ void service_progress(struct site *s);
 void service_turn(struct site *s);
 /* The role or the known primary changed. */
 void service_role_changed(struct site *s, bool demoted);
-/* Outcome of an operator's switchover or failover. */
+/* Outcome of an operator's switchover or failover. A failover is done when the site serves. */
 void service_handover_done(struct site *s, bool done, const char *why);
 void service_undo(struct site *s); /* close every snapshot: the state is about to be reopened */
 
 /* The read transaction of this loop turn, opened on first use. */
 int site_snapshot(struct site *s, struct state_snapshot **out, struct err *e);
 void site_snapshot_drop(struct site *s);
+
+/* ---- trouble.c ---- */
+json_t *trouble_json(struct site *s); /* an array of sentences, empty when nothing is wrong */
 
 /* ---- admin.c ---- */
 /* Answers one operator command. 0 with *reply set; SERVICE_LATER when the answer comes later through `c` and `request`. */

@@ -23,15 +23,52 @@ struct marks {
         needed; /* lowest lsn that a site acknowledged; what it still needs comes after. 0: unknown */
 };
 
+/* As recovery found them: the log's end, the published checkpoint. */
+void marks_start(struct marks *m, struct lsn log_end, struct lsn checkpoint, bool archives);
+
+/* ---- what moves them ---- */
+/* REPL_ACT_COMMIT. */
+void marks_commit(struct marks *m, struct lsn commit, struct lsn visible);
+struct marks_news {
+    bool applied, archived; /* has moved */
+    bool recyclable;        /* the log may have become shorter */
+};
+/* What the threads have done since. `checkpoint` is to be read before `applied`, so that it is never ahead of it. */
+struct marks_news marks_progress(struct marks *m, struct lsn checkpoint, struct lsn applied,
+                                 struct lsn archived);
+/* Entries after `keep` leave the log. First: may the state hold any of them? Then the applier is stopped, and the state goes
+ * back to its checkpoint if it has applied beyond `keep`. */
+bool marks_must_undo(const struct marks *m, struct lsn keep);
+/* Then: the log was cut, and `applied` is what the state holds now. */
+void marks_cut(struct marks *m, struct lsn keep, struct lsn applied);
+/* What other sites still need of this log, into `needed`. `archives` tells which of them keep a repository: theirs is needed
+ * until it is archived, for their own log may be lost with their disk. */
+void marks_peers(struct marks *m, const struct repl_view *v, uint8_t self, uint8_t sites,
+                 const bool *archives);
+
+/* ---- what follows from them ---- */
 /* Apply up to here. */
 struct lsn marks_apply_to(const struct marks *m);
-/* A checkpoint at `at` may be published: it will never have to be undone, and the log can be replayed from it. */
-bool marks_may_publish(const struct marks *m, struct lsn at);
+/* A checkpoint up to here may be published: it will never have to be undone, and the log can be replayed from it. */
+struct lsn marks_publish_to(const struct marks *m);
 /* Hand entries up to here to the archive. */
 struct lsn marks_archive_to(const struct marks *m);
 /* Entries below this lsn may be recycled. */
 struct lsn marks_recycle_below(const struct marks *m);
 /* The orders of the marks themselves; checked by whoever moves one. */
 bool marks_are_sound(const struct marks *m);
+
+/* ---- whom to answer ---- */
+/* The primary accepts requests: it serves, and everything before its term (`term_start` is its no-op) is applied. A read needs a
+ * valid lease besides (repl_lease_valid). */
+bool marks_ready(const struct marks *m, const struct repl_view *v, struct lsn term_start);
+/* The level at which who asks for `asked` is answered, never LEVEL_MODE and never weaker than the mode. It goes into the entry,
+ * so that whoever finds the entry outside the common history knows whether its client may have been told that it was done. */
+enum level marks_answer_level(enum level asked, enum commit_mode mode);
+/* The same for an entry that is in the log already, asked about again: at which level it was to be answered then is not
+ * known, so a majority is waited for. */
+enum level marks_repeat_level(enum level asked, enum commit_mode mode);
+/* LEVEL_LOCAL is answered up to here; what only this disk has needs a valid lease (R3). */
+struct lsn marks_local_to(const struct marks *m, bool lease);
 
 #endif

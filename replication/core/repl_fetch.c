@@ -1,22 +1,22 @@
 /* FETCH and TAIL: a candidate takes what its voters hold beyond its own log before it stands.
  *
- * WHY. gsr stores the log and votes, but never becomes primary. When dc is lost after an entry was made durable at dc and gsr only,
- * gsr rightly refuses dr its vote, and nobody could ever be elected. So a refused candidate asks the voter that has the longer
- * log for what follows its own end, appends it, and asks for votes again. Viewstamped Replication's view change has the same step.
- * The same fetch lets a dr that is cut off from dc catch up through gsr.
+ * WHY. gsr stores the log and votes, but never becomes primary. When dc is lost after an entry was made durable at dc and gsr
+ * only, gsr rightly refuses dr its vote, and nobody could ever be elected. So a refused candidate asks the voter that has the
+ * longer log for what follows its own end, appends it, and asks for votes again. Viewstamped Replication's view change has the
+ * same step. The same fetch lets a dr that is cut off from dc catch up through gsr.
  *
  * WHY IT IS SAFE. (1) Appending entries of past terms, created by their primaries, to a log that matches, is what every follower
- * does; it acknowledges nothing and moves no commit index, and it only makes the candidate's log a prefix of a log that could itself
- * have been elected. (2) Cutting: the candidate C cuts a suffix only in favour of a voter V whose log ends in a
- * higher term, t(V) > t(C). Let e be an entry that C would cut, and suppose it is committed in some term t >= e's: a majority M has
- * an entry of term t durable, with e below it. C is not in M, for then t(C) >= t, so t(V) > t, and the primary of t(V) had e
+ * does; it acknowledges nothing and moves no commit index, and it only makes the candidate's log a prefix of a log that could
+ * itself have been elected. (2) Cutting: the candidate C cuts a suffix only in favour of a voter V whose log ends in a
+ * higher term, t(V) > t(C). Let e be an entry that C would cut, and suppose it is committed in some term t >= e's: a majority M
+ * has an entry of term t durable, with e below it. C is not in M, for then t(C) >= t, so t(V) > t, and the primary of t(V) had e
  * (leader completeness), hence V's log, which ends in an entry of that primary, has it, and there is no conflict at
  * e. So every copy that makes e committed is elsewhere, and none of them is touched. A later acknowledgement that would make C a
  * member of such an M must first put e back through ordinary log matching. (3) What is at or below the own commit index
  * is never cut (repl_merge). (4) With equal last terms the shorter log is a prefix of the longer, so there is nothing to cut.
  *
- * Each answer carries the end of V's log at that moment, so (2) is judged anew each time; answers are tied to the attempt by a number. A
- * fetch that gets no answer for an election time is given up. */
+ * Each answer carries the end of V's log at that moment, so (2) is judged anew each time; answers are tied to the attempt by a
+ * number. A fetch that gets no answer for an election time is given up. */
 #include "replication/core/repl_state.h"
 
 static bool is_past(const struct repl *r, struct lsn last, struct term last_term)

@@ -11,9 +11,9 @@
  * (P9, P10), until an operator looks. It does not crash on what others send.
  *
  * ACKNOWLEDGING (R2). An ACK names the last entry that is durable here and agrees with the primary's log. It is sent when
- * that position moves (DURABLE); when a message carries nothing new; and at the latest every second heartbeat interval however slow
- * the disk is, because the lease of the primary and its check of the quorum live on answers. It tells the end of the log, too,
- * so that the primary can tell a slow disk from a lost frame.
+ * that position moves (DURABLE); when a message carries nothing new; and at the latest every second heartbeat interval however
+ * slow the disk is, because the lease of the primary and its check of the quorum live on answers. It tells the end of the log,
+ * too, so that the primary can tell a slow disk from a lost frame.
  *
  * INVARIANTS
  *   F1  matched grows within a term, save for what is cut, and never passes the end of the log.

@@ -4,7 +4,8 @@
  *   probe:  where the logs agree is not known. One frame at a time; a rejection steps `next` back by at least a whole term, an
  *           answer that fits turns to stream.
  *   stream: frames follow each other without waiting, up to REPL_WINDOW frames or REPL_WINDOW_BYTES in flight. What is
- *           proposed while the window is full goes out in one frame when an answer opens it: the batch grows by itself under load.
+ *           proposed while the window is full goes out in one frame when an answer opens it: the batch grows by itself under
+ *           load.
  *   refill: the log no longer reaches back to what the peer needs. Heartbeats keep it loyal; shipping resumes when an
  *           answer shows that its log has grown (from the repository).
  *
@@ -13,8 +14,8 @@
  * time, while the peer's log did not grow over it, is sent again; a slow disk shows as "received, not durable" and is waited
  * for.
  *
- * ACKNOWLEDGEMENTS (R2, R5) count when they are of this term, from the newest incarnation seen, from a site that calls itself a full
- * voter, and carry the hash that this site has at that position. A peer with another hash there, or that
+ * ACKNOWLEDGEMENTS (R2, R5) count when they are of this term, from the newest incarnation seen, from a site that calls itself a
+ * full voter, and carry the hash that this site has at that position. A peer with another hash there, or that
  * has lost what it acknowledged in this term, is suspect and not counted until it acknowledges at least that much
  * with the right hash.
  *

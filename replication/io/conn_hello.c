@@ -6,15 +6,7 @@
 #include "replication/io/link.h"
 
 #include "store/core/check.h"
-
-/* As in the configuration: 8-4-4-4-12 hex digits. */
-static void uuid_text(const struct uuid *u, char out[37])
-{
-    size_t at = 0;
-    for (size_t i = 0; i < sizeof u->b; i++)
-        at += (size_t)snprintf(out + at, 37 - at, "%s%02x",
-                               i == 4 || i == 6 || i == 8 || i == 10 ? "-" : "", u->b[i]);
-}
+#include "store/core/hex.h"
 
 /* A client may not know the id of its cluster yet: it says zero, and learns it from the server. Sites know it. */
 static int agree_on_cluster(struct conn *c, const struct uuid *theirs, struct err *why)
@@ -27,13 +19,11 @@ static int agree_on_cluster(struct conn *c, const struct uuid *theirs, struct er
         c->cluster_id = *theirs;
     if (both || client_learns || client_asks)
         return 0;
-    char a[37], b[37];
-    uuid_text(theirs, a);
-    uuid_text(&c->cluster_id, b);
+    char a[UUID_TEXT_BYTES], b[UUID_TEXT_BYTES];
     return err_set(why, ERR_DENIED,
                    "peer is of cluster id %s, this is %s: the name '%s' is the same, but they were "
                    "initialised apart",
-                   a, b, c->shared->cluster);
+                   uuid_text(theirs, a), uuid_text(&c->cluster_id, b), c->shared->cluster);
 }
 
 int link_on_hello(struct conn *c, const struct frame *f, struct bytes body, struct err *why)

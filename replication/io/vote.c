@@ -3,8 +3,8 @@
  *   32 term u64, 40 incarnation u64, 48 zero 12, 60 CRC32C of bytes 0..59 u32
  * The valid slot with the higher sequence counts; the next save goes to the other one.
  *
- * FAILURE MODES: a power cut tears at most the slot that was being written, whose promise had not been answered to anybody. A failed
- * sync is fatal: the page cache may now differ from the disk, and a retry would lie. */
+ * FAILURE MODES: a power cut tears at most the slot that was being written, whose promise had not been answered to anybody. A
+ * failed sync is fatal: the page cache may now differ from the disk, and a retry would lie. */
 #include "replication/io/vote.h"
 
 #include "store/core/bytes.h"

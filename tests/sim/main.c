@@ -1,7 +1,8 @@
 /* sim [--seed N] [--seeds N] [--steps N] [--mutant NAME | --mutants] [--trace]
  *
- * Runs seeds from N on. A failing seed is run again with its trace kept, and the end of the trace is printed. Every 100th
- * seed is run twice and must give the same state hash. Exit code: 0 all held, 1 a check failed, 2 usage. */
+ * Runs the seeds in tests/sim/seeds.txt, then seeds from N on. A failing seed is run again with its trace kept, and the end of
+ * the trace is printed. Every 100th seed is run twice and must give the same state hash. Exit code: 0 all held, 1 a check
+ * failed, 2 usage. */
 #include "tests/sim/sim.h"
 
 #include <errno.h>
@@ -93,6 +94,78 @@ static int report(struct sim *s, const struct arguments *a, uint64_t seed)
     return 1;
 }
 
+/* Seeds that ever failed, kept in a file: "<seed> <why>" in each line, "#" begins a comment. They are run first. */
+static int run_known(struct sim *s, const struct arguments *a)
+{
+    static const char path[] = "tests/sim/seeds.txt";
+    char line[256];
+    unsigned n = 0;
+    int rc = 0;
+    FILE *f = fopen(path, "r");
+    if (f == NULL) {
+        (void)fprintf(stderr, "sim: there is no %s here; seeds that failed before are not run\n",
+                      path);
+        return 0;
+    }
+    while (rc == 0 && fgets(line, sizeof line, f) != NULL) {
+        uint64_t seed;
+        line[strcspn(line, " \n")] = '\0';
+        if (line[0] == '\0' || line[0] == '#')
+            continue;
+        if (parse_number(line, &seed) != 0) {
+            (void)fprintf(stderr, "sim: %s: \"%s\" is not a seed\n", path, line);
+            rc = 2;
+        } else if (sim_seed(s, seed, a->steps, MUTANT_NONE, false).failed) {
+            rc = report(s, a, seed);
+        }
+        n++;
+    }
+    (void)fclose(f);
+    if (rc == 0)
+        (void)printf("%u seeds that failed before hold\n", n);
+    return rc;
+}
+
+static void add(struct sim_truth *sum, const struct sim_truth *one)
+{
+    sum->acks += one->acks;
+    sum->reads += one->reads;
+    sum->retries += one->retries;
+    sum->elections += one->elections;
+    sum->crashes += one->crashes;
+    sum->cuts += one->cuts;
+    sum->undone += one->undone;
+    sum->lost += one->lost;
+    sum->wipes += one->wipes;
+    sum->fetches += one->fetches;
+    sum->switchovers += one->switchovers;
+    sum->published += one->published;
+    sum->sealed += one->sealed;
+    sum->recycled += one->recycled;
+    sum->refills += one->refills;
+    sum->gaps += one->gaps;
+    sum->checked += one->checked;
+    sum->unchecked += one->unchecked;
+}
+
+static void print_sum(const struct sim_truth *t)
+{
+    (void)printf(
+        "%llu writes acknowledged, %llu reads, %llu found done already; %llu elections, %llu "
+        "crashes, %llu rebuilt sites, %llu fetches, %llu switchovers and failovers done\n",
+        U(t->acks), U(t->reads), U(t->retries), U(t->elections), U(t->crashes), U(t->wipes),
+        U(t->fetches), U(t->switchovers));
+    (void)printf(
+        "%llu checkpoints, %llu packs, %llu entries recycled, %llu refills (%llu leave a gap "
+        "in the archive); %llu cuts of a tail, %llu states undone, %llu writes lost in local "
+        "mode and listed\n",
+        U(t->published), U(t->sealed), U(t->recycled), U(t->refills), U(t->gaps), U(t->cuts),
+        U(t->undone), U(t->lost));
+    (void)printf("%llu histories are linearizable, %llu searches were given up; no invariant was "
+                 "broken\n",
+                 U(t->checked), U(t->unchecked));
+}
+
 static int run_seeds(struct sim *s, const struct arguments *a)
 {
     double began = seconds();
@@ -106,13 +179,7 @@ static int run_seeds(struct sim *s, const struct arguments *a)
             print_trace(s, SIM_TRACE_LINES);
         steps += v.steps;
         virtual_us += v.virtual_us;
-        sum.acks += v.truth->acks;
-        sum.elections += v.truth->elections;
-        sum.crashes += v.truth->crashes;
-        sum.cuts += v.truth->cuts;
-        sum.wipes += v.truth->wipes;
-        sum.fetches += v.truth->fetches;
-        sum.switchovers += v.truth->switchovers;
+        add(&sum, v.truth);
         if ((a->seed + i) % 100 == 0 &&
             sim_seed(s, a->seed + i, a->steps, a->mutant, false).hash != v.hash) {
             (void)printf("seed %llu: two runs differ, the simulation is not deterministic\n",
@@ -125,11 +192,7 @@ static int run_seeds(struct sim *s, const struct arguments *a)
                  "steps/s, %.0fx real time\n",
                  U(a->seeds), U(steps), (double)virtual_us / 1e6, took, (double)a->seeds / took,
                  (double)steps / took, (double)virtual_us / 1e6 / took);
-    (void)printf("%llu acknowledged, %llu elections, %llu crashes, %llu cuts of a tail, %llu "
-                 "fetches, %llu rebuilt sites, "
-                 "%llu switchovers and failovers done; no invariant was broken\n",
-                 U(sum.acks), U(sum.elections), U(sum.crashes), U(sum.cuts), U(sum.fetches),
-                 U(sum.wipes), U(sum.switchovers));
+    print_sum(&sum);
     return 0;
 }
 
@@ -146,7 +209,7 @@ static int run_mutants(struct sim *s, const struct arguments *a)
         (void)printf("%-22s %-8llu %s\n", sim_mutant_name((enum sim_mutant)m), U(n),
                      v.failed ? v.failure : "NOT FOUND");
     }
-    (void)printf("%d of %d planted bugs found\n", MUTANTS - 1 - missed, MUTANTS - 1);
+    (void)printf("%d of %d mutants caught\n", MUTANTS - 1 - missed, MUTANTS - 1);
     return missed == 0 ? 0 : 1;
 }
 
@@ -162,7 +225,15 @@ int main(int argc, char **argv)
         (void)fprintf(stderr, "sim: no memory for %zu bytes\n", sizeof *s);
         return 1;
     }
-    int rc = a.mutants ? run_mutants(s, &a) : run_seeds(s, &a);
+    int rc = 0;
+    if (a.mutants) {
+        rc = run_mutants(s, &a);
+    } else {
+        if (a.mutant == MUTANT_NONE && !a.trace)
+            rc = run_known(s, &a);
+        if (rc == 0)
+            rc = run_seeds(s, &a);
+    }
     free(s);
     return rc;
 }

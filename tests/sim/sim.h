@@ -4,15 +4,20 @@
  * Everything random comes from streams split off the seed, one per concern, so that a draw more in one does not shift the others.
  * There are no threads, no real clock and no dependence on addresses: a seed replays exactly.
  *
- * sim_world.c  time, clocks, network, the fault classes     sim_site.c   one site: disk and execution of actions
- * sim_users.c  clients and the operator                     sim_check.c  invariants
- * sim_run.c    one seed from start to verdict               mutants.c    planted bugs that must be found
- * main.c       command line */
+ * sim_world.c    time, clocks, network, the fault classes    sim_site.c    one site: log disk and execution of actions
+ * sim_state.c    what a site holds beside its log: state, checkpoint, archive, and what the marks order
+ * sim_service.c  the transaction path of the primary         sim_clients.c clients with sessions, who try again
+ * sim_users.c    the operator, the repository, misfortune    sim_check.c   invariants
+ * sim_history.c  exactly once, linearizable                  sim_run.c     one seed from start to verdict
+ * mutants.c      planted bugs that must be found             main.c        command line */
 #ifndef TESTS_SIM_SIM_H
 #define TESTS_SIM_SIM_H
 
+#include "replication/core/marks.h"
 #include "replication/core/messages.h"
 #include "replication/core/repl_state.h"
+#include "store/core/txn.h"
+#include "store/overlay.h"
 
 #include <stdio.h>
 
@@ -29,6 +34,11 @@ enum {
     SIM_EVENTS_MAX = 4096,
     SIM_INBOX_MAX = 512, /* of which messages may fill three quarters */
     SIM_CLIENTS = 4,
+    SIM_KEYS = 4,
+    SIM_RESULTS = 4,     /* remembered of each session */
+    SIM_OPS_MAX = 4096,  /* asked by clients in one run */
+    SIM_PARKED_MAX = 16, /* requests that wait for a primary to be ready */
+    SIM_RAW_BYTES = ENTRY_HEADER_BYTES + 128,
     SIM_TRACE_LINES = 400,
     SIM_TRACE_BYTES = 256,
 };
@@ -59,6 +69,18 @@ enum sim_mutant {
     MUTANT_CLOCK_STOPS_IN_PAUSE,
     MUTANT_CLOCK_DRIFTS_AWAY,
     MUTANT_LATE_TAKE_OVER,
+    MUTANT_PUBLISH_UNCOMMITTED,
+    MUTANT_RECYCLE_TOO_MUCH,
+    MUTANT_ARCHIVE_UNCOMMITTED,
+    MUTANT_RESULT_OUTSIDE_TXN,
+    MUTANT_RETRY_NOT_LOOKED_UP,
+    MUTANT_OVERLAY_IGNORED,
+    MUTANT_READ_WITHOUT_LEASE,
+    MUTANT_READY_TOO_EARLY,
+    MUTANT_APPLY_UNCOMMITTED,
+    MUTANT_UNDO_FORGOTTEN,
+    MUTANT_OVERLAY_KEPT,
+    MUTANT_ANSWER_AT_NEW_MODE,
     MUTANTS,
     MUTANT_READMITTED_EARLY = MUTANTS, /* needs a played scenario: golden_test.c */
 };
@@ -72,12 +94,48 @@ struct swarm {
     uint32_t short_batches; /* a message carries fewer entries than it could */
     uint32_t crash_at_action;
     uint32_t fault_every_ms; /* mean time between the faults below; 0: none */
-    bool crash, pause, cut, isolate, reset, clog, slow_disk, wipe, recycle, drift;
+    bool crash, pause, cut, isolate, reset, clog, slow_disk, wipe, drift;
     bool at_election; /* misfortune prefers the moments around an election */
     bool operator_acts, mode_changes;
     bool local; /* begin in local mode */
     enum repl_policy policy;
-    uint32_t think_ms; /* of clients */
+    uint32_t think_ms;    /* of clients */
+    uint32_t retain;      /* entries that the log keeps for sites that are behind */
+    uint32_t checkpoints; /* chance that one is begun after a batch */
+    uint32_t lost_answers;
+    uint32_t apply_us; /* most that an applier needs for a batch */
+};
+
+/* What a site's database holds; it changes in one transaction. No padding: states are compared as bytes. */
+struct sim_record {
+    uint64_t value, version; /* version 0: absent */
+};
+struct sim_state {
+    uint64_t lsn, mode;
+    struct sim_record records[SIM_KEYS];
+    struct {
+        uint64_t sequence, lsn;
+    } results[SIM_CLIENTS][SIM_RESULTS];
+};
+
+enum sim_op_kind { SIM_OP_READ, SIM_OP_PUT, SIM_OP_DELETE, SIM_OP_CAS };
+enum sim_outcome { SIM_UNKNOWN, SIM_DONE, SIM_CONDITION_FAILED };
+
+/* What a client wants, however often it has to ask. */
+struct sim_op {
+    enum sim_op_kind kind;
+    enum level level;
+    uint8_t client, key;
+    uint64_t sequence;
+    uint64_t value;             /* to be put; read */
+    struct sim_record expected; /* CAS */
+    uint64_t floor;             /* acknowledged at majority when it was asked: a read must see it */
+    uint64_t invoked, returned; /* order of events at clients; returned 0: never */
+    enum sim_outcome outcome;
+    bool majority;          /* the answer was given when a majority had it */
+    uint64_t answered_lsn;  /* as the answer said */
+    uint32_t answered_id;   /* which entry that was */
+    uint64_t committed_lsn; /* where it is in the common history */
 };
 
 struct sim_entry {
@@ -85,7 +143,16 @@ struct sim_entry {
     struct sha256 hash;
     uint32_t next_same_lsn; /* id; 0 none */
     enum commit_mode mode;  /* of a configuration */
+    uint32_t op;            /* of a transaction */
+    enum level level;       /* of a transaction: at which it is to be answered */
     bool exported;
+};
+
+/* The rest of an entry; kept apart because it need not be cleared. */
+struct sim_content {
+    struct sim_state
+        model; /* the state after it: what every site that applied up to it must hold */
+    uint8_t raw[SIM_RAW_BYTES];
 };
 
 struct sim_message {
@@ -109,8 +176,10 @@ enum sim_event_type {
     SIM_EV_DISK_FAST,
     SIM_EV_CLIENT, /* site: client */
     SIM_EV_FAULT,
-    SIM_EV_CRASH, /* arg: enum sim_crash */
-    SIM_EV_APPLY,
+    SIM_EV_CRASH,   /* arg: enum sim_crash */
+    SIM_EV_APPLY,   /* arg: boot */
+    SIM_EV_PUBLISH, /* arg: boot; the checkpoint at hand is durable */
+    SIM_EV_ARCHIVE, /* arg: boot */
 };
 
 enum sim_crash {
@@ -129,7 +198,8 @@ struct sim_inbox {
     enum repl_event_type type;
     uint8_t site;
     uint32_t message; /* index + 1 */
-    uint32_t client;  /* PROPOSE: + 1; 0: the operator's configuration */
+    uint32_t op;      /* PROPOSE: what a client asks; 0: the operator's configuration */
+    uint32_t attempt; /* of that op */
     uint32_t bytes;
     enum repl_message_type sent;
     enum commit_mode mode;
@@ -149,9 +219,9 @@ struct sim_site {
     uint8_t disk_voted;
     bool disk_may_vote;
     uint64_t incarnation;
-    uint64_t first;      /* entries up to it are recycled */
-    uint64_t stable;     /* entries up to it are durable */
-    uint64_t checkpoint; /* state is durable up to it */
+    uint64_t first;              /* entries up to it are recycled */
+    uint64_t stable;             /* entries up to it are durable */
+    struct sim_state checkpoint; /* published */
     /* the log: entry ids by lsn - 1, of which `n` are in memory or on disk */
     uint32_t ids[SIM_LOG_MAX];
     uint64_t n;
@@ -166,9 +236,21 @@ struct sim_site {
     uint64_t writing_to; /* 0: the disk is idle */
     uint32_t disk_generation;
     bool disk_slow;
-    uint64_t applied, commit, visible;
-    bool apply_due;
-    enum commit_mode mode;
+    struct marks marks;
+    struct repl_view view; /* as of the last step */
+    struct lsn term_start; /* our no-op of the term in which we are primary */
+    struct overlay *overlay;
+    struct sim_state state, begun; /* begun: a checkpoint that is not published yet */
+    bool checkpoint_begun, checkpoint_finishing;
+    bool apply_due, archive_due, news;         /* threads at work, and what they have to tell */
+    uint64_t apply_to, publish_to, archive_to; /* orders to the threads */
+    struct {
+        uint32_t op, attempt;
+    } parked[SIM_PARKED_MAX];
+    uint32_t parked_n;
+    uint64_t full_until_us;  /* the state cannot grow until then */
+    uint64_t parked_applied; /* as of the last time that parked requests were tried */
+    bool parked_ready;
     uint64_t tick_at_us;
     bool blocked;
     struct repl_actions actions;
@@ -188,13 +270,21 @@ struct sim_link {
 
 struct sim_client {
     uint8_t site;
-    uint64_t token;
+    uint32_t op, attempt; /* at hand; op 0: none */
     bool waiting;
-    enum level level;
-    uint64_t lsn; /* 0: not appended yet */
-    struct term term;
-    uint32_t id;
     uint64_t give_up_us;
+    uint64_t sequence;
+    struct sim_record known[SIM_KEYS]; /* as last read or written by it */
+    /* at the primary: waits until this lsn reaches that level; 0: not logged yet */
+    uint64_t lsn;
+    enum level level;
+    bool failed; /* the answer is that the condition does not hold */
+};
+
+/* The repository's packs: survive everything. */
+struct sim_archive {
+    uint32_t ids[SIM_LOG_MAX];
+    uint64_t n;
 };
 
 /* What the checker knows of the whole. */
@@ -203,19 +293,19 @@ struct sim_truth {
     uint64_t committed_n;
     struct term committed_in[SIM_LOG_MAX]; /* term of the site that first knew it */
     uint64_t acked_majority;               /* highest lsn acknowledged at majority or stronger */
-    uint32_t acked_local[SIM_ENTRIES_MAX];
-    uint32_t acked_local_n;
     uint8_t primary_of[SIM_TERMS_MAX];
     uint32_t primary_boot[SIM_TERMS_MAX];
     uint32_t by_lsn[SIM_LOG_MAX + 1];
     uint64_t acks, refusals, elections, cuts, cut_entries, wipes, crashes, switchovers, fetches;
+    uint64_t reads, retries, undone, published, sealed, gaps, lost, recycled, refills, checked,
+        unchecked;
 };
 
 struct sim {
     uint64_t seed;
     enum sim_mutant mutant;
     struct swarm swarm;
-    struct rng net, disk, crash, client, fault, clock;
+    struct rng net, disk, crash, client, fault, clock, state;
     uint64_t now_us, order;
     uint64_t steps;
     uint64_t hash; /* of everything that happened */
@@ -232,7 +322,11 @@ struct sim {
     struct repl_options options;
     struct sim_site sites[SIM_SITES];
     struct sim_client clients[SIM_CLIENTS];
-    uint64_t tokens;
+    struct sim_op ops[SIM_OPS_MAX]; /* from 1 */
+    uint32_t ops_n;
+    uint64_t tokens;  /* values written */
+    uint64_t history; /* of what clients saw */
+    struct sim_archive archive;
     struct sim_entry entries[SIM_ENTRIES_MAX]; /* by id, from 1 */
     uint32_t entries_n;
     struct sim_truth truth;
@@ -244,6 +338,8 @@ struct sim {
     bool keep_trace;
     char trace[SIM_TRACE_LINES][SIM_TRACE_BYTES];
     uint64_t trace_n;
+
+    struct sim_content contents[SIM_ENTRIES_MAX]; /* by id; last, and not cleared */
 };
 
 extern const char *const sim_names[SIM_SITES];
@@ -278,15 +374,48 @@ void sim_site_run(struct sim *s, uint8_t i);
 void sim_site_deliver(struct sim *s, uint32_t message);
 void sim_site_disk_done(struct sim *s, uint8_t i, uint32_t generation);
 void sim_site_resume(struct sim *s, uint8_t i, uint32_t boot);
-void sim_site_apply(struct sim *s, uint8_t i);
 void sim_site_tick(struct sim *s, uint8_t i);
 
-/* ---- sim_users.c ---- */
+/* ---- sim_state.c ---- */
+struct sim_state sim_state_empty(const struct sim *s);
+/* The state after the entry at lsn of this site's log. */
+struct sim_state sim_model_at(const struct sim *s, const struct sim_site *site, uint64_t lsn);
+void sim_state_apply(struct sim *s, struct sim_state *state, uint32_t id);
+void sim_state_start(struct sim *s, uint8_t i);
+void sim_state_stop(struct sim_site *site);
+void sim_follow_marks(struct sim *s, uint8_t i);
+void sim_take_progress(struct sim *s, uint8_t i);
+void sim_apply(struct sim *s, uint8_t i, uint32_t boot);
+void sim_publish(struct sim *s, uint8_t i, uint32_t boot);
+void sim_archive(struct sim *s, uint8_t i, uint32_t boot);
+/* The log is about to be cut; what the state holds then. */
+uint64_t sim_undo(struct sim *s, uint8_t i, uint64_t keep);
+void sim_site_refill(struct sim *s, uint8_t i, uint8_t from);
+
+/* ---- sim_service.c ---- */
+/* Handle the request at hand. True: it is to be proposed. */
+bool sim_service_request(struct sim *s, uint8_t i);
+void sim_service_progress(struct sim *s, uint8_t i);
+/* Its clients' connections are closed: they ask elsewhere, not knowing. */
+void sim_service_closed(struct sim *s, uint8_t i);
+void sim_service_demoted(struct sim *s, uint8_t i);
+
+/* ---- sim_clients.c ---- */
+bool sim_has_room(const struct sim *s, const struct sim_site *site);
+uint32_t sim_op_new(struct sim *s, uint8_t client, enum sim_op_kind kind, uint8_t key);
 void sim_client_wake(struct sim *s, uint8_t c);
-void sim_client_refused(struct sim *s, uint8_t c);
-void sim_client_appended(struct sim *s, uint8_t c, uint8_t site, uint64_t lsn, struct term term,
-                         uint32_t id);
-void sim_clients_answer(struct sim *s, uint8_t site);
+/* The client that still waits for this attempt at this site, or NULL. */
+struct sim_client *sim_client_of(struct sim *s, uint8_t site, uint32_t op, uint32_t attempt);
+void sim_client_refused(struct sim *s, struct sim_client *c);
+/* `seen`: what the answer says of the record. */
+void sim_client_answered(struct sim *s, struct sim_client *c, enum sim_outcome outcome,
+                         struct sim_record seen);
+
+/* ---- sim_history.c ---- */
+void sim_check_committed_once(struct sim *s, uint32_t id);
+void sim_check_history(struct sim *s);
+
+/* ---- sim_users.c ---- */
 void sim_fault(struct sim *s);
 void sim_crash_some(struct sim *s, uint8_t site, enum sim_crash how);
 void sim_election_fault(struct sim *s, uint8_t site); /* it has just become primary */
@@ -299,6 +428,10 @@ void sim_check_role(struct sim *s, uint8_t site, struct term term);
 void sim_check_commit(struct sim *s, uint8_t site, uint64_t commit, uint64_t visible);
 void sim_check_cut(struct sim *s, uint8_t site, uint64_t last);
 void sim_check_ack(struct sim *s, uint8_t site, const struct sim_client *c);
+void sim_check_state(struct sim *s, uint8_t site);
+void sim_check_marks(struct sim *s, uint8_t site);
+void sim_check_published(struct sim *s, uint8_t site);
+void sim_check_sealed_pack(struct sim *s, uint64_t from);
 void sim_check_step(struct sim *s, uint8_t site);
 void sim_check_end(struct sim *s);
 bool sim_check_settled(

@@ -9,9 +9,18 @@
  *   S5  commit and visible never fall, save that a cut takes visible along; visible passes commit only at a serving primary in
  *       local mode, and never its own disk.
  *   S6  An acknowledgement names only sites that have the entry on stable storage (P1).
- *   S7  Nothing is cut before it is exported (R9); in the end everything acknowledged is in the common log, or was acknowledged at
- *       local only and is in an export (P4).
- *   S8  No site ever finds itself broken. */
+ *   S7  Nothing is cut before it is exported (R9); in the end everything acknowledged is in the common log, or was acknowledged
+ *       at local only and is in an export (P4).
+ *   S8  No site ever finds itself broken.
+ *   S9  The marks are sound after every step (replication/core/marks.c), no site applies what is not visible, and none makes
+ *       durable in a checkpoint what is not committed and durable.
+ *   S10 Whatever way a site came to an lsn, its state holds what the model holds there; so does a published checkpoint, and so
+ *       does the state to which an undo goes back (P9).
+ *   S11 The archive is the committed history, in whole packs, and only grows; terms never fall along it (P7, R8).
+ *   S12 Nothing recycled is read: recovery, applier and archiver find what they need (sim_state.c).
+ *   S13 What is in flight at a primary is remembered in order (sim_site.c).
+ *   S14 A request is in the history at most once, where its answer said (P6; sim_history.c).
+ *   S15 What clients saw of each record is linearizable (P5; sim_history.c). */
 #include "tests/sim/sim.h"
 
 #include "store/core/check.h"
@@ -66,13 +75,15 @@ void sim_check_commit(struct sim *s, uint8_t i, uint64_t commit, uint64_t visibl
 {
     struct sim_site *site = &s->sites[i];
     struct sim_truth *t = &s->truth;
-    if (commit < site->commit || visible < site->visible || commit > visible || visible > site->n) {
-        sim_fail(
-            s, "S5: %s goes from commit %llu, visible %llu to %llu, %llu with a log up to %llu",
-            sim_names[i], U(site->commit), U(site->visible), U(commit), U(visible), U(site->n));
+    if (commit < site->marks.commit.v || visible < site->marks.visible.v || commit > visible ||
+        visible > site->n) {
+        sim_fail(s,
+                 "S5: %s goes from commit %llu, visible %llu to %llu, %llu with a log up to %llu",
+                 sim_names[i], U(site->marks.commit.v), U(site->marks.visible.v), U(commit),
+                 U(visible), U(site->n));
         return;
     }
-    if (visible > commit && visible > site->visible) {
+    if (visible > commit && visible > site->marks.visible.v) {
         const struct repl *r = site->r;
         if (r->role != REPL_PRIMARY || r->mode != COMMIT_LOCAL || visible > site->stable ||
             !repl_lease_valid(r, r->now_ms))
@@ -80,7 +91,7 @@ void sim_check_commit(struct sim *s, uint8_t i, uint64_t commit, uint64_t visibl
                      U(visible), U(commit), sim_names[i], repl_role_name(r->role),
                      commit_mode_name(r->mode), U(site->stable));
     }
-    for (uint64_t lsn = site->commit + 1; lsn <= commit; lsn++) {
+    for (uint64_t lsn = site->marks.commit.v + 1; lsn <= commit; lsn++) {
         uint32_t id = site->ids[lsn - 1];
         if (lsn > t->committed_n) {
             if (stable_copies(s, lsn, id) < 2)
@@ -89,6 +100,7 @@ void sim_check_commit(struct sim *s, uint8_t i, uint64_t commit, uint64_t visibl
             t->committed[lsn - 1] = id;
             t->committed_in[lsn - 1] = site->r->term;
             t->committed_n = lsn;
+            sim_check_committed_once(s, id);
         } else if (t->committed[lsn - 1] != id) {
             sim_fail(s, "S4: %s commits another entry at %llu than was committed before",
                      sim_names[i], U(lsn));
@@ -118,26 +130,32 @@ void sim_check_ack(struct sim *s, uint8_t i, const struct sim_client *c)
 {
     struct sim_truth *t = &s->truth;
     const struct sim_site *site = &s->sites[i];
+    struct sim_op *op = &s->ops[c->op];
+    uint32_t id = site->n < c->lsn ? 0 : site->ids[c->lsn - 1];
     t->acks++;
-    if (site->n < c->lsn || site->ids[c->lsn - 1] != c->id)
+    if (id == 0 || s->entries[id].op != c->op) {
         sim_fail(s, "S6: %s acknowledges %llu, which is not in its log any more", sim_names[i],
                  U(c->lsn));
+        return;
+    }
+    op->answered_lsn = c->lsn;
+    op->answered_id = id;
+    op->majority = site->marks.commit.v >= c->lsn;
     for (uint8_t k = 0; k < SIM_SITES; k++)
-        if (is_named(c->level, k) && !has_stable(&s->sites[k], c->lsn, c->id))
+        if (is_named(c->level, k) && !has_stable(&s->sites[k], c->lsn, id))
             sim_fail(s, "S6: %s acknowledges %llu at level %s, but %s has it not on disk",
                      sim_names[i], U(c->lsn), level_name(c->level), sim_names[k]);
-    if (site->commit >= c->lsn) {
-        if (stable_copies(s, c->lsn, c->id) < 2)
+    if (op->majority) {
+        if (stable_copies(s, c->lsn, id) < 2)
             sim_fail(s, "S6: %s acknowledges %llu at majority, it is durable at %u sites",
-                     sim_names[i], U(c->lsn), stable_copies(s, c->lsn, c->id));
+                     sim_names[i], U(c->lsn), stable_copies(s, c->lsn, id));
         if (c->lsn > t->acked_majority)
             t->acked_majority = c->lsn;
         return;
     }
-    if (!has_stable(site, c->lsn, c->id))
+    if (!has_stable(site, c->lsn, id))
         sim_fail(s, "S6: %s acknowledges %llu at local, but has it not on disk", sim_names[i],
                  U(c->lsn));
-    t->acked_local[t->acked_local_n++] = c->id;
 }
 
 void sim_check_step(struct sim *s, uint8_t i)
@@ -180,14 +198,68 @@ void sim_check_end(struct sim *s)
     uint64_t n = s->truth.committed_n;
     if (site->n < n || (n > 0 && site->ids[n - 1] != s->truth.committed[n - 1]))
         sim_fail(s, "S4: the final log has another history than was committed up to %llu", U(n));
-    for (uint32_t k = 0; k < s->truth.acked_local_n && !s->failed; k++) {
-        uint32_t id = s->truth.acked_local[k];
-        uint64_t lsn = s->entries[id].header.lsn.v;
-        bool kept = lsn <= site->n && site->ids[lsn - 1] == id;
-        if (!kept && !s->entries[id].exported)
-            sim_fail(
-                s,
-                "S7: entry %llu of term %llu was acknowledged at local, is lost and in no export",
-                U(lsn), U(s->entries[id].header.term.v));
+    for (uint32_t k = 1; k <= s->ops_n && !s->failed; k++) {
+        const struct sim_op *op = &s->ops[k];
+        if (op->kind == SIM_OP_READ || op->outcome != SIM_DONE || op->committed_lsn != 0)
+            continue;
+        const struct sim_entry *e = &s->entries[op->answered_id];
+        s->truth.lost++;
+        if (!e->exported || e->level > LEVEL_LOCAL)
+            sim_fail(s, "S7: entry %llu of term %llu was acknowledged, is lost and %s",
+                     U(e->header.lsn.v), U(e->header.term.v),
+                     e->exported ? "its export says that it was not acknowledged" : "in no export");
+    }
+    sim_check_history(s);
+}
+
+/* ---- state, checkpoint, archive ---- */
+
+void sim_check_marks(struct sim *s, uint8_t i)
+{
+    const struct marks *m = &s->sites[i].marks;
+    if (!marks_are_sound(m))
+        sim_fail(s,
+                 "S9: %s has checkpoint %llu, applied %llu, archived %llu, commit %llu, visible "
+                 "%llu, durable %llu",
+                 sim_names[i], U(m->checkpoint.v), U(m->applied.v), U(m->archived.v),
+                 U(m->commit.v), U(m->visible.v), U(m->durable.v));
+}
+
+void sim_check_state(struct sim *s, uint8_t i)
+{
+    const struct sim_site *site = &s->sites[i];
+    if (site->state.lsn > site->marks.visible.v)
+        sim_fail(s, "S9: %s has applied %llu, visible is %llu", sim_names[i], U(site->state.lsn),
+                 U(site->marks.visible.v));
+    struct sim_state model = sim_model_at(s, site, site->state.lsn);
+    if (memcmp(&site->state, &model, sizeof model) != 0)
+        sim_fail(s, "S10: the state of %s at %llu is not what its log says", sim_names[i],
+                 U(site->state.lsn));
+}
+
+void sim_check_published(struct sim *s, uint8_t i)
+{
+    const struct sim_site *site = &s->sites[i];
+    const struct sim_state *c = &site->checkpoint;
+    if (c->lsn > s->truth.committed_n || c->lsn > site->stable) {
+        sim_fail(s, "S9: %s publishes a checkpoint at %llu; %llu is committed, %llu durable here",
+                 sim_names[i], U(c->lsn), U(s->truth.committed_n), U(site->stable));
+        return;
+    }
+    if (c->lsn > 0 && memcmp(c, &s->contents[s->truth.committed[c->lsn - 1]].model, sizeof *c) != 0)
+        sim_fail(s, "S10: %s publishes a checkpoint at %llu that is not the common history",
+                 sim_names[i], U(c->lsn));
+}
+
+void sim_check_sealed_pack(struct sim *s, uint64_t from)
+{
+    const struct sim_archive *a = &s->archive;
+    for (uint64_t lsn = from + 1; lsn <= a->n; lsn++) {
+        const struct sim_entry *e = &s->entries[a->ids[lsn - 1]];
+        if (lsn > s->truth.committed_n || s->truth.committed[lsn - 1] != a->ids[lsn - 1])
+            sim_fail(s, "S11: the archive gets entry %llu, which is not committed", U(lsn));
+        if (lsn > 1 && e->header.term.v < s->entries[a->ids[lsn - 2]].header.term.v)
+            sim_fail(s, "S11: the archive gets term %llu at %llu after a higher one",
+                     U(e->header.term.v), U(lsn));
     }
 }

@@ -1,12 +1,12 @@
 /* One site: the driver of the core over a simulated disk.
  *
- * DISK MODEL. Appended entries are volatile until a write that covers them is complete; one write is in flight at a time, the next takes
- * all that has gathered. A crash keeps what is complete, loses what was not begun, and keeps a random prefix of the write
- * in flight (its torn rest is cut by recovery). The vote file and a truncation block all later actions until they are complete, and
- * a crash inside them leaves either the old or the new state. A crash may come between any two actions.
+ * DISK MODEL. Appended entries are volatile until a write that covers them is complete; one write is in flight at a time, the
+ * next takes all that has gathered. A crash keeps what is complete, loses what was not begun, and keeps a random prefix of the
+ * write in flight (its torn rest is cut by recovery). The vote file and a truncation block all later actions until they are
+ * complete, and a crash inside them leaves either the old or the new state. A crash may come between any two actions.
  *
- * The state is not simulated beyond a position: applied follows visible after a delay, and a checkpoint is an applied,
- * committed and durable position to which `applied` and the commit index return after a crash. */
+ * ORDER. As in replication/driver.c: outcomes of actions are fed before anything else, then the marks are followed and clients
+ * answered, and only then does the loop look at what its threads and the network have brought. */
 #include "tests/sim/sim.h"
 
 #include "store/core/check.h"
@@ -21,15 +21,6 @@ static struct entry_position position_of(const struct sim *s, const struct sim_s
     check(lsn <= site->n);
     const struct sim_entry *e = &s->entries[site->ids[lsn - 1]];
     return (struct entry_position){e->header.lsn, e->header.term, e->header.time, e->hash};
-}
-
-/* The mode as of the newest configuration up to lsn. */
-static enum commit_mode mode_at(const struct sim *s, const struct sim_site *site, uint64_t lsn)
-{
-    for (; lsn > 0; lsn--)
-        if (s->entries[site->ids[lsn - 1]].header.kind == ENTRY_CONFIG)
-            return s->entries[site->ids[lsn - 1]].mode;
-    return s->swarm.local ? COMMIT_LOCAL : COMMIT_MAJORITY;
 }
 
 /* ---- start and crash ---- */
@@ -47,8 +38,7 @@ void sim_site_start(struct sim *s, uint8_t i)
     site->alive = true;
     site->paused = false;
     site->boot++;
-    site->applied = site->commit = site->visible = site->checkpoint;
-    site->mode = mode_at(s, site, site->checkpoint);
+    sim_state_start(s, i);
     struct repl_options options = s->options;
     options.self = i;
     options.seed = s->seed * 1000 + site->boot;
@@ -62,14 +52,15 @@ void sim_site_start(struct sim *s, uint8_t i)
         .last = position_of(s, site, site->n),
         .runs = runs,
         .run_count = run_count,
-        .commit = {site->checkpoint},
-        .mode = site->mode,
+        .commit = site->marks.commit,
+        .mode = (enum commit_mode)site->state.mode,
     };
     if (s->mutant == MUTANT_NO_WAIT_AFTER_START)
         start.now_ms -= 4 * options.election_ms;
     repl_init(site->r, &options, &start);
+    repl_view(site->r, &site->view);
     sim_say(s, i, "process starts: term %llu, log ends at %llu, commit %llu%s",
-            U(site->disk_term.v), U(site->n), U(site->checkpoint),
+            U(site->disk_term.v), U(site->n), U(site->checkpoint.lsn),
             site->disk_may_vote ? "" : ", rebuilt");
     site->tick_at_us = UINT64_MAX;
     sim_site_run(s, i);
@@ -99,6 +90,7 @@ static uint32_t damaged_copy(struct sim *s, uint32_t id)
         return id;
     uint32_t copy = ++s->entries_n;
     s->entries[copy] = s->entries[id];
+    s->contents[copy] = s->contents[id];
     s->entries[copy].hash.b[0] ^= 1;
     return copy;
 }
@@ -128,7 +120,8 @@ void sim_site_crash(struct sim *s, uint8_t i)
     site->n = site->stable = kept;
     site->writing_to = 0;
     site->disk_generation++;
-    site->apply_due = false;
+    sim_service_closed(s, i);
+    sim_state_stop(site);
     /* A process that dies is noticed at once, a host that dies after a while. */
     uint64_t notice = sim_rng_chance(&s->crash, 700000) ? 2 * SIM_MS : 1500 * SIM_MS;
     for (uint8_t k = 0; k < SIM_SITES; k++) {
@@ -147,7 +140,8 @@ void sim_site_wipe(struct sim *s, uint8_t i)
     sim_say(s, i, "disk lost, site rebuilt from nothing");
     memcpy(site->former, site->ids, site->stable * sizeof site->ids[0]);
     site->former_n = site->stable;
-    site->n = site->stable = site->first = site->checkpoint = 0;
+    site->n = site->stable = site->first = 0;
+    site->checkpoint = sim_state_empty(s);
     site->ghost_n = 0;
     site->disk_term.v = 0;
     site->disk_voted = REPL_NOBODY;
@@ -155,22 +149,6 @@ void sim_site_wipe(struct sim *s, uint8_t i)
     if (s->mutant != MUTANT_REBUILT_VOTES)
         site->incarnation++;
     s->truth.wipes++;
-}
-
-/* The log of a site that is too far behind begins anew where another's checkpoint ends (from the repository). */
-void sim_site_refill(struct sim *s, uint8_t i, uint8_t from)
-{
-    struct sim_site *site = &s->sites[i], *source = &s->sites[from];
-    if (source->checkpoint <= site->n)
-        return;
-    sim_site_crash(s, i);
-    for (uint64_t lsn = 0; lsn < site->n; lsn++) /* R9 */
-        if (site->ids[lsn] != source->ids[lsn])
-            s->entries[site->ids[lsn]].exported = true;
-    memcpy(site->ids, source->ids, source->checkpoint * sizeof site->ids[0]);
-    site->n = site->stable = site->first = site->checkpoint = source->checkpoint;
-    sim_say(s, i, "refilled up to %llu", U(site->n));
-    sim_site_start(s, i);
 }
 
 /* ---- disk ---- */
@@ -224,28 +202,48 @@ static void append(struct sim *s, uint8_t i, uint32_t id)
 }
 
 /* Sealed, decoded again and checked: what goes into logs are entries of the real format. */
-static uint32_t seal(struct sim *s, uint8_t i, const struct repl_action *a, enum commit_mode mode)
+static void write_txn(struct writer *w, const uint8_t *salt, const struct sim_op *op,
+                      enum level level)
+{
+    uint8_t value[8], key = (uint8_t)('a' + op->key);
+    put_le64(value, op->value);
+    struct op write = {OP_PUT, bytes_str("c"), bytes_of(&key, 1), bytes_of(value, sizeof value)};
+    if (op->kind == SIM_OP_DELETE) {
+        write.kind = OP_DELETE;
+        write.value.n = 0;
+    }
+    body_write_txn(w, salt,
+                   &(struct body_txn){.session = {{'s', 'e', 's', (uint8_t)(op->client + 1)}},
+                                      .sequence = op->sequence,
+                                      .level = level,
+                                      .client = bytes_str("sim"),
+                                      .op_count = 1},
+                   &write);
+}
+
+static uint32_t seal(struct sim *s, uint8_t i, const struct repl_action *a, struct entry_view *v)
 {
     struct sim_site *site = &s->sites[i];
     struct entry_position prev = position_of(s, site, site->n);
-    uint8_t raw[ENTRY_HEADER_BYTES + 256], salt[ENTRY_SALT_BYTES];
-    put_le64(salt, sim_rng_next(&s->disk));
-    put_le64(salt + 8, a->lsn.v);
-    struct writer w = writer_of(raw + ENTRY_HEADER_BYTES, 256);
-    uint8_t token[8];
-    put_le64(token, ++s->tokens);
-    struct op op = {OP_PUT, bytes_str("c"), bytes_of(token, sizeof token),
-                    bytes_of(token, sizeof token)};
-    struct body_txn txn = {.op_count = 1, .client = bytes_str("sim")};
-    if (a->kind == ENTRY_NOOP)
-        body_write_noop(&w, salt, &(struct body_noop){bytes_str(sim_names[i])});
-    else if (a->kind == ENTRY_CONFIG)
-        body_write_config(&w, salt, &(struct body_config){mode, bytes_str("operator")});
-    else
-        body_write_txn(&w, salt, &txn, &op);
-    check(!w.bad && s->entries_n + 1 < SIM_ENTRIES_MAX);
+    uint8_t salt[ENTRY_SALT_BYTES];
+    check(s->entries_n + 1 < SIM_ENTRIES_MAX);
     uint32_t id = ++s->entries_n;
     struct sim_entry *e = &s->entries[id];
+    uint8_t *raw = s->contents[id].raw;
+    put_le64(salt, sim_rng_next(&s->disk));
+    put_le64(salt + 8, a->lsn.v);
+    struct writer w = writer_of(raw + ENTRY_HEADER_BYTES, SIM_RAW_BYTES - ENTRY_HEADER_BYTES);
+    if (a->kind == ENTRY_NOOP) {
+        body_write_noop(&w, salt, &(struct body_noop){bytes_str(sim_names[i])});
+    } else if (a->kind == ENTRY_CONFIG) {
+        e->mode = site->current.mode;
+        body_write_config(&w, salt, &(struct body_config){e->mode, bytes_str("operator")});
+    } else {
+        e->op = site->current.op;
+        e->level = marks_answer_level(s->ops[e->op].level, site->view.mode);
+        write_txn(&w, salt, &s->ops[e->op], e->level);
+    }
+    check(!w.bad);
     uint64_t time_us = s->now_us > prev.time.us ? s->now_us : prev.time.us;
     e->header = (struct entry_header){.kind = a->kind,
                                       .cluster_id = cluster,
@@ -254,13 +252,13 @@ static uint32_t seal(struct sim *s, uint8_t i, const struct repl_action *a, enum
                                       .time = {time_us},
                                       .prev_hash = prev.hash};
     (void)entry_seal(&e->header, bytes_of(raw + ENTRY_HEADER_BYTES, w.at), raw);
-    struct entry_view v;
     size_t used;
     struct err err = ERR_NONE;
-    check(entry_decode(bytes_of(raw, ENTRY_HEADER_BYTES + w.at), &v, &used, &err) == 0);
-    e->header = v.header;
-    e->hash = v.hash;
-    e->mode = mode;
+    check(entry_decode(bytes_of(raw, ENTRY_HEADER_BYTES + w.at), v, &used, &err) == 0);
+    e->header = v->header;
+    e->hash = v->hash;
+    s->contents[id].model = sim_model_at(s, site, site->n);
+    sim_state_apply(s, &s->contents[id].model, id);
     return id;
 }
 
@@ -274,14 +272,18 @@ static void do_append_own(struct sim *s, uint8_t i, const struct repl_action *a)
                  U(site->n));
         return;
     }
-    uint32_t id = seal(s, i, a, site->current.mode);
+    struct entry_view v;
+    struct err err = ERR_NONE;
+    uint32_t id = seal(s, i, a, &v);
     sim_check_sealed(s, i, id);
+    if (overlay_add(site->overlay, &v, &err) != 0)
+        sim_fail(s, "S13: %s cannot remember what it appends: %s", sim_names[i], err.text);
+    if (a->kind == ENTRY_NOOP)
+        site->term_start = a->lsn;
     append(s, i, id);
     disk_write(s, i);
     site->outcomes[site->out_n++] =
         (struct sim_inbox){.type = REPL_EV_APPENDED, .position = position_of(s, site, site->n)};
-    if (site->current.type == REPL_EV_PROPOSE && site->current.client != 0)
-        sim_client_appended(s, (uint8_t)(site->current.client - 1), i, a->lsn.v, a->term, id);
 }
 
 static void do_append(struct sim *s, uint8_t i, const struct repl_action *a)
@@ -363,30 +365,22 @@ static void do_truncate(struct sim *s, uint8_t i, uint64_t last)
     }
     s->truth.cuts++;
     s->truth.cut_entries += site->n - last;
+    struct lsn keep = {last}, applied = site->marks.applied;
+    if (marks_must_undo(&site->marks, keep))
+        applied.v = sim_undo(s, i, last);
+    if (s->mutant != MUTANT_OVERLAY_KEPT)
+        overlay_truncate(site->overlay, keep);
     site->n = last;
     if (site->stable > last)
         site->stable = last;
-    if (site->applied > last) {
-        site->applied = last;
-        enum commit_mode mode = mode_at(s, site, last);
-        if (mode != site->mode)
-            sim_site_post(s, i, &(struct sim_inbox){.type = REPL_EV_MODE, .mode = mode});
-        site->mode = mode;
-    }
-    if (site->visible > last)
-        site->visible = last;
+    marks_cut(&site->marks, keep, applied);
 }
 
 static void do_commit(struct sim *s, uint8_t i, const struct repl_action *a)
 {
     struct sim_site *site = &s->sites[i];
     sim_check_commit(s, i, a->lsn.v, a->visible.v);
-    site->commit = a->lsn.v;
-    site->visible = a->visible.v;
-    if (!site->apply_due) {
-        site->apply_due = true;
-        sim_at(s, s->now_us + sim_rng_between(&s->disk, 100, 3000), SIM_EV_APPLY, i, site->boot);
-    }
+    marks_commit(&site->marks, a->lsn, a->visible);
 }
 
 static void save_vote(struct sim *s, struct sim_site *site, const struct repl_action *a)
@@ -445,8 +439,11 @@ static bool execute(struct sim *s, uint8_t i, const struct repl_action *a)
         }
         break;
     case REPL_ACT_REFUSED:
-        if (site->current.client != 0)
-            sim_client_refused(s, (uint8_t)(site->current.client - 1));
+        if (site->current.op != 0) {
+            struct sim_client *c = sim_client_of(s, i, site->current.op, site->current.attempt);
+            if (c != NULL)
+                sim_client_refused(s, c);
+        }
         break;
     case REPL_ACT_SWITCHOVER:
         sim_say(s, i, "operator is told: %s: %s", a->granted ? "done" : "not done",
@@ -521,26 +518,6 @@ void sim_site_deliver(struct sim *s, uint32_t message)
     sim_site_run(s, i);
 }
 
-void sim_site_apply(struct sim *s, uint8_t i)
-{
-    struct sim_site *site = &s->sites[i];
-    site->apply_due = false;
-    if (!site->alive || site->applied >= site->visible)
-        return;
-    site->applied = site->visible;
-    enum commit_mode mode = mode_at(s, site, site->applied);
-    if (mode != site->mode)
-        sim_site_post(s, i, &(struct sim_inbox){.type = REPL_EV_MODE, .mode = mode});
-    site->mode = mode;
-    sim_site_post(s, i, &(struct sim_inbox){.type = REPL_EV_PROGRESS});
-    uint64_t safe = site->applied < site->commit ? site->applied : site->commit;
-    if (safe > site->stable)
-        safe = site->stable;
-    if (safe > site->checkpoint && sim_rng_chance(&s->disk, 100000))
-        site->checkpoint = safe;
-    sim_site_run(s, i);
-}
-
 void sim_site_tick(struct sim *s, uint8_t i)
 {
     struct sim_site *site = &s->sites[i];
@@ -582,6 +559,11 @@ static void step(struct sim *s, uint8_t i)
     struct repl_entry_meta metas[SIM_BATCH_MAX];
     struct repl_message m;
     const struct sim_inbox *in = &site->current;
+    s->steps++;
+    if (in->type == REPL_EV_PROPOSE && in->op != 0 && !sim_service_request(s, i)) {
+        site->actions.n = site->action = 0;
+        return;
+    }
     struct repl_event e = {.type = in->type,
                            .now_ms = sim_clock_ms(s, site),
                            .site = in->site,
@@ -589,8 +571,9 @@ static void step(struct sim *s, uint8_t i)
                            .bytes = in->bytes,
                            .sent = in->sent,
                            .mode = in->mode,
-                           .kind = in->client != 0 ? ENTRY_TXN : ENTRY_CONFIG,
-                           .applied = {site->applied}};
+                           .kind = in->op != 0 ? ENTRY_TXN : ENTRY_CONFIG,
+                           .applied = site->marks.applied,
+                           .archived = site->marks.archived};
     if (in->type == REPL_EV_MESSAGE) {
         const struct sim_message *sm = &s->messages[in->message - 1];
         struct bytes rest;
@@ -606,10 +589,25 @@ static void step(struct sim *s, uint8_t i)
         e.message = &m;
         e.metas = metas;
     }
-    s->steps++;
     repl_step(site->r, &e, &site->actions);
     site->action = 0;
     sim_mix(s, site->actions.n ^ (uint64_t)in->type << 40);
+}
+
+/* All actions of a step are done. */
+static void step_done(struct sim *s, uint8_t i)
+{
+    struct sim_site *site = &s->sites[i];
+    enum repl_role before = site->view.role;
+    repl_view(site->r, &site->view);
+    site->marks.durable = site->view.durable;
+    if (before == REPL_PRIMARY && site->view.role != REPL_PRIMARY)
+        sim_service_demoted(s, i);
+    if (site->out_first == site->out_n) {
+        sim_follow_marks(s, i);
+        sim_service_progress(s, i);
+    }
+    sim_check_step(s, i);
 }
 
 /* Work through what waits, unless the process is down, paused or at a barrier. */
@@ -619,13 +617,17 @@ void sim_site_run(struct sim *s, uint8_t i)
     while (site->alive && !site->paused && !site->blocked && !s->failed) {
         if (!execute_rest(s, i))
             break;
-        sim_clients_answer(s, i);
-        sim_check_step(s, i);
+        step_done(s, i);
         release_message(s, &site->current.message);
         if (site->out_first < site->out_n) {
             site->current = site->outcomes[site->out_first++];
             if (site->out_first == site->out_n)
                 site->out_first = site->out_n = 0;
+        } else if (site->news) {
+            sim_take_progress(s, i);
+            site->current = (struct sim_inbox){.type = 0};
+            site->actions.n = site->action = 0;
+            continue;
         } else if (site->in_n > 0) {
             site->current = site->inbox[site->in_first];
             site->in_first = (site->in_first + 1) % SIM_INBOX_MAX;

@@ -1,80 +1,7 @@
-/* Those who act on the sites: clients, the operator, the repository that refills, and misfortune. */
+/* Those who act on the sites: the operator, the repository that refills, and misfortune. */
 #include "tests/sim/sim.h"
 
 #include "store/core/check.h"
-
-/* ---- clients: one transaction at a time each, retried elsewhere when refused or silent ---- */
-
-static bool has_room(const struct sim *s, const struct sim_site *site)
-{
-    uint64_t log = s->calm ? SIM_LOG_MAX - 64 : SIM_LOG_MAX / 4 * 3;
-    uint32_t entries = s->calm ? SIM_ENTRIES_MAX - 128 : SIM_ENTRIES_MAX / 4 * 3;
-    return site->n < log && s->entries_n < entries;
-}
-
-void sim_client_wake(struct sim *s, uint8_t c)
-{
-    struct sim_client *client = &s->clients[c];
-    if (client->waiting && s->now_us >= client->give_up_us) { /* outcome unknown */
-        client->waiting = false;
-        client->site = (uint8_t)((client->site + 1) % 2);
-    }
-    uint64_t again = s->now_us + 1 + sim_rng_below(&s->client, 2 * SIM_MS * s->swarm.think_ms);
-    if (!client->waiting && !s->clients_stop) {
-        struct sim_site *site = &s->sites[client->site];
-        if (site->alive && site->in_n < SIM_INBOX_MAX / 2 && has_room(s, site)) {
-            client->waiting = true;
-            client->lsn = 0;
-            client->give_up_us = s->now_us + 600 * SIM_MS;
-            client->level =
-                sim_rng_chance(&s->client, 700000)
-                    ? LEVEL_MODE
-                    : (enum level)sim_rng_between(&s->client, LEVEL_MAJORITY, LEVEL_ALL);
-            sim_site_post(s, client->site,
-                          &(struct sim_inbox){.type = REPL_EV_PROPOSE, .client = c + 1u});
-            sim_site_run(s, client->site);
-        } else {
-            client->site = (uint8_t)((client->site + 1) % 2);
-        }
-    }
-    sim_at(s, again, SIM_EV_CLIENT, c, 0);
-}
-
-void sim_client_refused(struct sim *s, uint8_t c)
-{
-    s->truth.refusals++;
-    s->clients[c].waiting = false;
-    s->clients[c].site = (uint8_t)((s->clients[c].site + 1) % 2);
-}
-
-void sim_client_appended(struct sim *s, uint8_t c, uint8_t site, uint64_t lsn, struct term term,
-                         uint32_t id)
-{
-    struct sim_client *client = &s->clients[c];
-    if (!client->waiting || client->site != site)
-        return; /* it has given up already */
-    client->lsn = lsn;
-    client->term = term;
-    client->id = id;
-}
-
-void sim_clients_answer(struct sim *s, uint8_t i)
-{
-    struct repl *r = s->sites[i].r;
-    if (r->role != REPL_PRIMARY)
-        return;
-    for (uint8_t c = 0; c < SIM_CLIENTS; c++) {
-        struct sim_client *client = &s->clients[c];
-        if (!client->waiting || client->site != i || client->lsn == 0 ||
-            client->term.v != r->term.v)
-            continue;
-        if (s->sites[i].visible < client->lsn ||
-            repl_level_lsn(r, client->level, SIM_DR, SIM_GSR).v < client->lsn)
-            continue;
-        sim_check_ack(s, i, client);
-        client->waiting = false;
-    }
-}
 
 /* ---- operator and repository ---- */
 
@@ -149,7 +76,7 @@ static void operator_acts(struct sim *s)
 static void change_mode(struct sim *s)
 {
     uint8_t primary = sim_primary(s);
-    if (primary == REPL_NOBODY || !has_room(s, &s->sites[primary]))
+    if (primary == REPL_NOBODY || !sim_has_room(s, &s->sites[primary]))
         return;
     enum commit_mode mode = sim_rng_chance(&s->fault, 500000) ? COMMIT_LOCAL : COMMIT_MAJORITY;
     sim_say(s, primary, "operator: commit mode %s", commit_mode_name(mode));
@@ -271,6 +198,8 @@ static void one_fault(struct sim *s)
     case 5:
         if (w->slow_disk) {
             victim->disk_slow = true;
+            if (sim_rng_chance(&s->fault, 500000))
+                victim->full_until_us = s->now_us + sim_rng_between(&s->fault, 200, 5000) * SIM_MS;
             sim_at(s, s->now_us + sim_rng_between(&s->fault, 50, 3000) * SIM_MS, SIM_EV_DISK_FAST,
                    site, 0);
         }
@@ -280,8 +209,8 @@ static void one_fault(struct sim *s)
             sim_crash_some(s, site, SIM_CRASH_WITH_DISK);
         break;
     case 7:
-        if (w->recycle && victim->checkpoint > victim->first)
-            victim->first = sim_rng_between(&s->fault, victim->first, victim->checkpoint);
+        if (w->crash)
+            sim_crash_some(s, site, SIM_CRASH_QUICK);
         break;
     case 8:
     case 11:

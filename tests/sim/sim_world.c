@@ -1,8 +1,8 @@
 /* Time, clocks, the network and the swarm of fault classes.
  *
- * NETWORK MODEL. A link between two sites is a connection with an epoch, as TCP with TLS gives: when it is closed, what is in flight
- * is gone, and both ends are told, at different times. Inside a connection messages may be lost, repeated and overtaken, which
- * TCP would not do, but which a full send queue or a dropped frame does. A cut drops one direction silently; the
+ * NETWORK MODEL. A link between two sites is a connection with an epoch, as TCP with TLS gives: when it is closed, what is in
+ * flight is gone, and both ends are told, at different times. Inside a connection messages may be lost, repeated and overtaken,
+ * which TCP would not do, but which a full send queue or a dropped frame does. A cut drops one direction silently; the
  * connection then stays up for a while, as TCP's would.
  *
  * CLOCKS. Each site's clock has an offset and a rate; rates differ by up to 8 % between sites, which is inside the lease's
@@ -312,7 +312,13 @@ static void handle(struct sim *s, const struct sim_event *e)
             sim_crash_some(s, site, (enum sim_crash)e->arg);
         break;
     case SIM_EV_APPLY:
-        sim_site_apply(s, site);
+        sim_apply(s, site, e->arg);
+        break;
+    case SIM_EV_PUBLISH:
+        sim_publish(s, site, e->arg);
+        break;
+    case SIM_EV_ARCHIVE:
+        sim_archive(s, site, e->arg);
         break;
     }
 }
@@ -340,7 +346,12 @@ void sim_run_until(struct sim *s, uint64_t at_us)
 
 struct swarm sim_swarm_quiet(void)
 {
-    return (struct swarm){.delay_us = 1000, .policy = REPL_AUTOMATIC, .think_ms = 20};
+    return (struct swarm){.delay_us = 1000,
+                          .policy = REPL_AUTOMATIC,
+                          .think_ms = 20,
+                          .retain = SIM_LOG_MAX,
+                          .checkpoints = 100000,
+                          .apply_us = 3000};
 }
 
 struct swarm sim_swarm_of_seed(uint64_t seed)
@@ -365,7 +376,7 @@ struct swarm sim_swarm_of_seed(uint64_t seed)
     w.at_election = sim_rng_chance(&g, 400000);
     w.slow_disk = sim_rng_chance(&g, 500000);
     w.wipe = sim_rng_chance(&g, 300000);
-    w.recycle = sim_rng_chance(&g, 300000);
+    w.retain = sim_rng_chance(&g, 400000) ? (uint32_t)sim_rng_between(&g, 4, 200) : SIM_LOG_MAX;
     w.drift = sim_rng_chance(&g, 500000);
     w.operator_acts = sim_rng_chance(&g, 500000);
     w.mode_changes = sim_rng_chance(&g, 300000);
@@ -374,12 +385,16 @@ struct swarm sim_swarm_of_seed(uint64_t seed)
                    ? (sim_rng_chance(&g, 500000) ? REPL_MANUAL : REPL_OBSERVE)
                    : REPL_AUTOMATIC;
     w.think_ms = (uint32_t)sim_rng_between(&g, 10, 300);
+    w.checkpoints = (uint32_t)sim_rng_between(&g, 10000, 500000);
+    if (sim_rng_chance(&g, 300000))
+        w.apply_us = (uint32_t)sim_rng_between(&g, 3000, 400000);
+    w.lost_answers = sim_rng_chance(&g, 500000) ? (uint32_t)sim_rng_between(&g, 1000, 100000) : 0;
     return w;
 }
 
 void sim_init(struct sim *s, uint64_t seed, const struct swarm *swarm, enum sim_mutant mutant)
 {
-    memset(s, 0, sizeof *s);
+    memset(s, 0, offsetof(struct sim, contents));
     s->seed = seed;
     s->mutant = mutant;
     s->swarm = *swarm;
@@ -389,6 +404,7 @@ void sim_init(struct sim *s, uint64_t seed, const struct swarm *swarm, enum sim_
     s->client = split(seed, 5);
     s->fault = split(seed, 6);
     s->clock = split(seed, 7);
+    s->state = split(seed, 8);
     s->hash = seed;
     s->wiped = REPL_NOBODY;
     for (uint32_t i = 0; i < SIM_MESSAGES_MAX; i++)
@@ -410,6 +426,7 @@ void sim_init(struct sim *s, uint64_t seed, const struct swarm *swarm, enum sim_
         site->disk_voted = REPL_NOBODY;
         site->disk_may_vote = true;
         site->incarnation = 1;
+        site->checkpoint = sim_state_empty(s);
         site->clock_offset_us = (int64_t)sim_rng_below(&s->clock, 1000000) * 1000 + 1000000;
         if (swarm->drift)
             site->clock_ppm = (int64_t)sim_rng_below(&s->clock, 80000) - 40000;
@@ -426,6 +443,7 @@ void sim_init(struct sim *s, uint64_t seed, const struct swarm *swarm, enum sim_
 void sim_deinit(struct sim *s)
 {
     for (uint8_t i = 0; i < SIM_SITES; i++) {
+        sim_state_stop(&s->sites[i]);
         free(s->sites[i].r);
         s->sites[i].r = NULL;
     }
@@ -436,6 +454,7 @@ void sim_calm(struct sim *s)
     sim_say(s, REPL_NOBODY, "all faults end");
     s->calm = true;
     s->swarm.loss = s->swarm.duplicate = s->swarm.reorder = s->swarm.crash_at_action = 0;
+    s->swarm.lost_answers = 0;
     for (uint8_t i = 0; i < SIM_SITES; i++) {
         s->sites[i].disk_slow = false;
         for (uint8_t k = 0; k < SIM_SITES; k++) {

@@ -48,7 +48,9 @@ static void expect(const struct sim *s, const char *const *lines)
 static void propose(struct sim *s, uint8_t site, uint32_t n)
 {
     for (uint32_t i = 0; i < n; i++)
-        sim_site_post(s, site, &(struct sim_inbox){.type = REPL_EV_PROPOSE, .client = 1});
+        sim_site_post(
+            s, site,
+            &(struct sim_inbox){.type = REPL_EV_PROPOSE, .op = sim_op_new(s, 0, SIM_OP_PUT, 0)});
     sim_site_run(s, site);
 }
 
@@ -166,7 +168,7 @@ static void a_divergent_tail_rejoins(void **state)
     sim_cut(s, SIM_DC, SIM_GSR, true);
     propose(s, SIM_DC, 4);
     run_for(s, 100);
-    assert_int_equal(s->sites[SIM_DC].visible, before + 4);
+    assert_int_equal(s->sites[SIM_DC].marks.visible.v, before + 4);
     uint32_t lost = s->sites[SIM_DC].ids[before];
     assert_false(s->entries[lost].exported);
     sim_site_crash(s, SIM_DC);
@@ -181,6 +183,43 @@ static void a_divergent_tail_rejoins(void **state)
     assert_true(s->entries[lost].exported);
     assert_int_equal(s->truth.cut_entries, 4);
     expect(s, trace_rejoin);
+    end(s);
+}
+
+/* dc's applier is stuck in the middle of what local mode has made visible; what dr has of it stays, the rest is cut. The state then
+ * stands above what dc knows to be committed and below the cut: nothing is undone, and the marks stay sound. */
+static void a_cut_above_what_was_applied_undoes_nothing(void **state)
+{
+    (void)state;
+    struct swarm w = sim_swarm_quiet();
+    w.local = true;
+    struct sim *s = begin_with_dc(&w);
+    struct sim_site *dc = &s->sites[SIM_DC];
+    uint64_t before = dc->n;
+    sim_cut(s, SIM_DR, SIM_DC, true); /* dr and gsr hear dc, dc does not hear them */
+    sim_cut(s, SIM_GSR, SIM_DC, true);
+    propose(s, SIM_DC, 2);
+    run_for(s, 50);
+    assert_int_equal(dc->state.lsn, before + 2);
+    assert_int_equal(dc->marks.commit.v, before);
+    dc->full_until_us = s->now_us + 10000 * SIM_MS;
+    sim_cut(s, SIM_DC, SIM_DR, true);
+    sim_cut(s, SIM_DC, SIM_GSR, true);
+    propose(s, SIM_DC, 2);
+    run_for(s, 50);
+    assert_int_equal(dc->marks.visible.v, before + 4);
+    /* Now dc hears, but is not heard: dr's first entry comes before dr knows what is committed. */
+    sim_cut(s, SIM_DR, SIM_DC, false);
+    sim_cut(s, SIM_GSR, SIM_DC, false);
+    run_for(s, 2000);
+    assert_int_equal(sim_primary(s), SIM_DR);
+    sim_cut(s, SIM_DC, SIM_DR, false);
+    sim_cut(s, SIM_DC, SIM_GSR, false);
+    run_for(s, 2000);
+    assert_int_equal(s->truth.cut_entries, 2);
+    assert_int_equal(s->truth.undone, 0);
+    assert_int_equal(dc->state.lsn, before + 2);
+    assert_true(sim_check_settled(s));
     end(s);
 }
 
@@ -200,8 +239,8 @@ static void a_rebuilt_site_votes_again_when_it_has_caught_up(void **state)
     end(s);
 }
 
-/* dr is elected while dc, cut off, still believes to be primary; dr's disk is lost, and it comes back to dc. If dc readmitted it, the two
- * would be a majority that has forgotten what dr and gsr have committed. */
+/* dr is elected while dc, cut off, still believes to be primary; dr's disk is lost, and it comes back to dc. If dc readmitted
+ * it, the two would be a majority that has forgotten what dr and gsr have committed. */
 static struct sim *play_a_stale_primary_meets_a_rebuilt_site(enum sim_mutant mutant)
 {
     struct swarm w = sim_swarm_quiet();
@@ -278,6 +317,7 @@ int main(void)
         cmocka_unit_test(a_switchover_that_nobody_answers_is_taken_back),
         cmocka_unit_test(a_one_way_partition),
         cmocka_unit_test(a_divergent_tail_rejoins),
+        cmocka_unit_test(a_cut_above_what_was_applied_undoes_nothing),
         cmocka_unit_test(a_rebuilt_site_votes_again_when_it_has_caught_up),
         cmocka_unit_test(a_stale_primary_cannot_readmit_a_rebuilt_site),
         cmocka_unit_test(if_it_could_committed_entries_would_be_lost),

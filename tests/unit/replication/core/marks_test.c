@@ -12,11 +12,9 @@ static void only_what_will_stay_is_published(void **state)
     struct marks m = {
         .durable = {10}, .commit = {7}, .visible = {9}, .applied = {9}, .checkpoint = {5}};
     assert_true(marks_are_sound(&m));
-    assert_true(marks_may_publish(&m, (struct lsn){7}));
-    assert_false(
-        marks_may_publish(&m, (struct lsn){8})); /* applied in local mode, may yet be undone */
+    assert_int_equal(marks_publish_to(&m).v, 7); /* 8, applied in local mode, may yet be undone */
     m.durable.v = 6;
-    assert_false(marks_may_publish(&m, (struct lsn){7})); /* the log does not reach it here */
+    assert_int_equal(marks_publish_to(&m).v, 6); /* the log does not reach it here */
 }
 
 static void the_archive_gets_what_is_committed_and_applied(void **state)
@@ -78,6 +76,69 @@ static void unsound_marks_are_recognised(void **state)
     assert_false(marks_are_sound(&m));
 }
 
+static void a_cut_leaves_sound_marks_however_far_the_state_was(void **state)
+{
+    (void)state;
+    for (uint64_t keep = 5; keep <= 9; keep++) {
+        for (uint64_t applied = 5; applied <= 9; applied++) {
+            struct marks m = {
+                .durable = {9}, .commit = {5}, .visible = {9}, .applied = {5}, .checkpoint = {4}};
+            struct lsn holds = {applied <= keep ? applied : 4};
+            assert_int_equal(marks_must_undo(&m, (struct lsn){keep}), keep < 9);
+            marks_cut(&m, (struct lsn){keep}, holds);
+            assert_true(marks_are_sound(&m));
+            assert_int_equal(m.visible.v, keep);
+            assert_int_equal(m.durable.v, keep);
+        }
+    }
+}
+
+static void an_archive_ahead_of_the_known_commit_is_believed_later(void **state)
+{
+    (void)state;
+    struct marks m;
+    marks_start(&m, (struct lsn){100}, (struct lsn){60}, true);
+    struct marks_news news =
+        marks_progress(&m, (struct lsn){60}, (struct lsn){60}, (struct lsn){90});
+    assert_true(marks_are_sound(&m));
+    assert_int_equal(m.archived.v, 60);
+    marks_commit(&m, (struct lsn){95}, (struct lsn){95});
+    news = marks_progress(&m, (struct lsn){60}, (struct lsn){60}, (struct lsn){90});
+    assert_true(news.archived && news.recyclable && !news.applied);
+    assert_int_equal(m.archived.v, 90);
+}
+
+static void the_log_is_kept_for_the_repository_until_it_is_archived(void **state)
+{
+    (void)state;
+    struct repl_view v = {.role = REPL_PRIMARY};
+    v.peers[1].durable.v = 80;
+    v.peers[2] = (struct repl_peer_view){.durable = {90}, .archived = {70}};
+    struct marks m = {.checkpoint = {100}};
+    const bool archives[] = {false, false, true};
+    marks_peers(&m, &v, 0, 3, archives);
+    assert_int_equal(marks_recycle_below(&m).v, 71);
+    marks_peers(&m, &v, 0, 1, archives); /* nobody else */
+    assert_int_equal(marks_recycle_below(&m).v, 101);
+    v.role = REPL_STANDBY;
+    marks_peers(&m, &v, 0, 3, archives);
+    assert_int_equal(m.needed.v, 0);
+}
+
+static void a_writer_waits_at_the_level_that_its_entry_names(void **state)
+{
+    (void)state;
+    assert_int_equal(marks_answer_level(LEVEL_MODE, COMMIT_MAJORITY), LEVEL_MAJORITY);
+    assert_int_equal(marks_answer_level(LEVEL_LOCAL, COMMIT_MAJORITY), LEVEL_MAJORITY);
+    assert_int_equal(marks_answer_level(LEVEL_MODE, COMMIT_LOCAL), LEVEL_LOCAL);
+    assert_int_equal(marks_answer_level(LEVEL_MAJORITY, COMMIT_LOCAL), LEVEL_MAJORITY);
+    assert_int_equal(marks_answer_level(LEVEL_ALL, COMMIT_MAJORITY), LEVEL_ALL);
+    assert_int_equal(marks_repeat_level(LEVEL_MODE, COMMIT_LOCAL), LEVEL_MAJORITY);
+    struct marks m = {.commit = {5}, .visible = {9}};
+    assert_int_equal(marks_local_to(&m, true).v, 9);
+    assert_int_equal(marks_local_to(&m, false).v, 5);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -86,6 +147,10 @@ int main(void)
         cmocka_unit_test(nothing_needed_is_recycled),
         cmocka_unit_test(a_dead_site_is_waited_for_only_within_the_limit),
         cmocka_unit_test(unsound_marks_are_recognised),
+        cmocka_unit_test(a_cut_leaves_sound_marks_however_far_the_state_was),
+        cmocka_unit_test(an_archive_ahead_of_the_known_commit_is_believed_later),
+        cmocka_unit_test(the_log_is_kept_for_the_repository_until_it_is_archived),
+        cmocka_unit_test(a_writer_waits_at_the_level_that_its_entry_names),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,0 +1,119 @@
+/* What a site finds on its disk, opened in the order in which one part needs the other: the promise (vote), the state, put back
+ * to its last checkpoint, the log, recovered from there, and the protocol core, which is told all of it. */
+#include "replication/site_init.h"
+#include "replication/site_parts.h"
+
+int site_open_promise(struct site *s, struct err *e)
+{
+    char path[SITE_PATH_BYTES + 32];
+    (void)snprintf(path, sizeof path, "%s/vote", s->config->data_dir);
+    int rc = vote_open(&s->vote_file, path, &s->vote, e);
+    if (rc == 0 && !uuid_equal(&s->vote.cluster_id, &s->config->cluster_id))
+        rc = err_set(e, ERR_DENIED, "%s belongs to another cluster", path);
+    return rc;
+}
+
+int site_open_store(struct site *s, struct err *e)
+{
+    const struct site_config *c = s->config;
+    char dir[SITE_PATH_BYTES + 32];
+    (void)snprintf(dir, sizeof dir, "%s/state", c->data_dir);
+    int rc =
+        state_open(&s->state, &(struct state_options){.dir = dir, .cluster_id = c->cluster_id}, e);
+    if (rc != 0)
+        return err_wrap(e, "opening the state");
+    struct entry_position start = state_applied(s->state);
+    (void)snprintf(dir, sizeof dir, "%s/log", c->data_dir);
+    if (start.lsn.v > 0 && s->vote.term.v > 0 && site_log_is_gone(dir))
+        return err_set(e, ERR_INTEGRITY,
+                       "%s holds no segment, but this site has voted in term %llu and its state is "
+                       "at lsn %llu: what it "
+                       "acknowledged since may be gone (R5). Put the log back, or move the data "
+                       "directory away and make the "
+                       "site anew with triveni init --rebuilt",
+                       dir, (unsigned long long)s->vote.term.v, (unsigned long long)start.lsn.v);
+    rc = log_open(&s->log,
+                  &(struct log_options){.dir = dir,
+                                        .cluster_id = c->cluster_id,
+                                        .segment_bytes = c->segment_bytes,
+                                        .limit_bytes = c->log_limit_bytes,
+                                        .reserve_bytes = c->reserve_bytes,
+                                        .engine = c->engine,
+                                        .on_durable = site_log_durable,
+                                        .on_failed = site_log_failed,
+                                        .arg = s},
+                  &start, e);
+    if (rc != 0)
+        return err_wrap(e, "opening the log");
+    struct log_status log;
+    log_status(s->log, &log);
+    s->tail = log.last;
+    marks_start(&s->marks, log.last.lsn, start.lsn, c->members[c->self].kind == SITE_REPOSITORY);
+    driver_retain_from(s, &log);
+    events_add(s->events, "log: lsn %llu..%llu, %llu segments, engine %s (%s); state at lsn %llu",
+               (unsigned long long)log.first.lsn.v + 1, (unsigned long long)log.last.lsn.v,
+               (unsigned long long)log.segments,
+               log.engine == LOG_ENGINE_URING ? "io_uring" : "pwrite+fdatasync", log.engine_reason,
+               (unsigned long long)start.lsn.v);
+    if (log.note[0] != '\0')
+        events_add(s->events, "log: %s", log.note);
+    return 0;
+}
+
+int site_open_core(struct site *s, struct err *e)
+{
+    const struct site_config *c = s->config;
+    struct log_status log;
+    struct log_run log_runs_found[REPL_RUNS_MAX];
+    struct repl_run runs[REPL_RUNS_MAX];
+    log_status(s->log, &log);
+    size_t n = log_runs(s->log, log_runs_found, REPL_RUNS_MAX);
+    for (size_t i = 0; i < n; i++)
+        runs[i] = (struct repl_run){log_runs_found[i].term, log_runs_found[i].from};
+
+    struct state_snapshot *snap;
+    struct state_totals totals;
+    int rc = site_snapshot(s, &snap, e);
+    if (rc == 0)
+        rc = state_totals(snap, &totals, e);
+    if (rc != 0)
+        return rc;
+    uint64_t seed;
+    uint8_t salt[ENTRY_SALT_BYTES];
+    rc = site_random_salt(salt, e);
+    if (rc != 0)
+        return rc;
+    memcpy(&seed, salt, sizeof seed);
+    struct repl_options options = {.self = (uint8_t)c->self,
+                                   .sites = (uint8_t)c->member_count,
+                                   .policy = c->policy,
+                                   .heartbeat_ms = c->heartbeat_ms,
+                                   .election_ms = c->election_ms,
+                                   .lease_ms = c->lease_ms,
+                                   .seed = seed};
+    for (uint32_t i = 0; i < c->member_count; i++) {
+        options.names[i] = c->members[i].name;
+        options.electable[i] = c->members[i].kind == SITE_DATA;
+    }
+    s->repl = calloc(1, repl_size());
+    s->actions = calloc(1, sizeof *s->actions);
+    s->read_capacity = REPL_BATCH_BYTES;
+    s->read_buffer = malloc(s->read_capacity);
+    s->overlay = overlay_new(seed);
+    if (s->repl == NULL || s->actions == NULL || s->read_buffer == NULL || s->overlay == NULL)
+        return err_set(e, ERR_NO_MEMORY, "out of memory");
+    repl_init(s->repl, &options,
+              &(struct repl_start){.now_ms = site_now_ms(),
+                                   .term = s->vote.term,
+                                   .voted_for = s->vote.voted_for,
+                                   .incarnation = s->vote.incarnation,
+                                   .may_vote = s->vote.may_vote,
+                                   .first = log.first.lsn,
+                                   .last = log.last,
+                                   .runs = runs,
+                                   .run_count = (uint32_t)n,
+                                   .commit = s->marks.commit,
+                                   .mode = totals.mode});
+    repl_view(s->repl, &s->view);
+    return 0;
+}

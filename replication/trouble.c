@@ -1,0 +1,85 @@
+/* What is wrong at this site now (P10): one sentence each, with the reason that the part itself gave, for `status`. An empty list
+ * says that nothing is wrong that a site can know of itself; what only a comparison of sites shows is found by whoever asks
+ * them. */
+#include "replication/service.h"
+
+enum { PROBE_BYTES = 4096 }; /* a small transaction: is there room for one? */
+
+static void __attribute__((format(printf, 2, 3))) add(json_t *list, const char *fmt, ...)
+{
+    char text[ERR_TEXT_BYTES + 64];
+    va_list ap;
+    va_start(ap, fmt);
+    (void)vsnprintf(text, sizeof text, fmt, ap);
+    va_end(ap);
+    json_t *line = json_string(text);
+    (void)json_array_append_new(list, line != NULL ? line : json_string("(not UTF-8)"));
+}
+
+static void add_disks(struct site *s, json_t *list)
+{
+    struct err why = ERR_NONE;
+    if (log_room(s->log, PROBE_BYTES, &why) == ERR_NO_SPACE)
+        add(list, "the log takes no more: %s", why.text);
+    else if (s->log_refused.code != 0)
+        add(list, "entries from the primary are not taken: %s", s->log_refused.text);
+    if (applier_disk_full(s->applier, &why))
+        add(list, "the state takes no more: %s", why.text);
+    if (s->archiver == NULL)
+        return;
+    struct repository_status archive;
+    char trouble[ERR_TEXT_BYTES];
+    archiver_status(s->archiver, &archive, trouble);
+    if (trouble[0] != '\0')
+        add(list, "%s", trouble);
+    if (archive.damaged > 0)
+        add(list, "archive: %llu objects are damaged: triveni archive verify names them",
+            (unsigned long long)archive.damaged);
+}
+
+static void add_role(struct site *s, json_t *list)
+{
+    if (s->view.broken)
+        add(list,
+            "met a history that contradicts what is committed here: it neither votes, acknowledges "
+            "nor stands; "
+            "compare triveni events, then make the wrong site anew with triveni init --rebuilt");
+    if (!s->view.may_vote)
+        add(list, "was rebuilt, and does not vote before it has caught up");
+    if (s->view.role != REPL_PRIMARY)
+        return;
+    if (s->view.handing_over_to == REPL_NOBODY && !repl_lease_valid(s->repl, site_now_ms()))
+        add(list, "is primary, but no majority confirms it: it answers nothing until one does");
+    if (s->service->paused)
+        add(list, "clients are paused: more than %llu MiB are in flight to the state",
+            (unsigned long long)(s->config->memory_bytes >> 20));
+}
+
+static void add_peers(struct site *s, json_t *list)
+{
+    for (uint8_t i = 0; i < s->config->member_count; i++) {
+        const struct repl_peer_view *p = &s->view.peers[i];
+        const char *name = s->config->members[i].name;
+        if (i == s->config->self)
+            continue;
+        if (p->needs_refill)
+            add(list,
+                "%s is behind the log that is kept here: fill its data directory again from the "
+                "archive or from another site",
+                name);
+        if (p->suspect)
+            add(list,
+                "%s acknowledged something else than was sent, or lost what it acknowledged: it is "
+                "not counted",
+                name);
+    }
+}
+
+json_t *trouble_json(struct site *s)
+{
+    json_t *list = json_array();
+    add_disks(s, list);
+    add_role(s, list);
+    add_peers(s, list);
+    return list;
+}

@@ -1,0 +1,207 @@
+/* The transaction path of a primary, as replication/service_write.c and service_read.c have it: is this site the one to ask, was
+ * this asked before, do the conditions hold, and who may be answered now. The overlay, the decision on conditions, readiness and
+ * levels are production's own code. */
+#include "tests/sim/sim.h"
+
+#include "store/core/check.h"
+
+static struct uuid session_of(uint8_t client)
+{
+    return (struct uuid){{'s', 'e', 's', (uint8_t)(client + 1)}};
+}
+
+static void park(struct sim *s, uint8_t i, uint32_t op, uint32_t attempt)
+{
+    struct sim_site *site = &s->sites[i];
+    if (site->parked_n == SIM_PARKED_MAX) {
+        struct sim_client *c = sim_client_of(s, i, op, attempt);
+        if (c != NULL)
+            sim_client_refused(s, c);
+        return;
+    }
+    site->parked[site->parked_n].op = op;
+    site->parked[site->parked_n++].attempt = attempt;
+}
+
+static bool lease(const struct sim *s, const struct sim_site *site)
+{
+    return repl_lease_valid(site->r, sim_clock_ms(s, site));
+}
+
+static bool ready(const struct sim *s, const struct sim_site *site)
+{
+    if (s->mutant == MUTANT_READY_TOO_EARLY)
+        return site->view.role == REPL_PRIMARY && site->view.serving;
+    return marks_ready(&site->marks, &site->view, site->term_start);
+}
+
+/* The record as of `upto`: the overlay first, then the state. */
+static struct sim_record find(const struct sim *s, const struct sim_site *site, uint8_t key,
+                              struct lsn upto)
+{
+    struct record r;
+    uint8_t name = (uint8_t)('a' + key);
+    switch (s->mutant == MUTANT_OVERLAY_IGNORED
+                ? OVERLAY_UNKNOWN
+                : overlay_get(site->overlay, bytes_str("c"), bytes_of(&name, 1), upto, &r)) {
+    case OVERLAY_THERE:
+        check(r.value.n == 8);
+        return (struct sim_record){get_le64(r.value.p), r.lsn.v};
+    case OVERLAY_GONE:
+        return (struct sim_record){0, 0};
+    case OVERLAY_UNKNOWN:
+        break;
+    }
+    return site->state.records[key];
+}
+
+/* Where (session, sequence) is in the log; 0: it was not seen before. */
+static uint64_t earlier_outcome(const struct sim *s, const struct sim_site *site,
+                                const struct sim_op *op)
+{
+    struct uuid session = session_of(op->client);
+    struct entry_position at;
+    if (s->mutant == MUTANT_RETRY_NOT_LOOKED_UP)
+        return 0;
+    if (overlay_result(site->overlay, &session, op->sequence, (struct lsn){UINT64_MAX}, &at) ==
+        OVERLAY_THERE)
+        return at.lsn.v;
+    uint64_t slot = op->sequence % SIM_RESULTS;
+    return site->state.results[op->client][slot].sequence == op->sequence
+               ? site->state.results[op->client][slot].lsn
+               : 0;
+}
+
+static bool holds(const struct sim *s, const struct sim_site *site, const struct sim_op *op)
+{
+    uint8_t name = (uint8_t)('a' + op->key);
+    struct condition cond = {op->expected.version == 0 ? COND_ABSENT : COND_VERSION,
+                             bytes_str("c"),
+                             bytes_of(&name, 1),
+                             {op->expected.version}};
+    struct sim_record r = find(s, site, op->key, (struct lsn){UINT64_MAX});
+    struct fact fact = {r.version != 0, {r.version}};
+    return txn_decide(&cond, &fact, 1) == TXN_HOLDS;
+}
+
+static void wait_for(struct sim_client *c, uint64_t lsn, enum level level, bool failed)
+{
+    if (c == NULL)
+        return;
+    c->lsn = lsn;
+    c->level = level;
+    c->failed = failed;
+}
+
+static void read_now(struct sim *s, uint8_t i, const struct sim_op *op, struct sim_client *c)
+{
+    struct sim_site *site = &s->sites[i];
+    if (!lease(s, site) && s->mutant != MUTANT_READ_WITHOUT_LEASE) {
+        park(s, i, site->current.op, site->current.attempt);
+        return;
+    }
+    s->truth.reads++;
+    if (c != NULL && site->marks.visible.v < op->floor)
+        sim_fail(s, "S15: %s reads at %llu, but %llu was acknowledged before", sim_names[i],
+                 U(site->marks.visible.v), U(op->floor));
+    if (c != NULL)
+        sim_client_answered(s, c, SIM_DONE, find(s, site, op->key, site->marks.visible));
+}
+
+bool sim_service_request(struct sim *s, uint8_t i)
+{
+    struct sim_site *site = &s->sites[i];
+    uint32_t id = site->current.op, attempt = site->current.attempt;
+    const struct sim_op *op = &s->ops[id];
+    struct sim_client *c = sim_client_of(s, i, id, attempt);
+    if (!ready(s, site)) {
+        if (site->view.role == REPL_PRIMARY)
+            park(s, i, id, attempt);
+        else if (c != NULL)
+            sim_client_refused(s, c);
+        return false;
+    }
+    if (op->kind == SIM_OP_READ) {
+        read_now(s, i, op, c);
+        return false;
+    }
+    enum commit_mode mode = site->view.mode;
+    uint64_t earlier = earlier_outcome(s, site, op);
+    if (earlier != 0) {
+        s->truth.retries++;
+        wait_for(c, earlier, marks_repeat_level(op->level, mode), false);
+        return false;
+    }
+    if (op->kind == SIM_OP_CAS && !holds(s, site, op)) {
+        /* Nothing is written: the answer is about the history so far, and waits until that is committed. */
+        if (lease(s, site))
+            wait_for(c, site->n, marks_answer_level(LEVEL_MODE, mode), true);
+        else
+            park(s, i, id, attempt);
+        return false;
+    }
+    if (!sim_has_room(s, site)) {
+        if (c != NULL)
+            sim_client_refused(s, c);
+        return false;
+    }
+    wait_for(c, site->n + 1, marks_answer_level(op->level, mode), false);
+    return true;
+}
+
+static struct lsn covered(const struct sim *s, uint8_t i, enum level level)
+{
+    const struct sim_site *site = &s->sites[i];
+    if (level <= LEVEL_LOCAL || s->mutant == MUTANT_ANSWER_AT_NEW_MODE)
+        return marks_local_to(&site->marks, lease(s, site));
+    return repl_level_lsn(site->r, level, (uint8_t)(1 - i), SIM_GSR);
+}
+
+static void answer_who_can_be(struct sim *s, uint8_t i)
+{
+    for (uint8_t k = 0; k < SIM_CLIENTS && !s->failed; k++) {
+        struct sim_client *c = &s->clients[k];
+        if (!c->waiting || c->site != i || c->lsn == 0 || covered(s, i, c->level).v < c->lsn)
+            continue;
+        const struct sim_op *op = &s->ops[c->op];
+        if (!c->failed)
+            sim_check_ack(s, i, c);
+        sim_client_answered(s, c, c->failed ? SIM_CONDITION_FAILED : SIM_DONE,
+                            op->kind == SIM_OP_DELETE ? (struct sim_record){0, 0}
+                                                      : (struct sim_record){op->value, c->lsn});
+    }
+}
+
+void sim_service_progress(struct sim *s, uint8_t i)
+{
+    struct sim_site *site = &s->sites[i];
+    if (site->view.role == REPL_PRIMARY)
+        answer_who_can_be(s, i);
+    bool now = ready(s, site) && lease(s, site);
+    if (site->marks.applied.v == site->parked_applied && now == site->parked_ready)
+        return;
+    site->parked_applied = site->marks.applied.v;
+    site->parked_ready = now;
+    uint32_t n = site->parked_n;
+    site->parked_n = 0;
+    for (uint32_t k = 0; k < n; k++)
+        sim_site_post(s, i,
+                      &(struct sim_inbox){.type = REPL_EV_PROPOSE,
+                                          .op = site->parked[k].op,
+                                          .attempt = site->parked[k].attempt});
+}
+
+void sim_service_closed(struct sim *s, uint8_t i)
+{
+    s->sites[i].parked_n = 0;
+    for (uint8_t k = 0; k < SIM_CLIENTS; k++)
+        if (s->clients[k].waiting && s->clients[k].site == i)
+            sim_client_refused(s, &s->clients[k]);
+}
+
+void sim_service_demoted(struct sim *s, uint8_t i)
+{
+    if (s->mutant != MUTANT_OVERLAY_KEPT)
+        overlay_truncate(s->sites[i].overlay, s->sites[i].marks.applied);
+    sim_service_closed(s, i);
+}

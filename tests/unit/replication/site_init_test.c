@@ -1,0 +1,198 @@
+#include "replication/site_init.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+#include <cmocka.h>
+
+static char root[64];
+static struct site_config config;
+static struct err e;
+
+static int setup(void **state)
+{
+    (void)state;
+    (void)snprintf(root, sizeof root, "/tmp/tvn-site-init-XXXXXX");
+    if (mkdtemp(root) == NULL)
+        return -1;
+    config = (struct site_config){.cluster = "gov",
+                                  .cluster_id = {{1, 2, 3}},
+                                  .member_count = 2,
+                                  .members = {{.name = "dc"}, {.name = "dr"}}};
+    (void)snprintf(config.data_dir, sizeof config.data_dir, "%s/a/b/data", root);
+    e = (struct err)ERR_NONE;
+    return 0;
+}
+
+static int teardown(void **state)
+{
+    (void)state;
+    char command[80];
+    (void)snprintf(command, sizeof command, "rm -rf %s", root);
+    return system(command);
+}
+
+static void path_of(const char *name, char out[256])
+{
+    (void)snprintf(out, 256, "%s/a/b/data/%s", root, name);
+}
+
+static void write_file(const char *name, const char *text)
+{
+    char path[256];
+    path_of(name, path);
+    FILE *f = fopen(path, "w");
+    assert_non_null(f);
+    assert_true(fputs(text, f) >= 0);
+    assert_int_equal(fclose(f), 0);
+}
+
+static void open_vote(struct vote *vote)
+{
+    char path[256];
+    struct vote_file *file;
+    path_of("vote", path);
+    assert_int_equal(vote_open(&file, path, vote, &e), 0);
+    vote_close(file);
+}
+
+static void a_new_site_knows_who_it_is(void **state)
+{
+    (void)state;
+    struct vote vote;
+    assert_int_equal(site_check_identity(&config, &e), ERR_NOT_FOUND);
+    assert_non_null(strstr(e.text, "triveni init"));
+    assert_int_equal(site_init(&config, false, &e), 0);
+    assert_int_equal(site_check_identity(&config, &e), 0);
+    open_vote(&vote);
+    assert_int_equal(vote.incarnation, 1);
+    assert_true(vote.may_vote);
+    assert_true(uuid_equal(&vote.cluster_id, &config.cluster_id));
+    assert_int_equal(vote.term.v, 0);
+}
+
+static void a_rebuilt_one_is_somebody_else_and_does_not_vote(void **state)
+{
+    (void)state;
+    struct vote vote;
+    assert_int_equal(site_init(&config, true, &e), 0);
+    open_vote(&vote);
+    assert_true(vote.incarnation > 1);
+    assert_false(vote.may_vote);
+}
+
+static void nothing_is_made_over_a_site(void **state)
+{
+    (void)state;
+    assert_int_equal(site_init(&config, false, &e), 0);
+    assert_int_equal(site_init(&config, true, &e), ERR_EXISTS);
+    struct vote vote;
+    open_vote(&vote);
+    assert_true(vote.may_vote);
+}
+
+/* R1, R5: a log whose promises are lost would let a site vote twice in a term. */
+static void nothing_is_made_over_a_log_without_its_vote(void **state)
+{
+    (void)state;
+    char path[256];
+    assert_int_equal(site_init(&config, false, &e), 0);
+    path_of("log", path);
+    assert_true(site_log_is_gone(path));
+    write_file("log/0000000000000001.seg", "entries");
+    assert_false(site_log_is_gone(path));
+    path_of("vote", path);
+    assert_int_equal(unlink(path), 0);
+    assert_int_equal(site_init(&config, false, &e), ERR_EXISTS);
+    assert_non_null(strstr(e.text, "--rebuilt"));
+    assert_int_not_equal(access(path, F_OK), 0);
+}
+
+static void an_interrupted_init_is_repeated(void **state)
+{
+    (void)state;
+    char path[256];
+    assert_int_equal(site_init(&config, false, &e), 0);
+    path_of("vote", path);
+    assert_int_equal(unlink(path), 0); /* it is made last */
+    write_file("site.json", "{");
+    assert_int_equal(site_init(&config, false, &e), 0);
+    assert_int_equal(site_check_identity(&config, &e), 0);
+}
+
+static void a_directory_of_somebody_else_is_refused(void **state)
+{
+    (void)state;
+    assert_int_equal(site_init(&config, false, &e), 0);
+    config.self = 1;
+    assert_int_equal(site_check_identity(&config, &e), ERR_DENIED);
+    assert_non_null(strstr(e.text, "belongs to site 'dc'"));
+    config.self = 0;
+    config.cluster_id.b[15] = 9;
+    assert_int_equal(site_check_identity(&config, &e), ERR_DENIED);
+    assert_non_null(strstr(e.text, "belongs to cluster"));
+}
+
+static void an_identity_that_cannot_be_read_is_damage(void **state)
+{
+    (void)state;
+    static const char *const bad[] = {"", "{", "[]", "{\"site\": \"dc\"}",
+                                      "{\"site\": 1, \"cluster_id\": 2}"};
+    assert_int_equal(site_init(&config, false, &e), 0);
+    for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
+        write_file("site.json", bad[i]);
+        assert_int_equal(site_check_identity(&config, &e), ERR_INTEGRITY);
+        assert_non_null(strstr(e.text, "site.json"));
+    }
+}
+
+static void one_process_at_a_time(void **state)
+{
+    (void)state;
+    int first, second;
+    char pid[32];
+    assert_int_equal(site_init(&config, false, &e), 0);
+    assert_int_equal(site_lock(&config, &first, &e), 0);
+    assert_int_equal(site_lock(&config, &second, &e), ERR_BUSY);
+    assert_int_equal(second, -1);
+    (void)snprintf(pid, sizeof pid, "pid %d", (int)getpid());
+    assert_non_null(strstr(e.text, pid));
+    close(first);
+    assert_int_equal(site_lock(&config, &second, &e), 0);
+    close(second);
+}
+
+static void a_path_that_cannot_be_made_is_named(void **state)
+{
+    (void)state;
+    char file[80];
+    (void)snprintf(file, sizeof file, "%s/a", root);
+    FILE *f = fopen(file, "w");
+    assert_non_null(f);
+    assert_int_equal(fclose(f), 0);
+    assert_int_equal(site_init(&config, false, &e), ERR_IO);
+    assert_non_null(strstr(e.text, "/a"));
+}
+
+int main(void)
+{
+#define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+    const struct CMUnitTest tests[] = {
+        T(a_new_site_knows_who_it_is),
+        T(a_rebuilt_one_is_somebody_else_and_does_not_vote),
+        T(nothing_is_made_over_a_site),
+        T(nothing_is_made_over_a_log_without_its_vote),
+        T(an_interrupted_init_is_repeated),
+        T(a_directory_of_somebody_else_is_refused),
+        T(an_identity_that_cannot_be_read_is_damage),
+        T(one_process_at_a_time),
+        T(a_path_that_cannot_be_made_is_named),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

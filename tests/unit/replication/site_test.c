@@ -1,0 +1,553 @@
+/* A whole site in this process: real log, state, TLS and client library, in a cluster of one member. */
+#include "client/triveni.h"
+#include "replication/site.h"
+#include "replication/site_init.h"
+#include "store/core/check.h"
+#include "tools/pki.h"
+
+#include <netinet/in.h>
+#include <pthread.h>
+#include <setjmp.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/socket.h>
+#include <time.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#define CLUSTER_ID "10020304-0506-0708-090a-0b0c0d0e0f10"
+
+static char root[] = "/tmp/tvn-site-test-XXXXXX";
+static struct site_config config;
+
+struct running {
+    struct site_config config; /* its own: the next one is being made while it runs */
+    pthread_t thread;
+    int rc;
+    struct err why;
+};
+
+/* ---- the site ---- */
+
+static int free_port(void)
+{
+    struct sockaddr_in a = {.sin_family = AF_INET, .sin_addr = {htonl(INADDR_LOOPBACK)}};
+    socklen_t n = sizeof a;
+    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    check(fd >= 0 && bind(fd, (struct sockaddr *)&a, n) == 0 &&
+          getsockname(fd, (struct sockaddr *)&a, &n) == 0);
+    close(fd);
+    return ntohs(a.sin_port);
+}
+
+static void make_config(const char *data)
+{
+    config = (struct site_config){
+        .cluster = "gov",
+        .cluster_id = {{0x10, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16}},
+        .member_count = 1,
+        .members = {{.name = "dc", .kind = SITE_DATA}},
+        .policy = REPL_AUTOMATIC,
+        .heartbeat_ms = 20,
+        .election_ms = 100,
+        .lease_ms = 80,
+        .segment_bytes = 4 << 20,
+        .log_limit_bytes = 1 << 30,
+        .log_retain_bytes = 16 << 20,
+        .checkpoint_bytes = 64 << 20,
+        .checkpoint_ms = 60000,
+        .memory_bytes = 64 << 20,
+        .session_hours = 24,
+        .max_clients = 16,
+        .pack_bytes = 1 << 20,
+        .pack_seconds = 10,
+    };
+    (void)snprintf(config.members[0].peer, SITE_ENDPOINT_BYTES, "127.0.0.1:%d", free_port());
+    (void)snprintf(config.members[0].client, SITE_ENDPOINT_BYTES, "127.0.0.1:%d", free_port());
+    (void)snprintf(config.data_dir, SITE_PATH_BYTES, "%s/%s", root, data);
+    (void)snprintf(config.ca, SITE_PATH_BYTES, "%s/pki/ca.crt", root);
+    (void)snprintf(config.cert, SITE_PATH_BYTES, "%s/pki/dc.crt", root);
+    (void)snprintf(config.key, SITE_PATH_BYTES, "%s/pki/dc.key", root);
+}
+
+static void *run(void *arg)
+{
+    struct running *r = arg;
+    r->rc = site_run(&r->config, &r->why);
+    return NULL;
+}
+
+static void start(struct running *r)
+{
+    *r = (struct running){.config = config};
+    check(pthread_create(&r->thread, NULL, run, r) == 0);
+}
+
+static int wait_for(struct running *r)
+{
+    check(pthread_join(r->thread, NULL) == 0);
+    return r->rc;
+}
+
+static void stop(struct running *r)
+{
+    check(kill(getpid(), SIGTERM) == 0);
+    if (wait_for(r) != 0)
+        fail_msg("%s", r->why.text);
+}
+
+static void make_and_start(const char *data, struct running *r)
+{
+    struct err e = ERR_NONE;
+    make_config(data);
+    if (site_init(&config, false, &e) != 0)
+        fail_msg("%s", e.text);
+    start(r);
+}
+
+static struct tvn *connect_with(const struct tvn_options *more)
+{
+    char uri[512];
+    struct tvn_options options = TVN_OPTIONS_INIT;
+    struct tvn_error e;
+    struct tvn *db;
+    if (more != NULL)
+        options = *more;
+    (void)snprintf(uri, sizeof uri,
+                   "triveni://%s/?id=" CLUSTER_ID
+                   "&ca=%s/pki/ca.crt&cert=%s/pki/%s.crt&key=%s/pki/%s.key",
+                   config.members[0].client, root, root, "ops", root, "ops");
+    if (tvn_open(uri, &options, &db, &e) != 0)
+        fail_msg("%s", e.text);
+    return db;
+}
+
+static uint64_t put(struct tvn *db, const char *key, const char *value)
+{
+    struct tvn_result done;
+    struct tvn_error e;
+    if (tvn_put(db, "land", tvn_str(key), tvn_str(value), &done, &e) != 0)
+        fail_msg("%s", e.text);
+    return done.lsn;
+}
+
+static void assert_value(struct tvn *db, const char *key, const char *value)
+{
+    struct tvn_records *found;
+    struct tvn_error e;
+    if (tvn_get(db, "land", tvn_str(key), NULL, &found, &e) != 0)
+        fail_msg("%s", e.text);
+    assert_int_equal(found->records[0].value.size, strlen(value));
+    assert_memory_equal(found->records[0].value.data, value, strlen(value));
+    tvn_records_free(found);
+}
+
+/* ---- tests ---- */
+
+static void every_level_is_reached_and_stated(void **state)
+{
+    (void)state;
+    struct running site;
+    make_and_start("levels", &site);
+    struct tvn *db = connect_with(NULL);
+    struct tvn_txn *txn = tvn_txn_new();
+    for (int ack = TVN_ACK_LOCAL; ack <= TVN_ACK_ALL; ack++) {
+        struct tvn_result done;
+        struct tvn_error e;
+        tvn_txn_reset(txn);
+        (void)tvn_txn_put(txn, "land", tvn_str("k"), tvn_str("v"));
+        (void)tvn_txn_set(txn, (enum tvn_ack)ack, 0);
+        assert_int_equal(tvn_txn_commit(db, txn, &done, &e), 0);
+        assert_int_equal(done.ack, TVN_ACK_ALL); /* all one of them */
+    }
+    tvn_txn_free(txn);
+    tvn_close(db);
+    stop(&site);
+}
+
+static void conditions_see_what_is_in_flight(void **state)
+{
+    (void)state;
+    struct running site;
+    make_and_start("conditions", &site);
+    struct tvn *db = connect_with(NULL);
+    struct tvn_txn *txn = tvn_txn_new();
+    struct tvn_result done;
+    struct tvn_error e;
+    uint64_t version = put(db, "k", "1");
+    for (int i = 0; i < 100;
+         i++) { /* each on the version before, none of them waits to be applied */
+        tvn_txn_reset(txn);
+        (void)tvn_txn_if_version(txn, "land", tvn_str("k"), version);
+        (void)tvn_txn_put(txn, "land", tvn_str("k"), tvn_str("n"));
+        assert_int_equal(tvn_txn_commit(db, txn, &done, &e), 0);
+        version = done.lsn;
+    }
+    tvn_txn_reset(txn);
+    (void)tvn_txn_if_exists(txn, "land", tvn_str("k"));
+    (void)tvn_txn_if_absent(txn, "land", tvn_str("k"));
+    (void)tvn_txn_del(txn, "land", tvn_str("k"));
+    assert_int_equal(tvn_txn_commit(db, txn, &done, &e), TVN_CONDITION);
+    assert_int_equal(e.condition, 1);
+    assert_int_equal(e.lsn, version);
+    assert_int_equal(e.outcome, TVN_NOT_DONE);
+    assert_value(db, "k", "n");
+    tvn_txn_free(txn);
+    tvn_close(db);
+    stop(&site);
+}
+
+/* ---- many at once ---- */
+
+struct tally {
+    atomic_uint done, failed;
+    atomic_ullong newest;
+};
+
+static void note(void *arg, const struct tvn_result *result, const struct tvn_error *error)
+{
+    struct tally *t = arg;
+    if (error->code != 0 || result->lsn <= atomic_load(&t->newest))
+        atomic_fetch_add(&t->failed, 1);
+    else
+        atomic_store(&t->newest, result->lsn);
+    atomic_fetch_add(&t->done, 1);
+}
+
+static void a_pipeline_is_answered_once_each_in_order(void **state)
+{
+    (void)state;
+    struct running site;
+    make_and_start("pipeline", &site);
+    struct tvn *db = connect_with(NULL);
+    struct tally t = {0};
+    struct tvn_txn *txn = tvn_txn_new();
+    struct tvn_error e;
+    for (unsigned i = 0; i < 3000; i++) {
+        char key[16];
+        (void)snprintf(key, sizeof key, "%06u", i);
+        tvn_txn_reset(txn);
+        (void)tvn_txn_put(txn, "land", tvn_str(key), tvn_str("v"));
+        int rc;
+        while ((rc = tvn_submit(db, txn, note, &t, &e)) == TVN_BUSY)
+            (void)usleep(100);
+        assert_int_equal(rc, 0);
+    }
+    assert_int_equal(tvn_flush(db, 0, &e), 0);
+    assert_int_equal(t.done, 3000);
+    assert_int_equal(t.failed, 0);
+    tvn_txn_free(txn);
+    tvn_close(db);
+    stop(&site);
+}
+
+struct load {
+    struct tvn *db;
+    atomic_bool stop;
+    atomic_uint written;
+};
+
+static void count_written(void *arg, const struct tvn_result *result, const struct tvn_error *error)
+{
+    struct load *l = arg;
+    (void)result;
+    if (error->code == 0)
+        atomic_fetch_add(&l->written, 1);
+}
+
+static void *write_on(void *arg)
+{
+    struct load *l = arg;
+    struct tvn_txn *txn = tvn_txn_new();
+    struct tvn_error e;
+    for (unsigned i = 0; !atomic_load(&l->stop); i++) {
+        char key[16];
+        (void)snprintf(key, sizeof key, "%u", i % 1000);
+        tvn_txn_reset(txn);
+        (void)tvn_txn_put(txn, "load", tvn_str(key), tvn_str("v"));
+        if (tvn_submit(l->db, txn, count_written, l, &e) != 0)
+            (void)usleep(100);
+    }
+    (void)tvn_flush(l->db, 0, &e);
+    tvn_txn_free(txn);
+    return NULL;
+}
+
+/* A scan waits for what was visible when it came, not for what is written while it waits. */
+static void scans_are_answered_under_steady_writes(void **state)
+{
+    (void)state;
+    struct running site;
+    make_and_start("scans", &site);
+    struct load l = {.db = connect_with(NULL)};
+    struct tvn *db = connect_with(NULL);
+    pthread_t writer;
+    check(pthread_create(&writer, NULL, write_on, &l) == 0);
+    for (unsigned i = 0; i < 20; i++) {
+        struct tvn_error e;
+        struct tvn_scan *scan;
+        struct tvn_record record;
+        char key[16];
+        (void)snprintf(key, sizeof key, "%02u", i);
+        uint64_t lsn = put(db, key, "v");
+        struct tvn_scan_options options = TVN_SCAN_INIT;
+        struct tvn_read how = TVN_READ_INIT;
+        options.collection = "land";
+        how.timeout_ms = 3000;
+        assert_int_equal(tvn_scan_open(db, &options, &how, &scan, &e), 0);
+        unsigned found = 0;
+        int rc;
+        while ((rc = tvn_scan_next(scan, &record, &e)) == 1)
+            found++;
+        if (rc < 0)
+            fail_msg("scan %u: %s", i, e.text);
+        assert_int_equal(found, i + 1); /* with what was written just before */
+        assert_true(tvn_scan_lsn(scan) >= lsn);
+        tvn_scan_close(scan);
+    }
+    atomic_store(&l.stop, true);
+    check(pthread_join(writer, NULL) == 0);
+    assert_true(l.written > 0);
+    tvn_close(l.db);
+    tvn_close(db);
+    stop(&site);
+}
+
+/* ---- once ---- */
+
+static void a_transaction_sent_again_takes_effect_once(void **state)
+{
+    (void)state;
+    struct running site;
+    struct tvn_options options = TVN_OPTIONS_INIT;
+    struct tvn_result first, again, told;
+    struct tvn_error e;
+    make_and_start("once", &site);
+    struct tvn *db = connect_with(NULL);
+    assert_int_equal(tvn_session(db, 0, &options.session, &options.next_sequence, &e), 0);
+    assert_int_equal(tvn_put(db, "land", tvn_str("k"), tvn_str("1"), &first, &e), 0);
+    assert_int_equal(first.sequence, options.next_sequence);
+    assert_int_equal(first.repeated, 0);
+    assert_int_equal(tvn_put(db, "land", tvn_str("k"), tvn_str("2"), &told, &e), 0);
+
+    for (int restarted = 0; restarted < 2;
+         restarted++) { /* in flight or fresh, and from the state */
+        tvn_close(db);
+        if (restarted) {
+            stop(&site);
+            start(&site);
+        }
+        db = connect_with(
+            &options); /* the application has restarted and sends its first one again */
+        assert_int_equal(tvn_put(db, "land", tvn_str("k"), tvn_str("1"), &again, &e), 0);
+        assert_int_equal(again.repeated, 1);
+        assert_int_equal(again.lsn, first.lsn);
+        assert_value(db, "k", "2");
+    }
+    assert_int_equal(tvn_outcome(db, &first.session, first.sequence, 0, &told, &e), 0);
+    assert_int_equal(told.lsn, first.lsn);
+    assert_int_equal(tvn_outcome(db, &first.session, 99, 0, &told, &e), TVN_NOT_FOUND);
+    first.session.bytes[0] ^= 1;
+    assert_int_equal(tvn_outcome(db, &first.session, 1, 0, &told, &e), TVN_SESSION_EXPIRED);
+    tvn_close(db);
+    stop(&site);
+}
+
+/* ---- snapshots ---- */
+
+static void a_snapshot_stays_and_they_are_few(void **state)
+{
+    (void)state;
+    struct running site;
+    struct tvn_snapshot *open[17];
+    struct tvn_read how = TVN_READ_INIT;
+    struct tvn_records *found;
+    struct tvn_error e;
+    make_and_start("snapshots", &site);
+    struct tvn *db = connect_with(NULL);
+    uint64_t lsn = put(db, "k", "old");
+    for (int i = 0; i < 16; i++)
+        assert_int_equal(tvn_snapshot_open(db, NULL, &open[i], &e), 0);
+    assert_true(tvn_snapshot_lsn(open[0]) >= lsn);
+    assert_int_equal(tvn_snapshot_open(db, NULL, &open[16], &e), TVN_LIMIT);
+    (void)put(db, "k", "new");
+    how.snapshot = open[0];
+    assert_int_equal(tvn_get(db, "land", tvn_str("k"), &how, &found, &e), 0);
+    assert_memory_equal(found->records[0].value.data, "old", 3);
+    tvn_records_free(found);
+    assert_value(db, "k", "new");
+    for (int i = 0; i < 15; i++)
+        tvn_snapshot_close(open[i]);
+    struct tvn *other = connect_with(NULL);
+    assert_value(other, "k", "new");
+    tvn_close(other);
+    stop(&site); /* with a snapshot open */
+    tvn_snapshot_close(open[15]);
+    tvn_close(db);
+}
+
+/* ---- operators ---- */
+
+static void the_mode_can_be_changed_and_status_tells(void **state)
+{
+    (void)state;
+    struct running site;
+    struct tvn_error e;
+    char *reply;
+    make_and_start("mode", &site);
+    struct tvn *db = connect_with(NULL);
+    static const char *const modes[] = {"local", "majority", "local"};
+    for (size_t i = 0; i < sizeof modes / sizeof modes[0]; i++) {
+        char arguments[64], expected[64];
+        (void)snprintf(arguments, sizeof arguments, "{\"mode\":\"%s\"}", modes[i]);
+        (void)snprintf(expected, sizeof expected, "\"mode\":\"%s\"", modes[i]);
+        assert_int_equal(tvn_admin(db, "mode", arguments, 0, &reply, &e), 0);
+        tvn_free(reply);
+        (void)put(db, "k", modes[i]);
+        for (
+            int tries = 0;;
+            tries++) { /* the answer comes when it is committed, the mode counts when it is applied */
+            assert_int_equal(tvn_admin(db, "status", NULL, 0, &reply, &e), 0);
+            bool seen = strstr(reply, expected) != NULL;
+            assert_non_null(strstr(reply, "\"trouble\":[]"));
+            tvn_free(reply);
+            if (seen)
+                break;
+            assert_true(tries < 100);
+            (void)usleep(10000);
+        }
+    }
+    assert_int_equal(tvn_admin(db, "mode", "{\"mode\":\"none\"}", 0, &reply, &e), TVN_USAGE);
+    assert_int_equal(tvn_admin(db, "switchover", NULL, 0, &reply, &e), TVN_FAILED);
+    assert_int_equal(tvn_admin(db, "failover", NULL, 0, &reply, &e), TVN_USAGE);
+    assert_int_equal(tvn_admin(db, "seal", NULL, 0, &reply, &e), TVN_USAGE);
+    assert_int_equal(tvn_admin(db, "no-such-command", NULL, 0, &reply, &e), TVN_USAGE);
+    assert_int_equal(tvn_admin(db, "events", "{\"limit\":", 0, &reply, &e), TVN_USAGE);
+    (void)put(db, "k", "still serving");
+    tvn_close(db);
+    stop(&site);
+}
+
+/* ---- starting and stopping ---- */
+
+static void expect_refusal(int code, const char *text)
+{
+    struct running second;
+    start(&second);
+    assert_int_equal(wait_for(&second), code);
+    assert_non_null(strstr(second.why.text, text));
+}
+
+static void a_start_that_cannot_succeed_says_why(void **state)
+{
+    (void)state;
+    struct running site;
+    make_config("start");
+    expect_refusal(ERR_NOT_FOUND, "triveni init");
+    make_and_start("start", &site);
+    struct tvn *db = connect_with(NULL);
+    (void)put(db, "k", "v");
+    expect_refusal(ERR_BUSY, "another triveni runs on");
+
+    struct site_config first = config;
+    struct err e = ERR_NONE;
+    make_config("start2");
+    assert_int_equal(site_init(&config, false, &e), 0);
+    memcpy(config.members[0].client, first.members[0].client, SITE_ENDPOINT_BYTES);
+    expect_refusal(ERR_EXISTS, first.members[0].client);
+    make_config("start2");
+    memcpy(config.members[0].peer, first.members[0].peer, SITE_ENDPOINT_BYTES);
+    expect_refusal(ERR_EXISTS, first.members[0].peer);
+    make_config("start2");
+    config.key[0] = '\0';
+    struct running third;
+    start(&third);
+    assert_int_not_equal(wait_for(&third), 0);
+
+    config = first;
+    assert_value(db, "k", "v");
+    tvn_close(db);
+    stop(&site);
+}
+
+static void on_value(void *arg, struct tvn_records *records, const struct tvn_error *error)
+{
+    (void)arg;
+    (void)error;
+    tvn_records_free(records);
+}
+
+/* A client that does not read its answers does not keep the site from stopping, nor does it crash it. */
+static void a_stop_waits_for_no_client(void **state)
+{
+    (void)state;
+    enum { BYTES = 2 << 20, GETS = 20 };
+    struct running site;
+    struct tvn_error e;
+    make_and_start("slow", &site);
+    struct tvn_options options = TVN_OPTIONS_INIT;
+    options.poll = 1;
+    options.max_in_flight_bytes = 4096; /* one answer, and it reads no further */
+    struct tvn *db = connect_with(NULL), *slow = connect_with(&options);
+    uint8_t *value = calloc(1, BYTES);
+    struct tvn_bytes large = {value, BYTES};
+    assert_int_equal(tvn_put(db, "land", tvn_str("large"), large, NULL, &e), 0);
+    free(value);
+    const struct tvn_key key = {"land", tvn_str("large")};
+    for (int i = 0; i < GETS; i++)
+        (void)tvn_submit_get(slow, &key, 1, NULL, on_value, NULL, &e);
+    (void)usleep(300000); /* until its answers fill what the socket takes */
+    (void)put(db, "small", "v");
+    struct timespec began, ended;
+    (void)clock_gettime(CLOCK_MONOTONIC, &began);
+    stop(&site);
+    (void)clock_gettime(CLOCK_MONOTONIC, &ended);
+    assert_true(ended.tv_sec - began.tv_sec <= 5);
+    tvn_close(slow);
+    tvn_close(db);
+}
+
+static int setup(void **state)
+{
+    (void)state;
+    char dir[64];
+    struct err e = ERR_NONE;
+    if (mkdtemp(root) == NULL)
+        return -1;
+    (void)snprintf(dir, sizeof dir, "%s/pki", root);
+    if (pki_init(dir, "gov", &e) != 0 ||
+        pki_issue(dir, &(struct pki_request){.kind = WIRE_SITE, .name = "dc"}, &e) != 0 ||
+        pki_issue(dir, &(struct pki_request){.kind = WIRE_OPERATOR, .name = "ops"}, &e) != 0) {
+        print_error("%s\n", e.text);
+        return -1;
+    }
+    return 0;
+}
+
+static int teardown(void **state)
+{
+    (void)state;
+    char command[64];
+    (void)snprintf(command, sizeof command, "rm -rf %s", root);
+    return system(command);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(every_level_is_reached_and_stated),
+        cmocka_unit_test(conditions_see_what_is_in_flight),
+        cmocka_unit_test(a_pipeline_is_answered_once_each_in_order),
+        cmocka_unit_test(scans_are_answered_under_steady_writes),
+        cmocka_unit_test(a_transaction_sent_again_takes_effect_once),
+        cmocka_unit_test(a_snapshot_stays_and_they_are_few),
+        cmocka_unit_test(the_mode_can_be_changed_and_status_tells),
+        cmocka_unit_test(a_start_that_cannot_succeed_says_why),
+        cmocka_unit_test(a_stop_waits_for_no_client),
+    };
+    return cmocka_run_group_tests(tests, setup, teardown);
+}
