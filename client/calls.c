@@ -17,8 +17,9 @@ int tvn_outcome(struct tvn *db, const struct tvn_session_id *session, uint64_t s
                 uint32_t timeout_ms, struct tvn_result *result, struct tvn_error *error)
 {
     struct tvn_result ignored;
-    result = result == NULL ? &ignored : result;
-    memset(result, 0, sizeof *result);
+    if (result == NULL)
+        result = &ignored;
+    *result = (struct tvn_result){0};
     struct wire_outcome_ask ask = {.sequence = sequence};
     memcpy(ask.session.b, session->bytes, sizeof ask.session.b);
     if (uuid_is_zero(&ask.session) || sequence == 0)

@@ -55,7 +55,8 @@ int log_close(struct log *log, struct err *e);
 int log_append(struct log *log, const struct entry_view *entries, size_t n, struct err *e);
 
 /* Would entries of `bytes` together (headers included) be taken by log_append now? 0, or the error that it would give for
- * them: asked before an entry is given its place, so that what has a place is never refused. Owner thread. */
+ * them: asked before an entry is given its place, so that what has a place is never refused: after 0 the next append of at most
+ * so many bytes finds the space, whatever others did to the file system in between. Owner thread. */
 int log_room(struct log *log, uint64_t bytes, struct err *e);
 
 /* Cut everything after `last`; durable when it returns (waits for the writer). ERR_GAP when that entry cannot be

@@ -79,6 +79,10 @@ static void print_change(const json_t *reply, const char *verb)
     if (reply == NULL)
         return;
     const char *to = json_text(reply, "to", "");
+    if (to[0] != '\0' && strcmp(to, json_text(reply, "from", "")) == 0) {
+        (void)printf("%s is primary already: nothing to do\n", to);
+        return;
+    }
     (void)printf("%s from %s to %s: term %s, lsn %s", verb, json_text(reply, "from", "unknown"),
                  to[0] != '\0' ? to : "unknown", field_text(reply, "term", term, sizeof term),
                  field_text(reply, "lsn", lsn, sizeof lsn));

@@ -2,8 +2,8 @@
 #include "tools/commands.h"
 
 #include "replication/site.h"
+#include "store/io/file.h"
 #include "tools/config.h"
-#include "tools/files.h"
 #include "tools/lines.h"
 #include "tools/table.h"
 #include "tools/text.h"

@@ -8,8 +8,8 @@
  *      cannot commit;
  *  L3  a load that is started again goes on after the last committed line. It reads the input from the start up to there
  *      and compares its CRC32C, so that another or a changed file is noticed.
- *  L4  the last batch of a load that was killed may still be on its way when it is started again: its condition holds, and that of
- *      the new load's first batch then does not. So when the very first batch fails, the progress is read anew.
+ *  L4  the last batch of a load that was killed may still be on its way when it is started again: its condition holds, and that
+ *      of the new load's first batch then does not. So when the very first batch fails, the progress is read anew.
  * The price of the chain is one transaction in flight: the version that a batch depends on is known only after the one before
  * has committed. Batches are large and the next is read and parsed while one is under way, so the rate is that of the disks
  * and the network for one large commit after another. */

@@ -2,7 +2,7 @@
 #include "tools/commands.h"
 
 #include "replication/io/tls.h"
-#include "tools/files.h"
+#include "store/io/file.h"
 #include "tools/pki.h"
 #include "tools/table.h"
 

@@ -159,8 +159,7 @@ static int write_kek(const struct setup *s, struct err *e)
     uint8_t raw[32];
     char text[2 * sizeof raw + 2];
     int rc = random_bytes(raw, sizeof raw, e);
-    for (size_t i = 0; i < sizeof raw; i++)
-        (void)snprintf(text + 2 * i, 3, "%02x", raw[i]);
+    hex_format(raw, sizeof raw, text);
     text[2 * sizeof raw] = '\n';
     text[2 * sizeof raw + 1] = '\0';
     return rc != 0 ? rc : write_file(s, "kek", 0600, text, e);

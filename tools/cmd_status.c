@@ -1,5 +1,5 @@
-/* status: what every endpoint says, merged into one table. A site's own word counts most for what only it can know; of what is said
- * about others the primary's word counts. What nobody knows is shown as unknown, never as 0. */
+/* status: what every endpoint says, merged into one table. A site's own word counts most for what only it can know; of what is
+ * said about others the primary's word counts. What nobody knows is shown as unknown, never as 0. */
 #include "tools/commands.h"
 
 #include "tools/admin.h"
@@ -226,13 +226,10 @@ static void warnings(const json_t *all)
         if (json_number(row, "cert_days", &days) && days < CERT_WARN_DAYS)
             (void)printf("! the certificate of site %s %s\n", name,
                          days < 0 ? "has expired" : "expires soon");
-        if (json_is_true(json_object_get(row, "needs_refill")))
-            (void)printf("! site %s is behind the log that is kept: it has to be filled again from "
-                         "the archive\n",
-                         name);
-        const char *trouble = json_text(json_object_get(row, "archive"), "trouble", NULL);
-        if (trouble != NULL)
-            (void)printf("! the archive at site %s: %s\n", name, trouble);
+        size_t k;
+        const json_t *trouble;
+        json_array_foreach(json_object_get(row, "trouble"), k, trouble)(void)
+            printf("! site %s: %s\n", name, json_string_value(trouble));
         if (compare_digest(sites, row) == DIGEST_DIFFERS)
             (void)printf("! the state of site %s differs from another site's at the same lsn: do "
                          "not promote it\n",

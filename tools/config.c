@@ -13,48 +13,13 @@
 
 /* ---- identities ---- */
 
-const char *uuid_text(const struct uuid *id, char out[UUID_TEXT_BYTES])
-{
-    static const char digits[] = "0123456789abcdef";
-    size_t at = 0;
-    for (size_t i = 0; i < 16; i++) {
-        if (i == 4 || i == 6 || i == 8 || i == 10)
-            out[at++] = '-';
-        out[at++] = digits[id->b[i] >> 4];
-        out[at++] = digits[id->b[i] & 15];
-    }
-    out[at] = '\0';
-    return out;
-}
-
-static int hex_value(char c)
-{
-    return c >= '0' && c <= '9'   ? c - '0'
-           : c >= 'a' && c <= 'f' ? c - 'a' + 10
-           : c >= 'A' && c <= 'F' ? c - 'A' + 10
-                                  : -1;
-}
-
 int uuid_parse(const char *text, struct uuid *out, struct err *e)
 {
-    bool good = strlen(text) == UUID_TEXT_BYTES - 1;
-    size_t n = 0;
-    for (size_t i = 0; good && i < UUID_TEXT_BYTES - 1;) {
-        if (i == 8 || i == 13 || i == 18 || i == 23) {
-            good = text[i++] == '-';
-            continue;
-        }
-        int high = hex_value(text[i]);
-        int low = hex_value(text[i + 1]);
-        good = high >= 0 && low >= 0;
-        if (good)
-            out->b[n++] = (uint8_t)(high << 4 | low);
-        i += 2;
-    }
-    if (!good)
-        return err_set(e, ERR_USAGE,
-                       "'%.48s' is not a UUID such as 6f1c2a34-8f0e-4a57-9a51-7d2f6c1b0e42", text);
-    return 0;
+    return uuid_of_text(text, out) == 0
+               ? 0
+               : err_set(e, ERR_USAGE,
+                         "'%.48s' is not a UUID such as 6f1c2a34-8f0e-4a57-9a51-7d2f6c1b0e42",
+                         text);
 }
 
 /* ---- single values ---- */

@@ -1,6 +1,8 @@
 /* Whole small files: read with a bound, created once and durably (file, then its folder). */
 #include "tools/files.h"
 
+#include "store/io/file.h"
+
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -8,26 +10,6 @@
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
-
-int file_code(int error)
-{
-    switch (error) {
-    case ENOENT:
-    case ENOTDIR:
-        return ERR_NOT_FOUND;
-    case EACCES:
-    case EPERM:
-        return ERR_DENIED;
-    case EEXIST:
-    case ENOTEMPTY:
-        return ERR_EXISTS;
-    case ENOSPC:
-    case EDQUOT:
-        return ERR_NO_SPACE;
-    default:
-        return ERR_IO;
-    }
-}
 
 static int fault(const char *path, const char *what, struct err *e)
 {
@@ -84,24 +66,6 @@ int file_read(const char *path, size_t max, uint8_t **out, size_t *n, struct err
     return 0;
 }
 
-static int sync_parent(const char *path, struct err *e)
-{
-    char dir[4096];
-    const char *slash = strrchr(path, '/');
-    size_t n = slash == NULL ? 0 : (size_t)(slash - path);
-    if (n >= sizeof dir)
-        return err_set(e, ERR_LIMIT, "%s: the path is too long", path);
-    memcpy(dir, path, n);
-    dir[n] = '\0';
-    const char *name = slash == NULL ? "." : n == 0 ? "/" : dir;
-    int fd = open(name, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    if (fd < 0)
-        return fault(name, "cannot be opened", e);
-    int rc = fsync(fd) == 0 ? 0 : fault(name, "cannot be synced", e);
-    (void)close(fd);
-    return rc;
-}
-
 int file_create(const char *path, unsigned mode, struct bytes text, struct err *e)
 {
     int fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, (mode_t)mode);
@@ -119,13 +83,13 @@ int file_create(const char *path, unsigned mode, struct bytes text, struct err *
         rc = fault(path, "cannot be synced", e);
     if (close(fd) != 0 && rc == 0)
         rc = fault(path, "cannot be closed", e);
-    return rc != 0 ? rc : sync_parent(path, e);
+    return rc != 0 ? rc : file_sync_parent(path, e);
 }
 
 int directory_create(const char *path, unsigned mode, struct err *e)
 {
     if (mkdir(path, (mode_t)mode) == 0)
-        return sync_parent(path, e);
+        return file_sync_parent(path, e);
     if (errno != EEXIST)
         return fault(path, "cannot be created", e);
     DIR *dir = opendir(path);

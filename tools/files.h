@@ -14,7 +14,4 @@ int file_create(const char *path, unsigned mode, struct bytes text, struct err *
 /* Create a directory; one that exists and is empty is taken, otherwise ERR_EXISTS. */
 int directory_create(const char *path, unsigned mode, struct err *e);
 
-/* Code for an errno of a file operation: ERR_NOT_FOUND, ERR_DENIED, ERR_EXISTS, ERR_NO_SPACE, else ERR_IO. */
-int file_code(int error);
-
 #endif

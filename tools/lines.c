@@ -1,11 +1,11 @@
-/* Reading lines: one buffer that grows up to twice the longest line allowed. What is unread is moved to its start before more is read;
- * a line that is too long is dropped as it comes, but for its beginning, so that it costs no memory.
+/* Reading lines: one buffer that grows up to twice the longest line allowed. What is unread is moved to its start before more is
+ * read; a line that is too long is dropped as it comes, but for its beginning, so that it costs no memory.
  * The checksum covers every byte that was given out or dropped, so that a later run can tell whether the input is the same. */
 #include "tools/lines.h"
 
 #include "store/core/check.h"
 #include "store/core/hash.h"
-#include "tools/files.h"
+#include "store/io/file.h"
 
 #include <errno.h>
 #include <fcntl.h>

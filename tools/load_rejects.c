@@ -1,6 +1,6 @@
 #include "tools/load_rejects.h"
 
-#include "tools/files.h"
+#include "store/io/file.h"
 
 #include <errno.h>
 #include <fcntl.h>

@@ -184,7 +184,7 @@ static int parse_one(const struct option *const *tables, void *into, int argc, c
             value = arg + 3 + n;
         (void)snprintf(shown, sizeof shown, "--%s", o->name);
     } else {
-        o = find(tables, NULL, 0, arg[1]);
+        o = find(tables, "", 0, arg[1]);
         if (o == NULL)
             return err_set(e, ERR_USAGE, "unknown option '-%c'", arg[1]);
         if (arg[2] != '\0')

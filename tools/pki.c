@@ -9,6 +9,7 @@
 #include "tools/pki.h"
 
 #include "replication/io/tls.h"
+#include "store/io/file.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -64,17 +65,6 @@ static int must_not_exist(const char *path, struct err *e)
         path);
 }
 
-static int sync_dir(const char *dir, struct err *e)
-{
-    int fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    int rc = fd < 0 || fsync(fd) != 0
-                 ? err_set(e, ERR_IO, "%s cannot be synced: %s", dir, strerror(errno))
-                 : 0;
-    if (fd >= 0)
-        (void)close(fd);
-    return rc;
-}
-
 /* A new file with the content of `pem`; nothing is left behind on failure. */
 static int write_new(const char *path, BIO *pem, mode_t mode, struct err *e)
 {
@@ -117,7 +107,7 @@ static int save_pair(const char *dir, const char *name, X509 *cert, EVP_PKEY *ke
             (void)unlink(pem);
     }
     if (rc == 0)
-        rc = sync_dir(dir, e);
+        rc = file_sync_path(dir, e);
     BIO_free(cert_pem);
     BIO_free(key_pem);
     return rc;
@@ -427,7 +417,7 @@ static int crl_save(const char *dir, const char *path, X509_CRL *crl, struct err
     if (rc == 0 && rename(temporary, path) != 0)
         rc = err_set(e, ERR_IO, "%s cannot be replaced: %s", path, strerror(errno));
     if (rc == 0)
-        rc = sync_dir(dir, e);
+        rc = file_sync_path(dir, e);
     BIO_free(pem);
     return rc;
 }

@@ -8,8 +8,8 @@
 
 enum { TXN_TEXT_MAX_BYTES = 64 << 20 };
 
-/* Add the steps of the text (lines, or a JSON array) to `txn`, *steps tells how many; the form is explained by `triveni help txn`.
- * ERR_USAGE with "file:line: what" or "file: step N: what". */
+/* Add the steps of the text (lines, or a JSON array) to `txn`, *steps tells how many; the form is explained by `triveni help
+ * txn`. ERR_USAGE with "file:line: what" or "file: step N: what". */
 int txn_text_parse(const char *file, struct bytes text, struct tvn_txn *txn, size_t *steps,
                    struct err *e);
 

@@ -7,70 +7,10 @@
 
 #include "store/core/check.h"
 #include "store/core/err.h"
+#include "store/core/hex.h"
 
 #include <stdio.h>
 #include <string.h>
-
-static const char hex_digits[] = "0123456789abcdef";
-
-void repo_hex(const uint8_t *p, size_t n, char *out)
-{
-    for (size_t i = 0; i < n; i++) {
-        out[2 * i] = hex_digits[p[i] >> 4];
-        out[2 * i + 1] = hex_digits[p[i] & 15];
-    }
-    out[2 * n] = '\0';
-}
-
-static int hex_value(char c)
-{
-    if (c >= '0' && c <= '9')
-        return c - '0';
-    if (c >= 'a' && c <= 'f')
-        return c - 'a' + 10;
-    return -1;
-}
-
-int repo_unhex(const char *text, uint8_t *out, size_t n)
-{
-    for (size_t i = 0; i < n; i++) {
-        int high = hex_value(text[2 * i]);
-        int low = high < 0 ? -1 : hex_value(text[2 * i + 1]);
-        if (low < 0)
-            return ERR_FORMAT;
-        out[i] = (uint8_t)(high << 4 | low);
-    }
-    return text[2 * n] == '\0' ? 0 : ERR_FORMAT;
-}
-
-void repo_uuid_format(const struct uuid *u, char out[REPO_UUID_TEXT_BYTES])
-{
-    size_t at = 0;
-    for (size_t i = 0; i < sizeof u->b; i++) {
-        if (i == 4 || i == 6 || i == 8 || i == 10)
-            out[at++] = '-';
-        out[at++] = hex_digits[u->b[i] >> 4];
-        out[at++] = hex_digits[u->b[i] & 15];
-    }
-    out[at] = '\0';
-}
-
-int repo_uuid_parse(const char *text, struct uuid *out)
-{
-    char plain[33], again[REPO_UUID_TEXT_BYTES];
-    size_t n = 0;
-    for (size_t i = 0; text[i] != '\0'; i++)
-        if (text[i] != '-') {
-            if (n == 32)
-                return ERR_FORMAT;
-            plain[n++] = text[i];
-        }
-    plain[n] = '\0';
-    if (repo_unhex(plain, out->b, sizeof out->b) != 0)
-        return ERR_FORMAT;
-    repo_uuid_format(out, again);
-    return strcmp(again, text) == 0 ? 0 : ERR_FORMAT;
-}
 
 /* ---- objects ---- */
 
@@ -95,7 +35,7 @@ static uint64_t number_until(const char **p, char end, unsigned base)
 {
     uint64_t v = 0;
     for (; **p != '\0' && **p != end; (*p)++) {
-        int d = hex_value(**p);
+        int d = hex_digit(**p);
         v = v * base + (d < 0 ? 0 : (uint64_t)d);
     }
     if (**p == end)
@@ -176,8 +116,8 @@ int repo_name_of_key(const char *key, char out[REPO_NAME_BYTES])
 
 void repo_identity(const struct uuid *cluster, const char *object, char out[REPO_IDENTITY_BYTES])
 {
-    char uuid[REPO_UUID_TEXT_BYTES];
-    repo_uuid_format(cluster, uuid);
+    char uuid[UUID_TEXT_BYTES];
+    (void)uuid_text(cluster, uuid);
     (void)snprintf(out, REPO_IDENTITY_BYTES, "triveni/1|%s|%s", uuid, object);
 }
 

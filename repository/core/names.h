@@ -46,15 +46,6 @@ const char *repo_kind_name(enum repo_kind kind); /* "pack", "snapshot" */
 enum { REPO_IDENTITY_BYTES = 160 };
 void repo_identity(const struct uuid *cluster, const char *object, char out[REPO_IDENTITY_BYTES]);
 
-enum { REPO_UUID_TEXT_BYTES = 37 };
-void repo_uuid_format(const struct uuid *u,
-                      char out[REPO_UUID_TEXT_BYTES]);   /* 8-4-4-4-12, lower case */
-int repo_uuid_parse(const char *text, struct uuid *out); /* 0 or ERR_FORMAT */
-
-/* Lower-case hex of n bytes and a NUL to out[2n+1]; and back: exactly 2n digits, 0 or ERR_FORMAT. */
-void repo_hex(const uint8_t *p, size_t n, char *out);
-int repo_unhex(const char *text, uint8_t *out, size_t n);
-
 /* "2026-11-24T02:54:01.123456Z"; years beyond 9999 are given with as many digits as they have. */
 enum { REPO_UTC_TEXT_BYTES = 80 };
 void repo_utc_format(struct utc t, char out[REPO_UTC_TEXT_BYTES]);

@@ -35,20 +35,6 @@ static struct entry_position read_position(struct reader *r)
     return p;
 }
 
-static void write_digest(struct writer *w, struct digest d)
-{
-    write_u64(w, d.lo);
-    write_u64(w, d.hi);
-}
-
-static struct digest read_digest(struct reader *r)
-{
-    struct digest d;
-    d.lo = read_u64(r);
-    d.hi = read_u64(r);
-    return d;
-}
-
 void repo_snap_write_header(struct writer *w, const struct repo_snap_header *h)
 {
     size_t at = begin(w, REPO_SNAP_HEADER);

@@ -17,6 +17,7 @@
 #include "repository/core/names.h"
 #include "store/core/check.h"
 #include "store/core/hash.h"
+#include "store/core/hex.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -88,7 +89,7 @@ int repo_kek_load(const char *path, struct repo_kek *out, struct err *e)
     }
     while (n > 0 && (text[n - 1] == '\n' || text[n - 1] == '\r'))
         text[--n] = '\0';
-    if (repo_unhex(text, out->key, sizeof out->key) != 0) {
+    if (hex_parse(text, out->key, sizeof out->key) != 0) {
         rc = err_set(e, ERR_FORMAT,
                      "key file %s: 64 lower-case hex digits on one line are expected", path);
         goto out;

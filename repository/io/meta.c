@@ -12,6 +12,7 @@
 
 #include "store/core/check.h"
 #include "store/core/hash.h"
+#include "store/core/hex.h"
 
 #include <jansson.h>
 #include <stdio.h>
@@ -30,7 +31,7 @@ static int no_memory(struct err *e)
 static size_t seal_line(const char *member, const uint8_t value[32], char out[SEAL_HEX_BYTES + 24])
 {
     char hex[SEAL_HEX_BYTES + 1];
-    repo_hex(value, 32, hex);
+    hex_format(value, 32, hex);
     int n = snprintf(out, SEAL_HEX_BYTES + 24, "{\"%s\":\"%s\"}\n", member, hex);
     check(n > 0);
     return (size_t)n;
@@ -117,14 +118,14 @@ static bool set_hex(json_t *o, const char *name, const uint8_t *p, size_t n)
 {
     char hex[2 * 64 + 1];
     check(n <= 64);
-    repo_hex(p, n, hex);
+    hex_format(p, n, hex);
     return set_text(o, name, hex);
 }
 
 static bool set_uuid(json_t *o, const char *name, const struct uuid *u)
 {
-    char text[REPO_UUID_TEXT_BYTES];
-    repo_uuid_format(u, text);
+    char text[UUID_TEXT_BYTES];
+    (void)uuid_text(u, text);
     return set_text(o, name, text);
 }
 
@@ -198,7 +199,7 @@ static json_t *points_json(const struct repo_pack *p, bool *ok)
         json_t *o = json_object();
         json_t *name = json_stringn((const char *)at->name.p, at->name.n);
         char hex[2 * POINT_NAME_MAX_BYTES + 1];
-        repo_hex(at->name.p, at->name.n, hex);
+        hex_format(at->name.p, at->name.n, hex);
         if (name != NULL)
             *ok = json_object_set_new(o, "name", name) == 0;
         else
@@ -273,7 +274,7 @@ static const char *get_text(struct fields *f, const json_t *o, const char *name)
 /* text[2n] is read only when everything before was a digit, so a shorter text ends it. */
 static void get_hex(struct fields *f, const json_t *o, const char *name, uint8_t *out, size_t n)
 {
-    if (repo_unhex(get_text(f, o, name), out, n) != 0)
+    if (hex_parse(get_text(f, o, name), out, n) != 0)
         f->wrong = f->wrong == NULL ? name : f->wrong;
 }
 
@@ -289,7 +290,7 @@ static struct digest get_digest(struct fields *f, const json_t *o, bool *known)
 static struct uuid get_uuid(struct fields *f, const json_t *o, const char *name)
 {
     struct uuid u = {{0}};
-    if (repo_uuid_parse(get_text(f, o, name), &u) != 0)
+    if (uuid_of_text(get_text(f, o, name), &u) != 0)
         f->wrong = f->wrong == NULL ? name : f->wrong;
     return u;
 }

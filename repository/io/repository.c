@@ -6,6 +6,7 @@
 #include "repository/io/archive.h"
 
 #include "store/core/check.h"
+#include "store/core/hex.h"
 
 #include <stdio.h>
 #include <unistd.h>
@@ -66,11 +67,11 @@ static int create_about(struct repository *r, const struct repository_options *o
 static int check_cluster(const struct repository *r, const struct repository_options *o,
                          struct err *e)
 {
-    char ours[REPO_UUID_TEXT_BYTES], asked[REPO_UUID_TEXT_BYTES];
+    char ours[UUID_TEXT_BYTES], asked[UUID_TEXT_BYTES];
     if (uuid_is_zero(&o->cluster_id) || uuid_equal(&o->cluster_id, &r->about.cluster_id))
         return 0;
-    repo_uuid_format(&r->about.cluster_id, ours);
-    repo_uuid_format(&o->cluster_id, asked);
+    (void)uuid_text(&r->about.cluster_id, ours);
+    (void)uuid_text(&o->cluster_id, asked);
     return err_set(e, ERR_CONFIG, "the archive belongs to cluster '%s' (%s), not to %s",
                    r->about.cluster, ours, asked);
 }

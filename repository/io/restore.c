@@ -15,6 +15,7 @@
 #include "repository/io/archive.h"
 
 #include "store/core/check.h"
+#include "store/io/file.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -158,28 +159,6 @@ static int check_free(const char *into, struct err *e)
                : err_set(e, ERR_EXISTS,
                          "%s is not empty: a restore never goes over data; name a new directory",
                          into);
-}
-
-/* The names in a directory, durably. */
-static int sync_directory(const char *path, struct err *e)
-{
-    int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    if (fd < 0 || fsync(fd) != 0)
-        err_set(e, ERR_IO, "%s: sync failed: %s; this is fatal", path, strerror(errno));
-    else
-        path = NULL;
-    if (fd >= 0)
-        (void)close(fd);
-    return path == NULL ? 0 : ERR_IO;
-}
-
-static int sync_parent(const char *path, struct err *e)
-{
-    char parent[PATH_MAX];
-    const char *slash = strrchr(path, '/');
-    size_t n = slash == NULL || slash == path ? 1 : (size_t)(slash - path);
-    (void)snprintf(parent, sizeof parent, "%.*s", (int)n, slash == NULL ? "." : path);
-    return sync_directory(parent, e);
 }
 
 /* ---- applying ---- */
@@ -426,10 +405,10 @@ static int settle(const char *partial, const char *into, int rc, bool differs, s
 {
     char rejected[PATH_MAX + sizeof ".rejected"];
     if (rc == 0)
-        rc = sync_directory(partial, e);
+        rc = file_sync_path(partial, e);
     if (rc == 0) {
         if (rename(partial, into) == 0)
-            return sync_parent(into, e);
+            return file_sync_parent(into, e);
         rc = err_set(e, ERR_IO, "%s: cannot be renamed to %s: %s", partial, into, strerror(errno));
     }
     (void)snprintf(rejected, sizeof rejected, "%s.rejected", into);

@@ -9,6 +9,7 @@
 #include "repository/io/archive.h"
 
 #include "store/core/check.h"
+#include "store/core/hex.h"
 
 #include <stdio.h>
 #include <time.h>
@@ -48,8 +49,8 @@ int repo_key_of(struct repository *r, const char *object, struct repo_key *out, 
         return repo_damage(e);
     rc = repo_wrapped_read(bytes_of(text, n), &w, e);
     if (rc == 0) {
-        repo_hex(w.kek_id, sizeof w.kek_id, given);
-        repo_hex(r->kek.id, sizeof r->kek.id, ours);
+        hex_format(w.kek_id, sizeof w.kek_id, given);
+        hex_format(r->kek.id, sizeof r->kek.id, ours);
         /* Tried whatever the id says: an id that rotted must not pass for a wrong KEK. */
         rc = repo_key_unwrap(&r->kek, w.wrapped, out, e);
         if (rc == ERR_DENIED && strcmp(given, ours) != 0)

@@ -5,13 +5,9 @@
 
 enum { OFF_CRC = 8 }; /* the same in both headers */
 
-/* CRC with the CRC field taken as zero. */
 static uint32_t crc_of(const uint8_t *raw, size_t n)
 {
-    static const uint8_t zero[4] = {0};
-    uint32_t crc = hash_crc32c(0, bytes_of(raw, OFF_CRC));
-    crc = hash_crc32c(crc, bytes_of(zero, sizeof zero));
-    return hash_crc32c(crc, bytes_of(raw + OFF_CRC + 4, n - OFF_CRC - 4));
+    return hash_crc32c_around(bytes_of(raw, n), OFF_CRC);
 }
 
 void segment_header_encode(const struct segment_header *h, uint8_t out[SEGMENT_HEADER_BYTES])

@@ -2,6 +2,7 @@
 
 #include "store/core/err.h"
 #include "store/core/hash.h"
+#include "store/core/hex.h"
 
 struct digest digest_record(struct bytes collection, struct bytes key, struct lsn lsn,
                             struct bytes value)
@@ -38,30 +39,17 @@ struct digest digest_sub(struct digest a, struct digest b)
 
 void digest_hex(struct digest d, char out[DIGEST_HEX_BYTES])
 {
-    static const char hex[] = "0123456789abcdef";
-    for (unsigned i = 0; i < 16; i++) {
-        out[i] = hex[(d.hi >> (60 - 4 * i)) & 15];
-        out[16 + i] = hex[(d.lo >> (60 - 4 * i)) & 15];
-    }
-    out[32] = '\0';
+    uint8_t raw[16];
+    put_be64(raw, d.hi);
+    put_be64(raw + 8, d.lo);
+    hex_format(raw, sizeof raw, out);
 }
 
 int digest_parse(const char *hex, struct digest *out)
 {
-    uint64_t half[2] = {0, 0};
-    for (unsigned i = 0; i < 32; i++) {
-        char c = hex[i];
-        unsigned v;
-        if (c >= '0' && c <= '9')
-            v = (unsigned)(c - '0');
-        else if (c >= 'a' && c <= 'f')
-            v = (unsigned)(c - 'a') + 10;
-        else
-            return ERR_FORMAT;
-        half[i / 16] = half[i / 16] << 4 | v;
-    }
-    if (hex[32] != '\0')
+    uint8_t raw[16];
+    if (hex_parse(hex, raw, sizeof raw) != 0)
         return ERR_FORMAT;
-    *out = (struct digest){half[1], half[0]};
+    *out = (struct digest){get_be64(raw + 8), get_be64(raw)};
     return 0;
 }

@@ -21,4 +21,16 @@ struct digest digest_sub(struct digest a, struct digest b);
 void digest_hex(struct digest d, char out[DIGEST_HEX_BYTES]);
 int digest_parse(const char *hex, struct digest *out); /* 0 or ERR_FORMAT */
 
+/* In formats: low half, high half. */
+static inline void write_digest(struct writer *w, struct digest d)
+{
+    write_u64(w, d.lo);
+    write_u64(w, d.hi);
+}
+static inline struct digest read_digest(struct reader *r)
+{
+    uint64_t lo = read_u64(r);
+    return (struct digest){lo, read_u64(r)};
+}
+
 #endif

@@ -26,13 +26,9 @@ enum {
 };
 _Static_assert(OFF_BODY_HASH + 32 == ENTRY_HEADER_BYTES, "the header is 128 bytes without gaps");
 
-/* The CRC field counts as zero, so the CRC is taken in three pieces. */
 static uint32_t header_crc(const uint8_t raw[ENTRY_HEADER_BYTES])
 {
-    static const uint8_t zero[4] = {0};
-    uint32_t crc = hash_crc32c(0, bytes_of(raw, OFF_HEADER_CRC));
-    crc = hash_crc32c(crc, bytes_of(zero, sizeof zero));
-    return hash_crc32c(crc, bytes_of(raw + OFF_BODY_CRC, ENTRY_HEADER_BYTES - OFF_BODY_CRC));
+    return hash_crc32c_around(bytes_of(raw, ENTRY_HEADER_BYTES), OFF_HEADER_CRC);
 }
 
 static bool kind_is_known(uint16_t kind)

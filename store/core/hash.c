@@ -4,6 +4,8 @@
  * deprecated. */
 #include "store/core/hash.h"
 
+#include "store/core/check.h"
+
 #include <isa-l/crc.h>
 #include <openssl/sha.h>
 #define XXH_INLINE_ALL
@@ -39,6 +41,15 @@ uint32_t hash_crc32c(uint32_t crc, struct bytes b)
         b.n -= step;
     }
     return ~state;
+}
+
+uint32_t hash_crc32c_around(struct bytes b, size_t at)
+{
+    static const uint8_t zero[4] = {0};
+    check(at + sizeof zero <= b.n);
+    uint32_t crc = hash_crc32c(0, bytes_of(b.p, at));
+    crc = hash_crc32c(crc, bytes_of(zero, sizeof zero));
+    return hash_crc32c(crc, bytes_of(b.p + at + sizeof zero, b.n - at - sizeof zero));
 }
 
 struct digest hash_xxh128(const struct bytes *pieces, size_t n)

@@ -13,6 +13,8 @@ struct sha256 hash_sha256_2(struct bytes a, struct bytes b);
 /* CRC32C (Castagnoli, RFC 3720 B.4, with the usual inversion before and after). `crc` is 0 to begin, or the
  * result so far to go on. */
 uint32_t hash_crc32c(uint32_t crc, struct bytes b);
+/* The CRC of b with the four bytes at `at` counted as zero: that is where it is kept. */
+uint32_t hash_crc32c_around(struct bytes b, size_t at);
 
 /* XXH3, 128 bits, of the concatenation of n pieces. */
 struct digest hash_xxh128(const struct bytes *pieces, size_t n);

@@ -11,34 +11,59 @@
 #include <sys/statvfs.h>
 #include <unistd.h>
 
-int file_error(struct err *e, const char *path, const char *act, int errnum)
+int file_code(int errnum)
 {
-    int code = ERR_IO;
-    if (errnum == ENOSPC || errnum == EDQUOT)
-        code = ERR_NO_SPACE;
-    else if (errnum == ENOMEM)
-        code = ERR_NO_MEMORY;
-    else if (errnum == EACCES || errnum == EPERM || errnum == EROFS)
-        code = ERR_DENIED;
-    else if (errnum == ENOENT)
-        code = ERR_NOT_FOUND;
-    else if (errnum == EEXIST)
-        code = ERR_EXISTS;
-    char text[128];
-    return err_set(e, code, "%s: cannot %s: %s", path, act, strerror_r(errnum, text, sizeof text));
+    switch (errnum) {
+    case ENOSPC:
+    case EDQUOT:
+        return ERR_NO_SPACE;
+    case ENOMEM:
+        return ERR_NO_MEMORY;
+    case EACCES:
+    case EPERM:
+    case EROFS:
+        return ERR_DENIED;
+    case ENOENT:
+    case ENOTDIR:
+        return ERR_NOT_FOUND;
+    case EEXIST:
+    case ENOTEMPTY:
+        return ERR_EXISTS;
+    default:
+        return ERR_IO;
+    }
 }
 
-static int sync_parent(const char *path, struct err *e)
+int file_error(struct err *e, const char *path, const char *act, int errnum)
+{
+    char text[128];
+    return err_set(e, file_code(errnum), "%s: cannot %s: %s", path, act,
+                   strerror_r(errnum, text, sizeof text));
+}
+
+int file_sync_path(const char *path, struct err *e)
 {
     int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    int parent = fd < 0 ? -1 : openat(fd, "..", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    int rc = parent < 0 ? file_error(e, path, "open the directory above", errno)
-                        : file_sync_dir(parent, path, e);
-    if (fd >= 0)
-        (void)close(fd);
-    if (parent >= 0)
-        (void)close(parent);
+    if (fd < 0)
+        return file_error(e, path, "open the directory", errno);
+    int rc = file_sync_dir(fd, path, e);
+    (void)close(fd);
     return rc;
+}
+
+int file_sync_parent(const char *path, struct err *e)
+{
+    char parent[PATH_MAX];
+    size_t n = strlen(path);
+    while (n > 1 && path[n - 1] == '/')
+        n--;
+    while (n > 0 && path[n - 1] != '/')
+        n--;
+    if (n >= sizeof parent)
+        return err_set(e, ERR_LIMIT, "%s: the path is too long", path);
+    memcpy(parent, path, n);
+    parent[n] = '\0';
+    return file_sync_path(n == 0 ? "." : parent, e);
 }
 
 int file_open_dir(const char *path, int *fd, struct err *e)
@@ -54,7 +79,7 @@ int file_open_dir(const char *path, int *fd, struct err *e)
         memcpy(part, path, i);
         part[i] = '\0';
         if (mkdir(part, 0700) == 0) {
-            int rc = sync_parent(part, e);
+            int rc = file_sync_parent(part, e);
             if (rc != 0)
                 return rc;
         } else if (errno != EEXIST) {

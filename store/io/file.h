@@ -11,14 +11,18 @@
 #include <stdint.h>
 #include <sys/types.h>
 
-/* "<path>: cannot <act>: <text of errnum>"; the code is ERR_NO_SPACE, ERR_NO_MEMORY, ERR_DENIED,
- * ERR_NOT_FOUND, ERR_EXISTS or ERR_IO after errnum. Returns the code. */
+/* Code for errno of a file operation: ERR_NO_SPACE, ERR_NO_MEMORY, ERR_DENIED, ERR_NOT_FOUND, ERR_EXISTS, else ERR_IO. */
+int file_code(int errnum);
+/* "<path>: cannot <act>: <text of errnum>"; returns file_code(errnum). */
 int file_error(struct err *e, const char *path, const char *act, int errnum);
 
 /* Create `path` and what is missing above it (mode 0700), make that durable, and open it. */
 int file_open_dir(const char *path, int *fd, struct err *e);
 /* Make the directory's names durable. `path` is for the message. */
 int file_sync_dir(int dir_fd, const char *path, struct err *e);
+/* The same for a directory that is not open, and for the one above `path`. */
+int file_sync_path(const char *path, struct err *e);
+int file_sync_parent(const char *path, struct err *e);
 
 /* Read or write n bytes at `offset`. file_read_at sets *got, which is below n only where the file
  * ends. */

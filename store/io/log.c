@@ -8,6 +8,7 @@
  *   I3  Segments in the list are ascending: each begins where the one before ends; the last is the
  *       one being written, if one is open.
  *   I4  An append takes all of its entries or none. */
+#include "store/io/cond.h"
 #include "store/io/file.h"
 #include "store/io/log_private.h"
 
@@ -187,15 +188,10 @@ static struct log *log_new(void)
         return NULL;
     log->dir_fd = log->lock_fd = log->current.fd = -1;
     log->keeper.last = &log->keeper.first;
-    pthread_condattr_t attr;
-    int rc = pthread_mutex_init(&log->mutex, NULL);
-    rc |= pthread_condattr_init(&attr);
-    rc |= pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
-    rc |= pthread_cond_init(&log->wake, &attr);
-    rc |= pthread_cond_init(&log->done, &attr);
-    rc |= pthread_cond_init(&log->keeper.wake, &attr);
-    rc |= pthread_condattr_destroy(&attr);
-    check(rc == 0);
+    check(pthread_mutex_init(&log->mutex, NULL) == 0);
+    cond_init(&log->wake);
+    cond_init(&log->done);
+    cond_init(&log->keeper.wake);
     return log;
 }
 
@@ -381,8 +377,9 @@ int log_append(struct log *log, const struct entry_view *entries, size_t n, stru
     pthread_mutex_lock(&log->mutex);
     if (log->failure.code != 0)
         rc = err_set(e, log->failure.code, "%s", log->failure.text);
-    if (rc == 0)
+    if (rc == 0 && bytes > log->granted_bytes)
         rc = check_space(log, bytes, e);
+    log->granted_bytes = 0;
     if (rc == 0)
         rc = memory_append(&log->memory, entries, n, e);
     if (rc == 0) {
@@ -410,6 +407,7 @@ int log_room(struct log *log, uint64_t bytes, struct err *e)
                      "log %s: %" PRIu64 " bytes at once, a segment of %" PRIu64
                      " does not hold them: raise the segment size",
                      log->dir, bytes, log->segment_bytes);
+    log->granted_bytes = rc == 0 ? bytes : 0;
     pthread_mutex_unlock(&log->mutex);
     return rc;
 }

@@ -14,6 +14,7 @@
  * FAILURE MODES. A spare that cannot be made (disk full, limit) is no failure of the log: it is
  * remembered as `trouble`, tried again each second, and refuses those appends that would need it.
  */
+#include "store/io/cond.h"
 #include "store/io/file.h"
 #include "store/io/log_private.h"
 
@@ -25,7 +26,7 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-enum { FILL_BYTES = 1 << 20, RETRY_S = 1 };
+enum { FILL_BYTES = 1 << 20, RETRY_MS = 1000 };
 
 static bool stopping(struct log *log)
 {
@@ -164,10 +165,7 @@ static void *keeper_main(void *arg)
             make_one(log);
             rest = k->trouble.code != 0;
         } else if (rest) {
-            struct timespec until;
-            (void)clock_gettime(CLOCK_MONOTONIC, &until);
-            until.tv_sec += RETRY_S;
-            rest = pthread_cond_timedwait(&k->wake, &log->mutex, &until) != ETIMEDOUT;
+            rest = cond_wait_ms(&k->wake, &log->mutex, RETRY_MS);
         } else {
             pthread_cond_wait(&k->wake, &log->mutex);
         }

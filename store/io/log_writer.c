@@ -21,6 +21,7 @@
  * FAILURE MODES. Any failed write, sync or rename ends the thread: on_failed is called once, every
  * later append gives the same error, nothing is retried. No space for a new segment is not such a
  * failure: the writer waits for it, and appends are refused in the meantime. */
+#include "store/io/cond.h"
 #include "store/io/file.h"
 #include "store/io/log_private.h"
 
@@ -228,11 +229,7 @@ enum job { JOB_WRITE, JOB_CUT, JOB_PROVE, JOB_STOP };
 static enum job wait_for_job(struct log *log, struct pending *batch)
 {
     enum job job = JOB_WRITE;
-    struct timespec until;
-    (void)clock_gettime(CLOCK_MONOTONIC, &until);
-    until.tv_nsec += (long)(log->idle_ms % 1000) * 1000000;
-    until.tv_sec += log->idle_ms / 1000 + until.tv_nsec / 1000000000;
-    until.tv_nsec %= 1000000000;
+    const struct timespec until = cond_deadline(log->idle_ms);
     pthread_mutex_lock(&log->mutex);
     while (!memory_front(&log->memory, batch)) {
         if (log->cut.wanted || log->stopping) {
@@ -241,7 +238,7 @@ static enum job wait_for_job(struct log *log, struct pending *batch)
         }
         if (!log->current.unproven) {
             pthread_cond_wait(&log->wake, &log->mutex);
-        } else if (pthread_cond_timedwait(&log->wake, &log->mutex, &until) == ETIMEDOUT &&
+        } else if (!cond_wait_until(&log->wake, &log->mutex, &until) &&
                    log->memory.queue_count == 0) {
             job = JOB_PROVE;
             break;

@@ -192,20 +192,6 @@ int row_delete(const struct state_txn *t, enum state_db db, struct bytes key, st
     return rc == 0 ? 0 : state_lmdb_error(e, mdb_txn_env(t->txn), rc, db_names[db]);
 }
 
-static void write_digest(struct writer *w, struct digest d)
-{
-    write_u64(w, d.lo);
-    write_u64(w, d.hi);
-}
-
-static struct digest read_digest(struct reader *r)
-{
-    struct digest d;
-    d.lo = read_u64(r);
-    d.hi = read_u64(r);
-    return d;
-}
-
 /* ---- meta ---- */
 
 int row_get_state(const struct state_txn *t, struct state_row *out, struct err *e)
