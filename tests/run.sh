@@ -74,13 +74,18 @@ build() {
     return 1
 }
 
-# units BUILD WANTED: the unit tests whose name matches the expression, as many at a time as there are processors.
+# Wait until fewer tests run than there are processors.
+turn() {
+    while [ "$(jobs -rp | wc -l)" -ge "$(nproc)" ]; do wait -n; done
+}
+
+# units BUILD WANTED: the unit tests whose name matches the expression.
 units() {
     local test name
     while read -r test; do
         name=${test#"$1"/tests/unit/}
         [ -z "$verbose" ] || echo "  TEST  $name"
-        while [ "$(jobs -rp | wc -l)" -ge "$(nproc)" ]; do wait -n; done
+        turn
         try "$unit_limit" "${1#build/}/$name" $fixed_addresses "$test" &
     done < <(find "$1/tests/unit" -name '*_test' -type f 2>/dev/null | sort | grep -E "$2")
     wait
@@ -98,8 +103,10 @@ scripts() {
     for script in "tests/$1"/*"$2"; do
         [ -f "$script" ] || continue
         [ -z "$verbose" ] || echo "  TEST  ${script#tests/}"
-        BUILD=$PWD/build/gcc-release try "$(limit_of "$script")" "${script#tests/}" "$script"
+        turn
+        BUILD=$PWD/build/gcc-release try "$(limit_of "$script")" "${script#tests/}" "$script" &
     done
+    wait
 }
 
 part_asan() { # unit tests, gcc, ASan + UBSan

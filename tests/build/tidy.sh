@@ -43,10 +43,11 @@ rm -f "$list.awk"
 unfinished='TO''DO|FIX''ME|XX''X|HA''CK'
 fail_with "unfinished" < <(files -name '*.[ch]' -o -name '*.sh' -o -name '*.py' | xargs grep -nwE "$unfinished")
 fail_with "make format would change" < <(xargs clang-format --dry-run -Werror <"$list" 2>&1 | sed -n 's/:.*error:.*//p' | uniq -c)
-# What the compilers see better, and where cppcheck 2.10 gives up, is left out.
+# internalAstError: cppcheck 2.10 gives up at a compound literal in `c ? (struct lsn){0} : x`, which is right C.
 fail_with "cppcheck" < <(grep '\.c$' "$list" | grep -v '^tests/' |
     xargs cppcheck --quiet -j "$(nproc)" --std=c11 --language=c --enable=warning,portability --inline-suppr \
-        --suppress={missingInclude,uninitvar,nullPointer,internalAstError,unknownMacro} --max-configs=2 -I. --template='{file}:{line}: {id}: {message}' 2>&1)
+        --suppress={missingInclude,internalAstError} --max-configs=2 -I. \
+        --include=tests/build/cppcheck.h --template='{file}:{line}: {id}: {message}' 2>&1)
 while read -r script; do
     case $(head -n 1 "$script") in
     '#!/bin/sh') fail_with "script" < <(dash -n "$script" 2>&1) ;;

@@ -6,6 +6,7 @@
 
 #include "store/core/check.h"
 #include "store/core/hash.h"
+#include "store/core/hex.h"
 
 #include <stdio.h>
 #include <sys/mman.h>
@@ -79,7 +80,7 @@ static void text(struct bytes in, unsigned kind)
         seal = hash_sha256(line);
     else
         check(repo_mac(&key, identity, line, seal.b, NULL) == 0);
-    repo_hex(seal.b, 32, hex);
+    hex_format(seal.b, 32, hex);
     int tail = snprintf(file + line.n, 119, "{\"%s\":\"%s\"}\n", kind == 0 ? "sha256" : "mac", hex);
     struct bytes all = bytes_of(file, line.n + (size_t)tail);
     switch (kind) {

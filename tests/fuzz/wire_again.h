@@ -12,8 +12,16 @@
     X(session_open)                                                                                \
     X(session)                                                                                     \
     X(session_close)                                                                               \
-    X(done) X(scan) X(snapshot_open) X(snapshot) X(snapshot_close) X(outcome_ask) X(outcome)       \
-        X(point) X(admin) X(admin_reply)
+    X(done)                                                                                        \
+    X(scan)                                                                                        \
+    X(snapshot_open)                                                                               \
+    X(snapshot)                                                                                    \
+    X(snapshot_close)                                                                              \
+    X(outcome_ask)                                                                                 \
+    X(outcome)                                                                                     \
+    X(point)                                                                                       \
+    X(admin)                                                                                       \
+    X(admin_reply)
 
 enum wire_body {
 #define X(name) WIRE_BODY_##name,

@@ -137,6 +137,7 @@ if [ "$(id -u)" = 0 ]; then
     wait_equal 300 >/dev/null
     op switchover --to "$primary" >/dev/null
     wait_primary "$primary" >/dev/null
+    op switchover --to "$primary" | grep -q "primary already" || { echo "a switchover that is done cannot be asked again"; exit 1; }
     head -c 3000000 /dev/urandom | base64 -w 0 >block
     full=
     for i in $(seq 1 60); do
@@ -152,6 +153,17 @@ if [ "$(id -u)" = 0 ]; then
     [ "$(tv get land "block-$((full - 1))" | wc -c)" -ge 4000000 ] || { echo "an acknowledged block is gone"; exit 1; }
     site_alive "$primary" || { echo "the site died of a full disk"; exit 1; }
     echo "ok: full disk at the primary after $((full - 1)) blocks: writes refused, reads go on"
+    tv status >"$DIR/status" 2>&1 || true
+    grep -q "^! site $primary: the log takes no more" "$DIR/status" || { echo "status does not show it"; cat "$DIR/status"; exit 1; }
+    site_kill "$primary" TERM # hands over
+    wait_primary "$other" >/dev/null
+    site_start "$primary"
+    sleep 1
+    op switchover --to "$primary" >/dev/null 2>"$DIR/err" && { echo "a full site was made primary"; exit 1; }
+    wait_primary "$other" >/dev/null
+    [ "$(tv get land before)" = 1 ]
+    site_alive "$primary" || { echo "the full site does not stay"; exit 1; }
+    echo "ok: the full site started again, was not made primary, and lives"
 else
     echo "NOT RUN: the full disk needs root to mount a small file system"
 fi

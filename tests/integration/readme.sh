@@ -21,7 +21,7 @@ finish() {
 trap finish EXIT
 
 # The blocks of commands below a heading, with places and ports of our own.
-PORT=$((21000 + RANDOM % 800 * 10))
+PORT=$((30000 + RANDOM % 250 * 10)) # beside those of tests/lib/cluster.sh, below what the kernel gives away
 block() {
     awk -v wanted="## $1" '$0 == wanted { on = 1 } on && /^## / && $0 != wanted { exit } on' "$README" |
         awk '/^```$/ { if (inside) exit; inside = 1; next } /^```/ { skip = 1 } inside' |

@@ -5,10 +5,11 @@
  *
  * Each transaction puts one new record; when it is acknowledged, its key and lsn go into the ledger. `verify` reads every key of
  * the ledger back: a record that is not there is LOST; one whose version is not the acknowledged lsn took effect again after it
- * was acknowledged: DOUBLED. Writes that ended without an answer are resolved with tvn_outcome and must then be there or not, as told.
+ * was acknowledged: DOUBLED. Writes that ended without an answer are resolved with tvn_outcome and must then be there or not, as
+ * told.
  *
- * Prints one JSON object to stdout. `longest_gap_ms` is the longest time in which no writer was acknowledged: what a failover costs, seen
- * from outside. Exit code 0, or 1 when anything was lost or doubled. */
+ * Prints one JSON object to stdout. `longest_gap_ms` is the longest time in which no writer was acknowledged: what a failover
+ * costs, seen from outside. Exit code 0, or 1 when anything was lost or doubled. */
 #include "client/triveni.h"
 
 #include <getopt.h>

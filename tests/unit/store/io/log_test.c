@@ -434,6 +434,31 @@ static void the_reserve_of_the_file_system_is_kept(void **state)
     util_close(&fx);
 }
 
+static void what_was_granted_room_is_not_refused(void **state)
+{
+    (void)state;
+    struct err e = ERR_NONE;
+    fx.options.reserve_bytes = 4096;
+    util_open(&fx, 0);
+    chain_add(&fx.chain, 100);
+    enum {
+        BODY_BYTES = 600 << 10
+    }; /* the next but one question to the file system falls on the second */
+    chain_add(&fx.chain, BODY_BYTES);
+    chain_add(&fx.chain, BODY_BYTES);
+    const uint64_t bytes = ENTRY_HEADER_BYTES + BODY_BYTES;
+    assert_int_equal(util_give(&fx, 1, 1, &e), 0);
+    assert_int_equal(log_room(fx.log, bytes, &e), 0);
+    pthread_mutex_lock(&fx.log->mutex);
+    fx.log->reserve_bytes = UINT64_MAX / 4; /* as if others had filled the file system just now */
+    pthread_mutex_unlock(&fx.log->mutex);
+    assert_int_equal(util_give(&fx, 2, 2, &e), 0);
+    assert_int_equal(log_room(fx.log, bytes, &e), ERR_NO_SPACE);
+    assert_int_equal(util_give(&fx, 3, 3, &e), ERR_NO_SPACE);
+    util_wait(&fx, 2);
+    util_close(&fx);
+}
+
 static void one_process_per_directory(void **state)
 {
     (void)state;
@@ -666,6 +691,7 @@ int main(void)
         T(entries_that_do_not_follow_are_refused),
         T(a_full_log_refuses_and_goes_on_after_recycling),
         T(the_reserve_of_the_file_system_is_kept),
+        T(what_was_granted_room_is_not_refused),
         T(one_process_per_directory),
         T(foreign_files_are_told_apart),
         T(odd_options_are_refused),
