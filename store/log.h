@@ -73,6 +73,12 @@ int log_recycle(struct log *log, struct lsn keep, struct err *e);
 int log_read(struct log *log, struct lsn from, struct lsn to, uint8_t *buf, size_t cap,
              size_t *used, size_t *count, struct err *e);
 
+/* For a scrub: read about max_bytes of entries from `from` on from the segment files, past memory and the page cache, and
+ * check them. *next is where to go on, behind damage too; *bytes what was read. 0; ERR_NOT_FOUND when nothing durable is left from
+ * there on; ERR_INTEGRITY, naming segment, byte and lsn, when the disk's copy is damaged or cannot be read. Any thread. */
+int log_check(struct log *log, struct lsn from, size_t max_bytes, struct lsn *next, size_t *bytes,
+              struct err *e);
+
 /* Position of the entry at lsn (0 gives the zero position). ERR_GAP or ERR_NOT_FOUND as above. */
 int log_position(struct log *log, struct lsn lsn, struct entry_position *out, struct err *e);
 

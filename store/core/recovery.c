@@ -245,3 +245,14 @@ enum recovery_action recovery_next(struct recovery_scan *s, struct place *place,
     }
     return action;
 }
+
+bool recovery_resume(struct recovery_scan *s)
+{
+    struct batch_header later;
+    size_t at;
+    bool proven;
+    if (!search_later(s, &proven, &at, &later) || later.first_lsn.v <= s->at.lsn.v)
+        return false;
+    resume_at(s, at, &later);
+    return true;
+}

@@ -92,4 +92,8 @@ void recovery_begin(struct recovery_scan *s);
 enum recovery_action recovery_next(struct recovery_scan *s, struct place *place,
                                    struct recovery_batch *batch, struct err *e);
 
+/* For programs that list all damage: after DAMAGED, or a SKIP that ends the walk, go on at the next
+ * batch of this segment that can be found, as if all before it were not needed. False: there is none. */
+bool recovery_resume(struct recovery_scan *s);
+
 #endif

@@ -78,13 +78,13 @@ int file_open_dir(const char *path, int *fd, struct err *e)
             continue;
         memcpy(part, path, i);
         part[i] = '\0';
-        if (mkdir(part, 0700) == 0) {
-            int rc = file_sync_parent(part, e);
-            if (rc != 0)
-                return rc;
-        } else if (errno != EEXIST) {
+        bool made = mkdir(part, 0700) == 0;
+        if (!made && errno != EEXIST)
             return file_error(e, part, "create the directory", errno);
-        }
+        /* The last one also when it was there: whoever made it may have been killed before this. */
+        int rc = made || i == n ? file_sync_parent(part, e) : 0;
+        if (rc != 0 && (made || rc != ERR_DENIED)) /* not ours to read: not made by us */
+            return rc;
     }
     *fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     return *fd < 0 ? file_error(e, path, "open the directory", errno) : 0;
@@ -142,22 +142,37 @@ void *file_buffer(size_t n)
     return aligned_alloc(4096, (n + 4095) / 4096 * 4096);
 }
 
+/* Closes the lock's descriptor. */
+static int lock_refused(int lock, const char *dir, int errnum, struct err *e)
+{
+    char pid[24] = "";
+    ssize_t n = pread(lock, pid, sizeof pid - 1, 0);
+    pid[n > 0 ? n : 0] = '\0';
+    (void)close(lock);
+    if (errnum != EWOULDBLOCK)
+        return file_error(e, dir, "lock it", errnum);
+    return err_set(e, ERR_BUSY, "%s: another triveni runs on this directory (pid %ld)", dir,
+                   strtol(pid, NULL, 10));
+}
+
+int file_lock_shared(int dir_fd, const char *dir, const char *name, int *fd, struct err *e)
+{
+    *fd = openat(dir_fd, name, O_RDONLY | O_CLOEXEC);
+    if (*fd < 0 || flock(*fd, LOCK_SH | LOCK_NB) == 0)
+        return 0;
+    int lock = *fd;
+    *fd = -1;
+    return lock_refused(lock, dir, errno, e);
+}
+
 int file_lock(int dir_fd, const char *dir, const char *name, int *fd, struct err *e)
 {
     char pid[24] = "";
     int lock = openat(dir_fd, name, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
     if (lock < 0)
         return file_error(e, dir, "open its lock", errno);
-    if (flock(lock, LOCK_EX | LOCK_NB) != 0) {
-        int errnum = errno;
-        ssize_t n = pread(lock, pid, sizeof pid - 1, 0);
-        pid[n > 0 ? n : 0] = '\0';
-        (void)close(lock);
-        if (errnum != EWOULDBLOCK)
-            return file_error(e, dir, "lock it", errnum);
-        return err_set(e, ERR_BUSY, "%s: another triveni runs on this directory (pid %ld)", dir,
-                       strtol(pid, NULL, 10));
-    }
+    if (flock(lock, LOCK_EX | LOCK_NB) != 0)
+        return lock_refused(lock, dir, errno, e);
     int n = snprintf(pid, sizeof pid, "%ld\n", (long)getpid());
     if (ftruncate(lock, 0) != 0 || pwrite(lock, pid, (size_t)n, 0) != n) {
         /* The pid only helps whoever reads the message; a full disk must not keep the site from

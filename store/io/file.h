@@ -42,6 +42,10 @@ void *file_buffer(size_t n);
  * by the kernel when the process dies. */
 int file_lock(int dir_fd, const char *dir, const char *name, int *fd, struct err *e);
 
+/* For whoever only reads the directory: share its lock, so that nobody starts to run on it meanwhile. ERR_BUSY as above. *fd
+ * is -1, and nothing is held, where there is no lock file (a copy) or it may not be read. Changes nothing. */
+int file_lock_shared(int dir_fd, const char *dir, const char *name, int *fd, struct err *e);
+
 /* Bytes that the file system of `fd` has free for us. */
 int file_free_bytes(int fd, const char *path, uint64_t *out, struct err *e);
 

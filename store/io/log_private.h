@@ -3,6 +3,8 @@
  *
  * log.c          open, close, append, truncate, recycle, status
  * log_recover.c  reads the directory at open and decides with store/core/recovery.h
+ * log_scan.c     reads a directory without opening it, for tools; log_scan.h
+ * log_files.c    names of files, and reading them whole
  * log_writer.c   the thread that writes batches and opens segments
  * log_keeper.c   the thread that makes spare segments ahead of need and takes back recycled ones
  * log_read.c     readers
@@ -133,6 +135,18 @@ int log_open_seam(struct log **out, const struct log_options *options,
 /* ---- names ---- */
 void log_segment_name(uint64_t seq, char out[LOG_NAME_BYTES]);  /* "<16 hex digits>.seg" */
 void log_spare_name(uint64_t number, char out[LOG_NAME_BYTES]); /* "spare-<n>.seg" */
+
+/* ---- files (log_files.c) ---- */
+bool log_parse_segment(const char *name, uint64_t *seq);
+bool log_parse_spare(const char *name, uint64_t *number);
+/* Bytes of a file that the disk refused to read, as one range; none when `to` is 0. */
+struct log_unreadable {
+    size_t from, to;
+};
+/* The first n bytes of a segment file, past the page cache (after a failed sync the cache may hold
+ * what the disk does not); zeros behind its end and for what the disk refuses to read. */
+int log_read_image(int dir_fd, const char *name, uint8_t *image, size_t n,
+                   struct log_unreadable *lost, struct err *e);
 
 /* ---- segments; under the mutex once threads run ---- */
 int segment_init(struct segment *s, const struct segment_header *head, uint64_t bytes,

@@ -20,17 +20,19 @@ enum {
     WINDOW_BYTES = 256 << 10, /* read from disk at a time */
 };
 
-/* Where the entries go: a buffer, or only the position of the first. */
+/* Where the entries go: a buffer; only the position of the first; or nowhere, when they are only checked. */
 struct sink {
     uint8_t *p;
     size_t cap, used, count;
     size_t needed; /* set when the next entry does not fit */
     struct entry_position *position;
+    bool check_only; /* until `cap` bytes were looked at */
 };
 
 static bool sink_full(const struct sink *s)
 {
-    return s->needed > 0 || (s->position != NULL && s->count > 0);
+    return s->needed > 0 || (s->position != NULL && s->count > 0) ||
+           (s->check_only && s->used >= s->cap);
 }
 
 static void sink_put(struct sink *s, const struct entry_view *v)
@@ -38,6 +40,8 @@ static void sink_put(struct sink *s, const struct entry_view *v)
     const size_t bytes = ENTRY_HEADER_BYTES + v->header.body_bytes;
     if (s->position != NULL) {
         *s->position = entry_position_of(v);
+    } else if (s->check_only) {
+        s->used += bytes;
     } else if (bytes > s->cap - s->used) {
         s->needed = bytes;
         return;
@@ -306,4 +310,45 @@ int log_position(struct log *log, struct lsn lsn, struct entry_position *out, st
         return 0;
     struct sink sink = {.position = out};
     return read_to(log, lsn, lsn, &sink, e);
+}
+
+/* Under the mutex: the first place behind a damaged entry from which reading can begin. */
+static struct lsn place_behind(struct log *log, struct lsn lsn)
+{
+    const struct segment *s = log_find_segment(log, lsn);
+    for (size_t i = 0; s != NULL && i < s->mark_count; i++)
+        if (s->marks[i].first.v > lsn.v)
+            return s->marks[i].first;
+    return (struct lsn){s != NULL ? s->end.v + 1 : lsn.v + 1};
+}
+
+int log_check(struct log *log, struct lsn from, size_t max_bytes, struct lsn *next, size_t *bytes,
+              struct err *e)
+{
+    struct sink sink = {.cap = max_bytes, .check_only = true};
+    struct err why = ERR_NONE;
+    pthread_mutex_lock(&log->mutex);
+    const struct lsn first = log->first.lsn, durable = log->durable;
+    pthread_mutex_unlock(&log->mutex);
+    *bytes = 0;
+    *next = from.v > first.v ? from : (struct lsn){first.v + 1};
+    if (next->v > durable.v)
+        return err_set(e, ERR_NOT_FOUND, "log %s: nothing durable from lsn %" PRIu64 " on",
+                       log->dir, from.v);
+    int rc = read_disk(log, next, durable, &sink, &why);
+    *bytes = sink.used;
+    if (rc == ERR_GAP) { /* recycled meanwhile: what is left begins further on */
+        pthread_mutex_lock(&log->mutex);
+        *next = log->first.lsn.v >= next->v ? (struct lsn){log->first.lsn.v + 1}
+                                            : place_behind(log, *next);
+        pthread_mutex_unlock(&log->mutex);
+        return 0;
+    }
+    if (rc == ERR_INTEGRITY || rc == ERR_IO) {
+        pthread_mutex_lock(&log->mutex);
+        *next = place_behind(log, *next);
+        pthread_mutex_unlock(&log->mutex);
+        return err_set(e, ERR_INTEGRITY, "%s", why.text);
+    }
+    return rc != 0 ? err_set(e, rc, "%s", why.text) : 0;
 }

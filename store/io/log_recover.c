@@ -24,8 +24,6 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-enum { READ_BYTES = 1 << 20 };
-
 #define WHAT_TO_DO                                                                                 \
     "Nothing was changed. Restore this site from a peer or from the repository: triveni restore "  \
     "--help"
@@ -53,22 +51,6 @@ static void note(struct log *log, const char *text)
 }
 
 /* ---- the directory ---- */
-
-static bool parse_number(const char *s, size_t n, int base, uint64_t *out)
-{
-    *out = 0;
-    for (size_t i = 0; i < n; i++) {
-        unsigned v = 99;
-        if (s[i] >= '0' && s[i] <= '9')
-            v = (unsigned)(s[i] - '0');
-        else if (s[i] >= 'a' && s[i] <= 'f')
-            v = (unsigned)(s[i] - 'a') + 10;
-        if (v >= (unsigned)base || *out > (UINT64_MAX - v) / (unsigned)base)
-            return false;
-        *out = *out * (unsigned)base + v;
-    }
-    return n > 0;
-}
 
 static int add_segment(struct recovery *r, uint64_t seq, uint64_t bytes, struct err *e)
 {
@@ -98,19 +80,12 @@ static void add_spare(struct recovery *r, uint64_t number, uint64_t bytes)
     }
 }
 
-static bool parse_spare(const char *name, uint64_t *number)
-{
-    const size_t n = strlen(name);
-    return n > 10 && memcmp(name, "spare-", 6) == 0 && strcmp(name + n - 4, ".seg") == 0 &&
-           parse_number(name + 6, n - 10, 10, number);
-}
-
 /* Remove a spare that is of no use. */
 static int drop_file(struct recovery *r, const char *name, struct err *e)
 {
     const struct keeper *k = &r->log->keeper;
     uint64_t number;
-    if (!parse_spare(name, &number))
+    if (!log_parse_spare(name, &number))
         return 0;
     for (unsigned i = 0; i < k->ready_count; i++)
         if (k->ready[i] == number)
@@ -130,9 +105,9 @@ static int add_file(struct recovery *r, const char *name, struct err *e)
     if (!S_ISREG(st.st_mode) || st.st_size > LOG_SEGMENT_MAX_BYTES)
         return err_set(e, ERR_INTEGRITY, "%s is not a log segment: it is %s. Move it away", name,
                        S_ISREG(st.st_mode) ? "too large" : "no regular file");
-    if (n == 20 && parse_number(name, 16, 16, &number))
+    if (log_parse_segment(name, &number))
         return add_segment(r, number, (uint64_t)st.st_size, e);
-    if (parse_spare(name, &number)) {
+    if (log_parse_spare(name, &number)) {
         add_spare(r, number, (uint64_t)st.st_size);
         return 0;
     }
@@ -168,54 +143,16 @@ static int each_file(struct recovery *r, int (*act)(struct recovery *, const cha
 
 /* ---- reading ---- */
 
-/* Read a piece; where the disk refuses, read block by block, put zeros for the blocks that are lost
- * and note where they are. */
-static int read_piece(int fd, const char *name, uint8_t *p, size_t n, size_t offset,
-                      struct recovery_scan *s, struct err *e)
-{
-    size_t got;
-    if (file_read_at(fd, name, p, n, offset, &got, NULL) == 0)
-        return 0;
-    for (size_t at = 0; at < n; at += BATCH_BLOCK_BYTES) {
-        int rc = file_read_at(fd, name, p + at, BATCH_BLOCK_BYTES, offset + at, &got, e);
-        if (rc == 0)
-            continue;
-        if (rc != ERR_IO)
-            return rc;
-        memset(p + at, 0, BATCH_BLOCK_BYTES);
-        if (s->bad_to == 0)
-            s->bad_from = offset + at;
-        s->bad_to = offset + at + BATCH_BLOCK_BYTES;
-    }
-    return 0;
-}
-
-/* The first n bytes of a segment file, past the page cache; zeros behind its end. */
-static int read_segment(struct log *log, const char *name, uint8_t *image, size_t n,
-                        struct recovery_scan *s, struct err *e)
-{
-    bool direct;
-    int fd = file_open_direct(log->dir_fd, name, O_RDONLY, &direct);
-    if (fd < 0)
-        return file_error(e, name, "open", -fd);
-    memset(image, 0, n);
-    int rc = 0;
-    for (size_t at = 0; rc == 0 && at < n; at += READ_BYTES)
-        rc = read_piece(fd, name, image + at, n - at < READ_BYTES ? n - at : READ_BYTES, at, s, e);
-    (void)close(fd);
-    return rc;
-}
-
 static int read_header(struct recovery *r, struct found *f, uint8_t *block, struct err *e)
 {
     char name[LOG_NAME_BYTES];
-    struct recovery_scan s = {.bad_to = 0};
+    struct log_unreadable lost;
     log_segment_name(f->seq, name);
-    int rc = read_segment(r->log, name, block, BATCH_BLOCK_BYTES, &s, e);
+    int rc = log_read_image(r->log->dir_fd, name, block, BATCH_BLOCK_BYTES, &lost, e);
     if (rc != 0)
         return rc;
     rc = segment_header_decode(block, &f->head, &f->damage);
-    if (rc != 0 && s.bad_to > 0)
+    if (rc != 0 && lost.to > 0)
         rc = err_set(&f->damage, ERR_INTEGRITY, "the disk refuses to read the segment header");
     if (rc == ERR_FORMAT)
         return err_set(e, rc, "%s: %s. Nothing was changed", name, f->damage.text);
@@ -395,7 +332,10 @@ static int read_and_walk(struct recovery *r, size_t i, struct err *e)
                                  .has_next = next != NULL};
     if (next != NULL)
         scan.next = next->head.start;
-    rc = read_segment(log, name, image, n, &scan, e);
+    struct log_unreadable lost;
+    rc = log_read_image(log->dir_fd, name, image, n, &lost, e);
+    scan.bad_from = lost.from;
+    scan.bad_to = lost.to;
     if (rc == 0)
         rc = walk_segment(r, f, &scan, e);
     free(image);

@@ -56,8 +56,9 @@ static void close_fd(int *fd)
 
 /* ---- the directory ---- */
 
-/* The name of a new directory is durable only when its parent is synced. */
-static int sync_parent(const char *dir, struct err *e)
+/* The name of a directory is durable only when its parent is synced. Also when it was there: whoever made it may have been
+ * killed before that. */
+static int sync_parent(const char *dir, bool made, struct err *e)
 {
     char *path = strdup(dir);
     if (path == NULL)
@@ -69,7 +70,9 @@ static int sync_parent(const char *dir, struct err *e)
     if (slash != NULL)
         slash[slash == path ? 1 : 0] = '\0';
     int fd = open(slash == NULL ? "." : path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    int rc = fd < 0 || fsync(fd) != 0 ? system_error(e, "sync of the parent directory") : 0;
+    int rc = 0;
+    if (fd < 0 ? made || errno != EACCES : fsync(fd) != 0) /* not ours to read: not made by us */
+        rc = system_error(e, "sync of the parent directory");
     close_fd(&fd);
     free(path);
     return rc;
@@ -109,7 +112,7 @@ static int take_directory(struct state *s, struct err *e)
     s->dir_fd = open(s->options.dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (s->dir_fd < 0)
         return system_error(e, "open");
-    int rc = made ? sync_parent(s->options.dir, e) : 0;
+    int rc = sync_parent(s->options.dir, made, e);
     if (rc != 0 || (rc = refuse_network(s->dir_fd, e)) != 0)
         return rc;
     s->lock_fd = openat(s->dir_fd, DIRECTORY_LOCK, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
@@ -228,7 +231,10 @@ static int open_existing(struct state *s, const struct slot *slot, struct err *e
     if (!uuid_equal(&slot->cluster_id, &s->options.cluster_id))
         return err_set(e, ERR_CONFIG,
                        "it holds the state of another cluster; check the configured paths");
-    int rc = checkpoint_write(s->slot_fd, slot, e);
+    /* Like the slot, the names may have been read back from a cache: a killed process had not synced them. */
+    int rc = fsync(s->dir_fd) == 0 ? 0 : system_error(e, "sync of the directory");
+    if (rc == 0)
+        rc = checkpoint_write(s->slot_fd, slot, e);
     if (rc == 0)
         rc = checkpoint_put_back(s->dir_fd, slot, e);
     if (rc == 0)

@@ -197,10 +197,18 @@ int row_delete(const struct state_txn *t, enum state_db db, struct bytes key, st
 int row_get_state(const struct state_txn *t, struct state_row *out, struct err *e)
 {
     struct bytes row;
-    struct reader r;
     int rc = find_row(t, DB_META, state_key, &row, e);
-    if (rc != 0 || (rc = open_row(DB_META, state_key, row, &r, e)) != 0)
+    return rc != 0 ? rc : row_read_state(state_key, row, out, e);
+}
+
+int row_read_state(struct bytes key, struct bytes row, struct state_row *out, struct err *e)
+{
+    struct reader r;
+    int rc = open_row(DB_META, key, row, &r, e);
+    if (rc != 0)
         return rc;
+    if (!bytes_equal(key, state_key))
+        return row_damaged(DB_META, key, "it is unknown to this program", e);
     uint16_t format = read_u16(&r);
     if (format != STATE_FORMAT)
         return row_damaged(DB_META, state_key, "its format is unknown to this program", e);
@@ -282,12 +290,22 @@ int row_get_bucket(const struct state_txn *t, uint32_t bucket, struct digest *ou
 {
     uint8_t k[2];
     struct bytes key = bucket_key(bucket, k), row;
-    struct reader r;
     int rc = find_row(t, DB_BUCKETS, key, &row, e);
     if (rc == ERR_NOT_FOUND) /* all were made when the state was */
         return row_damaged(DB_BUCKETS, key, "it is missing", e);
-    if (rc != 0 || (rc = open_row(DB_BUCKETS, key, row, &r, e)) != 0)
+    return rc != 0 ? rc : row_read_bucket(key, row, &bucket, out, e);
+}
+
+int row_read_bucket(struct bytes key, struct bytes row, uint32_t *bucket, struct digest *out,
+                    struct err *e)
+{
+    struct reader r;
+    int rc = open_row(DB_BUCKETS, key, row, &r, e);
+    if (rc != 0)
         return rc;
+    *bucket = key.n == 2 ? (uint32_t)key.p[0] << 8 | key.p[1] : DIGEST_BUCKETS;
+    if (*bucket >= DIGEST_BUCKETS)
+        return row_damaged(DB_BUCKETS, key, "there is no such bucket", e);
     *out = read_digest(&r);
     return close_row(DB_BUCKETS, key, &r, e);
 }

@@ -109,6 +109,9 @@ int row_add_point(const struct state_txn *t, const struct restore_point *p, stru
 int row_delete(const struct state_txn *t, enum state_db db, struct bytes key, struct err *e);
 
 /* Decode what a cursor found. */
+int row_read_state(struct bytes key, struct bytes row, struct state_row *out, struct err *e);
+int row_read_bucket(struct bytes key, struct bytes row, uint32_t *bucket, struct digest *out,
+                    struct err *e);
 int row_read_collection(struct bytes key, struct bytes row, struct collection_row *out,
                         struct err *e);
 int row_read_session(struct bytes key, struct bytes row, struct session_row *out, struct err *e);

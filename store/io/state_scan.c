@@ -265,6 +265,7 @@ static bool in_range(const struct state_scan *scan, MDB_val k)
 
 int state_scan_next(struct state_scan *scan, struct record *out, struct err *e)
 {
+    out->key = (struct bytes){NULL, 0};
     while (!scan->done) {
         MDB_val k, v;
         int rc = step(scan, &k, &v);
@@ -274,12 +275,11 @@ int state_scan_next(struct state_scan *scan, struct record *out, struct err *e)
             struct digest digest;
             struct err why = ERR_NONE;
             out->collection = scan->name;
+            out->key = bytes_of((const uint8_t *)k.mv_data + COLLECTION_ID_BYTES,
+                                k.mv_size - COLLECTION_ID_BYTES);
             if (row_read_record(bytes_of_val(k), bytes_of_val(v), true, out, &digest, &why) == 0)
                 return 0;
-            return state_record_damaged(e, scan->name,
-                                        bytes_of((const uint8_t *)k.mv_data + COLLECTION_ID_BYTES,
-                                                 k.mv_size - COLLECTION_ID_BYTES),
-                                        &why);
+            return state_record_damaged(e, scan->name, out->key, &why);
         }
         if ((rc = next_collection(scan, e)) != 0)
             return rc;
