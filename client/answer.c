@@ -192,6 +192,8 @@ static void news(struct link *l, const struct wire_primary *m)
 static int push(struct link *l, const struct frame *f, struct bytes body, struct err *why)
 {
     struct wire_primary m;
+    if (f->type == FRAME_WATCH_DATA || f->type == FRAME_WATCH_END)
+        return client_watch_push(l, f, body, why);
     if (f->type != FRAME_PRIMARY)
         return err_set(why, ERR_FORMAT, "a %s frame that answers nothing",
                        frame_type_name(f->type));
@@ -225,6 +227,8 @@ int client_answer_frame(struct link *l, const struct frame *f, struct bytes body
         return push(l, f, body, why);
     if (f->request == NUMBER_SESSION)
         return session_answer(l, f, body, why);
+    if (f->request > NUMBER_WATCH && f->request < NUMBER_SESSION)
+        return client_watch_answer(l, f, body, why);
     struct request *r = db->slots[f->request % CLIENT_WINDOW];
     if (r == NULL || r->number != f->request || r->sent_on != l)
         return 0; /* a probe's, or too late: the deadline has passed */

@@ -110,26 +110,33 @@ static void take_submitted(struct tvn *db)
     }
 }
 
+void client_late(const struct route *rt, const struct link *sent_on, struct err *e)
+{
+    if (sent_on != NULL)
+        err_set(e, ERR_TIMEOUT, "%s did not answer before the deadline", sent_on->site);
+    else if (rt->active == NULL && rt->reached)
+        err_set(e, ERR_NOT_PRIMARY, "no site that answers is the %s; last: %s",
+                rt->target == TVN_TARGET_PRIMARY ? "primary" : "one wanted",
+                rt->why.code == 0 ? "no site knows a primary" : rt->why.text);
+    else if (rt->active == NULL)
+        err_set(e, ERR_UNREACHABLE, "no site could be reached; last: %s",
+                rt->why.code == 0 ? "still connecting" : rt->why.text);
+    else
+        err_set(e, ERR_TIMEOUT, "not sent before the deadline");
+}
+
 static void fail_late(struct tvn *db, struct request *r)
 {
     struct route *rt = r->primary ? &db->primary : db->reader;
     struct err e = ERR_NONE;
-    if (r->sent_on != NULL) {
-        r->doubtful = true;
-        err_set(&e, ERR_TIMEOUT, "%s did not answer before the deadline", r->sent_on->site);
-    } else if (rt->active == NULL && rt->reached) {
-        err_set(&e, ERR_NOT_PRIMARY, "no site that answers is the %s; last: %s",
-                rt->target == TVN_TARGET_PRIMARY ? "primary" : "one wanted",
-                rt->why.code == 0 ? "no site knows a primary" : rt->why.text);
-    } else if (rt->active == NULL) {
-        err_set(&e, ERR_UNREACHABLE, "no site could be reached; last: %s",
-                rt->why.code == 0 ? "still connecting" : rt->why.text);
-    } else if (r->refused == ERR_BUSY || r->refused == ERR_STALE || r->refused == ERR_UNREACHABLE) {
+    bool refused =
+        r->refused == ERR_BUSY || r->refused == ERR_STALE || r->refused == ERR_UNREACHABLE;
+    r->doubtful |= r->sent_on != NULL;
+    if (r->sent_on == NULL && rt->active != NULL && refused)
         err_set(&e, r->refused, "%s refused until the deadline: %s", rt->active->site,
                 tvn_strerror(r->refused));
-    } else {
-        err_set(&e, ERR_TIMEOUT, "not sent before the deadline");
-    }
+    else
+        client_late(rt, r->sent_on, &e);
     client_fail(db, r, &e);
 }
 
@@ -185,6 +192,7 @@ static void end(struct tvn *db)
         client_fail(db, r, &e);
     }
     client_session_end(db);
+    client_watch_end(db);
     struct route *const routes[] = {&db->primary, &db->other};
     for (unsigned i = 0; i < 2; i++) {
         routes[i]->wanted = false;
@@ -225,11 +233,13 @@ static void turn(uv_prepare_t *prepare)
     client_session_tick(db);
     client_route_tick(&db->primary, now);
     client_route_tick(&db->other, now);
+    client_watch_tick(db, now);
     press_back(db);
     uint64_t due = db->next_deadline_ms, primary = client_route_due_ms(&db->primary),
-             other = client_route_due_ms(&db->other);
+             other = client_route_due_ms(&db->other), watch = client_watch_due_ms(db);
     due = primary < due ? primary : due;
     due = other < due ? other : due;
+    due = watch < due ? watch : due;
     if (due == UINT64_MAX)
         uv_timer_stop(&db->timer);
     else

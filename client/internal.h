@@ -173,6 +173,7 @@ struct link {
     uint64_t retire_at_ms;
     struct list sent;
     bool session_sent, session_confirmed;
+    uint32_t watches;  /* on it */
     uint64_t bytes_in; /* when last looked at */
     uint64_t bytes_queued;
     uint64_t heard_ms; /* when either last moved */
@@ -228,6 +229,8 @@ _Static_assert(1 << SLOT_BITS == CLIENT_WINDOW, "a slot per request in flight");
 #define NUMBER_SESSION ((uint64_t)1 << 63)
 #define NUMBER_PROBE (NUMBER_SESSION + 1)
 #define NUMBER_IGNORED (NUMBER_SESSION + 2)
+#define NUMBER_WATCH                                                                               \
+    ((uint64_t)1 << 62) /* and a number of its own, for each time that one is opened */
 
 struct tvn {
     struct config config;
@@ -258,6 +261,7 @@ struct tvn {
         char site[64];
         char endpoint[CLIENT_ENDPOINT_BYTES];
     } primary_news;
+    struct tvn_watch *watches; /* the newest first; only the I/O thread takes one out */
     char reader_site[64], reader_endpoint[CLIENT_ENDPOINT_BYTES];
     struct session session;
 
@@ -269,13 +273,15 @@ struct tvn {
     uint16_t free_slots[CLIENT_WINDOW];
     uint32_t free_count;
     uint64_t next_deadline_ms; /* not after the earliest deadline of all in `slots` */
-    uint64_t links;
+    uint64_t links, watch_numbers;
     uint64_t random;
     bool paused; /* too many answers wait for tvn_poll */
     bool ended;
 };
 
 uint64_t client_now_ms(void);
+/* Why the deadline passed for what was sent on `sent_on`, or was not sent. */
+void client_late(const struct route *rt, const struct link *sent_on, struct err *e);
 uint64_t client_jitter(struct tvn *db, uint64_t ms); /* half of it to one and a half */
 void client_reload_tls(
     struct tvn *db); /* certificates may have been renewed; keeps the old ones on failure */
@@ -284,6 +290,17 @@ void client_wake(struct tvn *db);
 void client_saw(struct tvn *db, uint64_t lsn); /* raise the token */
 /* May this thread use the handle? ERR_USAGE after a fork, and on the I/O thread when the call waits. */
 int client_check(const struct tvn *db, bool waits, struct err *e);
+
+/* ---- watches: watch.c; I/O thread ---- */
+
+void client_watch_tick(struct tvn *db, uint64_t now_ms);
+uint64_t client_watch_due_ms(struct tvn *db);
+void client_watch_link_lost(struct link *l);
+void client_watch_fail_all(struct tvn *db, const struct err *why); /* those without a link */
+void client_watch_end(struct tvn *db);                             /* the handle is being closed */
+/* The answer to what opened one; what a site tells of one. */
+int client_watch_answer(struct link *l, const struct frame *f, struct bytes body, struct err *why);
+int client_watch_push(struct link *l, const struct frame *f, struct bytes body, struct err *why);
 
 /* ---- errors: error.c ---- */
 

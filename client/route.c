@@ -4,7 +4,7 @@
 #include "client/internal.h"
 
 enum {
-    PROBE_AFTER_MS = 1000, /* silence while requests are unanswered */
+    PROBE_AFTER_MS = 1000, /* silence while requests are unanswered, or something is watched */
     PROBE_IDLE_MS = 15000, /* silence otherwise */
     PROBE_LOST_MS = 2000,  /* from probe to giving up */
 };
@@ -158,6 +158,7 @@ void client_link_lost(struct link *l)
     struct route *rt = l->route;
     struct tvn *db = rt->db;
     client_session_link_lost(db, l);
+    client_watch_link_lost(l);
     struct err e = ERR_NONE;
     for (struct request *r = l->sent.tail, *prev; r != NULL; r = prev) {
         prev = r->prev;
@@ -201,7 +202,7 @@ static void probe(struct link *l, uint64_t now_ms)
 
 static uint64_t link_due_ms(const struct link *l)
 {
-    uint64_t wait = l->sent.head != NULL ? PROBE_AFTER_MS : PROBE_IDLE_MS;
+    uint64_t wait = l->sent.head != NULL || l->watches > 0 ? PROBE_AFTER_MS : PROBE_IDLE_MS;
     uint64_t due = l->probe_ms != 0 ? l->probe_ms + PROBE_LOST_MS : l->heard_ms + wait;
     if (l->retiring && l->retire_at_ms < due)
         due = l->retire_at_ms;

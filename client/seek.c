@@ -283,8 +283,11 @@ static void round_begin(struct route *rt)
 /* Every endpoint was tried. */
 static void round_end(struct route *rt, uint64_t now_ms)
 {
-    if (rt->denied > 0 && rt->ready == 0 && rt->others == 0 && !any_connecting(rt))
+    if (rt->denied > 0 && rt->ready == 0 && rt->others == 0 && !any_connecting(rt)) {
         client_route_fail_waiting(rt, 0, &rt->why); /* waiting does not make a certificate valid */
+        if (rt == rt->db->reader)
+            client_watch_fail_all(rt->db, &rt->why);
+    }
     rt->first = (rt->first + 1) % rt->db->config.endpoint_count;
     rt->reached = rt->ready > 0;
     rt->resting = true;

@@ -22,7 +22,7 @@
  * Deadlines. Every call and every submitted request has one: its own or the handle's (10 s unless set). Until then
  * the library looks for a primary, reconnects and retries by itself; a handle opens also while no site can be reached.
  *
- * Threads. A handle, a snapshot: any thread, any number at once. A transaction, a scan, a result: one thread at a time.
+ * Threads. A handle, a snapshot: any thread, any number at once. A transaction, a scan, a watch: one thread at a time.
  * Each handle has one I/O thread, which runs with all signals blocked; the library installs no signal handler, changes no
  * signal disposition of the process (SIGPIPE included), keeps no global state of its own, and never calls exit().
  *
@@ -205,7 +205,7 @@ int tvn_open(const char *uri, const struct tvn_options *options, struct tvn **ou
 
 /* Complete everything that is still in flight with TVN_CANCELLED (each callback runs exactly once, before this returns; on
  * the calling thread when the handle polls), end the session if the library opened it for itself, stop the I/O
- * thread and free the handle. Scans and snapshots must be closed before, and no other thread may be in a call. Not from a
+ * thread and free the handle. Scans, snapshots and watches must be closed before, and no other thread may be in a call. Not from a
  * callback: TVN_USAGE, and nothing is closed. NULL is allowed. */
 int tvn_close(struct tvn *db);
 
@@ -412,6 +412,76 @@ int tvn_snapshot_open(struct tvn *db, const struct tvn_read *how, struct tvn_sna
 uint64_t tvn_snapshot_lsn(const struct tvn_snapshot *snapshot);
 uint64_t tvn_snapshot_time_us(const struct tvn_snapshot *snapshot);
 void tvn_snapshot_close(struct tvn_snapshot *snapshot); /* NULL is allowed; does not wait */
+
+/* ---- watching ---- */
+
+/* The committed changes of records, each transaction once, in the order of the log, from wherever you say on. What a watch has
+ * told is never undone: it tells what a majority has on disk, also where the cluster's mode lets writes be answered earlier.
+ *
+ *     struct tvn_watch_options o = TVN_WATCH_INIT;
+ *     o.collection = "titles";
+ *     o.from = position_kept_from_last_time;
+ *     tvn_watch_open(db, &o, &watch, &error);
+ *     while ((rc = tvn_watch_next(watch, 1000, &change, &error)) >= 0)
+ *         if (rc == 1) ... apply it; when change.more is 0, keep tvn_watch_position(watch) together with what you applied
+ *
+ * A copy that begins with everything: open a snapshot, scan what you want of it, and watch from tvn_snapshot_lsn() + 1: each
+ * change is then either in the snapshot or told, and never both. (In commit mode `local` a snapshot at the primary may hold what a
+ * forced failover undoes: take it at a standby.)
+ *
+ * Goes to the handle's target: the primary, or with target nearest or standby any site, which may be behind. */
+struct tvn_watch; /* opaque */
+
+/* Initialise with TVN_WATCH_INIT. All are copied. */
+struct tvn_watch_options {
+    size_t size;
+    uint64_t from;           /* lsn of the first transaction wanted; 0: what commits from now on */
+    const char *collection;  /* only changes in this one; NULL or "": in all */
+    struct tvn_bytes prefix; /* only of keys that begin with it; empty: of all */
+    int keys_only;           /* 1: without values */
+    uint32_t timeout_ms;     /* of opening; 0: the handle's */
+    uint32_t
+        buffer_bytes; /* of changes held for a slow caller, 64 KiB to 64 MiB; 0: 4 MiB. Not more
+                              * than that comes; larger transactions come alone, in pieces of 4 MiB or
+                              * one value */
+};
+#define TVN_WATCH_INIT                                                                             \
+    {                                                                                              \
+        sizeof(struct tvn_watch_options), 0, NULL, {NULL, 0}, 0, 0, 0                              \
+    }
+
+enum { TVN_CHANGE_PUT = 1, TVN_CHANGE_DELETE = 2 };
+
+struct tvn_change {
+    uint64_t lsn;     /* the transaction; for a put, the version of the record */
+    uint64_t time_us; /* when it was, UTC */
+    int op;           /* TVN_CHANGE_PUT or TVN_CHANGE_DELETE */
+    int more;         /* 1: another change of the same transaction follows */
+    struct tvn_bytes collection;
+    struct tvn_bytes key;
+    struct tvn_bytes value; /* empty for a delete, and with keys_only */
+};
+
+/* Start watching; waits until a site has agreed. A connection may have up to 16. TVN_GAP: the sites keep a bounded part of their
+ * log, and `from` is older; error->lsn is the first that there is. Then read the records as they are now, as above; what
+ * happened between is in the archive. TVN_NOT_FOUND: `from` is beyond the end of the log, so it is not of this cluster.
+ * TVN_USAGE, TVN_LIMIT, TVN_DENIED, TVN_NO_MEMORY; TVN_UNREACHABLE, TVN_NOT_PRIMARY, TVN_TIMEOUT at the deadline. */
+int tvn_watch_open(struct tvn *db, const struct tvn_watch_options *options, struct tvn_watch **out,
+                   struct tvn_error *error);
+/* 1: *change is the next one, valid until the next call with this watch; 0: none came in time; negative: the watch has come to its
+ * end, with the reason, and gives the same from then on. Lost connections, failovers and switchovers are no reason: the watch goes on
+ * at the next site, with nothing lost and nothing told twice. TVN_GAP: this caller, or the cluster's outage, was so
+ * slow that what comes next is not in the log any more; never does a watch pass over something. timeout_ms 0: the handle's. */
+int tvn_watch_next(struct tvn_watch *watch, uint32_t timeout_ms, struct tvn_change *change,
+                   struct tvn_error *error);
+/* Where to begin again, as `from`: everything before it was given out whole. It moves on also while nothing matches. */
+uint64_t tvn_watch_position(const struct tvn_watch *watch);
+/* The newest lsn that was committed at the watched site, as last heard; any thread. */
+uint64_t tvn_watch_newest(struct tvn_watch *watch);
+/* Milliseconds since the site was last heard: it says every second how far it is. More than a few seconds: there is no
+ * connection, and the watch looks for one. Any thread. */
+uint64_t tvn_watch_silent_ms(struct tvn_watch *watch);
+void tvn_watch_close(struct tvn_watch *watch); /* NULL is allowed; does not wait */
 
 /* ---- operators ---- */
 

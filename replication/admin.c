@@ -109,6 +109,7 @@ static json_t *self_json(struct site *s, const struct state_totals *totals, stru
     add_disk(s, o);
     add_certificate(s, o);
     add_archive(s, o);
+    json_object_set_new(o, "scrub", scrubber_json(s->scrubber));
     json_object_set_new(o, "trouble", trouble_json(s));
     return o;
 }

@@ -149,7 +149,9 @@ static void append_own(struct site *s, const struct repl_action *a)
 static int undo_state(struct site *s, struct lsn keep, struct err *e)
 {
     applier_stop(s->applier);
+    scrubber_stop(s->scrubber); /* it reads the state */
     s->applier = NULL;
+    s->scrubber = NULL;
     if (state_applied(s->state).lsn.v > keep.v) {
         service_undo(s);
         site_snapshot_drop(s);
@@ -161,7 +163,8 @@ static int undo_state(struct site *s, struct lsn keep, struct err *e)
     }
     s->caught_up_ms = 0;
     check(state_applied(s->state).lsn.v <= keep.v);
-    return applier_start(s, &s->applier, e);
+    int rc = applier_start(s, &s->applier, e);
+    return rc != 0 ? rc : scrubber_start(s, &s->scrubber, e);
 }
 
 /* Undo everything after `keep`: export, put the state back, cut the log. Each step is durable before the next begins. */

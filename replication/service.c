@@ -137,6 +137,7 @@ static void on_closed(struct conn *conn, const struct err *why)
     if (c->conn != conn)
         return; /* never became ready: still the listener's nobody */
     client_close_snapshots(c, UINT64_MAX);
+    service_watch_drop(c);
     struct service *v = c->service;
     if (c->prev != NULL)
         c->prev->next = c->next;
@@ -172,6 +173,12 @@ int service_request(struct client *c, const struct frame *f, struct bytes body, 
         return service_outcome(c, f, body, e);
     case FRAME_POINT:
         return service_point(c, f, body, e);
+    case FRAME_WATCH_OPEN:
+        return service_watch_open(c, f, body, e);
+    case FRAME_WATCH_CREDIT:
+        return service_watch_credit(c, body, e);
+    case FRAME_WATCH_CLOSE:
+        return service_watch_close(c, f, body, e);
     case FRAME_ADMIN:
         break;
     default:
@@ -360,6 +367,7 @@ void service_progress(struct site *s)
     if (v == NULL)
         return;
     service_answer_waiters(v);
+    service_watch_progress(v);
     resume_when_drained(v);
 }
 
@@ -512,6 +520,7 @@ void service_stop(struct site *s)
         uv_close((uv_handle_t *)&v->housekeeping, NULL);
     service_drop_waiters(v);
     drop_parked(v);
+    service_watch_stop(v);
     if (v->switchover.active)
         client_unref(v->switchover.client);
     if (v->failover.active)

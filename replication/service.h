@@ -63,6 +63,8 @@ struct parked {
     struct parked *next;
 };
 
+struct watches; /* service_watch.c */
+
 struct service {
     struct site *site;
     struct client *clients;
@@ -94,6 +96,7 @@ struct service {
         uint64_t request, until_ms;
         bool active;
     } failover;
+    struct watches *watches;                      /* NULL: there was none yet */
     uint64_t committed, failed_conditions, reads; /* since start */
 };
 
@@ -155,5 +158,13 @@ int service_snapshot_close(struct client *c, const struct frame *f, struct bytes
                            struct err *e);
 int service_outcome(struct client *c, const struct frame *f, struct bytes body, struct err *e);
 void client_close_snapshots(struct client *c, uint64_t older_than_ms);
+
+/* service_watch.c */
+int service_watch_open(struct client *c, const struct frame *f, struct bytes body, struct err *e);
+int service_watch_credit(struct client *c, struct bytes body, struct err *e);
+int service_watch_close(struct client *c, const struct frame *f, struct bytes body, struct err *e);
+void service_watch_progress(struct service *v); /* the commit index may have moved */
+void service_watch_drop(struct client *c);      /* its connection is gone */
+void service_watch_stop(struct service *v);
 
 #endif

@@ -4,8 +4,8 @@
  * there; the protocol core, told what is on disk; the applier, the archiver; and last the ports, so that nobody is
  * answered before everything is known.
  *
- * THREADS. The loop owns everything in struct site. The log, the applier with its checkpoints, and the archiver have threads of
- * their own and only post: they set what the loop then reads, and wake it.
+ * THREADS. The loop owns everything in struct site. The log, the applier with its checkpoints, the archiver and the scrubber
+ * have threads of their own and only post: they set what the loop then reads, and wake it.
  *
  * STOPPING. On SIGTERM a primary hands over first, bounded by LEAVE_MS. Then no client and no peer is heard any more; what was
  * queued for them is sent; threads end; the loop runs until no callback is left that could find freed memory. */
@@ -277,6 +277,8 @@ static int start(struct site *s, struct err *e)
     if (rc == 0)
         rc = applier_start(s, &s->applier, e);
     if (rc == 0)
+        rc = scrubber_start(s, &s->scrubber, e);
+    if (rc == 0)
         rc = service_start(s, e);
     if (rc == 0)
         rc = peers_start(s, e);
@@ -308,6 +310,7 @@ static bool stop_loop(struct site *s)
     if (s->wake.loop != NULL)
         uv_unref((uv_handle_t *)&s->wake);
     run_out(s);
+    scrubber_stop(s->scrubber);
     applier_stop(s->applier);
     archiver_stop(s->archiver);
     struct err e = ERR_NONE;

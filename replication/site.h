@@ -46,6 +46,7 @@ struct site_config {
     uint64_t checkpoint_bytes; /* of log between checkpoints */
     uint32_t checkpoint_ms;    /* and at least this often when something changed */
     uint64_t memory_bytes;     /* in-flight overlay and queues; beyond it clients are paused */
+    uint64_t scrub_bytes;      /* a second, read to find damage; 0: no scrub */
     uint32_t session_hours;    /* idle sessions expire */
     uint32_t max_clients;
 

@@ -25,11 +25,25 @@ static void hex(const struct uuid *id, char out[33])
         (void)snprintf(out + 2 * i, 3, "%02x", id->b[i]);
 }
 
+static int sync_dir(const char *path, struct err *e)
+{
+    int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    int rc = fd >= 0 && fsync(fd) == 0 ? 0 : err_set(e, ERR_IO, "%s: %s", path, strerror(errno));
+    if (fd >= 0)
+        close(fd);
+    return rc;
+}
+
+/* The name of a directory that is made is durable when it returns. */
 static int make_dir(const char *path, struct err *e)
 {
-    if (mkdir(path, 0700) == 0 || errno == EEXIST)
-        return 0;
-    return err_set(e, ERR_IO, "%s: cannot be created: %s", path, strerror(errno));
+    char above[SITE_PATH_BYTES + 40];
+    if (mkdir(path, 0700) != 0)
+        return errno == EEXIST
+                   ? 0
+                   : err_set(e, ERR_IO, "%s: cannot be created: %s", path, strerror(errno));
+    (void)snprintf(above, sizeof above, "%s/..", path);
+    return sync_dir(above, e);
 }
 
 /* The data directory and whatever of its path is missing. */
@@ -45,15 +59,6 @@ static int make_dirs(const char *path, struct err *e)
         *slash = '/';
     }
     return make_dir(path, e);
-}
-
-static int sync_dir(const char *path, struct err *e)
-{
-    int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    int rc = fd >= 0 && fsync(fd) == 0 ? 0 : err_set(e, ERR_IO, "%s: %s", path, strerror(errno));
-    if (fd >= 0)
-        close(fd);
-    return rc;
 }
 
 static int write_identity(const struct site_config *c, uint64_t incarnation, struct err *e)

@@ -22,6 +22,7 @@ struct applier;
 struct archiver;
 struct client;
 struct events;
+struct scrubber;
 struct service;
 
 /* A link to another site: one connection a pair, opened by the site with the lower index. */
@@ -71,6 +72,7 @@ struct site {
 
     struct applier *applier;
     struct archiver *archiver; /* NULL: this site keeps no archive */
+    struct scrubber *scrubber; /* NULL: switched off */
     struct events *events;
     struct service *service;
     struct peer peers[REPL_SITES_MAX];
@@ -195,6 +197,12 @@ void archiver_orders(struct archiver *a, struct lsn archive_to, uint64_t appende
 void archiver_seal_now(struct archiver *a);
 void archiver_status(struct archiver *a, struct repository_status *out,
                      char trouble[ERR_TEXT_BYTES]);
+
+/* ---- scrubber.c: a thread reads all that is stored, slowly, to find damage before it is needed ---- */
+int scrubber_start(struct site *s, struct scrubber **out,
+                   struct err *e);         /* *out NULL: switched off */
+void scrubber_stop(struct scrubber *c);    /* frees; NULL is fine */
+json_t *scrubber_json(struct scrubber *c); /* for status; null when it is switched off */
 
 /* ---- service.c: clients ---- */
 int service_start(struct site *s, struct err *e);

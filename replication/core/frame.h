@@ -34,10 +34,12 @@ enum {
 enum frame_flags { FRAME_ZSTD = 1u << 0 };
 
 enum frame_type {
-    FRAME_HELLO = 1,   /* both ways, first */
-    FRAME_ERROR = 2,   /* wire_error; answer or, with request 0, the reason before closing */
-    FRAME_PEER = 3,    /* a repl_message, with entries */
-    FRAME_PRIMARY = 4, /* push to clients: wire_primary, where the primary is now */
+    FRAME_HELLO = 1,      /* both ways, first */
+    FRAME_ERROR = 2,      /* wire_error; answer or, with request 0, the reason before closing */
+    FRAME_PEER = 3,       /* a repl_message, with entries */
+    FRAME_PRIMARY = 4,    /* push to clients: wire_primary, where the primary is now */
+    FRAME_WATCH_DATA = 5, /* push: wire_watch_data, changes that a watch is to see */
+    FRAME_WATCH_END = 6,  /* push: wire_watch_end, a watch cannot go on */
     /* requests of clients, and their answers */
     FRAME_SESSION_OPEN = 16,
     FRAME_SESSION_CLOSE = 17,
@@ -49,6 +51,9 @@ enum frame_type {
     FRAME_OUTCOME = 23,
     FRAME_POINT = 24, /* name a restore point */
     FRAME_ADMIN = 25, /* an operator's command as JSON, answered as JSON */
+    FRAME_WATCH_OPEN = 26,
+    FRAME_WATCH_CREDIT = 27, /* not answered */
+    FRAME_WATCH_CLOSE = 28,
     FRAME_REPLY = 64, /* flag added to the request's type: FRAME_TXN | FRAME_REPLY */
 };
 

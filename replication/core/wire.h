@@ -10,7 +10,15 @@
 #include "store/core/err.h"
 #include "store/core/txn.h"
 
-enum { WIRE_VERSION = 1, WIRE_SCAN_MAX_RECORDS = 4096, WIRE_SCAN_MAX_BYTES = 4 << 20 };
+enum {
+    WIRE_VERSION = 1,
+    WIRE_SCAN_MAX_RECORDS = 4096,
+    WIRE_SCAN_MAX_BYTES = 4 << 20,
+    WIRE_WATCHES_MAX = 16,                 /* of one connection */
+    WIRE_WATCH_CREDIT_MAX = 64 << 20,      /* bytes */
+    WIRE_WATCH_TXN_MAX_BYTES = 4 << 20,    /* a larger transaction comes in several pushes */
+    WIRE_WATCH_DATA_BYTES = 8 * 4 + 1 + 4, /* of a push without changes */
+};
 
 enum wire_kind { WIRE_SITE = 1, WIRE_CLIENT = 2, WIRE_OPERATOR = 3 };
 
@@ -30,7 +38,8 @@ struct wire_error {
     struct bytes
         primary; /* NOT_PRIMARY: client endpoint "host:port" of the primary, empty when unknown */
     int32_t failed_condition; /* ERR_CONDITION: index of the first that failed, else -1 */
-    struct lsn lsn;           /* ERR_CONDITION: lsn at which it was decided */
+    struct lsn
+        lsn; /* ERR_CONDITION: lsn at which it was decided; ERR_GAP of WATCH_OPEN: first there is */
 };
 
 /* FRAME_PRIMARY */
@@ -121,6 +130,57 @@ struct wire_outcome {
     struct lsn lsn;
     struct utc time;
 };
+/* FRAME_WATCH_OPEN: tell me the committed changes of records, transaction by transaction, in the order of the log. Answer:
+ * wire_watch, then pushes FRAME_WATCH_DATA and at most one FRAME_WATCH_END.
+ *
+ * FLOW: a push costs its body's bytes of the credit, CREDIT gives bytes back. A push goes when it costs no more than the credit
+ * that is left, or when at least half of the first credit is left; so at most half of the first credit and one push, or the
+ * first credit, is ever on its way. A client gives credit back before half of the first is used up and not given back. */
+enum wire_watch_flags { WIRE_WATCH_KEYS_ONLY = 1u << 1 }; /* beside wire_read_flags */
+struct wire_watch_open {
+    uint32_t flags;
+    struct lsn from;         /* first transaction wanted; 0: those that commit from now on */
+    struct bytes collection; /* empty: all */
+    struct bytes prefix;     /* of keys; empty: all */
+    uint32_t credit;         /* bytes, 1..WIRE_WATCH_CREDIT_MAX */
+};
+struct wire_watch {
+    uint64_t id;
+    struct lsn from;   /* first transaction that it will tell */
+    struct lsn newest; /* committed at the site now */
+};
+/* FRAME_WATCH_DATA. Covers the transactions from..up_to, all of them: what is not in it did not match. A transaction whose
+ * changes take more than WIRE_WATCH_TXN_MAX_BYTES is `continued`: its changes so far come last, up_to is the one before it,
+ * and the next push covers it again with the changes that are left. With count 0 at least every second, as the credit
+ * allows, so that a client knows how far it has seen. */
+struct wire_watch_data {
+    uint64_t id;
+    struct lsn from, up_to;
+    struct lsn newest; /* committed at the site now */
+    bool continued;
+    uint32_t count;
+    struct reader changes; /* wire_next_change */
+};
+struct wire_change {
+    struct lsn lsn;
+    struct utc time;
+    enum op_kind kind;
+    struct bytes collection, key;
+    struct bytes value; /* empty for a delete, and when keys only were asked for */
+};
+struct wire_watch_credit {
+    uint64_t id; /* one that has ended is ignored */
+    uint32_t bytes;
+};
+struct wire_watch_close {
+    uint64_t id;
+}; /* answer: wire_done, zero */
+struct wire_watch_end {
+    uint64_t id;
+    int32_t code; /* enum err_code */
+    struct bytes text;
+    struct lsn first; /* ERR_GAP: the first transaction that there is */
+};
 /* FRAME_POINT */
 struct wire_point {
     struct bytes name;
@@ -185,6 +245,24 @@ void wire_write_outcome_ask(struct writer *w, const struct wire_outcome_ask *m);
 int wire_read_outcome_ask(struct bytes body, struct wire_outcome_ask *m, struct err *e);
 void wire_write_outcome(struct writer *w, const struct wire_outcome *m);
 int wire_read_outcome(struct bytes body, struct wire_outcome *m, struct err *e);
+/* wire_watch.c */
+void wire_write_watch_open(struct writer *w, const struct wire_watch_open *m);
+int wire_read_watch_open(struct bytes body, struct wire_watch_open *m, struct err *e);
+void wire_write_watch(struct writer *w, const struct wire_watch *m);
+int wire_read_watch(struct bytes body, struct wire_watch *m, struct err *e);
+/* Writes WIRE_WATCH_DATA_BYTES; `count` changes follow. */
+void wire_write_watch_data(struct writer *w, const struct wire_watch_data *m);
+/* Checks every change, and their order. */
+int wire_read_watch_data(struct bytes body, struct wire_watch_data *m, struct err *e);
+size_t wire_change_bytes(const struct wire_change *m);
+void wire_write_change(struct writer *w, const struct wire_change *m);
+int wire_next_change(struct reader *r, struct wire_change *m, struct err *e);
+void wire_write_watch_credit(struct writer *w, const struct wire_watch_credit *m);
+int wire_read_watch_credit(struct bytes body, struct wire_watch_credit *m, struct err *e);
+void wire_write_watch_close(struct writer *w, const struct wire_watch_close *m);
+int wire_read_watch_close(struct bytes body, struct wire_watch_close *m, struct err *e);
+void wire_write_watch_end(struct writer *w, const struct wire_watch_end *m);
+int wire_read_watch_end(struct bytes body, struct wire_watch_end *m, struct err *e);
 void wire_write_point(struct writer *w, const struct wire_point *m);
 int wire_read_point(struct bytes body, struct wire_point *m, struct err *e);
 void wire_write_admin(struct writer *w, const struct wire_admin *m);

@@ -15,7 +15,7 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-enum { SLOT_BYTES = 4096, SLOT_USED = 64, VOTE_MAGIC = 0x564e5654, VOTE_FORMAT = 1 };
+enum { SLOT_USED = 64, VOTE_MAGIC = 0x564e5654, VOTE_FORMAT = 1 };
 
 struct vote_file {
     int fd;
@@ -53,9 +53,9 @@ static bool decode(const uint8_t in[SLOT_USED], struct vote *v, uint64_t *sequen
 
 static int write_slot(int fd, unsigned slot, const struct vote *v, uint64_t sequence, struct err *e)
 {
-    uint8_t block[SLOT_BYTES] = {0};
+    uint8_t block[VOTE_SLOT_BYTES] = {0};
     encode(v, sequence, block);
-    ssize_t n = pwrite(fd, block, sizeof block, (off_t)slot * SLOT_BYTES);
+    ssize_t n = pwrite(fd, block, sizeof block, (off_t)slot * VOTE_SLOT_BYTES);
     if (n != (ssize_t)sizeof block)
         return err_set(e, ERR_IO, "vote file: write failed: %s",
                        n < 0 ? strerror(errno) : "short write");
@@ -80,6 +80,28 @@ int vote_create(const char *path, const struct vote *v, struct err *e)
     return rc;
 }
 
+static void read_slots(int fd, struct vote_slot out[VOTE_SLOTS])
+{
+    for (unsigned slot = 0; slot < VOTE_SLOTS; slot++) {
+        uint8_t raw[SLOT_USED];
+        struct vote_slot *s = &out[slot];
+        s->valid =
+            pread(fd, raw, sizeof raw, (off_t)slot * VOTE_SLOT_BYTES) == (ssize_t)sizeof raw &&
+            decode(raw, &s->vote, &s->sequence);
+    }
+}
+
+int vote_inspect(int dir_fd, const char *name, struct vote_slot out[VOTE_SLOTS], struct err *e)
+{
+    int fd = openat(dir_fd, name, O_RDONLY | O_CLOEXEC);
+    if (fd < 0)
+        return err_set(e, errno == ENOENT ? ERR_NOT_FOUND : ERR_IO, "%s: %s", name,
+                       strerror(errno));
+    read_slots(fd, out);
+    close(fd);
+    return 0;
+}
+
 int vote_open(struct vote_file **out, const char *path, struct vote *v, struct err *e)
 {
     int rc = 0;
@@ -92,16 +114,12 @@ int vote_open(struct vote_file **out, const char *path, struct vote *v, struct e
         goto out;
     }
     bool found = false;
-    for (unsigned slot = 0; slot < 2; slot++) {
-        uint8_t raw[SLOT_USED];
-        struct vote candidate;
-        uint64_t sequence;
-        if (pread(f->fd, raw, sizeof raw, (off_t)slot * SLOT_BYTES) != (ssize_t)sizeof raw ||
-            !decode(raw, &candidate, &sequence))
-            continue;
-        if (!found || sequence > f->sequence) {
-            *v = candidate;
-            f->sequence = sequence;
+    struct vote_slot slots[VOTE_SLOTS];
+    read_slots(f->fd, slots);
+    for (unsigned slot = 0; slot < VOTE_SLOTS; slot++) {
+        if (slots[slot].valid && (!found || slots[slot].sequence > f->sequence)) {
+            *v = slots[slot].vote;
+            f->sequence = slots[slot].sequence;
             f->next = 1 - slot;
             found = true;
         }
@@ -112,6 +130,10 @@ int vote_open(struct vote_file **out, const char *path, struct vote *v, struct e
                      "Rebuild it: move "
                      "the data directory away and run triveni init --rebuilt",
                      path);
+    /* A process that was killed may have written a promise and not synced it; it is read back from the page cache, and may be
+     * answered again without being saved again. */
+    else if (fdatasync(f->fd) != 0)
+        rc = err_set(e, ERR_IO, "%s: sync failed: %s", path, strerror(errno));
 out:
     if (rc != 0) {
         vote_close(f);

@@ -18,6 +18,16 @@ struct vote {
 
 struct vote_file; /* opaque */
 
+/* The two slots as they are on disk, for tools: read only. */
+struct vote_slot {
+    bool valid;
+    uint64_t sequence;
+    struct vote vote;
+};
+enum { VOTE_SLOTS = 2, VOTE_SLOT_BYTES = 4096 };
+/* 0, whatever the slots hold; ERR_NOT_FOUND, ERR_IO. */
+int vote_inspect(int dir_fd, const char *name, struct vote_slot out[VOTE_SLOTS], struct err *e);
+
 /* Make a new file; ERR_EXISTS when there is one. */
 int vote_create(const char *path, const struct vote *v, struct err *e);
 /* Open and read the newest valid slot. ERR_NOT_FOUND, ERR_INTEGRITY when neither slot is valid. */

@@ -21,7 +21,12 @@
     X(outcome)                                                                                     \
     X(point)                                                                                       \
     X(admin)                                                                                       \
-    X(admin_reply)
+    X(admin_reply)                                                                                 \
+    X(watch_open)                                                                                  \
+    X(watch)                                                                                       \
+    X(watch_credit)                                                                                \
+    X(watch_close)                                                                                 \
+    X(watch_end)
 
 enum wire_body {
 #define X(name) WIRE_BODY_##name,
@@ -31,6 +36,7 @@ enum wire_body {
     WIRE_BODY_get,
     WIRE_BODY_get_answer,
     WIRE_BODY_scan_answer,
+    WIRE_BODY_watch_data,
     WIRE_BODIES,
 };
 
@@ -90,6 +96,24 @@ static inline int wire_again_answer(struct bytes in, bool scan, struct writer *w
     return rc != 0 || reader_done(&r) ? rc : ERR_FORMAT;
 }
 
+static inline int wire_again_watch_data(struct bytes in, struct writer *w, struct err *e)
+{
+    struct wire_watch_data m;
+    int rc = wire_read_watch_data(in, &m, e);
+    if (rc != 0)
+        return rc;
+    wire_write_watch_data(w, &m);
+    size_t bytes = WIRE_WATCH_DATA_BYTES;
+    for (uint32_t i = 0; rc == 0 && i < m.count; i++) {
+        struct wire_change change;
+        if (wire_next_change(&m.changes, &change, e) != 0)
+            return ERR_INTEGRITY; /* it was checked */
+        wire_write_change(w, &change);
+        bytes += wire_change_bytes(&change);
+    }
+    return bytes == in.n ? 0 : ERR_INTEGRITY;
+}
+
 /* 0 when the reader took `in` and `w` holds what the writer made of it; ERR_LIMIT when it has more items than this
  * helper keeps. */
 static inline int wire_again(enum wire_body kind, struct bytes in, struct writer *w, struct err *e)
@@ -114,6 +138,8 @@ static inline int wire_again(enum wire_body kind, struct bytes in, struct writer
         return wire_again_answer(in, false, w, e);
     case WIRE_BODY_scan_answer:
         return wire_again_answer(in, true, w, e);
+    case WIRE_BODY_watch_data:
+        return wire_again_watch_data(in, w, e);
     case WIRE_BODIES:
         break;
     }

@@ -91,6 +91,9 @@ struct cluster {
     int applied_count;
     int duplicates; /* transactions applied although their number had been used: must stay 0 */
     enum level last_level;
+    /* Frames of watches; NULL: not expected. */
+    int (*on_watch)(struct site *s, struct conn *conn, const struct frame *f, struct bytes body,
+                    struct err *why);
 };
 
 static const struct uuid cluster_uuid = {
@@ -523,6 +526,12 @@ static int on_frame_locked(struct site *s, struct conn *conn, const struct frame
     case FRAME_POINT:
         done(s, conn, f, ++c->lsn, false);
         return 0;
+    case FRAME_WATCH_OPEN:
+    case FRAME_WATCH_CREDIT:
+    case FRAME_WATCH_CLOSE:
+        if (c->on_watch != NULL)
+            return c->on_watch(s, conn, f, body, why);
+        /* fall through */
     default:
         return err_set(why, ERR_FORMAT, "not expected");
     }

@@ -90,6 +90,29 @@ static size_t sample(enum wire_body kind, uint8_t out[SAMPLE_BYTES])
         wire_write_scan_record(&w, &(struct wire_record){true, c, k, v, {1}, {2}});
         wire_write_scan_record(&w, &(struct wire_record){true, c, k, v, {3}, {4}});
         break;
+    case WIRE_BODY_watch_open:
+        wire_write_watch_open(
+            &w, &(struct wire_watch_open){
+                    WIRE_READ_STANDBY | WIRE_WATCH_KEYS_ONLY, {5}, c, k, WIRE_WATCH_CREDIT_MAX});
+        break;
+    case WIRE_BODY_watch:
+        wire_write_watch(&w, &(struct wire_watch){7, {5}, {9}});
+        break;
+    case WIRE_BODY_watch_credit:
+        wire_write_watch_credit(&w, &(struct wire_watch_credit){7, 4096});
+        break;
+    case WIRE_BODY_watch_close:
+        wire_write_watch_close(&w, &(struct wire_watch_close){7});
+        break;
+    case WIRE_BODY_watch_end:
+        wire_write_watch_end(&w, &(struct wire_watch_end){7, ERR_GAP, bytes_str("gone"), {8}});
+        break;
+    case WIRE_BODY_watch_data:
+        wire_write_watch_data(&w, &(struct wire_watch_data){7, {5}, {8}, {11}, true, 3, {0}});
+        wire_write_change(&w, &(struct wire_change){{6}, {2}, OP_PUT, c, k, v});
+        wire_write_change(&w, &(struct wire_change){{9}, {3}, OP_PUT, c, k, {NULL, 0}});
+        wire_write_change(&w, &(struct wire_change){{9}, {3}, OP_DELETE, c, k, {NULL, 0}});
+        break;
     case WIRE_BODIES:
         break;
     }
@@ -233,6 +256,45 @@ static void refusals_say_why(void **state)
     assert_non_null(strstr(e.text, "key at byte 24: collection name has byte 0x2f at 0"));
 }
 
+/* A push says which transactions it covers; what is outside, or out of order, is refused. */
+static void watch_data_covers_what_it_says(void **state)
+{
+    (void)state;
+    const struct bytes c = bytes_str("titles"), k = bytes_str("AB-12");
+    const struct {
+        uint64_t from, up_to, first, second;
+        bool continued;
+        int expected;
+    } cases[] = {
+        {5, 8, 5, 8, false, 0},
+        {5, 8, 6, 6, false, 0},
+        {5, 8, 4, 6, false, ERR_FORMAT},
+        {5, 8, 6, 9, false, ERR_FORMAT},
+        {5, 8, 7, 6, false, ERR_FORMAT},
+        {5, 8, 6, 9, true, 0},
+        {5, 8, 6, 8, true, ERR_FORMAT},
+        {5, 4, 5, 5, true, 0},
+        {5, 3, 4, 4, true, ERR_FORMAT},
+        {0, 8, 1, 1, false, ERR_FORMAT},
+        {5, UINT64_MAX, 5, 0, true, ERR_FORMAT},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        uint8_t in[SAMPLE_BYTES];
+        struct writer w = writer_of(in, sizeof in);
+        wire_write_watch_data(
+            &w, &(struct wire_watch_data){
+                    1, {cases[i].from}, {cases[i].up_to}, {9}, cases[i].continued, 2, {0}});
+        wire_write_change(&w, &(struct wire_change){{cases[i].first}, {1}, OP_PUT, c, k, c});
+        wire_write_change(&w, &(struct wire_change){{cases[i].second}, {1}, OP_PUT, c, k, c});
+        struct wire_watch_data m;
+        struct err e = ERR_NONE;
+        int rc = wire_read_watch_data(bytes_of(in, w.at), &m, &e);
+        if (rc != cases[i].expected)
+            fail_msg("case %zu: %d, expected %d: %s", i, rc, cases[i].expected, e.text);
+        assert_true(rc == 0 || strncmp(e.text, "watch data", 10) == 0);
+    }
+}
+
 static void a_writer_without_room_says_so(void **state)
 {
     (void)state;
@@ -254,6 +316,7 @@ int main(void)
         cmocka_unit_test(mutations_are_refused_or_mean_exactly_what_they_say),
         cmocka_unit_test(counts_are_bounded_by_the_bytes_that_follow),
         cmocka_unit_test(refusals_say_why),
+        cmocka_unit_test(watch_data_covers_what_it_says),
         cmocka_unit_test(a_writer_without_room_says_so),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

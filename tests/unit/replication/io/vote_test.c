@@ -1,5 +1,6 @@
 #include "replication/io/vote.h"
 
+#include <errno.h>
 #include <fcntl.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -9,6 +10,19 @@
 #include <cmocka.h>
 
 static char path[64];
+
+/* Stands before the C library's in this program. */
+static unsigned syncs, failing;
+int fdatasync(int fd);
+int fdatasync(int fd)
+{
+    syncs++;
+    if (failing != 0) {
+        errno = EIO;
+        return -1;
+    }
+    return fsync(fd);
+}
 
 static int setup(void **state)
 {
@@ -99,10 +113,29 @@ static void a_second_create_changes_nothing(void **state)
     vote_close(f);
 }
 
+static void what_a_killed_process_wrote_is_made_durable_before_it_counts(void **state)
+{
+    (void)state;
+    struct vote_file *f;
+    struct vote v;
+    struct err e = ERR_NONE;
+    syncs = 0;
+    assert_int_equal(vote_open(&f, path, &v, &e), 0);
+    assert_int_equal(syncs, 1);
+    vote_close(f);
+    failing = 1;
+    int rc = vote_open(&f, path, &v, &e);
+    failing = 0;
+    assert_int_equal(rc, ERR_IO);
+    assert_null(f);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(a_promise_is_kept_over_reopening, setup, teardown),
+        cmocka_unit_test_setup_teardown(
+            what_a_killed_process_wrote_is_made_durable_before_it_counts, setup, teardown),
         cmocka_unit_test_setup_teardown(a_torn_slot_leaves_the_promise_before_it, setup, teardown),
         cmocka_unit_test_setup_teardown(two_damaged_slots_are_an_integrity_error, setup, teardown),
         cmocka_unit_test_setup_teardown(a_second_create_changes_nothing, setup, teardown),

@@ -1,0 +1,154 @@
+/* The scrubber: a thread that walks over everything that is stored (store/scrub.h) within a budget of bytes a second. What it finds
+ * becomes an event and stands in `status` until a later pass does not find it any more.
+ *
+ * A pass begins when the site starts, and then once in PASS_MS, or as soon as the one before is done where that takes longer. Where
+ * it stands is not kept over a restart: then it begins again. Damage bars nothing: a damaged record is never returned by a read in
+ * any case, and what to do about it is for people to decide. */
+#include "replication/site_parts.h"
+
+#include "store/scrub.h"
+
+enum {
+    STEPS_A_SECOND = 10,
+    PASS_MS = 3600 * 1000,
+    EVENTS_A_PASS = 50, /* so that a dead disk does not drive all else out of the event log */
+};
+
+struct scrubber {
+    struct site *site;
+    pthread_t thread;
+    pthread_mutex_t lock;
+    pthread_cond_t news;
+    /* under the lock */
+    bool stop;
+    uint64_t passes, last_us, last_bytes, last_damaged; /* of the last whole pass */
+    uint64_t bytes, damaged;                            /* of the one under way */
+    char trouble[ERR_TEXT_BYTES];                       /* what was found first, "" when nothing */
+    /* the thread's own */
+    struct scrub walk;
+};
+
+/* With the lock held. */
+static void wait_ms(struct scrubber *c, uint64_t ms)
+{
+    struct timespec until;
+    (void)clock_gettime(CLOCK_MONOTONIC, &until);
+    until.tv_nsec += (long)(ms % 1000) * 1000000;
+    until.tv_sec += (time_t)(ms / 1000) + until.tv_nsec / 1000000000;
+    until.tv_nsec %= 1000000000;
+    (void)pthread_cond_timedwait(&c->news, &c->lock, &until);
+}
+
+static void on_found(void *arg, const char *what)
+{
+    struct scrubber *c = arg;
+    if (c->walk.damaged <= EVENTS_A_PASS)
+        events_add(c->site->events, "scrub: %s", what);
+    if (c->walk.damaged == EVENTS_A_PASS)
+        events_add(c->site->events, "scrub: more of this pass is counted, but not told");
+    (void)pthread_mutex_lock(&c->lock);
+    if (c->walk.damaged == 1)
+        (void)snprintf(c->trouble, sizeof c->trouble, "%s", what);
+    (void)pthread_mutex_unlock(&c->lock);
+}
+
+/* With the lock held. */
+static void end_pass(struct scrubber *c)
+{
+    c->passes++;
+    c->last_us = site_now_us();
+    c->last_bytes = c->walk.bytes;
+    c->last_damaged = c->walk.damaged;
+    c->bytes = c->damaged = 0;
+    if (c->last_damaged == 0)
+        c->trouble[0] = '\0';
+    if (c->last_damaged != 0 || c->passes == 1)
+        events_add(c->site->events, "scrub: a pass over %llu bytes found %llu damaged",
+                   (unsigned long long)c->last_bytes, (unsigned long long)c->last_damaged);
+    c->walk = (struct scrub){.in_log = false};
+}
+
+static void *scrub_main(void *arg)
+{
+    struct scrubber *c = arg;
+    const uint64_t rate = c->site->config->scrub_bytes;
+    uint64_t began = site_now_ms();
+    (void)pthread_mutex_lock(&c->lock);
+    while (!c->stop) {
+        (void)pthread_mutex_unlock(&c->lock);
+        struct err e = ERR_NONE;
+        const uint64_t before = c->walk.bytes;
+        int rc = scrub_step(&c->walk, c->site->state, c->site->log, (size_t)(rate / STEPS_A_SECOND),
+                            on_found, c, &e);
+        const uint64_t read = c->walk.bytes - before;
+        uint64_t pause = 1000 / STEPS_A_SECOND, now = site_now_ms();
+        (void)pthread_mutex_lock(&c->lock);
+        c->bytes = c->walk.bytes;
+        c->damaged = c->walk.damaged;
+        if (rc == ERR_NOT_FOUND) {
+            end_pass(c);
+            pause = now - began < PASS_MS ? PASS_MS - (now - began) : pause;
+            began = now + pause;
+        } else if (read * 1000 / rate > pause) { /* a value larger than the budget */
+            pause = read * 1000 / rate;
+        }
+        for (const uint64_t until = now + pause; !c->stop && now < until; now = site_now_ms())
+            wait_ms(c, until - now);
+    }
+    (void)pthread_mutex_unlock(&c->lock);
+    return NULL;
+}
+
+int scrubber_start(struct site *s, struct scrubber **out, struct err *e)
+{
+    *out = NULL;
+    if (s->config->scrub_bytes == 0)
+        return 0;
+    struct scrubber *c = calloc(1, sizeof *c);
+    if (c == NULL)
+        return err_set(e, ERR_NO_MEMORY, "out of memory");
+    pthread_condattr_t monotonic;
+    (void)pthread_condattr_init(&monotonic);
+    (void)pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
+    (void)pthread_mutex_init(&c->lock, NULL);
+    (void)pthread_cond_init(&c->news, &monotonic);
+    (void)pthread_condattr_destroy(&monotonic);
+    c->site = s;
+    if (pthread_create(&c->thread, NULL, scrub_main, c) != 0) {
+        free(c);
+        return err_set(e, ERR_NO_MEMORY, "cannot start the scrub thread");
+    }
+    *out = c;
+    return 0;
+}
+
+void scrubber_stop(struct scrubber *c)
+{
+    if (c == NULL)
+        return;
+    (void)pthread_mutex_lock(&c->lock);
+    c->stop = true;
+    (void)pthread_cond_signal(&c->news);
+    (void)pthread_mutex_unlock(&c->lock);
+    (void)pthread_join(c->thread, NULL);
+    (void)pthread_cond_destroy(&c->news);
+    (void)pthread_mutex_destroy(&c->lock);
+    free(c);
+}
+
+json_t *scrubber_json(struct scrubber *c)
+{
+    if (c == NULL)
+        return json_null();
+    (void)pthread_mutex_lock(&c->lock);
+    const uint64_t damaged = c->damaged > c->last_damaged ? c->damaged : c->last_damaged;
+    json_t *trouble = c->trouble[0] != '\0' ? json_string(c->trouble) : NULL;
+    json_t *o = json_pack(
+        "{s:I, s:o, s:o, s:I, s:I, s:o}", "passes", (json_int_t)c->passes, "last_pass_us",
+        c->passes != 0 ? json_integer((json_int_t)c->last_us) : json_null(), "last_pass_bytes",
+        c->passes != 0 ? json_integer((json_int_t)c->last_bytes) : json_null(), "bytes",
+        (json_int_t)c->bytes, "damaged", (json_int_t)damaged, "trouble",
+        trouble != NULL ? trouble : json_null());
+    (void)pthread_mutex_unlock(&c->lock);
+    return o;
+}
