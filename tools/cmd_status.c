@@ -230,6 +230,11 @@ static void warnings(const json_t *all)
         const json_t *trouble;
         json_array_foreach(json_object_get(row, "trouble"), k, trouble)(void)
             printf("! site %s: %s\n", name, json_string_value(trouble));
+        const json_t *scrub = json_object_get(row, "scrub");
+        int64_t damaged = 0;
+        if (json_number(scrub, "damaged", &damaged) && damaged > 0)
+            (void)printf("! the disk of site %s: %lld damaged: %s\n", name, (long long)damaged,
+                         json_text(scrub, "trouble", "see triveni events"));
         if (compare_digest(sites, row) == DIGEST_DIFFERS)
             (void)printf("! the state of site %s differs from another site's at the same lsn: do "
                          "not promote it\n",

@@ -48,6 +48,7 @@ const struct command *const commands[] = {
     &command_txn,
     &command_load,
     &command_dump,
+    &command_watch,
     &command_outcome,
     &command_status,
     &command_events,
@@ -66,6 +67,8 @@ const struct command *const commands[] = {
     &command_archive_points,
     &command_archive_snapshots,
     &command_archive_seal,
+    &command_check,
+    &command_dump_log,
     &command_version,
     NULL,
 };

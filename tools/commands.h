@@ -8,7 +8,7 @@ extern const struct command command_quickstart, command_init, command_serve;
 extern const struct command command_pki_init, command_pki_site, command_pki_client,
     command_pki_operator, command_pki_revoke, command_pki_show;
 extern const struct command command_get, command_put, command_del, command_scan, command_txn,
-    command_load, command_dump;
+    command_load, command_dump, command_watch;
 extern const struct command command_session, command_outcome;
 extern const struct command command_status, command_events, command_switchover, command_failover,
     command_mode, command_digest;
@@ -16,6 +16,7 @@ extern const struct command command_divergence_list, command_divergence_show;
 extern const struct command command_point, command_point_list;
 extern const struct command command_restore, command_archive_list, command_archive_verify,
     command_archive_points, command_archive_snapshots, command_archive_seal;
+extern const struct command command_check, command_dump_log;
 extern const struct command command_version;
 
 #endif

@@ -26,7 +26,7 @@ struct config_file {
     } replication;
     struct {
         char *engine, *segment_mib, *log_limit_mib, *log_retain_mib, *reserve_mib, *checkpoint_mib;
-        char *checkpoint_seconds, *memory_mib, *session_hours, *max_clients;
+        char *checkpoint_seconds, *memory_mib, *scrub_mib_per_second, *session_hours, *max_clients;
     } store;
     struct {
         char *dir, *kek_file, *pack_mib, *pack_seconds, *snapshot_entries;
@@ -48,6 +48,7 @@ extern const cyaml_schema_value_t config_schema;
     X(store, checkpoint_mib, checkpoint_bytes, uint64_t, 1 << 20, 1, 1048576, 256)                 \
     X(store, checkpoint_seconds, checkpoint_ms, uint32_t, 1000, 1, 86400, 60)                      \
     X(store, memory_mib, memory_bytes, uint64_t, 1 << 20, 16, 1048576, 256)                        \
+    X(store, scrub_mib_per_second, scrub_bytes, uint64_t, 1 << 20, 0, 1024, 4)                     \
     X(store, session_hours, session_hours, uint32_t, 1, 1, 8760, 24)                               \
     X(store, max_clients, max_clients, uint32_t, 1, 1, 65536, 256)                                 \
     X(repository, pack_mib, pack_bytes, uint64_t, 1 << 20, 1, 64, 16)                              \
