@@ -1,0 +1,176 @@
+#!/bin/bash
+# Usage: run.sh store|quick: measures all systems in turn on one disk, and reports. See bench/README.md for what the cells are.
+#
+#   REPS=3       repetitions, interleaved: all systems once, then all again
+#   SECONDS_PER_CELL=2   RECORDS=100000   LDAP_RECORDS=10000
+#   MINUTES=1    length of the run that watches memory and files (0: left out)
+#   SYSTEMS=     only these, e.g. "triveni-single redis-tls"
+#   CELLS=       only cells whose "op clients depth value" match this extended regular expression
+#   RECOVER_MIB=256 512   lengths of log to recover
+#   BENCH_DIR=   where the data lies: default build/bench, the disk of this tree
+#   PEERS=no     without peers
+set -euo pipefail
+cd "$(dirname "$0")/.."
+: "${BUILD:?set BUILD to the folder of the programs}"
+kind=${1:?store or quick}
+MAKE=${MAKE:-make}
+OUT=build/bench
+mkdir -p "$OUT"
+# Another user (postgres) must be able to pass through.
+WORK=$(mktemp -d "$(realpath "${BENCH_DIR:-$OUT}")/work.XXXXXX")
+chmod 711 "$WORK"
+export BUILD
+. bench/systems.sh
+finish() {
+    local code=$?
+    system_stop
+    [ "$code" = 0 ] || tail -n 5 "$WORK"/*.log >&2 2>/dev/null || true
+    rm -rf "$WORK"
+    exit "$code"
+}
+trap finish EXIT
+trap 'exit 130' INT TERM
+
+if [ "$kind" = quick ]; then
+    REPS=${REPS:-1} SECONDS_PER_CELL=${SECONDS_PER_CELL:-1} MINUTES=${MINUTES:-0} RECOVER_MIB=${RECOVER_MIB-64} PEERS=no
+    SYSTEMS=${SYSTEMS:-triveni-embedded triveni-single triveni-three lmdb}
+    CELLS=${CELLS:-'^(floor .*|put (1|64) 1 1024|put 64 16 1024|fill .*|get (1|64) 1 .*|scan .*)$'}
+else
+    REPS=${REPS:-3} SECONDS_PER_CELL=${SECONDS_PER_CELL:-2} MINUTES=${MINUTES:-1} RECOVER_MIB=${RECOVER_MIB-256 512}
+    SYSTEMS=${SYSTEMS:-triveni-embedded rocksdb lmdb triveni-single redis-tls redis triveni-three postgres openldap}
+    CELLS=${CELLS:-.}
+fi
+RECORDS=${RECORDS:-100000} LDAP_RECORDS=${LDAP_RECORDS:-10000}
+LINES_FILE=$OUT/cells.jsonl
+: >"$LINES_FILE"
+MISSING=()
+
+# ---- peers: a package or a program that cannot be had costs its figures, not the run ----
+need() { # SYSTEM PROGRAM PACKAGES...
+    local system=$1 program=$2 log=$WORK/need.log no_start=
+    shift 2
+    [[ " $SYSTEMS " == *" $system "* ]] || return 0
+    # Debian starts the services of new packages unless told not to; we start our own.
+    if [ "$(id -u)" = 0 ] && [ ! -e /usr/sbin/policy-rc.d ]; then
+        no_start=/usr/sbin/policy-rc.d
+        printf '#!/bin/sh\nexit 101\n' >$no_start && chmod 755 $no_start
+    fi
+    if ! tests/build/deps.sh "$@" >"$log" 2>&1 || ! $MAKE --no-print-directory "$BUILD/bench/$program" >>"$log" 2>&1; then
+        MISSING+=("$system: $(grep -m 1 -E "error|could not|Unable" "$log" || tail -n 1 "$log")")
+        SYSTEMS=" $SYSTEMS "
+        SYSTEMS=${SYSTEMS/" $system "/ }
+    fi
+    [ -z "$no_start" ] || rm -f $no_start
+}
+if [ "${PEERS:-yes}" = no ]; then
+    for s in rocksdb redis redis-tls postgres openldap; do SYSTEMS=" $SYSTEMS "; SYSTEMS=${SYSTEMS/" $s "/ }; done
+else
+    need redis load_redis redis-server
+    need redis-tls load_redis redis-server
+    need postgres load_postgres postgresql-15 libpq-dev
+    need rocksdb load_rocksdb librocksdb-dev
+    need openldap load_ldap slapd libldap-dev
+fi
+
+# ---- cells: op, clients, depth, bytes of value ----
+puts() { # CLIENTS DEPTHS for 1 KiB, then the shorter list for 100 B
+    local c
+    for c in 1 16 64 256; do echo "put $c 1 1024"; done
+    for c in 1 64; do echo "put $c 1 100"; done
+}
+pipelined() { printf '%s\n' "put 16 16 1024" "put 64 16 1024" "put 256 16 1024" "put 64 16 100"; }
+network_reads() { printf '%s\n' "fill 64 16 1024" "get 1 1 1024" "get 64 1 1024" "get 64 16 1024"; }
+local_reads() { printf '%s\n' "fill 1 1 1024" "get 1 1 1024" "get 2 1 1024" "scan 1 1 1024"; }
+cells_of() {
+    case $1 in
+    triveni-embedded) echo "floor 1 1 1024"; puts; pipelined; local_reads ;;
+    rocksdb) puts; pipelined; local_reads ;;
+    lmdb) printf '%s\n' "put 1 1 1024" "put 1 1 100"; local_reads ;;
+    triveni-single | triveni-three | redis | redis-tls) puts; pipelined; network_reads ;;
+    postgres) puts; echo "put 64 16 1024" ;;
+    openldap) printf '%s\n' "put 1 1 1024" "put 16 1 1024" "put 64 1 1024" ;;
+    esac | grep -E "$CELLS" || true
+}
+
+run_cell() { # OP CLIENTS DEPTH VALUE [MORE]: prints the line
+    local op=$1 clients=$2 depth=$3 value=$4 pid pids=()
+    shift 4
+    for pid in "${PIDS[@]}"; do pids+=(--pid "$pid"); done
+    timeout 120 "$BUILD/bench/$PROGRAM" --system "$SYSTEM" --op "$op" --target "$TARGET" --clients "$clients" --depth "$depth" \
+        --value "$value" --seconds "$SECONDS_PER_CELL" --records "$RECORDS" --rep "$REP" "${pids[@]}" "${EXTRA[@]}" "$@"
+}
+
+measure() { # OP CLIENTS DEPTH VALUE: adds the line to the results
+    local line
+    if line=$(run_cell "$@" 2>"$WORK/cell.err"); then
+        echo "$line" >>"$LINES_FILE"
+        printf '  %s %-16s %-18s %9.0f/s\n' "$REP" "$SYSTEM" "$*" "$(jq .per_second <<<"$line")" >&2
+    else
+        MISSING+=("$SYSTEM, $*, repetition $REP: $(tail -n 1 "$WORK/cell.err")")
+    fi
+}
+
+# The disk alone, right before each system: what the disk could do just then, whoever else used it.
+probe_disk() {
+    local line
+    PROGRAM=load_disk TARGET=$WORK PIDS=() EXTRA=()
+    if line=$(SYSTEM=disk SECONDS_PER_CELL=1 run_cell put 1 1 1024 2>"$WORK/cell.err"); then
+        jq -c --arg before "$SYSTEM" '. + {before: $before}' <<<"$line" >>"$LINES_FILE"
+    else
+        MISSING+=("disk before $SYSTEM, repetition $REP: $(tail -n 1 "$WORK/cell.err")")
+    fi
+}
+
+one_system() {
+    local cell
+    probe_disk
+    PIDS=() EXTRA=()
+    if ! "${SYSTEM//-/_}_start"; then
+        MISSING+=("$SYSTEM, repetition $REP: it did not start: $(tail -n 1 "$WORK/$SYSTEM.log" 2>/dev/null)")
+        system_stop
+        return
+    fi
+    while read -r cell; do
+        # shellcheck disable=SC2086 # four words
+        measure $cell
+    done < <(cells_of "$SYSTEM")
+    system_stop
+    sync -f "$WORK" # the next one finds a quiet disk
+}
+
+began=$SECONDS
+load_before=$(cut -d ' ' -f 1-3 /proc/loadavg)
+for s in $SYSTEMS; do printf '%-17s %s\n' "$s" "$("${s//-/_}_about" 2>&1)"; done | tee "$WORK/about" >&2
+for REP in $(seq 1 "$REPS"); do
+    for SYSTEM in $SYSTEMS; do one_system; done
+    SYSTEM=triveni-embedded
+    for mib in $RECOVER_MIB; do
+        triveni_embedded_start
+        measure recover 1 1 1024 --limit "$mib"
+        rm -rf "$TARGET"
+    done
+done
+REP=1
+if [ "$MINUTES" != 0 ]; then
+    triveni_embedded_start
+    SECONDS_PER_CELL=$((MINUTES * 60))
+    timeout $((MINUTES * 60 + 120)) "$BUILD/bench/load_embedded" --system triveni-embedded --op grow --target "$TARGET" --clients 64 \
+        --value 1024 --seconds "$SECONDS_PER_CELL" --records "$RECORDS" >>"$LINES_FILE" 2>"$WORK/growth" ||
+        MISSING+=("growth: $(tail -n 1 "$WORK/growth")")
+    jq -e .samples "$WORK/growth" >/dev/null 2>&1 || : >"$WORK/growth"
+fi
+printf '%s\n' "${MISSING[@]}" >"$WORK/missing"
+
+disk=$(df --output=source,fstype "$WORK" | tail -n 1)
+jq -n --arg kind "$kind" --arg kernel "$(uname -srm)" --arg cores "$(nproc)" \
+    --arg cpu "$(sed -n 's/^model name[^:]*: //p' /proc/cpuinfo | head -n 1)" --arg memory "$(sed -n 's/^MemTotal: *//p' /proc/meminfo)" \
+    --arg disk "$disk" --arg load_before "$load_before" --arg load_after "$(cut -d ' ' -f 1-3 /proc/loadavg)" \
+    --arg date "$(date -u +%FT%TZ)" --arg commit "$(git rev-parse --short HEAD 2>/dev/null || echo unknown)" \
+    --arg reps "$REPS" --arg records "$RECORDS" --arg took "$((SECONDS - began))" --rawfile about "$WORK/about" --rawfile missing "$WORK/missing" \
+    --slurpfile growth <(cat "$WORK/growth" 2>/dev/null || true) --slurpfile cells "$LINES_FILE" -f bench/report.jq >"$OUT/$kind.json"
+jq -r '.table[] | @tsv' "$OUT/$kind.json" | awk -F '\t' '
+    { printf "%-8s %5s %6s %6s  %-17s %10s %10s %10s %9s %9s %9s %7s\n", $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12 }'
+jq -r '.growth[]? | "after \(.at_s) s: resident \(.resident_mb) MB, of it private \(.private_mb) MB; log \(.log_mb) MB, written \(.log_written_mb) MB; state \(.state_mb) MB; \(.unapplied) not yet applied, \(.checkpoints) checkpoints"' "$OUT/$kind.json"
+jq -r '.goals[] | "goal: \(.goal): \(.measured) (\(.verdict))"' "$OUT/$kind.json"
+jq -r '.missing[] | "missing: \(.)"' "$OUT/$kind.json"
+echo "bench: $((SECONDS - began)) s; load average $load_before before, $(cut -d ' ' -f 1-3 /proc/loadavg) after; figures: $OUT/$kind.json"
