@@ -19,7 +19,8 @@ PACKAGES  = gcc libc6-dev make pkg-config liblmdb-dev libuv1-dev libssl-dev libz
             libjansson-dev libisal-dev libxxhash-dev scdoc \
             libcmocka-dev clang libclang-rt-dev \
             clang-format clang-tidy cppcheck \
-            iproute2 iso-codes jq procps python3-minimal zstd
+            iproute2 iso-codes jq procps python3-minimal zstd \
+            fuse3 libfuse3-dev
 
 LIBS      = lmdb libuv openssl libzstd liburing libcyaml jansson libxxhash
 # What libtriveni alone needs.
@@ -155,6 +156,18 @@ fuzz-programs: $(FUZZ_BIN)
 fuzz-smoke: deps ## fuzz every decoder of foreign bytes for FUZZ_SECONDS=10 each
 	@tests/run.sh fuzz
 
+# ---- power cuts; see tests/crash/README.md ----
+.PHONY: crash crash-programs
+CUTS     ?= 2000
+CRASH     = $(patsubst %,$(BUILD)/tests/crash/%,cuts powerfs ledger)
+$(BUILD)/libcrash.a: $(patsubst %,$(BUILD)/tests/crash/%.o,disk record lab)
+$(BUILD)/tests/crash/cuts: $(BUILD)/libcrash.a
+$(BUILD)/tests/crash/powerfs: $(BUILD)/tests/crash/powerfs.o $(BUILD)/libcrash.a
+	$(call link,-lfuse3)
+crash-programs: $(BUILD)/triveni $(CRASH)
+crash: crash-programs ## cut the power CUTS=2000 times, under the store and under a real site; nothing may be lost
+	@BUILD=$(BUILD) tests/crash/crash.sh $(CUTS)
+
 # ---- the source itself ----
 .PHONY: layers
 layers: $(call obj_of,$(CORE_SRC)) ## prove that core/ folders are pure and folders include only what they may
@@ -180,6 +193,22 @@ analyze: deps ## gcc -fanalyzer on the pure folders, the clang analyzer on all
 	@$(MAKE) --no-print-directory BUILD=build/analyze-gcc CFLAGS='-fanalyzer' $(patsubst %.c,build/analyze-gcc/%.o,$(CORE_SRC))
 	@for f in $(SHIPPED); do echo "  SCAN  $$f"; clang --analyze -std=c11 $(CPPFLAGS) $(PKG_CFLAGS) \
 	    --analyzer-output text -Xclang -analyzer-werror $$f || exit 1; done
+
+# ---- bench ----
+# Each bench/load_x.c is a program; the libraries of peers are linked to theirs alone, and only bench/run.sh asks for those.
+BENCH      = $(BUILD)/bench/load_triveni $(BUILD)/bench/load_embedded $(BUILD)/bench/load_disk $(BUILD)/bench/load_lmdb
+BENCH_libs = $(if $(filter %postgres,$@),-lpq,$(if $(filter %ldap,$@),-lldap -llber,$(if $(filter %rocksdb,$@),-lrocksdb)))
+BENCH_OBJ  = $(call obj_of,bench/bench.c bench/histogram.c bench/disk.c bench/engine.c)
+$(BUILD)/bench/load_postgres.o: CPPFLAGS += -I/usr/include/postgresql
+$(BUILD)/bench/load_%: $(BUILD)/bench/load_%.o $(BUILD)/libbench.a $(BUILD)/libclient.a $(BUILD)/libreplication.a $(STORE_A)
+	$(call link,$(BENCH_libs))
+$(BUILD)/libbench.a: $(BENCH_OBJ)
+
+.PHONY: bench-store bench-quick
+bench-store: all $(BENCH) ## measure Triveni beside its peers: about 15 minutes; REPS= MINUTES= SYSTEMS= PEERS=
+	@BUILD=$(BUILD) MAKE='$(MAKE)' bench/run.sh store
+bench-quick: all $(BENCH) ## measure Triveni alone, in less than a minute
+	@BUILD=$(BUILD) MAKE='$(MAKE)' bench/run.sh quick
 
 # ---- to the outside ----
 .PHONY: install

@@ -142,6 +142,15 @@ part_fuzz() { # every decoder of foreign bytes, clang, libFuzzer
 part_integration() { # real processes, gcc, release
     build release integration-programs && scripts integration .sh
 }
+part_crash() { # power cuts: store and real site; planted bugs
+    build crash crash-programs || return 1
+    local cuts=build/gcc-release/tests/crash/cuts
+    try 120 crash/chains "$cuts" chains --cuts 400 --seed "$RANDOM"
+    try 120 crash/kills "$cuts" kills
+    try 120 crash/all "$cuts" all --length 1
+    try 300 crash/planted "$cuts" planted --cuts 6000
+    BUILD=$PWD/build/gcc-release try 180 crash/site tests/crash/site.sh 8
+}
 
 # total COLUMN: of all results so far.
 total() {
@@ -167,7 +176,7 @@ unit)
     ;;
 check)
     FUZZ_SECONDS=${FUZZ_SECONDS:-2}
-    for p in asan clang tsan sim build fuzz integration; do run $p; done
+    for p in asan clang tsan sim build fuzz integration crash; do run $p; done
     ;;
 *)
     for p in "$@"; do run "$p"; done
