@@ -19,8 +19,9 @@ static const struct option site_table[] = {
 
 enum { SEAL_WAIT_MS = 60000, SEAL_POLL_MS = 100 };
 
-/* The site of kind repository, by name, copied into out. */
-static int find_repository(const struct common *c, char out[64], struct err *e)
+/* The site of kind repository, by name, copied into out; and the newest transaction that any site shows now: the archive
+ * may hear of it later than we do. */
+static int look_around(const struct common *c, char out[64], int64_t *newest, struct err *e)
 {
     struct views views;
     int rc = views_collect(c, &views, e);
@@ -30,8 +31,11 @@ static int find_repository(const struct common *c, char out[64], struct err *e)
         const json_t *row;
         json_array_foreach(json_object_get(views.v[i].status, "sites"), k, row)
         {
+            int64_t visible;
             if (strcmp(json_text(row, "kind", ""), "repository") == 0)
                 (void)snprintf(out, 64, "%s", json_text(row, "name", ""));
+            if (json_number(row, "visible", &visible) && visible > *newest)
+                *newest = visible;
         }
     }
     views_free(&views);
@@ -41,13 +45,18 @@ static int find_repository(const struct common *c, char out[64], struct err *e)
 }
 
 /* Until what was applied is archived; *archived as last heard. */
-static int wait_archived(struct tvn *db, const char *site, int64_t applied, int64_t *archived,
-                         struct err *e)
+static int seal_up_to(struct tvn *db, const char *site, int64_t wanted, int64_t *archived,
+                      struct err *e)
 {
     uint64_t until = monotonic_ms() + SEAL_WAIT_MS;
     for (*archived = 0;;) {
-        json_t *status;
-        int rc = admin_call(db, "status", NULL, &status, e);
+        json_t *status = NULL;
+        json_t *reply = NULL;
+        int rc =
+            admin_call(db, "seal", NULL, &reply, e); /* again: it seals what the site has applied */
+        json_decref(reply);
+        if (rc == 0)
+            rc = admin_call(db, "status", NULL, &status, e);
         size_t i;
         const json_t *row;
         json_array_foreach(json_object_get(status, "sites"), i, row)
@@ -56,12 +65,12 @@ static int wait_archived(struct tvn *db, const char *site, int64_t applied, int6
                 (void)json_number(row, "archived", archived);
         }
         json_decref(status);
-        if (rc != 0 || *archived >= applied)
+        if (rc != 0 || *archived >= wanted)
             return rc;
         if (monotonic_ms() > until)
             return err_set(e, ERR_TIMEOUT,
                            "lsn %lld is not archived after %d s, only %lld: see 'triveni status'",
-                           (long long)applied, SEAL_WAIT_MS / 1000, (long long)*archived);
+                           (long long)wanted, SEAL_WAIT_MS / 1000, (long long)*archived);
         (void)usleep(SEAL_POLL_MS * 1000);
     }
 }
@@ -71,23 +80,15 @@ static int run_archive_seal(struct invocation *in, struct err *e)
     struct seal_options *o = in->options;
     char site[64];
     struct tvn *db = NULL;
-    json_t *reply = NULL;
-    int64_t applied = 0;
+    int64_t newest = 0;
     int64_t archived = 0;
-    int rc = 0;
+    int rc = look_around(&o->common, site, &newest, e);
     if (o->site != NULL)
         (void)snprintf(site, sizeof site, "%.63s", o->site);
-    else
-        rc = find_repository(&o->common, site, e);
     if (rc == 0)
         rc = open_site(&o->common, site, &db, e);
     if (rc == 0)
-        rc = admin_call(db, "seal", NULL, &reply, e);
-    if (rc == 0 && !json_number(reply, "applied", &applied))
-        rc = err_set(e, ERR_FORMAT, "site %s did not say what it has applied", site);
-    if (rc == 0)
-        rc = wait_archived(db, site, applied, &archived, e);
-    json_decref(reply);
+        rc = seal_up_to(db, site, newest, &archived, e);
     (void)tvn_close(db);
     if (rc == 0 && o->common.format == OUTPUT_JSON)
         output_json(json_pack("{s:s,s:I}", "site", site, "archived", (json_int_t)archived));
