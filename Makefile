@@ -144,7 +144,7 @@ check: deps ## build and run all tests: unit, sanitizers, layers, fuzz, integrat
 
 .PHONY: sim sim-mutants
 SEED     ?= 1
-SEEDS    ?= 100
+SEEDS    ?= $(if $(filter command%,$(origin SEED)),1,100)
 STEPS    ?= 2000
 sim: $(BUILD)/tests/sim/main ## three sites in virtual time: SEED= the first, SEEDS= how many, STEPS= length of each
 	@$< --seed $(SEED) --seeds $(SEEDS) --steps $(STEPS)

@@ -7,9 +7,9 @@ to=$(mktemp -d)
 trap 'rm -rf "$to"' EXIT
 unset MAKEFLAGS MAKELEVEL
 make --no-print-directory install PREFIX="$to" >"$to/log"
-"$to/bin/triveni" --version
 
 export PKG_CONFIG_PATH=$to/lib/pkgconfig LD_LIBRARY_PATH=$to/lib
+[ "$("$to/bin/triveni" --version)" = "triveni $(pkg-config --modversion triveni)" ] || { echo "two versions"; exit 1; }
 foreign=$(nm -D --defined-only "$to/lib/libtriveni.so" | awk '$2 != "A" { print $3 }' | grep -v '^tvn_' || :)
 [ -z "$foreign" ] || { echo "libtriveni.so shows: $foreign"; exit 1; }
 foreign=$(nm --defined-only --extern-only "$to/lib/libtriveni.a" | awk 'NF == 3 { print $3 }' | grep -v '^tvn_' || :)
