@@ -103,7 +103,7 @@ static bool send_frame(struct link *l, enum frame_type type, uint64_t number,
                        const struct writer *w)
 {
     struct bytes body = bytes_of(w->p, w->at);
-    check(!w->bad);
+    check(l != NULL && !w->bad);
     return conn_send(l->conn, type, (struct term){0}, number, &body, 1, NULL) == 0;
 }
 

@@ -1,8 +1,11 @@
-/* The scrubber: a thread that walks over everything that is stored (store/scrub.h) within a budget of bytes a second. What it finds
+/* The scrubber: a thread that walks over everything that is stored (store/scrub.h) within a budget of bytes a second.
+ * What it finds
  * becomes an event and stands in `status` until a later pass does not find it any more.
  *
- * A pass begins when the site starts, and then once in PASS_MS, or as soon as the one before is done where that takes longer. Where
- * it stands is not kept over a restart: then it begins again. Damage bars nothing: a damaged record is never returned by a read in
+ * A pass begins when the site starts, and then once in PASS_MS, or as soon as the one before is done where that takes
+ * longer. Where
+ * it stands is not kept over a restart: then it begins again. Damage bars nothing: a damaged record is never returned
+ * by a read in
  * any case, and what to do about it is for people to decide. */
 #include "replication/site_parts.h"
 

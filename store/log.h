@@ -74,7 +74,8 @@ int log_read(struct log *log, struct lsn from, struct lsn to, uint8_t *buf, size
              size_t *used, size_t *count, struct err *e);
 
 /* For a scrub: read about max_bytes of entries from `from` on from the segment files, past memory and the page cache, and
- * check them. *next is where to go on, behind damage too; *bytes what was read. 0; ERR_NOT_FOUND when nothing durable is left from
+ * check them. *next is where to go on, behind damage too; *bytes what was read. 0; ERR_NOT_FOUND when nothing durable
+ * is left from
  * there on; ERR_INTEGRITY, naming segment, byte and lsn, when the disk's copy is damaged or cannot be read. Any thread. */
 int log_check(struct log *log, struct lsn from, size_t max_bytes, struct lsn *next, size_t *bytes,
               struct err *e);

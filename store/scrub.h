@@ -19,7 +19,8 @@ struct scrub {
     uint64_t damaged;
 };
 
-/* Look at about max_bytes more. `found` hears of each damaged record and place in the log, in words. 0; ERR_NOT_FOUND: the pass is
+/* Look at about max_bytes more. `found` hears of each damaged record and place in the log, in words. 0; ERR_NOT_FOUND:
+ * the pass is
  * complete; ERR_BUSY: try again later; another error: the step could not be done. */
 int scrub_step(struct scrub *s, struct state *state, struct log *log, size_t max_bytes,
                void (*found)(void *arg, const char *what), void *arg, struct err *e);

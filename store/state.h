@@ -84,7 +84,8 @@ struct scan_options {
 struct state_scan; /* opaque; belongs to its snapshot, close it first */
 int state_scan_open(struct state_snapshot *snap, const struct scan_options *options,
                     struct state_scan **out, struct err *e);
-/* 0 with the next record, ERR_NOT_FOUND at the end, ERR_INTEGRITY: `out` has collection and key of the damaged record, and the next
+/* 0 with the next record, ERR_NOT_FOUND at the end, ERR_INTEGRITY: `out` has collection and key of the damaged record,
+ * and the next
  * call goes on behind it; or no key, when more than a record is damaged: then the scan is over. */
 int state_scan_next(struct state_scan *scan, struct record *out, struct err *e);
 void state_scan_close(struct state_scan *scan);

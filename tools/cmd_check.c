@@ -163,6 +163,7 @@ static void meet_cluster(struct checking *c, const struct uuid *id, const char *
 static bool parse_hex(const char *text, struct uuid *out)
 {
     static const char digits[] = "0123456789abcdef";
+    *out = (struct uuid){{0}};
     for (size_t i = 0; i < 2 * sizeof out->b; i++) {
         const char *d = text[i] == '\0' ? NULL : strchr(digits, text[i]);
         if (d == NULL)

@@ -1,6 +1,7 @@
 /* How a state is checked without being opened.
  *
- * Opening a state puts LMDB's meta page back to the checkpoint (checkpoint.h), which writes; and liblmdb believes its file, so that
+ * Opening a state puts LMDB's meta page back to the checkpoint (checkpoint.h), which writes; and liblmdb believes its
+ * file, so that
  * one wrong bit in a page may stop the process. So the tree of the checkpoint is walked here page by page (lmdb_walk.h), from the
  * picture of the meta page that the side slot holds. That needs no copy, no lock file and no writable directory.
  *
@@ -90,7 +91,7 @@ static int check_slots(struct check *c, int dir_fd, struct err *e)
     uint8_t file[SLOT_FILE_BYTES] = {0};
     struct err why = ERR_NONE;
     struct stat st;
-    size_t got;
+    size_t got = 0;
     int fd = openat(dir_fd, CHECKPOINT_FILE, O_RDONLY | O_CLOEXEC);
     if (fd < 0 && errno == ENOENT) {
         if (fstatat(dir_fd, CHECKPOINT_DATA, &st, 0) != 0)

@@ -8,7 +8,8 @@
  * must hold the same bytes there.
  *
  * DISK MODEL. A published checkpoint survives crashes; what was applied since, and a checkpoint that is only begun, do not.
- * A full disk lets the applier try again later. Recycled entries are out of reach: reading one is a failure (log_id). The archive survives its site's disk. */
+ * A full disk lets the applier try again later. Recycled entries are out of reach: reading one is a failure (log_id).
+ * The archive survives its site's disk. */
 #include "tests/sim/sim.h"
 
 #include "store/core/check.h"
