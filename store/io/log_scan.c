@@ -50,7 +50,7 @@ static int add_file(struct scan *x, const char *name, const struct stat *st, str
     }
     struct file *f = &x->files[x->count++];
     *f = (struct file){.s = {.bytes = (uint64_t)st->st_size}};
-    (void)snprintf(f->name, sizeof f->name, "%s", name);
+    (void)snprintf(f->name, sizeof f->name, "%.*s", (int)sizeof f->name - 1, name);
     (void)log_parse_segment(name, &f->seq);
     return 0;
 }
