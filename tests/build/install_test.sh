@@ -20,7 +20,8 @@ for source in client/examples/*.c; do
     sed 's|"client/triveni.h"|<triveni.h>|' "$source" >"$example"
     # shellcheck disable=SC2046 # flags
     gcc -Wall -Werror "$example" $(pkg-config --cflags --libs triveni) -o "$to/shared"
-    ldd "$to/shared" | grep -q "libtriveni.so.0 => $to/lib/"
+    found=$(ldd "$to/shared") # not a pipe into grep -q: that may end ldd before it has written all
+    grep -q "libtriveni.so.0 => $to/lib/" <<<"$found" || { echo "the installed library is not found: $found"; exit 1; }
     # shellcheck disable=SC2046
     gcc -Wall -Werror "$example" $(pkg-config --cflags triveni) "$to/lib/libtriveni.a" \
         $(pkg-config --static --libs-only-l triveni | sed 's/-ltriveni//') -o "$to/static"

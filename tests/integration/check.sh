@@ -169,9 +169,9 @@ done
 scrub=$(site_status "$primary" | jq -c .scrub)
 [ "$(jq .damaged <<<"$scrub")" = 1 ] || die "the scrub did not find the record: $scrub"
 [ "$(jq .last_pass_bytes <<<"$scrub")" -gt 50000 ] || die "the scrub read too little: $scrub"
-op events -n 100 --endpoints "127.0.0.1:$(client_port "$primary")" | grep -q "scrub: record 'marked' of collection 'deeds' is damaged" ||
+grep -q "scrub: record 'marked' of collection 'deeds' is damaged" <<<"$(op events -n 100 --endpoints "127.0.0.1:$(client_port "$primary")")" ||
     die "no event names the record"
-op status | grep -q "^! the disk of site $primary: 1 damaged: record 'marked'" || die "status does not show it: $(op status)"
+grep -q "^! the disk of site $primary: 1 damaged: record 'marked'" <<<"$(op status)" || die "status does not show it: $(op status)"
 for other in dc dr gsr; do
     [ "$other" = "$primary" ] || [ "$(site_status "$other" | jq .scrub.damaged)" = 0 ] || die "damage at $other"
 done

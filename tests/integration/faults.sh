@@ -137,7 +137,7 @@ if [ "$(id -u)" = 0 ]; then
     wait_equal 300 >/dev/null
     op switchover --to "$primary" >/dev/null
     wait_primary "$primary" >/dev/null
-    op switchover --to "$primary" | grep -q "primary already" || { echo "a switchover that is done cannot be asked again"; exit 1; }
+    grep -q "primary already" <<<"$(op switchover --to "$primary")" || { echo "a switchover that is done cannot be asked again"; exit 1; }
     head -c 3000000 /dev/urandom | base64 -w 0 >block
     full=
     for i in $(seq 1 60); do

@@ -66,7 +66,7 @@ jq -r '.lsn' "$DIR/dump" | awk '$1 < last { print "line " NR " has an earlier ve
 jq -c '.value' "$DIR/dump" | cmp - <(grep -v broken "$DIR/people.jsonl")
 
 # Once more: nothing to do. A file that has grown: only what is new. A changed one: refused.
-load | grep -q 'nothing to do'
+grep -q 'nothing to do' <<<"$(load)"
 echo '{"id":"Q1"}' >>"$DIR/people.jsonl"
 [ "$(load -o json | jq -r .records)" = $((LINES_TOTAL - BAD + 1)) ]
 sed -i '1s/Person 1/Person X/' "$DIR/people.jsonl"

@@ -55,7 +55,7 @@ echo "visa: $count updates written, the primary ($victim) killed at update $((to
 archive=(--repository "$DIR/cluster/gsr/archive" --kek "$DIR/cluster/kek")
 last=$(tail -n 1 "$DIR/updates")
 for i in $(seq 1 300); do # until the last point is sealed
-    "$TRIVENI" archive points "${archive[@]}" -o json 2>/dev/null | grep -q "update-$last" && break
+    grep -q "update-$last" <<<"$("$TRIVENI" archive points "${archive[@]}" -o json 2>/dev/null)" && break
     sleep 0.1
 done
 wrong=0
