@@ -178,10 +178,12 @@ clang-tidy: $(SHIPPED:%.c=build/lint/%.ok)
 lint: deps ## clang-tidy, clang-format, cppcheck and the house rules
 	@$(MAKE) --no-print-directory -k clang-tidy; ok=$$?; tests/build/tidy.sh && exit $$ok
 
-build/lint/%.ok: %.c .clang-tidy $(wildcard */*.h */core/*.h */io/*.h) | build/deps.ok
+# What the analyzer has to be told of us, once.
+TOLD = $(if $(filter-out store/core/err.c,$<),-include tests/build/analyzer.h)
+build/lint/%.ok: %.c .clang-tidy tests/build/analyzer.h $(wildcard */*.h */core/*.h */io/*.h) | build/deps.ok
 	@mkdir -p $(@D)
 	@echo "  LINT  $<"
-	$(Q)clang-tidy --quiet $< -- -std=c11 $(CPPFLAGS) $(PKG_CFLAGS) $(if $(filter-out store/core/err.c,$<),-include tests/build/analyzer.h) 2>$@.log || { cat $@.log; exit 1; }
+	$(Q)clang-tidy --quiet $< -- -std=c11 $(CPPFLAGS) $(PKG_CFLAGS) $(TOLD) 2>$@.log || { cat $@.log; exit 1; }
 	$(Q)touch $@
 
 .PHONY: format
@@ -191,8 +193,13 @@ format: deps ## rewrite all C files with clang-format
 .PHONY: analyze
 analyze: deps ## gcc -fanalyzer on the pure folders, the clang analyzer on all
 	@$(MAKE) --no-print-directory BUILD=build/analyze-gcc CFLAGS='-fanalyzer' $(patsubst %.c,build/analyze-gcc/%.o,$(CORE_SRC))
-	@for f in $(SHIPPED); do echo "  SCAN  $$f"; clang --analyze -std=c11 $(CPPFLAGS) $(PKG_CFLAGS) \
-	    --analyzer-output text -Xclang -analyzer-werror $$f || exit 1; done
+	@$(MAKE) --no-print-directory -k $(SHIPPED:%.c=build/analyze/%.ok)
+
+build/analyze/%.ok: %.c tests/build/analyzer.h $(wildcard */*.h */core/*.h */io/*.h) | build/deps.ok
+	@mkdir -p $(@D)
+	@echo "  SCAN  $<"
+	$(Q)clang --analyze -std=c11 $(CPPFLAGS) $(PKG_CFLAGS) $(TOLD) --analyzer-output text -Xclang -analyzer-werror $<
+	$(Q)touch $@
 
 # ---- bench ----
 # Each bench/load_x.c is a program; the libraries of peers are linked to theirs alone, and only bench/run.sh asks for those.
@@ -204,7 +211,8 @@ $(BUILD)/bench/load_%: $(BUILD)/bench/load_%.o $(BUILD)/libbench.a $(BUILD)/libc
 	$(call link,$(BENCH_libs))
 $(BUILD)/libbench.a: $(BENCH_OBJ)
 
-.PHONY: bench-store bench-quick
+.PHONY: bench bench-store bench-quick
+bench: bench-quick ## measure Triveni alone; make bench-store has its peers beside it
 bench-store: all $(BENCH) ## measure Triveni beside its peers: about 15 minutes; REPS= MINUTES= SYSTEMS= PEERS=
 	@BUILD=$(BUILD) MAKE='$(MAKE)' bench/run.sh store
 bench-quick: all $(BENCH) ## measure Triveni alone, in less than a minute

@@ -5,7 +5,7 @@
 # transaction, followed by a restore point; in the middle the primary is killed. Then every point is restored from the repository alone and
 # compared with what visa_truth.py, which knows nothing of Triveni, makes of the same file.
 #
-# Usage: BUILD=build/gcc-release tests/acceptance/visa.sh [HISTORY.tsv.zst]. Without the data it says so and does nothing.
+# Usage: BUILD=build/gcc-release tests/integration/visa.sh [HISTORY.tsv.zst]. Without the data it says so and counts as not run.
 # limit: 300 s
 set -euo pipefail
 : "${BUILD:?set BUILD to the folder of the programs}"
@@ -13,8 +13,8 @@ HERE=$(dirname "$0")
 DATA=${1:-${VISA_HISTORY:-$HERE/../../../shared/data/visa-history.tsv.zst}}
 export TRIVENI=$BUILD/triveni
 if [ ! -r "$DATA" ]; then
-    echo "visa: NOT RUN: the history is not here ($DATA); give its path as the argument"
-    exit 0
+    echo "the history is not here ($DATA): give its path as the argument or in VISA_HISTORY"
+    exit 77
 fi
 DIR=$(mktemp -d "${TMPDIR:-/tmp}/triveni-visa.XXXXXX")
 . "$HERE/../lib/cluster.sh"
