@@ -8,6 +8,7 @@
 #include "bench/engine.h"
 
 #include "store/core/body.h"
+#include "store/replay.h"
 
 #include <errno.h>
 #include <openssl/rand.h>
@@ -19,8 +20,6 @@
 #include <sys/stat.h>
 
 enum {
-    BATCH_BYTES = 8 << 20,
-    BATCH_ENTRIES = 65536,
     CHECKPOINT_BYTES = 256 << 20,
     UNAPPLIED_BYTES = 256 << 20,
     WAKE_BY_LOG = 2,
@@ -53,8 +52,7 @@ struct engine {
 
     bool applies;
     pthread_t applier, waker, checkpointer;
-    uint8_t *buffer;
-    struct entry_view *decoded;
+    struct replay *replayer;
 };
 
 static void fail(const struct err *e)
@@ -105,25 +103,14 @@ static void *wake_main(void *arg)
 
 /* ---- applied ---- */
 
-/* Read, decode and apply from `applied` on, at most to `to`; returns the bytes. */
-static uint64_t apply_some(struct engine *g, uint64_t applied, uint64_t to)
+/* Apply the next batch, at most to `to`; returns its bytes. */
+static uint64_t apply_some(struct engine *g, uint64_t to)
 {
     struct err e = ERR_NONE;
-    size_t used = 0, count = 0, taken;
-    if (to - applied > BATCH_ENTRIES)
-        to = applied + BATCH_ENTRIES;
-    if (log_read(g->log, (struct lsn){applied + 1}, (struct lsn){to}, g->buffer, BATCH_BYTES, &used,
-                 &count, &e) != 0)
+    int64_t n = replay_step(g->replayer, (struct lsn){to}, &e);
+    if (n < 0)
         fail(&e);
-    struct bytes in = bytes_of(g->buffer, used);
-    for (size_t i = 0; i < count; i++) {
-        if (entry_decode(in, &g->decoded[i], &taken, &e) != 0)
-            fail(&e);
-        in = bytes_of(in.p + taken, in.n - taken);
-    }
-    if (state_apply(g->state, g->decoded, count, &e) != 0)
-        fail(&e);
-    return used;
+    return (uint64_t)n;
 }
 
 static void *apply_main(void *arg)
@@ -147,9 +134,9 @@ static void *apply_main(void *arg)
             (void)pthread_cond_wait(&g->durable_news, &g->lock);
             continue;
         }
-        uint64_t to = g->durable, from = g->applied;
+        uint64_t to = g->durable;
         (void)pthread_mutex_unlock(&g->lock);
-        uint64_t n = apply_some(g, from, to);
+        uint64_t n = apply_some(g, to);
         (void)pthread_mutex_lock(&g->lock);
         since += n;
         g->applied_bytes += n;
@@ -232,7 +219,7 @@ static void replay(struct engine *g)
     uint64_t began = bench_now_ns();
     g->recovery.entries = g->durable - g->applied;
     while (g->applied < g->durable) {
-        g->recovery.bytes += apply_some(g, g->applied, g->durable);
+        g->recovery.bytes += apply_some(g, g->durable);
         g->applied = state_applied(g->state).lsn.v;
     }
     g->recovery.replay_s = since(began);
@@ -241,8 +228,7 @@ static void replay(struct engine *g)
 struct engine *engine_open(const char *dir, bool applies)
 {
     struct engine *g = calloc(1, sizeof *g);
-    if (g == NULL || (g->buffer = malloc(BATCH_BYTES)) == NULL ||
-        (g->decoded = calloc(BATCH_ENTRIES, sizeof *g->decoded)) == NULL)
+    if (g == NULL)
         bench_fail("out of memory");
     memset(g->id.b, 0xb5, sizeof g->id.b);
     (void)mkdir(dir, 0700);
@@ -252,6 +238,9 @@ struct engine *engine_open(const char *dir, bool applies)
     (void)pthread_cond_init(&g->applied_news, NULL);
     (void)pthread_cond_init(&g->checkpoint_news, NULL);
     open_parts(g, dir);
+    struct err e = ERR_NONE;
+    if (replay_open(&g->replayer, g->log, g->state, &e) != 0)
+        fail(&e);
     g->applies = applies;
     if (applies)
         replay(g);
@@ -284,11 +273,10 @@ void engine_close(struct engine *g)
             fail(&e);
         publish(g);
     }
+    replay_close(g->replayer);
     if (log_close(g->log, &e) != 0)
         fail(&e);
     state_close(g->state);
-    free(g->buffer);
-    free(g->decoded);
     free(g);
 }
 

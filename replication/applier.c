@@ -3,7 +3,7 @@
  *
  * Batches are adaptive. LMDB writes whole pages, so ten thousand sorted puts in one transaction cost a small part of the same
  * puts one by one; and nobody waits for the state, because point reads and conditions see the overlay. So what became visible
- * lingers for LINGER_MS, or until LINGER_ENTRIES have gathered, before it is applied, up to BATCH_BYTES at a time. Whoever does
+ * lingers for LINGER_MS, or until LINGER_ENTRIES have gathered, before it is applied (store/replay.h). Whoever does
  * wait (a scan, a standby's reader with a token, a new primary) makes it urgent.
  *
  * ORDER of a checkpoint: begun by the applier between batches (pins the state), finished by the other thread only when the
@@ -15,10 +15,9 @@
 
 #include "store/core/check.h"
 #include "store/io/cond.h"
+#include "store/replay.h"
 
 enum {
-    BATCH_BYTES = 8 << 20,
-    BATCH_ENTRIES = 65536,
     LINGER_ENTRIES = 8192,
     LINGER_MS = 50, /* a standby's readers see the state at most this much older */
     RETRY_MS = 500,
@@ -39,10 +38,7 @@ struct applier {
     bool checkpoint_pending; /* begun, waits for or is in finish */
     struct err disk_full;    /* code 0: it is not */
     struct entry_position checkpoint_at;
-    /* applier thread only */
-    uint8_t *buffer;
-    size_t capacity;
-    struct entry_view *views;
+    struct replay *replay; /* applier thread only, as what follows */
     uint64_t bytes_since_checkpoint;
     uint64_t last_checkpoint_ms;
 };
@@ -57,42 +53,6 @@ static void fail(struct applier *a, const struct err *why)
     (void)pthread_cond_broadcast(&a->news);
     (void)pthread_mutex_unlock(&a->lock);
     (void)uv_async_send(&a->site->wake);
-}
-
-static int read_entries(struct applier *a, struct lsn from, struct lsn to, size_t *used,
-                        size_t *count, struct err *e)
-{
-    int rc = log_read(a->site->log, from, to, a->buffer, a->capacity, used, count, e);
-    if (rc == ERR_LIMIT) {
-        uint8_t *larger = realloc(a->buffer, *used);
-        if (larger == NULL)
-            return err_set(e, ERR_NO_MEMORY, "out of memory for an entry of %zu bytes", *used);
-        a->buffer = larger;
-        a->capacity = *used;
-        rc = log_read(a->site->log, from, to, a->buffer, a->capacity, used, count, e);
-    }
-    return rc;
-}
-
-/* Apply the next batch. Returns how many bytes it was, or a negative code. */
-static int64_t apply_some(struct applier *a, struct lsn applied, struct lsn to, struct err *e)
-{
-    size_t used = 0, count = 0;
-    if (to.v - applied.v > BATCH_ENTRIES)
-        to.v = applied.v + BATCH_ENTRIES;
-    int rc = read_entries(a, (struct lsn){applied.v + 1}, to, &used, &count, e);
-    if (rc != 0)
-        return err_wrap(e, "reading lsn %llu to apply it", (unsigned long long)applied.v + 1);
-    struct bytes in = bytes_of(a->buffer, used);
-    for (size_t i = 0; i < count; i++) {
-        size_t taken;
-        rc = entry_decode(in, &a->views[i], &taken, e);
-        if (rc != 0)
-            return err_wrap(e, "entry after lsn %llu", (unsigned long long)(applied.v + i));
-        in = bytes_of(in.p + taken, in.n - taken);
-    }
-    rc = state_apply(a->site->state, a->views, count, e);
-    return rc != 0 ? rc : (int64_t)used;
 }
 
 static bool checkpoint_due(const struct applier *a, uint64_t now)
@@ -154,10 +114,10 @@ static void *apply_main(void *arg)
             (void)cond_wait_ms(&a->news, &a->lock, LINGER_MS - waited);
             continue;
         }
-        struct lsn applied = a->applied, to = a->apply_to;
+        struct lsn to = a->apply_to;
         (void)pthread_mutex_unlock(&a->lock);
         struct err e = ERR_NONE;
-        int64_t n = apply_some(a, applied, to, &e);
+        int64_t n = replay_step(a->replay, to, &e);
         if (n < 0 && n != ERR_NO_SPACE)
             fail(a, &e);
         (void)pthread_mutex_lock(&a->lock);
@@ -210,13 +170,10 @@ int applier_start(struct site *s, struct applier **out, struct err *e)
     a->site = s;
     a->applied = state_applied(s->state).lsn;
     a->apply_to = a->applied;
-    a->capacity = BATCH_BYTES;
-    a->buffer = malloc(a->capacity);
-    a->views = calloc(BATCH_ENTRIES, sizeof *a->views);
     a->last_checkpoint_ms = site_now_ms();
     (void)pthread_mutex_init(&a->lock, NULL);
     cond_init(&a->news);
-    if (a->buffer == NULL || a->views == NULL)
+    if (replay_open(&a->replay, s->log, s->state, e) != 0)
         goto failed;
     if (pthread_create(&a->apply_thread, NULL, apply_main, a) != 0)
         goto failed;
@@ -231,8 +188,7 @@ int applier_start(struct site *s, struct applier **out, struct err *e)
     *out = a;
     return 0;
 failed:
-    free(a->buffer);
-    free(a->views);
+    replay_close(a->replay);
     free(a);
     return err_set(e, ERR_NO_MEMORY, "cannot start the applier: out of memory or threads");
 }
@@ -249,8 +205,7 @@ void applier_stop(struct applier *a)
     (void)pthread_join(a->checkpoint_thread, NULL);
     (void)pthread_cond_destroy(&a->news);
     (void)pthread_mutex_destroy(&a->lock);
-    free(a->buffer);
-    free(a->views);
+    replay_close(a->replay);
     free(a);
 }
 

@@ -98,7 +98,7 @@ int entry_header_decode(const uint8_t raw[ENTRY_HEADER_BYTES], struct entry_head
     return 0;
 }
 
-int entry_decode(struct bytes in, struct entry_view *out, size_t *used, struct err *e)
+int entry_view_stored(struct bytes in, struct entry_view *out, size_t *used, struct err *e)
 {
     if (in.n < ENTRY_HEADER_BYTES) {
         *used = ENTRY_HEADER_BYTES;
@@ -112,18 +112,31 @@ int entry_decode(struct bytes in, struct entry_view *out, size_t *used, struct e
     *used = whole;
     if (in.n < whole)
         return err_set(e, ERR_LIMIT, "%zu bytes are left where the entry needs %zu", in.n, whole);
-    struct bytes body = bytes_of(in.p + ENTRY_HEADER_BYTES, out->header.body_bytes);
-    struct sha256 body_hash;
-    if (hash_crc32c(0, body) != out->header.body_crc32c)
-        return err_set(e, ERR_FORMAT, "body of lsn %llu: checksum mismatch",
-                       (unsigned long long)out->header.lsn.v);
-    body_hash = hash_sha256(body);
+    out->raw = in.p;
+    out->body = in.p + ENTRY_HEADER_BYTES;
+    out->hash = hash_sha256(bytes_of(in.p, ENTRY_HEADER_BYTES));
+    return 0;
+}
+
+int entry_body_intact(const struct entry_view *v, struct err *e)
+{
+    if (hash_crc32c(0, bytes_of(v->body, v->header.body_bytes)) == v->header.body_crc32c)
+        return 0;
+    return err_set(e, ERR_FORMAT, "body of lsn %llu: checksum mismatch",
+                   (unsigned long long)v->header.lsn.v);
+}
+
+int entry_decode(struct bytes in, struct entry_view *out, size_t *used, struct err *e)
+{
+    int rc = entry_view_stored(in, out, used, e);
+    if (rc == 0)
+        rc = entry_body_intact(out, e);
+    if (rc != 0)
+        return rc;
+    struct sha256 body_hash = hash_sha256(bytes_of(out->body, out->header.body_bytes));
     if (!sha256_equal(&body_hash, &out->header.body_hash))
         return err_set(e, ERR_FORMAT, "body of lsn %llu: hash mismatch",
                        (unsigned long long)out->header.lsn.v);
-    out->raw = in.p;
-    out->body = body.p;
-    out->hash = hash_sha256(bytes_of(in.p, ENTRY_HEADER_BYTES));
     return 0;
 }
 

@@ -81,6 +81,11 @@ int entry_header_decode(const uint8_t raw[ENTRY_HEADER_BYTES], struct entry_head
  * entry does (then nothing is wrong yet, *used is how many bytes are needed). */
 int entry_decode(struct bytes in, struct entry_view *out, size_t *used, struct err *e);
 
+/* The same for bytes whose body hash this process has checked already, when they came or when the log was opened: the header alone
+ * is checked, and the body taken as it is. entry_body_intact() tells by its CRC whether it has rotted since: 0 or ERR_FORMAT. */
+int entry_view_stored(struct bytes in, struct entry_view *out, size_t *used, struct err *e);
+int entry_body_intact(const struct entry_view *v, struct err *e);
+
 /* Does `next` belong right after the entry with the given position? 0 or ERR_INTEGRITY with the reason.
  * For the first entry pass lsn 0, term 0, time 0 and a zero hash. */
 struct entry_position {

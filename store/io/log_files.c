@@ -34,21 +34,25 @@ bool log_parse_spare(const char *name, uint64_t *number)
            parse_number(name + 6, n - 10, 10, number);
 }
 
-/* Read a piece; where the disk refuses, read block by block, put zeros for the blocks that are lost
- * and note where they are. */
+/* Read a piece, and put zeros behind the end of the file. Where the disk refuses, read block by block, put zeros for the blocks
+ * that are lost and note where they are. */
 static int read_piece(int fd, const char *name, uint8_t *p, size_t n, size_t offset,
                       struct log_unreadable *lost, struct err *e)
 {
     size_t got;
-    if (file_read_at(fd, name, p, n, offset, &got, NULL) == 0)
+    if (file_read_at(fd, name, p, n, offset, &got, NULL) == 0) {
+        memset(p + got, 0, n - got);
         return 0;
+    }
     for (size_t at = 0; at < n; at += BATCH_BLOCK_BYTES) {
         int rc = file_read_at(fd, name, p + at, BATCH_BLOCK_BYTES, offset + at, &got, e);
+        if (rc != 0 && rc != ERR_IO)
+            return rc;
+        if (rc != 0)
+            got = 0;
+        memset(p + at + got, 0, BATCH_BLOCK_BYTES - got);
         if (rc == 0)
             continue;
-        if (rc != ERR_IO)
-            return rc;
-        memset(p + at, 0, BATCH_BLOCK_BYTES);
         if (lost->to == 0)
             lost->from = offset + at;
         lost->to = offset + at + BATCH_BLOCK_BYTES;
@@ -64,7 +68,6 @@ int log_read_image(int dir_fd, const char *name, uint8_t *image, size_t n,
     int fd = file_open_direct(dir_fd, name, O_RDONLY, &direct);
     if (fd < 0)
         return file_error(e, name, "open", -fd);
-    memset(image, 0, n);
     int rc = 0;
     for (size_t at = 0; rc == 0 && at < n; at += READ_BYTES)
         rc = read_piece(fd, name, image + at, n - at < READ_BYTES ? n - at : READ_BYTES, at, lost,

@@ -170,6 +170,54 @@ static int read_header(struct recovery *r, struct found *f, uint8_t *block, stru
     return 0;
 }
 
+/* The bytes of a segment, read by a thread of their own: the disk is busy while the processor verifies the one before. */
+struct image {
+    int dir_fd;
+    uint8_t *p; /* kept for the next segment */
+    size_t capacity, bytes;
+    char name[LOG_NAME_BYTES];
+    struct log_unreadable lost;
+    pthread_t thread;
+    bool running;
+    int rc;
+    struct err why;
+};
+
+static void *image_main(void *arg)
+{
+    struct image *m = arg;
+    m->rc = log_read_image(m->dir_fd, m->name, m->p, m->bytes, &m->lost, &m->why);
+    return NULL;
+}
+
+static void image_begin(struct image *m, const struct found *f)
+{
+    m->bytes = (size_t)batch_blocks_bytes(f->bytes);
+    log_segment_name(f->seq, m->name);
+    m->why = (struct err)ERR_NONE;
+    if (m->bytes > m->capacity) {
+        free(m->p);
+        m->p = file_buffer(m->bytes);
+        m->capacity = m->p == NULL ? 0 : m->bytes;
+    }
+    if (m->p == NULL) {
+        m->rc =
+            err_set(&m->why, ERR_NO_MEMORY, "no memory to read a segment of %zu bytes", m->bytes);
+        return;
+    }
+    m->running = pthread_create(&m->thread, NULL, image_main, m) == 0;
+    if (!m->running) /* no thread to be had: then without */
+        (void)image_main(m);
+}
+
+static int image_finish(struct image *m, struct err *e)
+{
+    if (m->running)
+        (void)pthread_join(m->thread, NULL);
+    m->running = false;
+    return m->rc == 0 ? 0 : err_set(e, m->rc, "%s", m->why.text);
+}
+
 /* ---- which segments count ---- */
 
 static int choose_segments(struct recovery *r, struct err *e)
@@ -309,36 +357,53 @@ static int walk_segment(struct recovery *r, const struct found *f, struct recove
     }
 }
 
-static int read_and_walk(struct recovery *r, size_t i, struct err *e)
+static int take_segment(struct recovery *r, size_t i, const struct image *image, struct err *e)
 {
     struct log *log = r->log;
     const struct found *f = &r->found[i], *next = next_that_counts(r, i);
-    char name[LOG_NAME_BYTES];
-    log_segment_name(f->seq, name);
     int rc = log_reserve_segment(log, e);
     if (rc == 0)
         rc = segment_init(&log->segments[log->segment_count], &f->head, f->bytes, e);
     if (rc != 0)
         return rc;
     log->segment_count++;
-
-    const size_t n = (size_t)batch_blocks_bytes(f->bytes);
-    uint8_t *image = file_buffer(n);
-    if (image == NULL)
-        return err_set(e, ERR_NO_MEMORY, "no memory to read a segment of %zu bytes", n);
-    struct recovery_scan scan = {.image = bytes_of(image, n),
+    struct recovery_scan scan = {.image = bytes_of(image->p, image->bytes),
                                  .segment = f->head,
                                  .checkpoint = r->checkpoint,
+                                 .bad_from = image->lost.from,
+                                 .bad_to = image->lost.to,
                                  .has_next = next != NULL};
     if (next != NULL)
         scan.next = next->head.start;
-    struct log_unreadable lost;
-    rc = log_read_image(log->dir_fd, name, image, n, &lost, e);
-    scan.bad_from = lost.from;
-    scan.bad_to = lost.to;
-    if (rc == 0)
-        rc = walk_segment(r, f, &scan, e);
-    free(image);
+    return walk_segment(r, f, &scan, e);
+}
+
+/* Walk all segments that count; the next one is read while one is walked. */
+static int walk_all(struct recovery *r, struct err *e)
+{
+    struct image images[2] = {{.dir_fd = r->log->dir_fd}, {.dir_fd = r->log->dir_fd}};
+    const struct found *f = r->count == 0        ? NULL
+                            : r->found[0].counts ? &r->found[0]
+                                                 : next_that_counts(r, 0);
+    int rc = 0;
+    if (f != NULL) {
+        begin_at(r->log, &f->head.start);
+        image_begin(&images[0], f);
+    }
+    for (unsigned now = 0; rc == 0 && f != NULL; now = 1 - now) {
+        const size_t i = (size_t)(f - r->found);
+        const struct found *next = next_that_counts(r, i);
+        rc = image_finish(&images[now], e);
+        if (rc == 0 && next != NULL)
+            image_begin(&images[1 - now], next);
+        if (rc == 0)
+            rc = take_segment(r, i, &images[now], e);
+        f = next;
+    }
+    for (unsigned i = 0; i < 2; i++) {
+        (void)image_finish(&images[i], NULL);
+        free(images[i].p);
+    }
     return rc;
 }
 
@@ -386,15 +451,7 @@ int log_recover(struct log *log, const struct entry_position *checkpoint, struct
     if (rc != 0)
         goto out;
     begin_at(log, checkpoint);
-    bool any = false;
-    for (size_t i = 0; rc == 0 && i < r.count; i++) {
-        if (!r.found[i].counts)
-            continue;
-        if (!any)
-            begin_at(log, &r.found[i].head.start);
-        any = true;
-        rc = read_and_walk(&r, i, e);
-    }
+    rc = walk_all(&r, e);
     if (rc == 0)
         rc = make_durable(log, e);
     if (rc == 0)
