@@ -1,14 +1,13 @@
 /* Torn tail or damage? The two look alike at the place itself and are told apart by what is known
  * elsewhere.
  *
- * A batch is acknowledged only when it is durable, and the next one is written only after that (or
- * says, in its `durable` field, how far that was). So a batch that cannot be read was durable, and
- * possibly acknowledged, when
+ * A batch is acknowledged only when it and all before it are durable, and each says, in its `durable` field, how far that was
+ * known when it was written. So a batch that cannot be read was durable, and possibly acknowledged, when
  *   - a later batch of the same use of the segment says so,
  *   - a later segment begins after it (its header is written when all before it is durable), or
  *   - the state's checkpoint is beyond it (published only when the log is durable up to it).
- * Otherwise it was the last one written and no acknowledgement can have been sent: it is cut. The
- * writer adds an empty batch after the last one when it pauses and when it closes, so that the last
+ * Otherwise it was in flight and no acknowledgement can have been sent: it is cut, and with it whatever was in flight behind
+ * it, even if that is whole. The writer adds an empty batch after the last one when it pauses and when it closes, so that the last
  * acknowledged batch of a quiet log has its proof too.
  *
  * INVARIANTS (each a test over all inputs)

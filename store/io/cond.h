@@ -14,6 +14,11 @@ void cond_init(pthread_cond_t *cond);
 /* The moment `ms` from now. */
 struct timespec cond_deadline(uint64_t ms);
 
+static inline bool cond_is_before(const struct timespec *a, const struct timespec *b)
+{
+    return a->tv_sec != b->tv_sec ? a->tv_sec < b->tv_sec : a->tv_nsec < b->tv_nsec;
+}
+
 /* Wait with `lock` held until somebody signals or the moment has come; false: it has. May wake for no reason. */
 bool cond_wait_until(pthread_cond_t *cond, pthread_mutex_t *lock, const struct timespec *until);
 bool cond_wait_ms(pthread_cond_t *cond, pthread_mutex_t *lock, uint64_t ms);

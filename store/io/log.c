@@ -198,13 +198,7 @@ static struct log *log_new(void)
 /* Stops what runs and releases everything, in any stage of opening. */
 static void log_free(struct log *log)
 {
-    if (log->writer_running) {
-        pthread_mutex_lock(&log->mutex);
-        log->stopping = true;
-        pthread_cond_broadcast(&log->wake);
-        pthread_mutex_unlock(&log->mutex);
-        (void)pthread_join(log->writer, NULL);
-    }
+    writer_stop(log);
     keeper_stop(log);
     while (log->keeper.first != NULL) {
         struct retired *r = log->keeper.first;
@@ -213,8 +207,9 @@ static void log_free(struct log *log)
     }
     if (log->current.fd >= 0)
         (void)close(log->current.fd);
-    if (log->engine != NULL && log->engine_owned)
-        log->engine->close(log->engine);
+    for (unsigned i = 0; i < LOG_LANES && log->engines_owned; i++)
+        if (log->lanes[i].engine != NULL)
+            log->lanes[i].engine->close(log->lanes[i].engine);
     for (size_t i = 0; i < log->segment_count; i++)
         segment_deinit(&log->segments[i]);
     free(log->segments);
@@ -244,13 +239,25 @@ static int start_threads(struct log *log, struct err *e)
     if (rc == 0) {
         /* The first segment of this run. With no space for one the log still opens: reads go on,
          * and appends are refused until there is some. */
-        rc = writer_roll(log, &log->last, false, false, &fatal, e);
+        rc = writer_roll(&log->lanes[0], &log->last, false, false, &fatal, e);
         if (rc == ERR_NO_SPACE && !fatal)
             rc = 0;
     }
     if (rc == 0)
         rc = writer_start(log, e);
     (void)pthread_sigmask(SIG_SETMASK, &before, NULL);
+    return rc;
+}
+
+/* Each lane has its own; where a second one cannot be had, one lane does it. */
+static int choose_engines(struct log *log, const struct log_options *options, struct err *e)
+{
+    int rc = engine_choose(options->engine, log->dir_fd, options->dir, &log->lanes[0].engine,
+                           log->engine_reason, e);
+    if (rc == 0 && log->lanes[0].engine->kind == LOG_ENGINE_URING)
+        (void)engine_uring_open(&log->lanes[1].engine, NULL);
+    else if (rc == 0)
+        (void)engine_plain_open(&log->lanes[1].engine, NULL);
     return rc;
 }
 
@@ -262,8 +269,9 @@ int log_open_seam(struct log **out, const struct log_options *options,
         return err_set(e, ERR_NO_MEMORY, "no memory for a log");
     log->unasked_bytes = LOG_ASK_FREE_BYTES;
     log->idle_ms = seam->idle_ms != 0 ? seam->idle_ms : LOG_IDLE_MS;
-    log->engine = seam->engine;
-    log->engine_owned = seam->engine == NULL;
+    log->engines_owned = seam->engine == NULL;
+    log->lanes[0] = (struct lane){.log = log, .engine = seam->engine};
+    log->lanes[1] = (struct lane){.log = log, .engine = seam->beside};
     int rc = take_options(log, options, e);
     if (rc == 0)
         rc = file_open_dir(options->dir, &log->dir_fd, e);
@@ -271,10 +279,10 @@ int log_open_seam(struct log **out, const struct log_options *options,
         rc = file_lock(log->dir_fd, options->dir, "LOCK", &log->lock_fd, e);
     if (rc == 0)
         rc = log_recover(log, start, e);
-    if (rc == 0 && log->engine_owned)
-        rc = engine_choose(options->engine, log->dir_fd, options->dir, &log->engine,
-                           log->engine_reason, e);
+    if (rc == 0 && log->engines_owned)
+        rc = choose_engines(log, options, e);
     if (rc == 0) {
+        log->lane_count = log->lanes[1].engine != NULL ? 2 : 1;
         memory_init(&log->memory,
                     options->memory_bytes == 0 ? DEFAULT_MEMORY_BYTES : options->memory_bytes,
                     (size_t)log_batch_max(log->segment_bytes), log->last.lsn);
@@ -292,19 +300,14 @@ int log_open_seam(struct log **out, const struct log_options *options,
 int log_open(struct log **out, const struct log_options *options,
              const struct entry_position *start, struct err *e)
 {
-    return log_open_seam(out, options, start, &(struct log_seam){NULL, 0}, e);
+    return log_open_seam(out, options, start, &(struct log_seam){.engine = NULL}, e);
 }
 
 int log_close(struct log *log, struct err *e)
 {
     if (log == NULL)
         return 0;
-    pthread_mutex_lock(&log->mutex);
-    log->stopping = true;
-    pthread_cond_broadcast(&log->wake);
-    pthread_mutex_unlock(&log->mutex);
-    (void)pthread_join(log->writer, NULL);
-    log->writer_running = false;
+    writer_stop(log);
     const struct err failure = log->failure;
     log_free(log);
     return failure.code == 0 ? 0 : err_set(e, failure.code, "%s", failure.text);
@@ -386,7 +389,8 @@ int log_append(struct log *log, const struct entry_view *entries, size_t n, stru
         for (size_t i = 0; i < n; i++)
             log_run_add(log, entries[i].header.term, entries[i].header.lsn);
         log->last = entry_position_of(&entries[n - 1]);
-        pthread_cond_signal(&log->wake);
+        if (writer_may_write(log))
+            pthread_cond_signal(&log->wake);
     }
     pthread_mutex_unlock(&log->mutex);
     return rc;
@@ -467,7 +471,7 @@ void log_status(struct log *log, struct log_status *out)
         .first = log->first,
         .last = log->last,
         .durable = log->durable,
-        .engine = log->engine->kind,
+        .engine = log->lanes[0].engine->kind,
         .engine_reason = log->engine_reason,
         .disk_bytes = log->disk_bytes,
         .segments = log->segment_count,

@@ -208,22 +208,27 @@ int memory_append(struct memory *m, const struct entry_view *entries, size_t n, 
                : err_set(e, rc, "no memory for %llu bytes of log", (unsigned long long)bytes);
 }
 
-bool memory_front(struct memory *m, struct pending *out)
+const struct pending *memory_next(const struct memory *m)
 {
-    if (m->queue_count == 0)
-        return false;
-    if (m->queue_count == 1)
+    return m->taken == m->queue_count ? NULL
+                                      : &m->queue[(m->queue_head + m->taken) % MEMORY_BATCHES_MAX];
+}
+
+void memory_take(struct memory *m, struct pending *out)
+{
+    *out = *memory_next(m);
+    m->taken++;
+    if (m->taken == m->queue_count)
         m->gathering = false;
-    *out = m->queue[m->queue_head];
-    return true;
 }
 
 void memory_written(struct memory *m)
 {
-    check(m->queue_count > 0);
+    check(m->taken > 0);
     m->waiting_bytes -= m->queue[m->queue_head].bytes - BATCH_HEADER_BYTES;
     m->queue_head = (m->queue_head + 1) % MEMORY_BATCHES_MAX;
     m->queue_count--;
+    m->taken--;
 }
 
 void memory_trim(struct memory *m, struct lsn durable)

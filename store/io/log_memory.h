@@ -45,6 +45,7 @@ struct memory {
 
     struct pending queue[MEMORY_BATCHES_MAX];
     unsigned queue_head, queue_count;
+    unsigned taken; /* of the queue, from its head: being written */
     bool gathering; /* the newest batch in the queue takes more entries */
     uint64_t waiting_bytes;
 };
@@ -58,9 +59,10 @@ void memory_deinit(struct memory *m);
 /* Copy entries, all or none: 0, ERR_BUSY when too much waits, ERR_NO_MEMORY. */
 int memory_append(struct memory *m, const struct entry_view *entries, size_t n, struct err *e);
 
-/* The oldest waiting batch; it takes no more entries. false when none waits. memory_written() when
- * it is durable. */
-bool memory_front(struct memory *m, struct pending *out);
+/* The oldest batch that waits and was not taken, or NULL. It may still take entries. */
+const struct pending *memory_next(const struct memory *m);
+/* Take it: it gets no more entries. memory_written() when the oldest that was taken is durable. */
+void memory_take(struct memory *m, struct pending *out);
 void memory_written(struct memory *m);
 /* Give back what is above the limit and durable. */
 void memory_trim(struct memory *m, struct lsn durable);

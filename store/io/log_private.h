@@ -5,7 +5,7 @@
  * log_recover.c  reads the directory at open and decides with store/core/recovery.h
  * log_scan.c     reads a directory without opening it, for tools; log_scan.h
  * log_files.c    names of files, and reading them whole
- * log_writer.c   the thread that writes batches and opens segments
+ * log_writer.c   the threads that write batches and open segments
  * log_keeper.c   the thread that makes spare segments ahead of need and takes back recycled ones
  * log_read.c     readers
  * log_memory.c   entries in memory
@@ -30,6 +30,8 @@ enum {
     LOG_SPARES_READY = 2, /* made ahead: one for the next need, one while the next is made */
     LOG_SPARES_MAX = 4,   /* kept of what is recycled */
     LOG_ASK_FREE_BYTES = 1 << 20, /* appended between two questions for the free space */
+    LOG_LANES = 2, /* batches in flight: docs/PERFORMANCE.md has what more and fewer give */
+    LOG_BESIDE_BYTES = 64 << 10, /* largest batch that goes out beside another */
     LOG_IDLE_MS = 200, /* pause after which the last batch gets its proof of having been durable */
 };
 
@@ -66,14 +68,27 @@ struct keeper {
     struct err trouble;            /* (m) why no spare could be made; code 0 when none */
 };
 
-/* The segment being written; the writer thread's own. */
+/* The segment being written. fd, head and bytes change only while nothing is in flight. */
 struct current {
     int fd; /* -1: none yet */
     struct segment_header head;
-    uint64_t bytes, offset;
-    uint32_t number;                /* of the next batch */
-    struct entry_position position; /* last entry written */
-    bool unproven; /* the last batch holds entries, and nothing after it says that it is durable */
+    uint64_t bytes;
+    uint64_t offset;                /* (m) of the next batch */
+    uint32_t number;                /* (m) of the next batch */
+    uint32_t durable;               /* (m) number of the last batch published; 0: none */
+    struct entry_position position; /* (m) last entry that was given its place */
+    bool
+        unproven; /* (m) the last batch holds entries, and nothing after it says that it is durable */
+};
+
+struct log;
+
+/* A thread that writes, with an engine of its own. */
+struct lane {
+    struct log *log;
+    struct engine *engine;
+    pthread_t thread;
+    bool running;
 };
 
 struct log {
@@ -86,22 +101,21 @@ struct log {
     void (*on_durable)(void *arg, struct entry_position last);
     void (*on_failed)(void *arg, const struct err *why);
     void *arg;
-    struct engine *engine;
-    bool engine_owned;
+    bool engines_owned;
     char engine_reason[ENGINE_REASON_BYTES];
     uint32_t idle_ms;
     uint64_t cut_bytes;
     char note[ERR_TEXT_BYTES];
 
     pthread_mutex_t mutex;
-    pthread_cond_t wake;               /* the writer: there is work, or a spare */
-    pthread_cond_t done;               /* the owner: something was finished */
+    pthread_cond_t wake;               /* the lanes: there is work, or a spare */
+    pthread_cond_t done;               /* the owner and the lanes: something was finished */
     struct entry_position first, last; /* (m) */
     struct lsn durable;                /* (m) */
     struct memory memory;              /* (m) */
     struct segment *segments;          /* (m) ascending; the last is the one being written */
     size_t segment_count, segment_cap; /* (m) */
-    uint64_t next_seq;                 /* writer thread */
+    uint64_t next_seq;                 /* the lane that opens a segment */
     uint64_t disk_bytes;               /* (m) segments, spares and retired */
     uint64_t room_bytes;               /* (m) left in the segment being written; 0 when none is */
     struct log_run runs[LOG_RUNS_MAX]; /* (m) */
@@ -117,16 +131,20 @@ struct log {
         struct err e;
     } cut;
 
-    pthread_t writer;
-    bool writer_running;
+    struct lane lanes[LOG_LANES];
+    unsigned lane_count;
+    uint64_t taken, published; /* (m) batches; what is between is in flight */
+    bool alone;                /* (m) a lane does what needs that nothing is in flight */
+    struct timespec prove_at;  /* (m) when the last batch gets its proof, if nothing follows */
     struct current current;
-    uint8_t *block; /* one aligned block of the writer's, for headers and empty batches */
+    uint8_t *block; /* one aligned block, for headers and empty batches */
     struct keeper keeper;
 };
 
 /* ---- for tests ---- */
 struct log_seam {
     struct engine *engine; /* used instead of choosing one, not closed; NULL: choose */
+    struct engine *beside; /* with `engine`: that of a second lane; NULL: there is one lane */
     uint32_t idle_ms;      /* 0: LOG_IDLE_MS */
 };
 int log_open_seam(struct log **out, const struct log_options *options,
@@ -190,9 +208,13 @@ int keeper_can_grow(struct log *log, uint64_t segments, struct err *e);
 /* ---- writer ---- */
 /* Open the next segment, which begins after `start`; when `cut`, everything after `start` is void
  * from then on. *fatal tells whether a failure is one of the disk (nothing may be written any more)
- * or only a lack of space. */
-int writer_roll(struct log *log, const struct entry_position *start, bool cut, bool patient,
+ * or only a lack of space. Nothing is in flight, and the mutex is not held. */
+int writer_roll(struct lane *lane, const struct entry_position *start, bool cut, bool patient,
                 bool *fatal, struct err *e);
 int writer_start(struct log *log, struct err *e);
+/* Waits until what was appended is written or a failure has come, and joins the lanes that run. */
+void writer_stop(struct log *log);
+/* Under the mutex: is there something that an idle lane would write now? */
+bool writer_may_write(const struct log *log);
 
 #endif

@@ -1,9 +1,13 @@
-/* The writer: the one thread that writes the log.
+/* The writer: the threads that write the log, called lanes.
  *
- * Whenever it is idle it takes the batch that gathers, writes it, makes it durable, publishes that,
- * and looks again: what was appended meanwhile is the next batch (group commit). One write is in
- * flight at a time, so a batch is written only when all before it are durable; recovery.c rests on
- * that.
+ * A lane that is idle takes the batch that gathers, writes it, makes it durable, waits until the one before is published,
+ * publishes its own, and looks again: what was appended meanwhile is the next batch (group commit). A second batch goes out
+ * beside the first only while it is small (LOG_BESIDE_BYTES): then the disk takes it for nothing; a large one is better left to
+ * gather, because each write has its price in processor time.
+ *
+ * Each batch says up to which one the segment was known durable when it was taken (`durable` of its header); recovery.c rests
+ * on that. So when the power goes, a batch may be whole on disk although the one before it is not: neither was acknowledged,
+ * and both are cut.
  *
  * STATES of a segment file
  *   spare: header written and synced -> renamed, directory synced: current -> full, or cut: older
@@ -17,9 +21,11 @@
  *   I3  `durable` is published only after the engine's commit has returned without error.
  *   I4  The last block of a segment is left for an empty batch, so that the proof that the last
  *       batch was durable always has room.
+ *   I5  Batches are published in their order, and on_durable is called in that order.
+ *   I6  A new segment, a cut and a proof are made by one lane while no batch is in flight.
  *
- * FAILURE MODES. Any failed write, sync or rename ends the thread: on_failed is called once, every
- * later append gives the same error, nothing is retried. No space for a new segment is not such a
+ * FAILURE MODES. Any failed write, sync or rename ends all lanes: on_failed is called once, every
+ * later append gives the same error, nothing is retried and nothing published. No space for a new segment is not such a
  * failure: the writer waits for it, and appends are refused in the meantime. */
 #include "store/io/cond.h"
 #include "store/io/file.h"
@@ -38,19 +44,20 @@
 /* ---- opening the next segment ---- */
 
 /* Give the spare its header under its old name, then its new name. */
-static int dress_spare(struct log *log, uint64_t number, const struct segment_header *head, int *fd,
-                       struct err *e)
+static int dress_spare(struct lane *lane, uint64_t number, const struct segment_header *head,
+                       int *fd, struct err *e)
 {
+    struct log *log = lane->log;
     char from[LOG_NAME_BYTES], to[LOG_NAME_BYTES];
     bool direct;
     log_spare_name(number, from);
     log_segment_name(head->seq, to);
-    *fd = file_open_direct(log->dir_fd, from, O_RDWR | log->engine->open_flags, &direct);
+    *fd = file_open_direct(log->dir_fd, from, O_RDWR | lane->engine->open_flags, &direct);
     if (*fd < 0)
         return file_error(e, from, "open", -*fd);
     memset(log->block, 0, BATCH_BLOCK_BYTES);
     segment_header_encode(head, log->block);
-    int rc = engine_commit(log->engine, *fd, from, log->block, BATCH_BLOCK_BYTES, 0, e);
+    int rc = engine_commit(lane->engine, *fd, from, log->block, BATCH_BLOCK_BYTES, 0, e);
     if (rc == 0 && renameat(log->dir_fd, from, log->dir_fd, to) != 0)
         rc = file_error(e, from, "rename", errno);
     return rc != 0 ? rc : file_sync_dir(log->dir_fd, log->dir, e);
@@ -84,9 +91,10 @@ static int publish_segment(struct log *log, const struct segment_header *head, b
     return 0;
 }
 
-int writer_roll(struct log *log, const struct entry_position *start, bool cut, bool patient,
+int writer_roll(struct lane *lane, const struct entry_position *start, bool cut, bool patient,
                 bool *fatal, struct err *e)
 {
+    struct log *log = lane->log;
     struct segment_header head = {
         .cluster_id = log->cluster_id, .seq = log->next_seq, .start = *start};
     uint64_t number;
@@ -101,191 +109,307 @@ int writer_roll(struct log *log, const struct entry_position *start, bool cut, b
         return rc;
 
     *fatal = true;
-    rc = dress_spare(log, number, &head, &fd, e);
+    rc = dress_spare(lane, number, &head, &fd, e);
     if (rc == 0) {
         pthread_mutex_lock(&log->mutex);
         rc = publish_segment(log, &head, cut, e);
+        if (rc == 0) {
+            const int old = log->current.fd;
+            log->current = (struct current){.fd = fd,
+                                            .head = head,
+                                            .bytes = log->segment_bytes,
+                                            .offset = BATCH_BLOCK_BYTES,
+                                            .number = 1,
+                                            .position = *start};
+            log->next_seq++;
+            fd = old;
+        }
         pthread_mutex_unlock(&log->mutex);
     }
-    if (rc != 0) {
-        if (fd >= 0)
-            (void)close(fd);
-        return rc;
-    }
-    log->next_seq++;
-    if (log->current.fd >= 0)
-        (void)close(log->current.fd);
-    log->current = (struct current){.fd = fd,
-                                    .head = head,
-                                    .bytes = log->segment_bytes,
-                                    .offset = BATCH_BLOCK_BYTES,
-                                    .number = 1,
-                                    .position = *start};
-    return 0;
+    if (fd >= 0)
+        (void)close(fd);
+    return rc;
 }
 
 /* ---- batches ---- */
 
-/* Write a batch whose entries stand behind the room for its header, and make it durable. */
-static int commit(struct log *log, const struct pending *b, struct err *e)
+/* For entries: the last block is for a proof (I4). */
+static uint64_t room_left(const struct current *c)
+{
+    return c->fd < 0 || c->bytes - c->offset < BATCH_BLOCK_BYTES
+               ? 0
+               : c->bytes - c->offset - BATCH_BLOCK_BYTES;
+}
+
+/* A batch in flight: what it is, and where it goes. */
+struct flight {
+    struct pending batch;
+    uint64_t ticket, offset;
+    uint32_t number, durable;
+};
+
+/* Under the mutex: give the batch its place behind all that were taken. */
+static void take_place(struct log *log, struct flight *f)
 {
     struct current *c = &log->current;
+    const uint64_t whole = batch_blocks_bytes(f->batch.bytes);
+    check(c->offset + whole <= c->bytes && f->batch.first.v == c->position.lsn.v + 1);
+    f->offset = c->offset;
+    f->number = c->number;
+    f->durable = c->durable;
+    f->ticket = log->taken++;
+    c->offset += whole;
+    c->number++;
+    c->position = f->batch.last;
+}
+
+/* Write a batch whose entries stand behind the room for its header, and make it durable. */
+static int commit(struct lane *lane, const struct flight *f, struct err *e)
+{
+    struct log *log = lane->log;
+    const struct current *c = &log->current;
+    const struct pending *b = &f->batch;
     const struct bytes entries = bytes_of(b->p + BATCH_HEADER_BYTES, b->bytes - BATCH_HEADER_BYTES);
     const size_t whole = (size_t)batch_blocks_bytes(b->bytes);
     const struct batch_header h = {.seq = c->head.seq,
                                    .nonce = c->head.nonce,
                                    .first_lsn = b->first,
-                                   .block = (uint32_t)(c->offset / BATCH_BLOCK_BYTES),
-                                   .number = c->number,
-                                   .durable = c->number - 1,
+                                   .block = (uint32_t)(f->offset / BATCH_BLOCK_BYTES),
+                                   .number = f->number,
+                                   .durable = f->durable,
                                    .entry_count = b->count,
                                    .payload_bytes = entries.n,
                                    .payload_crc32c = hash_crc32c(0, entries)};
     char name[LOG_NAME_BYTES];
     log_segment_name(c->head.seq, name);
-    check(c->offset + whole <= c->bytes && b->first.v == c->position.lsn.v + 1);
     batch_header_encode(&h, b->p);
     memset(b->p + b->bytes, 0, whole - b->bytes);
-    int rc = engine_commit(log->engine, c->fd, name, b->p, whole, c->offset, e);
-    if (rc != 0)
-        return rc;
-    c->offset += whole;
-    c->number++;
-    c->position = b->last;
-    c->unproven = b->count > 0;
-    return 0;
+    return engine_commit(lane->engine, c->fd, name, b->p, whole, f->offset, e);
 }
 
-/* For entries: the last block is for a proof (I4). */
-static uint64_t room_left(const struct current *c)
+/* Under the mutex, which is given up while waiting and for on_durable: publish when it is this batch's turn. Not after a
+ * failure: then nothing behind it is known to be durable. */
+static void publish(struct log *log, const struct flight *f)
 {
-    return c->bytes - c->offset < BATCH_BLOCK_BYTES ? 0 : c->bytes - c->offset - BATCH_BLOCK_BYTES;
-}
-
-static int write_batch(struct log *log, const struct pending *b, struct err *e)
-{
-    struct current *c = &log->current;
-    bool fatal;
-    if (c->fd < 0 || batch_blocks_bytes(b->bytes) > room_left(c)) {
-        int rc = writer_roll(log, &c->position, false, true, &fatal, e);
-        if (rc != 0)
-            return rc;
-    }
-    const uint64_t offset = c->offset;
-    int rc = commit(log, b, e);
-    if (rc != 0)
-        return rc;
-    pthread_mutex_lock(&log->mutex);
+    while (log->published != f->ticket && log->failure.code == 0)
+        pthread_cond_wait(&log->done, &log->mutex);
+    if (log->failure.code != 0)
+        return;
     struct segment *s = &log->segments[log->segment_count - 1];
-    segment_mark(s, b->first, offset);
-    s->end = log->durable = b->last.lsn;
-    log->room_bytes = room_left(c);
+    segment_mark(s, f->batch.first, f->offset);
+    s->end = log->durable = f->batch.last.lsn;
+    log->current.durable = f->number;
+    log->current.unproven = true;
+    log->room_bytes = room_left(&log->current);
     memory_written(&log->memory);
     memory_trim(&log->memory, log->durable);
     log->batches++;
-    log->bytes += c->offset - offset;
-    pthread_cond_broadcast(&log->done);
+    log->bytes += batch_blocks_bytes(f->batch.bytes);
+    log->prove_at = cond_deadline(log->idle_ms);
     pthread_mutex_unlock(&log->mutex);
-    log->on_durable(log->arg, b->last);
-    return 0;
+    log->on_durable(log->arg, f->batch.last);
+    pthread_mutex_lock(&log->mutex);
+    log->published++;
+    pthread_cond_broadcast(&log->done);
 }
 
-/* An empty batch behind the last one: it says that the last one was durable. */
-static int write_proof(struct log *log, struct err *e)
+/* ---- what a lane does next ---- */
+
+enum job { JOB_WRITE, JOB_ROLL, JOB_CUT, JOB_PROVE, JOB_STOP, JOB_NONE };
+
+static unsigned in_flight(const struct log *log)
 {
-    struct current *c = &log->current;
-    const struct pending empty = {.p = log->block,
-                                  .bytes = BATCH_HEADER_BYTES,
-                                  .first = {c->position.lsn.v + 1},
-                                  .last = c->position};
-    int rc = commit(log, &empty, e);
-    pthread_mutex_lock(&log->mutex);
-    log->room_bytes = room_left(c);
+    return (unsigned)(log->taken - log->published);
+}
+
+bool writer_may_write(const struct log *log)
+{
+    const struct pending *next = memory_next(&log->memory);
+    if (next == NULL || log->alone || in_flight(log) >= log->lane_count)
+        return false;
+    return in_flight(log) == 0 || (next->bytes <= LOG_BESIDE_BYTES &&
+                                   batch_blocks_bytes(next->bytes) <= room_left(&log->current));
+}
+
+/* Under the mutex. All but writing beside others needs that nothing is in flight (I6). */
+static enum job next_job(const struct log *log)
+{
+    if (log->failure.code != 0)
+        return JOB_STOP;
+    const struct pending *next = memory_next(&log->memory);
+    if (next != NULL) {
+        if (!writer_may_write(log))
+            return JOB_NONE;
+        return batch_blocks_bytes(next->bytes) <= room_left(&log->current) ? JOB_WRITE : JOB_ROLL;
+    }
+    if (log->alone || in_flight(log) > 0)
+        return JOB_NONE;
+    if (log->cut.wanted)
+        return JOB_CUT;
+    return log->stopping ? JOB_STOP : JOB_NONE;
+}
+
+static bool wants_proof(const struct log *log)
+{
+    return !log->alone && in_flight(log) == 0 && log->current.unproven;
+}
+
+/* Under the mutex, which is given up while waiting. */
+static enum job wait_for_job(struct log *log)
+{
+    for (;;) {
+        enum job job = next_job(log);
+        if (job != JOB_NONE)
+            return job;
+        if (!wants_proof(log)) {
+            pthread_cond_wait(&log->wake, &log->mutex);
+            continue;
+        }
+        const struct timespec until = log->prove_at;
+        if (!cond_wait_until(&log->wake, &log->mutex, &until) && next_job(log) == JOB_NONE &&
+            wants_proof(log) && !cond_is_before(&until, &log->prove_at))
+            return JOB_PROVE;
+    }
+}
+
+/* ---- jobs ---- */
+
+static int do_write(struct lane *lane, struct err *e)
+{
+    struct log *log = lane->log;
+    struct flight f;
+    memory_take(&log->memory, &f.batch);
+    take_place(log, &f);
+    if (writer_may_write(log)) /* more waits, and small enough to go out beside this */
+        pthread_cond_signal(&log->wake);
     pthread_mutex_unlock(&log->mutex);
+    int rc = commit(lane, &f, e);
+    pthread_mutex_lock(&log->mutex);
+    if (rc == 0)
+        publish(log, &f);
     return rc;
 }
 
-/* ---- the thread ---- */
+/* An empty batch behind the last one: it says that the last one was durable. */
+static int write_proof(struct lane *lane, struct err *e)
+{
+    struct log *log = lane->log;
+    struct current *c = &log->current;
+    struct flight f = {.batch = {.p = log->block,
+                                 .bytes = BATCH_HEADER_BYTES,
+                                 .first = {c->position.lsn.v + 1},
+                                 .last = c->position}};
+    take_place(log, &f);
+    pthread_mutex_unlock(&log->mutex);
+    int rc = commit(lane, &f, e);
+    pthread_mutex_lock(&log->mutex);
+    c->durable = f.number;
+    c->unproven = false;
+    log->published++;
+    log->room_bytes = room_left(c);
+    return rc;
+}
 
 /* A lack of space is the caller's to bear; any other failure is the log's. */
-static int cut_log(struct log *log, struct err *e)
+static int cut_log(struct lane *lane, struct err *e)
 {
+    struct log *log = lane->log;
     bool fatal;
-    int rc = writer_roll(log, &log->cut.last, true, false, &fatal, e);
+    pthread_mutex_unlock(&log->mutex);
+    int rc = writer_roll(lane, &log->cut.last, true, false, &fatal, e);
+    pthread_mutex_lock(&log->mutex);
     if (rc != 0 && fatal)
         return rc;
-    pthread_mutex_lock(&log->mutex);
     log->cut.wanted = false;
     log->cut.rc = rc;
     if (rc != 0)
         log->cut.e = *e;
-    pthread_cond_broadcast(&log->done);
-    pthread_mutex_unlock(&log->mutex);
     return 0;
 }
 
-enum job { JOB_WRITE, JOB_CUT, JOB_PROVE, JOB_STOP };
-
-static enum job wait_for_job(struct log *log, struct pending *batch)
+static int roll(struct lane *lane, struct err *e)
 {
-    enum job job = JOB_WRITE;
-    const struct timespec until = cond_deadline(log->idle_ms);
-    pthread_mutex_lock(&log->mutex);
-    while (!memory_front(&log->memory, batch)) {
-        if (log->cut.wanted || log->stopping) {
-            job = log->cut.wanted ? JOB_CUT : JOB_STOP;
-            break;
-        }
-        if (!log->current.unproven) {
-            pthread_cond_wait(&log->wake, &log->mutex);
-        } else if (!cond_wait_until(&log->wake, &log->mutex, &until) &&
-                   log->memory.queue_count == 0) {
-            job = JOB_PROVE;
-            break;
-        }
-    }
+    struct log *log = lane->log;
+    bool fatal;
+    const struct entry_position start = log->current.position;
     pthread_mutex_unlock(&log->mutex);
-    return job;
+    int rc = writer_roll(lane, &start, false, true, &fatal, e);
+    pthread_mutex_lock(&log->mutex);
+    return rc;
 }
 
+/* Under the mutex: one of the jobs of I6. */
+static int do_alone(struct lane *lane, enum job job, struct err *e)
+{
+    struct log *log = lane->log;
+    log->alone = true;
+    int rc = job == JOB_CUT ? cut_log(lane, e) : job == JOB_ROLL ? roll(lane, e) : 0;
+    if (rc == 0 && (job == JOB_PROVE || job == JOB_STOP) && log->current.unproven)
+        rc = write_proof(lane, e);
+    log->alone = false;
+    pthread_cond_broadcast(&log->wake);
+    pthread_cond_broadcast(&log->done);
+    return rc;
+}
+
+/* ---- the threads ---- */
+
+/* Under the mutex, which is given up for on_failed. The first failure is the one that counts. */
 static void fail(struct log *log, const struct err *why)
 {
-    pthread_mutex_lock(&log->mutex);
+    if (log->failure.code != 0)
+        return;
     log->failure = *why;
     pthread_cond_broadcast(&log->done);
+    pthread_cond_broadcast(&log->wake);
     pthread_mutex_unlock(&log->mutex);
     log->on_failed(log->arg, why);
+    pthread_mutex_lock(&log->mutex);
 }
 
-static void *writer_main(void *arg)
+static void *lane_main(void *arg)
 {
-    struct log *log = arg;
-    struct pending batch;
+    struct lane *lane = arg;
+    struct log *log = lane->log;
     struct err e = ERR_NONE;
     int rc = 0;
-    bool stop = false;
-    while (rc == 0 && !stop) {
-        enum job job = wait_for_job(log, &batch);
-        stop = job == JOB_STOP;
-        if (job == JOB_WRITE)
-            rc = write_batch(log, &batch, &e);
-        else if (job == JOB_CUT)
-            rc = cut_log(log, &e);
-        else if (log->current.unproven)
-            rc = write_proof(log, &e);
-    }
+    enum job job;
+    pthread_mutex_lock(&log->mutex);
+    do {
+        job = wait_for_job(log);
+        if (log->failure.code != 0)
+            break;
+        rc = job == JOB_WRITE ? do_write(lane, &e) : do_alone(lane, job, &e);
+    } while (rc == 0 && job != JOB_STOP);
     if (rc != 0) {
         (void)err_wrap(&e, "log %s", log->dir);
         fail(log, &e);
     }
+    pthread_cond_broadcast(&log->wake);
+    pthread_mutex_unlock(&log->mutex);
     return NULL;
 }
 
 int writer_start(struct log *log, struct err *e)
 {
-    int rc = pthread_create(&log->writer, NULL, writer_main, log);
-    if (rc != 0)
-        return file_error(e, log->dir, "start a thread for the log", rc);
-    log->writer_running = true;
+    for (unsigned i = 0; i < log->lane_count; i++) {
+        int rc = pthread_create(&log->lanes[i].thread, NULL, lane_main, &log->lanes[i]);
+        if (rc != 0)
+            return file_error(e, log->dir, "start a thread for the log", rc);
+        log->lanes[i].running = true;
+    }
     return 0;
+}
+
+void writer_stop(struct log *log)
+{
+    pthread_mutex_lock(&log->mutex);
+    log->stopping = true;
+    pthread_cond_broadcast(&log->wake);
+    pthread_mutex_unlock(&log->mutex);
+    for (unsigned i = 0; i < LOG_LANES; i++) {
+        if (log->lanes[i].running)
+            (void)pthread_join(log->lanes[i].thread, NULL);
+        log->lanes[i].running = false;
+    }
 }

@@ -640,7 +640,8 @@ static void too_much_waiting_is_refused_whole(void **state)
     assert_true(m.waiting_bytes <= MEMORY_WAITING_MAX);
     struct pending b;
     uint64_t next = 1;
-    while (memory_front(&m, &b)) {
+    while (memory_next(&m) != NULL) {
+        memory_take(&m, &b);
         assert_int_equal(b.first.v, next);
         next = b.last.lsn.v + 1;
         memory_written(&m);
