@@ -223,6 +223,22 @@ struct bench_cpu bench_cpu_now(const struct bench_options *o)
     return cpu;
 }
 
+double bench_private_mb(unsigned pid)
+{
+    char path[64] = "/proc/self/status", line[256];
+    unsigned long kb = 0;
+    if (pid != 0)
+        (void)snprintf(path, sizeof path, "/proc/%u/status", pid);
+    FILE *f = fopen(path, "r");
+    if (f == NULL)
+        return 0;
+    while (fgets(line, sizeof line, f) != NULL)
+        if (sscanf(line, "RssAnon: %lu", &kb) == 1)
+            break;
+    (void)fclose(f);
+    return (double)kb * 1024 / 1e6;
+}
+
 void bench_print(const struct bench_options *o, const struct bench_result *r)
 {
     const struct histogram *h = &r->latency;
@@ -241,7 +257,8 @@ void bench_print(const struct bench_options *o, const struct bench_result *r)
         (double)h->max / 1e3, h->total == 0 ? 0 : (double)h->sum / (double)h->total / 1e3,
         r->cpu.self);
     if (o->pid_count > 0)
-        (void)printf(",\"server_cpu_s\":%.3f", r->cpu.servers);
+        (void)printf(",\"server_cpu_s\":%.3f,\"server_private_mb\":%.1f", r->cpu.servers,
+                     bench_private_mb(o->pids[0]));
     if (r->drain_s >= 0)
         (void)printf(",\"drain_s\":%.3f", r->drain_s);
     (void)printf("%s}\n", r->extra);

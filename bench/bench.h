@@ -71,6 +71,9 @@ struct bench_cpu {
 };
 struct bench_cpu bench_cpu_now(const struct bench_options *o);
 
+/* Memory of a process that is its own: not the page cache that it maps. MB; 0 when the process is gone. pid 0: this one. */
+double bench_private_mb(unsigned pid);
+
 struct bench_result {
     struct histogram latency; /* one sample an answer */
     uint64_t operations;      /* records written or read; 0: as many as there are samples */

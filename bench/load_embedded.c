@@ -7,6 +7,8 @@
  *   floor    for `--seconds`, in turn one put and one raw synchronous write of a block: what the store adds to the disk. Only
  *            so: a shared disk or a busy core changes both by a factor of ten from one second to the next
  *   recover  append `--limit` MiB of log that no checkpoint covers, close, and time how long it takes to be back
+ *   mixed    one thread reads, for half of `--seconds` alone and for half beside `--clients` that write: reads for a second of the
+ *            reader's processor time, so that what the writers take of two cores does not count
  *   grow     puts for `--seconds`, with sizes of memory and files every tenth of it */
 #include "bench/disk.h"
 #include "bench/engine.h"
@@ -205,6 +207,64 @@ static void measure_floor(struct bench_result *out)
                    (double)raw.sum / (double)raw.total / 1e3);
 }
 
+/* ---- reads beside writes ---- */
+
+struct reading {
+    pthread_t thread;
+    uint64_t end_ns, reads;
+    double cpu_s;
+    struct histogram latency;
+};
+
+static void *read_on(void *arg)
+{
+    struct reading *x = arg;
+    struct bench_random r = bench_random_of(BENCH_CLIENTS_MAX);
+    struct client *c = client_new(1);
+    struct timespec t;
+    for (uint64_t began = bench_now_ns(); began < x->end_ns; x->reads++) {
+        (void)get(c, &r);
+        uint64_t done = bench_now_ns();
+        histogram_add(&x->latency, done - began);
+        began = done;
+    }
+    (void)clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
+    x->cpu_s = (double)t.tv_sec + (double)t.tv_nsec / 1e9;
+    client_close(c);
+    return NULL;
+}
+
+static void reader_start(struct reading *x, uint64_t ns)
+{
+    x->end_ns = bench_now_ns() + ns;
+    if (pthread_create(&x->thread, NULL, read_on, x) != 0)
+        bench_fail("cannot start a thread");
+}
+
+static void mixed(struct bench_result *out)
+{
+    static struct reading alone, beside;
+    const struct bench_ops ops = {client_open, client_run, client_close};
+    const uint64_t half = (uint64_t)options->seconds * 500000000;
+    struct bench_options writers = *options;
+    writers.seconds = options->seconds / 2 + 1;
+    reader_start(&alone, half);
+    (void)pthread_join(alone.thread, NULL);
+    reader_start(&beside, half);
+    bench_run_threads(&writers, &ops, out);
+    (void)pthread_join(beside.thread, NULL);
+    const double puts = (double)out->operations / writers.seconds;
+    out->operations = beside.reads;
+    out->seconds = (double)half / 1e9;
+    out->latency = beside.latency;
+    (void)snprintf(out->extra, sizeof out->extra,
+                   ",\"alone_per_second\":%.0f,\"alone_per_cpu_s\":%.0f,\"per_cpu_s\":%.0f,"
+                   "\"alone_p99_us\":%.1f,\"puts_per_second\":%.0f",
+                   (double)alone.reads / out->seconds, (double)alone.reads / alone.cpu_s,
+                   (double)beside.reads / beside.cpu_s,
+                   (double)histogram_at(&alone.latency, 990) / 1e3, puts);
+}
+
 /* ---- growth ---- */
 
 struct watcher {
@@ -225,21 +285,6 @@ static double resident_mb(void)
     return (double)pages * (double)sysconf(_SC_PAGESIZE) / 1e6;
 }
 
-/* Memory of the process that is not the state's file, mapped: what the engine itself takes. */
-static double private_mb(void)
-{
-    char line[256];
-    unsigned long kb = 0;
-    FILE *f = fopen("/proc/self/status", "r");
-    if (f == NULL)
-        return 0;
-    while (fgets(line, sizeof line, f) != NULL)
-        if (sscanf(line, "RssAnon: %lu", &kb) == 1)
-            break;
-    (void)fclose(f);
-    return (double)kb * 1024 / 1e6;
-}
-
 static void *watch(void *arg)
 {
     struct watcher *w = arg;
@@ -251,9 +296,10 @@ static void *watch(void *arg)
             w->text + w->at, sizeof w->text - w->at,
             "%s{\"at_s\":%.1f,\"resident_mb\":%.0f,\"private_mb\":%.0f,\"log_mb\":%.0f,"
             "\"log_written_mb\":%.0f,\"state_mb\":%.0f,\"unapplied\":%llu,\"checkpoints\":%llu}",
-            i == 1 ? "" : ",", (double)options->seconds * i / SAMPLES, resident_mb(), private_mb(),
-            (double)s.log_bytes / 1e6, (double)s.log_written / 1e6, (double)s.state_bytes / 1e6,
-            (unsigned long long)s.unapplied_entries, (unsigned long long)s.checkpoints);
+            i == 1 ? "" : ",", (double)options->seconds * i / SAMPLES, resident_mb(),
+            bench_private_mb(0), (double)s.log_bytes / 1e6, (double)s.log_written / 1e6,
+            (double)s.state_bytes / 1e6, (unsigned long long)s.unapplied_entries,
+            (unsigned long long)s.checkpoints);
     }
     return NULL;
 }
@@ -289,18 +335,22 @@ int main(int argc, char **argv)
             measure_floor(&result);
         else if (strcmp(o.op_name, "grow") == 0)
             grow(&samples, &result);
+        else if (strcmp(o.op_name, "mixed") == 0)
+            mixed(&result);
         else if (o.op != BENCH_SPECIAL)
             bench_run_threads(&o, &ops, &result);
         else
-            bench_fail("--op %s is not one of put, get, scan, fill, floor, recover, grow",
+            bench_fail("--op %s is not one of put, get, scan, fill, floor, mixed, recover, grow",
                        o.op_name);
     }
     if (o.op == BENCH_PUT || samples != NULL) {
         struct engine_sizes sizes;
         result.drain_s = engine_drain(engine);
         engine_sizes(engine, &sizes);
-        (void)snprintf(result.extra, sizeof result.extra, ",\"entries\":%llu,\"syncs\":%llu",
-                       (unsigned long long)sizes.entries, (unsigned long long)sizes.batches);
+        (void)snprintf(result.extra, sizeof result.extra,
+                       ",\"entries\":%llu,\"syncs\":%llu,\"checkpoints\":%llu",
+                       (unsigned long long)sizes.entries, (unsigned long long)sizes.batches,
+                       (unsigned long long)sizes.checkpoints);
     }
     engine_close(engine);
     if (samples != NULL)

@@ -2,15 +2,18 @@
  * and `--depth` requests in flight on each. A completion submits the next request from within its callback, so no
  * thread is woken for it. `--target` is a file that holds the URI.
  *
- * Operations: put (one record a transaction, keys at random), get, fill (every key once, FILL_OPS a transaction).
+ * Operations: put (one record a transaction, keys at random), get, fill (every key once, FILL_OPS a transaction), floor (one
+ * client, in turn a put, a ping and a raw synchronous write beside the target: what the site adds to the disk and the line).
  *
  * DRAIN. Commits are answered from the log and applied behind that. After a put cell a scan, which waits until the state
  * has everything, tells how long that takes: what the answers had run ahead. */
 #include "bench/bench.h"
+#include "bench/disk.h"
 
 #include "client/triveni.h"
 
 #include <errno.h>
+#include <libgen.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -219,6 +222,48 @@ static void fill(const struct bench_options *o, const char *uri, struct bench_re
     free(c.requests);
 }
 
+static void measure_floor(const struct bench_options *o, const char *uri, struct bench_result *out)
+{
+    static struct histogram raw, line;
+    struct bench_options where = *o;
+    struct connection c;
+    struct tvn_error error;
+    char folder[URI_BYTES], key[BENCH_KEY_BYTES + 1];
+    (void)snprintf(folder, sizeof folder, "%s", o->target);
+    where.target = dirname(folder);
+    void *disk = disk_open(&where, 0);
+    connect_one(&c, o, 0, uri);
+    *out = (struct bench_result){.drain_s = -1};
+    struct bench_window window = bench_window_start(o);
+    for (uint64_t began = bench_now_ns(); began < window.end_ns; began = bench_now_ns()) {
+        uint64_t ping_us;
+        bench_key(key, bench_random_next(&c.random) % o->records);
+        if (tvn_put(c.db, collection, tvn_view(key, BENCH_KEY_BYTES),
+                    tvn_view(bench_value(&c.random, o->value_bytes), o->value_bytes), NULL,
+                    &error) != 0)
+            bench_fail("%s", error.text);
+        uint64_t put = bench_now_ns();
+        if (tvn_ping(c.db, 0, &ping_us, &error) != 0)
+            bench_fail("%s", error.text);
+        uint64_t ping = bench_now_ns();
+        (void)disk_run(disk, &c.random);
+        uint64_t done = bench_now_ns();
+        if (!bench_counts(&window, done))
+            continue;
+        histogram_add(&out->latency, put - began);
+        histogram_add(&line, ping - put);
+        histogram_add(&raw, done - ping);
+    }
+    disk_close(disk);
+    (void)tvn_close(c.db);
+    tvn_txn_free(c.txn);
+    free(c.requests);
+    if (raw.total == 0)
+        bench_fail("nothing was completed in %u s", o->seconds);
+    (void)snprintf(out->extra, sizeof out->extra, ",\"raw_p50_us\":%.1f,\"line_p50_us\":%.1f",
+                   (double)histogram_at(&raw, 500) / 1e3, (double)histogram_at(&line, 500) / 1e3);
+}
+
 int main(int argc, char **argv)
 {
     struct bench_options o;
@@ -230,8 +275,10 @@ int main(int argc, char **argv)
         fill(&o, uri, &result);
     else if (o.op == BENCH_PUT || o.op == BENCH_GET)
         run(&o, uri, &result);
+    else if (strcmp(o.op_name, "floor") == 0)
+        measure_floor(&o, uri, &result);
     else
-        bench_fail("--op %s is not one of put, get, fill", o.op_name);
+        bench_fail("--op %s is not one of put, get, fill, floor", o.op_name);
     bench_print(&o, &result);
     return 0;
 }

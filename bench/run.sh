@@ -6,6 +6,7 @@
 #   MINUTES=1    length of the run that watches memory and files (0: left out)
 #   SYSTEMS=     only these, e.g. "triveni-single redis-tls"
 #   CELLS=       only cells whose "op clients depth value" match this extended regular expression
+#   MILLION=1000000  records of the cell that watches a site's memory (0: left out)
 #   RECOVER_MIB=256 512   lengths of log to recover
 #   BENCH_DIR=   where the data lies: default build/bench, the disk of this tree
 #   PEERS=no     without peers
@@ -32,11 +33,11 @@ trap finish EXIT
 trap 'exit 130' INT TERM
 
 if [ "$kind" = quick ]; then
-    REPS=${REPS:-1} SECONDS_PER_CELL=${SECONDS_PER_CELL:-1} MINUTES=${MINUTES:-0} RECOVER_MIB=${RECOVER_MIB-64} PEERS=no
+    REPS=${REPS:-1} SECONDS_PER_CELL=${SECONDS_PER_CELL:-1} MINUTES=${MINUTES:-0} MILLION=${MILLION:-0} RECOVER_MIB=${RECOVER_MIB-64} PEERS=no
     SYSTEMS=${SYSTEMS:-triveni-embedded triveni-single triveni-three lmdb}
     CELLS=${CELLS:-'^(floor .*|put (1|64) 1 1024|put 64 16 1024|fill .*|get (1|64) 1 .*|scan .*)$'}
 else
-    REPS=${REPS:-3} SECONDS_PER_CELL=${SECONDS_PER_CELL:-2} MINUTES=${MINUTES:-1} RECOVER_MIB=${RECOVER_MIB-256 512}
+    REPS=${REPS:-3} SECONDS_PER_CELL=${SECONDS_PER_CELL:-2} MINUTES=${MINUTES:-1} MILLION=${MILLION:-1000000} RECOVER_MIB=${RECOVER_MIB-256 512}
     SYSTEMS=${SYSTEMS:-triveni-embedded rocksdb lmdb triveni-single redis-tls redis triveni-three postgres openldap}
     CELLS=${CELLS:-.}
 fi
@@ -73,21 +74,28 @@ else
 fi
 
 # ---- cells: op, clients, depth, bytes of value ----
-puts() { # CLIENTS DEPTHS for 1 KiB, then the shorter list for 100 B
-    local c
-    for c in 1 16 64 256; do echo "put $c 1 1024"; done
-    for c in 1 64; do echo "put $c 1 100"; done
+puts() {
+    local c v
+    for v in 1024 100; do
+        for c in 1 16 64 256; do echo "put $c 1 $v"; done
+    done
 }
-pipelined() { printf '%s\n' "put 16 16 1024" "put 64 16 1024" "put 256 16 1024" "put 64 16 100"; }
+pipelined() {
+    local c v
+    for v in 1024 100; do
+        for c in 1 16 64 256; do echo "put $c 16 $v"; done
+    done
+}
 network_reads() { printf '%s\n' "fill 64 16 1024" "get 1 1 1024" "get 64 1 1024" "get 64 16 1024"; }
 local_reads() { printf '%s\n' "fill 1 1 1024" "get 1 1 1024" "get 2 1 1024" "scan 1 1 1024"; }
 cells_of() {
     case $1 in
-    triveni-embedded) echo "floor 1 1 1024"; puts; pipelined; local_reads ;;
+    triveni-embedded) echo "floor 1 1 1024"; puts; pipelined; local_reads; echo "mixed 16 1 1024" ;;
     rocksdb) puts; pipelined; local_reads ;;
     lmdb) printf '%s\n' "put 1 1 1024" "put 1 1 100"; local_reads ;;
-    triveni-single | triveni-three | redis | redis-tls) puts; pipelined; network_reads ;;
-    postgres) puts; echo "put 64 16 1024" ;;
+    triveni-single) echo "floor 1 1 1024"; puts; pipelined; network_reads ;;
+    triveni-three | redis | redis-tls) puts; pipelined; network_reads ;;
+    postgres) puts; pipelined ;;
     openldap) printf '%s\n' "put 1 1 1024" "put 16 1 1024" "put 64 1 1024" ;;
     esac | grep -E "$CELLS" || true
 }
@@ -151,6 +159,23 @@ for REP in $(seq 1 "$REPS"); do
     done
 done
 REP=1
+if [ "$MILLION" != 0 ]; then # how much memory a site takes with so many records, and under load on them
+    SYSTEM=triveni-single records=$RECORDS RECORDS=$MILLION PIDS=() EXTRA=()
+    if triveni_single_start; then
+        for cell in "fill 1 1 1024" "put 64 16 1024"; do
+            # shellcheck disable=SC2086 # four words
+            if line=$(run_cell $cell 2>"$WORK/cell.err"); then
+                jq -c --arg n "$MILLION" '. + {million: ($n | tonumber)}' <<<"$line" >>"$LINES_FILE"
+            else
+                MISSING+=("memory with $MILLION records, $cell: $(tail -n 1 "$WORK/cell.err")")
+            fi
+        done
+    else
+        MISSING+=("memory with $MILLION records: the site did not start")
+    fi
+    system_stop
+    RECORDS=$records
+fi
 if [ "$MINUTES" != 0 ]; then
     triveni_embedded_start
     SECONDS_PER_CELL=$((MINUTES * 60))
@@ -166,7 +191,7 @@ jq -n --arg kind "$kind" --arg kernel "$(uname -srm)" --arg cores "$(nproc)" \
     --arg cpu "$(sed -n 's/^model name[^:]*: //p' /proc/cpuinfo | head -n 1)" --arg memory "$(sed -n 's/^MemTotal: *//p' /proc/meminfo)" \
     --arg disk "$disk" --arg load_before "$load_before" --arg load_after "$(cut -d ' ' -f 1-3 /proc/loadavg)" \
     --arg date "$(date -u +%FT%TZ)" --arg commit "$(git rev-parse --short HEAD 2>/dev/null || echo unknown)" \
-    --arg reps "$REPS" --arg records "$RECORDS" --arg took "$((SECONDS - began))" --rawfile about "$WORK/about" --rawfile missing "$WORK/missing" \
+    --arg minutes "$MINUTES" --arg million "$MILLION" --arg reps "$REPS" --arg records "$RECORDS" --arg took "$((SECONDS - began))" --rawfile about "$WORK/about" --rawfile missing "$WORK/missing" \
     --slurpfile growth <(cat "$WORK/growth" 2>/dev/null || true) --slurpfile cells "$LINES_FILE" -f bench/report.jq >"$OUT/$kind.json"
 jq -r '.table[] | @tsv' "$OUT/$kind.json" | awk -F '\t' '
     { printf "%-8s %5s %6s %6s  %-17s %10s %10s %10s %9s %9s %9s %7s\n", $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12 }'
