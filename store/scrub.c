@@ -43,6 +43,25 @@ static int scan_some(struct scrub *s, struct state_scan *scan, size_t max_bytes,
     return 0;
 }
 
+/* ERR_NOT_FOUND at the end, or where damage bars the way. */
+static int step_past(struct scrub *s, struct state *state, size_t max_bytes, const struct teller *t,
+                     struct err *e)
+{
+    struct state_snapshot *snap;
+    size_t bytes = 0;
+    int rc = state_snapshot_open(state, &snap, e);
+    if (rc != 0 && rc != ERR_INTEGRITY)
+        return rc;
+    const bool open = rc == 0;
+    if (open)
+        rc = state_past_check(snap, &s->past, max_bytes, &bytes, e);
+    state_snapshot_close(snap);
+    s->bytes += bytes;
+    if (rc == ERR_INTEGRITY)
+        tell(s, t, e);
+    return rc != ERR_INTEGRITY ? rc : open && bytes != 0 ? 0 : ERR_NOT_FOUND;
+}
+
 static int step_state(struct scrub *s, struct state *state, size_t max_bytes,
                       const struct teller *t, struct err *e)
 {
@@ -73,8 +92,13 @@ int scrub_step(struct scrub *s, struct state *state, struct log *log, size_t max
     const struct teller t = {found, arg};
     size_t bytes;
     int rc;
-    if (!s->in_log) {
+    if (!s->in_past && !s->in_log) {
         rc = step_state(s, state, max_bytes, &t, e);
+        s->in_past = rc == ERR_NOT_FOUND;
+        return s->in_past ? 0 : rc;
+    }
+    if (!s->in_log) {
+        rc = step_past(s, state, max_bytes, &t, e);
         s->in_log = rc == ERR_NOT_FOUND;
         return s->in_log ? 0 : rc;
     }

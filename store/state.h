@@ -19,6 +19,9 @@ struct state_options {
         cluster_id; /* zero: whichever the state there is of; a missing one is then ERR_NOT_FOUND */
     uint64_t map_bytes; /* 1 TiB when 0 */
     uint32_t readers;   /* most concurrent snapshots, 512 when 0 */
+    /* The past that can be read: what changed within so much of the log's time, in so many bytes. Either 0: none. */
+    uint64_t history_us;
+    uint64_t history_bytes;
 };
 
 /* Open or create. After any stop the state is put back to its last steady checkpoint; replay the log from
@@ -71,6 +74,31 @@ struct record {
 int state_get(struct state_snapshot *snap, struct bytes collection, struct bytes key,
               struct record *out, struct err *e);
 
+/* ---- the past ---- */
+enum as_of_kind { AS_OF_NONE, AS_OF_LSN, AS_OF_TIME };
+struct as_of {
+    enum as_of_kind kind;
+    uint64_t value; /* lsn, or microseconds since 1970 */
+};
+/* What of the past a snapshot can tell: the state as of an lsn if and only if it is at least `from`, as of a time if and only
+ * if it is at least `from_time`. Rows and bytes (of keys and rows) are what that takes. */
+struct state_window {
+    struct lsn from;
+    struct utc from_time;
+    uint64_t rows, bytes;
+};
+struct state_window state_window(const struct state_snapshot *snap);
+
+/* The lsn that answers: an lsn is itself; for a time it is the last transaction at or before it that changed a record (or
+ * where the window begins, if none did since), and reading as of that lsn gives the same records. A time after the
+ * snapshot's last entry is answered with the snapshot's position: the caller knows whether entries may still come
+ * that are not after it. AS_OF_NONE is the snapshot's position. ERR_GAP: before the window, with what to do; ERR_USAGE: an
+ * lsn after the snapshot's. */
+int state_as_of(struct state_snapshot *snap, struct as_of as_of, struct lsn *out, struct err *e);
+/* state_get, of the record as it was then. */
+int state_get_as_of(struct state_snapshot *snap, struct as_of as_of, struct bytes collection,
+                    struct bytes key, struct record *out, struct err *e);
+
 struct scan_options {
     struct bytes collection; /* empty: all collections, in order of name */
     struct bytes from;       /* first key, inclusive; empty: from the start of the range */
@@ -80,6 +108,7 @@ struct scan_options {
     struct bytes
         after_collection; /* with all collections: the one that `after` belongs to; empty: none */
     bool reverse;
+    struct as_of as_of; /* errors as of state_as_of */
 };
 struct state_scan; /* opaque; belongs to its snapshot, close it first */
 int state_scan_open(struct state_snapshot *snap, const struct scan_options *options,
@@ -95,7 +124,7 @@ struct collection_info {
     uint64_t records;
     struct digest digest;
 };
-/* One call per collection in order of name, stops and returns the callback's first non-zero result. */
+/* Those with records. One call per collection in order of name, stops and returns the callback's first non-zero result. */
 int state_collections(struct state_snapshot *snap,
                       int (*each)(void *arg, const struct collection_info *), void *arg,
                       struct err *e);
@@ -136,8 +165,21 @@ struct state_totals {
 int state_totals(struct state_snapshot *snap, struct state_totals *out, struct err *e);
 int state_bucket(struct state_snapshot *snap, uint32_t bucket, struct digest *out, struct err *e);
 
-/* Count the digest again from every record and compare with the one kept; ERR_INTEGRITY names what differs. */
+/* Count the digest again from every record and compare with the one kept, and check the past's rows and chains; ERR_INTEGRITY
+ * names what differs. */
 int state_verify(struct state_snapshot *snap, struct err *e);
+
+/* Read the past's rows from a place on (zero: the start), about max_bytes of them, with their checksums; *bytes says how many. The
+ * next call goes on behind them, in this snapshot or a later one. 0: there is more; ERR_NOT_FOUND: that was all;
+ * ERR_INTEGRITY: a row is damaged, go on. */
+enum { PAST_KEY_MAX_BYTES = 512 };
+struct past_place {
+    bool in_history; /* else in `deleted` */
+    size_t key_bytes;
+    uint8_t key[PAST_KEY_MAX_BYTES]; /* the last row that was read */
+};
+int state_past_check(struct state_snapshot *snap, struct past_place *place, size_t max_bytes,
+                     size_t *bytes, struct err *e);
 
 /* ---- building a state from a repository snapshot: only into an empty, new state ---- */
 /* Records must come in order of (collection, key); a session before its results. state_build_end makes position, sessions

@@ -1,11 +1,12 @@
-/* Applying entries: gather a batch, fold it to the newest effect of each record, and write it in key order.
+/* Applying entries: gather a batch, sort it by record, write the newest effect of each, and what each change replaced.
  *
  * Why sorted: a random put into LMDB copies the pages on its way; the puts of a sorted batch share them. Batches of
  * 10,000 cost a half to a quarter of single ones per put.
  *
  * INVARIANTS
  *   A1  What a site holds after lsn n depends on the entries up to n only, never on how they were cut into batches: records,
- *       collections (those with records), buckets, digests, sessions, results, points. The tests compare.
+ *       collections (those with records), buckets, digests, sessions, results, points; and the past, wherever it can be
+ *       read (H5 in state_history.c). The tests compare.
  *   A2  The state row, with position, totals and digest, changes in the LMDB transaction of the data.
  *   A3  A restore point ends its batch: the digest kept with it is the one at its lsn. A name that exists keeps its first lsn.
  *   A4  Conditions were decided at the primary; here only effects are left. A put of the bytes that are there is a
@@ -48,6 +49,7 @@ struct batch {
     enum commit_mode mode;    /* 0: unchanged */
     struct entry_position at; /* last entry */
 
+    struct past_gather past;
     struct digest added[DIGEST_BUCKETS]; /* change of each bucket */
     bool touched[DIGEST_BUCKETS];
 };
@@ -59,6 +61,7 @@ void state_batch_free(struct batch *b)
     free(b->effects);
     free(b->sorted);
     free(b->events);
+    past_free(&b->past);
     free(b);
 }
 
@@ -220,7 +223,7 @@ static int gather(struct batch *b, const struct entry_view *entries, size_t n, s
     return 0;
 }
 
-/* ---- folding ---- */
+/* ---- sorting ---- */
 
 static int compare_effects(const void *pa, const void *pb, void *arg)
 {
@@ -243,19 +246,18 @@ static bool same_record(const struct effect *x, const struct effect *y)
     return bytes_equal(x->key, y->key) && bytes_equal(x->collection, y->collection);
 }
 
-/* Sort, and keep the newest effect of each record. Returns how many are left. */
-static size_t fold(struct batch *b)
+static const struct effect *effect_at(const struct batch *b, size_t i)
 {
-    if (b->n == 0)
-        return 0;
-    qsort_r(b->sorted, b->n, sizeof *b->sorted, compare_effects, b);
-    size_t kept = 0;
-    for (size_t i = 0; i < b->n; i++) {
-        const struct effect *next = i + 1 < b->n ? &b->effects[b->sorted[i + 1].index] : NULL;
-        if (next == NULL || !same_record(&b->effects[b->sorted[i].index], next))
-            b->sorted[kept++] = b->sorted[i];
-    }
-    return kept;
+    return &b->effects[b->sorted[i].index];
+}
+
+/* The end of the effects of one record that begin at `i`; the last is the newest. */
+static size_t record_end(const struct batch *b, size_t i)
+{
+    size_t end = i + 1;
+    while (end < b->n && same_record(effect_at(b, end - 1), effect_at(b, end)))
+        end++;
+    return end;
 }
 
 /* ---- writing ---- */
@@ -269,6 +271,7 @@ struct pass {
     MDB_cursor *cursor;
     struct collection_row collection;
     bool stored; /* the collection has a row */
+    bool shown;  /* and had records */
 };
 
 static void count_change(struct pass *p, uint32_t bucket, const struct digest *old,
@@ -288,29 +291,38 @@ static void count_change(struct pass *p, uint32_t bucket, const struct digest *o
     p->collection.records += records;
 }
 
-static int old_digest(const struct effect *x, struct bytes key, MDB_val row, struct digest *out,
-                      struct err *e)
+/* The record that is about to be replaced. Its checksum is asked only where its value is kept: a damaged value would get a
+ * good checksum in the history. */
+static int read_old(struct pass *p, const struct effect *x, struct bytes key, MDB_val row,
+                    struct digest *digest, struct old_version *old, struct err *e)
 {
+    struct past_gather *past = &p->batch->past;
     struct record r;
     struct err why = ERR_NONE;
-    if (row_read_record(key, bytes_of_val(row), false, &r, out, &why) != 0)
+    old->there = true;
+    old->damaged =
+        past->keep && row_read_record(key, bytes_of_val(row), true, &r, digest, NULL) != 0;
+    if ((!past->keep || old->damaged) &&
+        row_read_record(key, bytes_of_val(row), false, &r, digest, &why) != 0)
         return state_record_damaged(e, x->collection, x->key, &why);
-    return 0;
+    if (!past->keep || old->damaged)
+        return 0;
+    old->lsn = r.lsn;
+    old->time = r.time;
+    return past_copy(past, old, r.value, e);
 }
 
 static int put_record(struct pass *p, const struct effect *x, struct bytes key, uint32_t bucket,
-                      struct err *e)
+                      struct old_version *before, struct err *e)
 {
     int rc = p->cursor != NULL ? 0 : mdb_cursor_open(p->t.txn, p->t.dbi[DB_RECORDS], &p->cursor);
     struct record r = {.value = x->value, .lsn = x->lsn, .time = x->time};
     struct digest old, new = digest_record(x->collection, x->key, x->lsn, x->value);
     MDB_val k = val_of(key), v = {RECORD_ROW_BYTES + x->value.n, NULL};
-    bool existed = false;
     if (rc == 0)
         rc = mdb_cursor_put(p->cursor, &k, &v, MDB_RESERVE | MDB_NOOVERWRITE);
     if (rc == MDB_KEYEXIST) {
-        existed = true;
-        if ((rc = old_digest(x, key, v, &old, e)) != 0)
+        if ((rc = read_old(p, x, key, v, &old, before, e)) != 0)
             return rc;
         v = (MDB_val){RECORD_ROW_BYTES + x->value.n, NULL};
         rc = mdb_cursor_put(p->cursor, &k, &v, MDB_RESERVE);
@@ -318,12 +330,12 @@ static int put_record(struct pass *p, const struct effect *x, struct bytes key, 
     if (rc != 0)
         return state_lmdb_error(e, mdb_txn_env(p->t.txn), rc, "put a record");
     row_write_record(key, &r, new, v.mv_data);
-    count_change(p, bucket, existed ? &old : NULL, &new);
+    count_change(p, bucket, before->there ? &old : NULL, &new);
     return 0;
 }
 
 static int delete_record(struct pass *p, const struct effect *x, struct bytes key, uint32_t bucket,
-                         struct err *e)
+                         struct old_version *before, struct err *e)
 {
     MDB_val k = val_of(key), v;
     int rc = mdb_get(p->t.txn, p->t.dbi[DB_RECORDS], &k, &v);
@@ -332,7 +344,7 @@ static int delete_record(struct pass *p, const struct effect *x, struct bytes ke
     if (rc != 0)
         return state_lmdb_error(e, mdb_txn_env(p->t.txn), rc, "find a record");
     struct digest old;
-    if ((rc = old_digest(x, key, v, &old, e)) != 0)
+    if ((rc = read_old(p, x, key, v, &old, before, e)) != 0)
         return rc;
     if (p->cursor != NULL)
         mdb_cursor_close(p->cursor);
@@ -346,6 +358,7 @@ static int begin_collection(struct pass *p, struct bytes name, struct err *e)
 {
     int rc = row_get_collection(&p->t, name, &p->collection, e);
     p->stored = rc == 0;
+    p->shown = rc == 0 && p->collection.records != 0;
     if (rc == ERR_NOT_FOUND) {
         p->collection = (struct collection_row){.id = 0};
         rc = 0;
@@ -355,40 +368,101 @@ static int begin_collection(struct pass *p, struct bytes name, struct err *e)
 
 static int end_collection(struct pass *p, struct bytes name, struct err *e)
 {
-    if (p->collection.records != 0) {
-        p->row.collections += !p->stored;
+    if (p->shown)
+        p->row.collections--;
+    if (p->collection.records != 0)
+        p->row.collections++;
+    if (p->collection.records != 0 || p->collection.deleted != 0)
         return row_put_collection(&p->t, name, &p->collection, e);
-    }
-    if (!p->stored)
-        return 0;
-    p->row.collections--;
-    return row_delete(&p->t, DB_COLLECTIONS, name, e);
+    return p->stored ? row_delete(&p->t, DB_COLLECTIONS, name, e) : 0;
 }
 
-static int write_effect(struct pass *p, const struct effect *x, struct err *e)
+/* The record is not there: when it was deleted, if that lies in the window. Its row goes, for the record is made again. */
+static int take_deleted(struct pass *p, struct bytes key, struct old_version *cur, struct err *e)
 {
+    struct deleted_row row;
+    int rc = row_get_deleted(&p->t, key, &row, e);
+    if (rc != 0)
+        return rc == ERR_NOT_FOUND ? 0 : rc;
+    cur->lsn = row.lsn;
+    cur->time = row.time;
+    p->collection.deleted--;
+    return row_delete(&p->t, DB_DELETED, key, e);
+}
+
+/* One row of the history for each entry that changed the record: effects first..end-1, of which the last of an entry counts. */
+static int remember(struct pass *p, size_t first, size_t end, struct bytes key,
+                    struct old_version cur, struct err *e)
+{
+    struct batch *b = p->batch;
+    bool changed = false;
+    int rc = 0;
+    for (size_t i = first; rc == 0 && i < end; i++) {
+        const struct effect *x = effect_at(b, i);
+        if ((i + 1 < end && effect_at(b, i + 1)->lsn.v == x->lsn.v) || (!x->is_put && !cur.there))
+            continue;
+        if (!changed && !cur.there && p->collection.deleted != 0)
+            rc = take_deleted(p, key, &cur, e);
+        if (rc == 0)
+            rc = past_add(&b->past, &p->t,
+                          &(struct past_change){b->sorted[i].index, p->collection.id, x->key,
+                                                x->lsn, x->time, x->is_put},
+                          &cur, e);
+        cur = (struct old_version){.there = x->is_put, .lsn = x->lsn, .time = x->time};
+        if (x->is_put)
+            cur.value = x->value;
+        changed = true;
+    }
+    past_end_record(&b->past);
+    if (rc == 0 && changed && !cur.there && b->past.keep) {
+        p->collection.deleted++;
+        rc = row_put_deleted(
+            &p->t, key, &(struct deleted_row){cur.lsn, cur.time, effect_at(b, first)->collection},
+            e);
+    }
+    return rc;
+}
+
+static bool any_put(const struct batch *b, size_t first, size_t end)
+{
+    for (size_t i = first; i < end; i++)
+        if (effect_at(b, i)->is_put)
+            return true;
+    return false;
+}
+
+static int write_record(struct pass *p, size_t first, size_t end, struct err *e)
+{
+    struct batch *b = p->batch;
+    const struct effect *x = effect_at(b, end - 1);
     if (p->collection.id == 0) {
-        if (!x->is_put)
+        if (!x->is_put && !(b->past.keep && any_put(b, first, end)))
             return 0; /* the collection is not there */
         p->collection.id = p->row.next_collection++;
     }
     uint8_t buffer[RECORD_KEY_MAX_BYTES];
     struct bytes key = row_record_key(p->collection.id, x->key, buffer);
     uint32_t bucket = digest_bucket(x->collection, x->key);
-    return x->is_put ? put_record(p, x, key, bucket, e) : delete_record(p, x, key, bucket, e);
+    struct old_version old = {.there = false};
+    int rc = x->is_put ? put_record(p, x, key, bucket, &old, e)
+                       : delete_record(p, x, key, bucket, &old, e);
+    if (rc != 0 || (!b->past.keep && p->collection.deleted == 0))
+        return rc;
+    return remember(p, first, end, key, old, e);
 }
 
-static int write_records(struct pass *p, size_t n, struct err *e)
+static int write_records(struct pass *p, struct err *e)
 {
-    const struct batch *b = p->batch;
-    for (size_t i = 0; i < n;) {
-        struct bytes name = b->effects[b->sorted[i].index].collection;
+    struct batch *b = p->batch;
+    if (b->n != 0)
+        qsort_r(b->sorted, b->n, sizeof *b->sorted, compare_effects, b);
+    for (size_t i = 0; i < b->n;) {
+        struct bytes name = effect_at(b, i)->collection;
         int rc = begin_collection(p, name, e);
-        for (; rc == 0 && i < n; i++) {
-            const struct effect *x = &b->effects[b->sorted[i].index];
-            if (!bytes_equal(x->collection, name))
-                break;
-            rc = write_effect(p, x, e);
+        while (rc == 0 && i < b->n && bytes_equal(effect_at(b, i)->collection, name)) {
+            const size_t end = record_end(b, i);
+            rc = write_record(p, i, end, e);
+            i = end;
         }
         if (rc == 0)
             rc = end_collection(p, name, e);
@@ -426,13 +500,33 @@ static int write_rest(struct pass *p, struct err *e)
     return rc;
 }
 
-static int write_batch(struct state *s, struct batch *b, struct err *e)
+/* Twice what was added, and a little more: so what is due is gone some time, also after the window was made smaller, and
+ * no batch pays for all of it. */
+static size_t prune_budget(const struct batch *b)
+{
+    return 2 * b->past.n + 256;
+}
+
+static int write_history(struct pass *p, const struct state_options *limits, size_t *pruned,
+                         struct err *e)
+{
+    const size_t budget = prune_budget(p->batch);
+    int rc = past_write(&p->batch->past, &p->t, &p->row, e);
+    return rc != 0 ? rc
+                   : past_prune(&p->batch->past, &p->t, &p->row, limits,
+                                budget < BATCH_MAX_OPS ? budget : (size_t)BATCH_MAX_OPS, pruned, e);
+}
+
+static int write_batch(struct state *s, struct batch *b, size_t *pruned, struct err *e)
 {
     struct pass p = {.batch = b, .row = s->row};
-    int rc = state_write_begin(s, &p.t, e);
+    const bool keep = s->options.history_us != 0 && s->options.history_bytes != 0;
+    int rc = past_begin(&b->past, keep, s->row.history_from, b->n, e);
+    if (rc == 0)
+        rc = state_write_begin(s, &p.t, e);
     if (rc != 0)
         return rc;
-    rc = write_records(&p, fold(b), e);
+    rc = write_records(&p, e);
     if (p.cursor != NULL)
         mdb_cursor_close(p.cursor);
     if (rc == 0)
@@ -440,8 +534,32 @@ static int write_batch(struct state *s, struct batch *b, struct err *e)
     if (rc == 0)
         rc = write_rest(&p, e);
     if (rc == 0)
+        rc = write_history(&p, &s->options, pruned, e);
+    if (rc == 0)
         return state_write_commit(s, &p.t, &p.row, e);
     mdb_txn_abort(p.t.txn);
+    return rc;
+}
+
+/* A batch of one huge transaction prunes the rest of its budget in transactions of their own: LMDB's must stay bounded. */
+static int prune_rest(struct state *s, struct batch *b, size_t pruned, struct err *e)
+{
+    const size_t budget = prune_budget(b);
+    int rc = 0;
+    for (size_t last = pruned; rc == 0 && last == BATCH_MAX_OPS && pruned < budget;
+         pruned += last) {
+        struct state_txn t;
+        struct state_row row = s->row;
+        const size_t left = budget - pruned;
+        if ((rc = state_write_begin(s, &t, e)) != 0)
+            return rc;
+        rc = past_prune(&b->past, &t, &row, &s->options,
+                        left < BATCH_MAX_OPS ? left : (size_t)BATCH_MAX_OPS, &last, e);
+        if (rc == 0)
+            rc = state_write_commit(s, &t, &row, e);
+        else
+            mdb_txn_abort(t.txn);
+    }
     return rc;
 }
 
@@ -453,8 +571,11 @@ int state_apply(struct state *s, const struct entry_view *entries, size_t n, str
     for (size_t done = 0, taken; done < n; done += taken) {
         batch_reset(s->batch, &s->row.at);
         int rc = gather(s->batch, entries + done, n - done, &taken, e);
+        size_t pruned = 0;
         if (rc == 0)
-            rc = write_batch(s, s->batch, e);
+            rc = write_batch(s, s->batch, &pruned, e);
+        if (rc == 0)
+            rc = prune_rest(s, s->batch, pruned, e);
         if (rc != 0)
             return err_wrap(e, "apply after lsn %llu", (unsigned long long)s->row.at.lsn.v), rc;
     }

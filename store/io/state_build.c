@@ -181,6 +181,8 @@ int state_build_end(struct state_build *b, const struct entry_position *at, enum
     struct entry_position position;
     b->row.at = *at;
     b->row.mode = mode;
+    b->row.history_from = at->lsn; /* what was before is in the repository alone */
+    b->row.history_time = at->time;
     int rc = b->t.txn == NULL ? err_set(e, ERR_FAILED, "build: an earlier step failed")
                               : end_collection(b, e);
     if (rc == 0)

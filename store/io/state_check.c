@@ -6,14 +6,15 @@
  * picture of the meta page that the side slot holds. That needs no copy, no lock file and no writable directory.
  *
  * What is compared: the slots with each other and with data.mdb; pages with their place; each row's and record's checksum; each
- * record's digest; number and digest of each collection, each bucket, the totals, the position of the state row. Sums are
+ * record's digest; number and digest of each collection, each bucket, the totals, the position of the state row; number and
+ * size of the rows of the history, and that the chains of old versions are whole (past_sum). Sums are
  * compared only where nothing is known to be damaged below them: otherwise they would only say the same again. */
 #include "store/io/state_check.h"
 
 #include "store/io/checkpoint.h"
 #include "store/io/file.h"
 #include "store/io/lmdb_walk.h"
-#include "store/io/state_rows.h"
+#include "store/io/state_internal.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -26,6 +27,7 @@ struct counted {
     uint8_t name[COLLECTION_MAX_BYTES];
     size_t name_bytes;
     uint64_t records, kept_records;
+    uint64_t deleted, kept_deleted;
     struct digest digest, kept;
     bool damaged;
 };
@@ -42,6 +44,8 @@ struct check {
     struct counted *collections; /* by id, once all are read */
     size_t count, cap;
     bool records_damaged, collections_damaged;
+    bool past_damaged; /* of `deleted` or of the history */
+    struct past_sum past;
     struct digest bucket[DIGEST_BUCKETS];
     struct err *e;
 };
@@ -145,6 +149,7 @@ static int add_collection(struct check *c, struct bytes name, const struct colle
                           .name_bytes =
                               name.n < sizeof n->name ? name.n : (size_t)COLLECTION_MAX_BYTES,
                           .kept_records = row->records,
+                          .kept_deleted = row->deleted,
                           .kept = row->digest};
     memcpy(n->name, name.p, n->name_bytes);
     return 0;
@@ -202,6 +207,7 @@ static void check_record(struct check *c, struct bytes row_key, struct bytes row
     c->bucket[bucket] = digest_add(c->bucket[bucket], d);
     in->digest = digest_add(in->digest, d);
     in->records++;
+    past_sum_newest(&c->past, r.lsn, row_key);
     c->out->digest = digest_add(c->out->digest, d);
     c->out->records++;
 }
@@ -222,6 +228,32 @@ static int check_bucket(struct check *c, struct bytes key, struct bytes row, str
     return 0;
 }
 
+static int check_deleted(struct check *c, struct bytes key, struct bytes row, struct err *why)
+{
+    struct deleted_row deleted;
+    int rc = row_read_deleted(key, row, &deleted, why);
+    c->past_damaged |= rc != 0;
+    if (rc != 0)
+        return rc;
+    struct counted *in = find(c, get_be64(key.p));
+    if (in != NULL)
+        in->deleted++;
+    if ((in == NULL || !bytes_equal(name_of(in), deleted.collection)) && !c->collections_damaged)
+        return err_set(why, ERR_INTEGRITY, "a deleted record belongs to no collection");
+    past_sum_newest(&c->past, deleted.lsn, key);
+    return 0;
+}
+
+static int check_history(struct check *c, struct bytes key, struct bytes row, struct err *why)
+{
+    struct history_row h;
+    int rc = row_read_history(key, row, &h, why);
+    c->past_damaged |= rc != 0;
+    if (rc == 0)
+        past_sum_row(&c->past, &h, bytes_of(key.p + 8, key.n - 8));
+    return rc;
+}
+
 static int on_row(void *arg, struct bytes key, struct bytes row, bool is_tree, uint64_t page)
 {
     struct check *c = arg;
@@ -235,6 +267,7 @@ static int on_row(void *arg, struct bytes key, struct bytes row, bool is_tree, u
     case DB_META:
         rc = row_read_state(key, row, &c->row, &why);
         c->row_known |= rc == 0;
+        c->past.from = c->row.history_from;
         break;
     case DB_COLLECTIONS:
         rc = row_read_collection(key, row, &collection, &why);
@@ -256,6 +289,12 @@ static int on_row(void *arg, struct bytes key, struct bytes row, bool is_tree, u
         break;
     case DB_POINTS:
         rc = row_read_point(key, row, &point, &why);
+        break;
+    case DB_DELETED:
+        rc = check_deleted(c, key, row, &why);
+        break;
+    case DB_HISTORY:
+        rc = check_history(c, key, row, &why);
         break;
     case DB_COUNT:
         break;
@@ -294,6 +333,7 @@ static int on_damaged(void *arg, uint64_t page, struct bytes low, struct bytes h
                                                            b[2 * ROW_QUOTE_BYTES + 40] = "the end";
     c->records_damaged |= c->db == DB_RECORDS;
     c->collections_damaged |= c->db == DB_COLLECTIONS;
+    c->past_damaged |= c->db == DB_DELETED || c->db == DB_HISTORY;
     if (c->db == DB_RECORDS && low.n > COLLECTION_ID_BYTES && bytes_equal(low, high)) {
         record_damaged(c, find(c, get_be64(low.p)),
                        bytes_of(low.p + COLLECTION_ID_BYTES, low.n - COLLECTION_ID_BYTES), page,
@@ -397,10 +437,36 @@ static void check_sums(const struct check *c)
     if (c->row_known && !c->records_damaged && !c->collections_damaged) {
         check_sum(c, "all collections", c->out->records, c->row.records, c->out->digest,
                   c->row.digest);
-        if (c->count != c->row.collections)
+        uint64_t shown = 0;
+        for (size_t i = 0; i < c->count; i++)
+            shown += c->collections[i].kept_records != 0;
+        if (shown != c->row.collections)
             found(c, FINDING_SUM, CHECKPOINT_DATA, 0,
                   "the number of collections is not the one that is kept");
     }
+}
+
+static void check_past(const struct check *c)
+{
+    const struct past_sum *p = &c->past;
+    char text[ERR_TEXT_BYTES];
+    if (!c->row_known || c->past_damaged || c->records_damaged || c->collections_damaged)
+        return;
+    if (p->count != c->row.history_rows || p->bytes != c->row.history_bytes) {
+        (void)snprintf(
+            text, sizeof text, "the history has %llu rows of %llu bytes, kept are %llu of %llu",
+            (unsigned long long)p->count, (unsigned long long)p->bytes,
+            (unsigned long long)c->row.history_rows, (unsigned long long)c->row.history_bytes);
+        found(c, FINDING_SUM, CHECKPOINT_DATA, 0, text);
+    }
+    for (size_t i = 0; i < c->count; i++)
+        if (c->collections[i].deleted != c->collections[i].kept_deleted)
+            found(c, FINDING_SUM, CHECKPOINT_DATA, 0,
+                  "the number of deleted records of a collection is not the one that is kept");
+    if (!past_sum_is_whole(p))
+        found(c, FINDING_SUM, CHECKPOINT_DATA, 0,
+              "a version of a record is missing in the history: the past of this site cannot be "
+              "trusted, its present can");
 }
 
 /* ---- all ---- */
@@ -450,9 +516,12 @@ static int check_data(struct check *c, int fd, struct err *e)
         rc = lmdb_walk(c->file, &main, &v, e);
     if (rc == 0)
         rc = walk_databases(c, e);
-    if (rc == 0)
+    if (rc == 0) {
         check_sums(c);
-    c->out->collections = c->count;
+        check_past(c);
+    }
+    for (size_t i = 0; i < c->count; i++)
+        c->out->collections += c->collections[i].kept_records != 0;
     lmdb_file_close(c->file);
     return rc;
 }

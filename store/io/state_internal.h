@@ -1,5 +1,5 @@
 /* What the files of the state share. Order of reading: state.c (open, checkpoint), state_apply.c, state_sessions.c,
- * state_read.c, state_scan.c, state_verify.c, state_build.c. */
+ * state_history.c, state_read.c, state_scan.c, state_past.c, state_verify.c, state_build.c. */
 #ifndef STORE_IO_STATE_INTERNAL_H
 #define STORE_IO_STATE_INTERNAL_H
 
@@ -27,6 +27,8 @@ struct state_snapshot {
     uint8_t name[COLLECTION_MAX_BYTES];
     size_t name_bytes;
     uint64_t id;
+    bool empty;             /* it has no records now */
+    uint64_t history_reads; /* rows of the history that were looked up; tests bound them */
 };
 
 struct state {
@@ -80,6 +82,72 @@ struct session_event {
 /* Apply a batch's events; reorders the array. */
 int state_apply_sessions(const struct state_txn *t, struct session_event *events, size_t n,
                          struct err *e);
+
+/* ---- state_history.c: what a batch adds to the history, and what leaves it ---- */
+enum { HISTORY_COPY_MAX_BYTES = 64 << 20 }; /* of old values, in one batch */
+
+/* A record as it was before a change. */
+struct old_version {
+    bool there, damaged;
+    struct lsn lsn; /* 0: none in the window */
+    struct utc time;
+    struct bytes value;
+    size_t copied; /* 1 + place of the value in the gatherer's memory; 0: `value` is a view */
+};
+struct past_row; /* a row that will be written */
+struct past_gather {
+    bool keep; /* false: no history, or the batch's old values were too many */
+    struct lsn from;
+    struct past_row *rows;
+    size_t n, capacity, chain; /* chain: first row of the record that is being added */
+    uint32_t *order;           /* by number of effect: 1 + row; 0: none */
+    size_t effects, order_capacity;
+    uint8_t *copies;
+    size_t used, copies_capacity;
+    struct past_front *front; /* state_history.c, of past_prune */
+};
+void past_free(struct past_gather *g);
+/* For a batch of so many effects. */
+int past_begin(struct past_gather *g, bool keep, struct lsn from, size_t effects, struct err *e);
+/* Keep a copy of the value that LMDB shows: it is valid until the next write only. Ends keeping when it is one too many. */
+int past_copy(struct past_gather *g, struct old_version *old, struct bytes value, struct err *e);
+/* The next change of the record. Nothing unless g->keep. `key` outlives the batch. */
+struct past_change {
+    uint32_t effect; /* its number in the log's order */
+    uint64_t collection;
+    struct bytes key;
+    struct lsn lsn;
+    struct utc time;
+    bool is_put;
+};
+int past_add(struct past_gather *g, const struct state_txn *t, const struct past_change *change,
+             const struct old_version *before, struct err *e);
+/* Between the changes of two records. */
+void past_end_record(struct past_gather *g);
+/* Write what was gathered, in order, and count it in `row`. */
+int past_write(struct past_gather *g, const struct state_txn *t, struct state_row *row,
+               struct err *e);
+/* Remove at most `max` rows from the front that are outside the window at row->at; *pruned says how many went. */
+int past_prune(struct past_gather *g, const struct state_txn *t, struct state_row *row,
+               const struct state_options *limits, size_t max, size_t *pruned, struct err *e);
+
+/* ---- state_past.c ---- */
+/* The record as of `as_of`, which the window holds: its versions begin with `newest`. 0, ERR_NOT_FOUND, or ERR_INTEGRITY with
+ * a reason; the caller names the record. Fills lsn, time and value. */
+int past_find(struct state_snapshot *snap, struct bytes record_key, struct lsn newest,
+              struct lsn as_of, struct record *out, struct err *e);
+
+/* Are all chains whole? Each version after history_from is the newest of its record or the one before a row of the history, and
+ * has a row (H1): two sums over the same versions. */
+struct past_sum {
+    struct lsn from;
+    struct digest rows, versions;
+    uint64_t count, bytes; /* of rows */
+    bool unknown;          /* a row says that its predecessor could not be read */
+};
+void past_sum_newest(struct past_sum *s, struct lsn lsn, struct bytes record_key);
+void past_sum_row(struct past_sum *s, const struct history_row *row, struct bytes record_key);
+bool past_sum_is_whole(const struct past_sum *s);
 
 /* ---- state_scan.c ---- */
 int state_record_damaged(struct err *e, struct bytes collection, struct bytes key,

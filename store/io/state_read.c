@@ -74,6 +74,7 @@ int state_snapshot_open(struct state *s, struct state_snapshot **out, struct err
     snap->state = s;
     snap->t.dbi = s->dbi;
     snap->name_bytes = 0;
+    snap->history_reads = 0;
     if (snap->t.txn == NULL)
         rc = mdb_txn_begin(s->env, NULL, MDB_RDONLY, &snap->t.txn);
     else
@@ -108,20 +109,74 @@ struct entry_position state_snapshot_position(const struct state_snapshot *snap)
 
 /* ---- records ---- */
 
-static int collection_id(struct state_snapshot *snap, struct bytes name, uint64_t *id,
+/* ERR_NOT_FOUND also when it has no records now and the past is not asked for. */
+static int collection_id(struct state_snapshot *snap, struct bytes name, bool past, uint64_t *id,
                          struct err *e)
 {
-    if (snap->name_bytes != 0 && bytes_equal(name, bytes_of(snap->name, snap->name_bytes))) {
-        *id = snap->id;
-        return 0;
+    if (snap->name_bytes == 0 || !bytes_equal(name, bytes_of(snap->name, snap->name_bytes))) {
+        struct collection_row row;
+        int rc = row_get_collection(&snap->t, name, &row, e);
+        if (rc != 0)
+            return rc;
+        memcpy(snap->name, name.p, name.n);
+        snap->name_bytes = name.n;
+        snap->id = row.id;
+        snap->empty = row.records == 0;
     }
-    struct collection_row row;
-    int rc = row_get_collection(&snap->t, name, &row, e);
+    *id = snap->id;
+    return snap->empty && !past ? ERR_NOT_FOUND : 0;
+}
+
+/* The record's row as of `as_of`, which is before the snapshot. */
+static int get_past(struct state_snapshot *snap, struct bytes row_key, MDB_val *row,
+                    struct lsn as_of, struct record *out, struct err *e)
+{
+    struct deleted_row gone;
+    struct digest digest;
+    int rc;
+    if (row != NULL) {
+        rc = row_read_record(row_key, bytes_of_val(*row), true, out, &digest, e);
+        return rc != 0 || out->lsn.v <= as_of.v ? rc
+                                                : past_find(snap, row_key, out->lsn, as_of, out, e);
+    }
+    rc = row_get_deleted(&snap->t, row_key, &gone, e);
     if (rc != 0)
         return rc;
-    memcpy(snap->name, name.p, name.n);
-    snap->name_bytes = name.n;
-    *id = snap->id = row.id;
+    return gone.lsn.v <= as_of.v ? ERR_NOT_FOUND
+                                 : past_find(snap, row_key, gone.lsn, as_of, out, e);
+}
+
+int state_get_as_of(struct state_snapshot *snap, struct as_of as_of, struct bytes collection,
+                    struct bytes key, struct record *out, struct err *e)
+{
+    struct lsn lsn;
+    int rc = state_as_of(snap, as_of, &lsn, e);
+    if (rc != 0)
+        return rc;
+    if (lsn.v == snap->row.at.lsn.v)
+        return state_get(snap, collection, key, out, e);
+    if (collection.n == 0 || collection.n > COLLECTION_MAX_BYTES || key.n == 0 ||
+        key.n > KEY_MAX_BYTES)
+        return err_set(e, ERR_NOT_FOUND, "there is no such record");
+    uint64_t id;
+    if ((rc = collection_id(snap, collection, true, &id, e)) != 0)
+        return rc == ERR_NOT_FOUND ? err_set(e, rc, "there was no such collection") : rc;
+    uint8_t buffer[RECORD_KEY_MAX_BYTES];
+    struct bytes row_key = row_record_key(id, key, buffer);
+    MDB_val k = val_of(row_key), v;
+    rc = mdb_get(snap->t.txn, snap->t.dbi[DB_RECORDS], &k, &v);
+    if (rc != 0 && rc != MDB_NOTFOUND)
+        return state_lmdb_error(e, snap->state->env, rc, "get");
+    struct err why = ERR_NONE;
+    rc = get_past(snap, row_key, rc == 0 ? &v : NULL, lsn, out, &why);
+    if (rc == ERR_NOT_FOUND)
+        return err_set(e, rc, "there was no such record");
+    if (rc == ERR_INTEGRITY || rc == ERR_FORMAT)
+        return state_record_damaged(e, collection, key, &why);
+    if (rc != 0)
+        return err_set(e, rc, "%s", why.text);
+    out->collection = collection;
+    out->key = key;
     return 0;
 }
 
@@ -133,7 +188,7 @@ int state_get(struct state_snapshot *snap, struct bytes collection, struct bytes
         key.n > KEY_MAX_BYTES)
         return err_set(e, ERR_NOT_FOUND, "there is no such record");
     uint64_t id;
-    int rc = collection_id(snap, collection, &id, e);
+    int rc = collection_id(snap, collection, false, &id, e);
     if (rc != 0)
         return rc == ERR_NOT_FOUND ? err_set(e, rc, "there is no such collection") : rc;
     uint8_t buffer[RECORD_KEY_MAX_BYTES];
@@ -188,8 +243,9 @@ static int visit_collection(void *ctx, struct bytes key, struct bytes row, struc
     const struct visitor *v = ctx;
     struct collection_row c;
     int rc = row_read_collection(key, row, &c, e);
-    return rc != 0 ? rc
-                   : v->collection(v->arg, &(struct collection_info){key, c.records, c.digest});
+    if (rc != 0 || c.records == 0) /* only its past is left */
+        return rc;
+    return v->collection(v->arg, &(struct collection_info){key, c.records, c.digest});
 }
 
 static int visit_point(void *ctx, struct bytes key, struct bytes row, struct err *e)

@@ -12,10 +12,11 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-enum { STATE_FORMAT = 1, RECORD_FORMAT = 1, CRC_BYTES = 4 };
+enum { STATE_FORMAT = 2, RECORD_FORMAT = 1, CRC_BYTES = 4 };
 
-static const char *const db_names[DB_COUNT] = {"meta",     "collections", "records", "buckets",
-                                               "sessions", "results",     "points"};
+static const char *const db_names[DB_COUNT] = {"meta",    "collections", "records",
+                                               "buckets", "sessions",    "results",
+                                               "points",  "deleted",     "history"};
 static const struct bytes state_key = {(const uint8_t *)"state", 5};
 
 const char *state_db_name(enum state_db db)
@@ -211,7 +212,13 @@ int row_read_state(struct bytes key, struct bytes row, struct state_row *out, st
         return row_damaged(DB_META, key, "it is unknown to this program", e);
     uint16_t format = read_u16(&r);
     if (format != STATE_FORMAT)
-        return row_damaged(DB_META, state_key, "its format is unknown to this program", e);
+        return err_set(e, ERR_FORMAT,
+                       "the state is of format %u, which is %s than this program's %d: %s", format,
+                       format < STATE_FORMAT ? "older" : "newer", STATE_FORMAT,
+                       format < STATE_FORMAT
+                           ? "move the state directory away and start again, the site refills from "
+                             "a peer's log or from the repository"
+                           : "run the program that wrote it, or a later one");
     uint8_t mode = read_u8(&r);
     out->at.lsn.v = read_u64(&r);
     out->at.term.v = read_u64(&r);
@@ -221,6 +228,10 @@ int row_read_state(struct bytes key, struct bytes row, struct state_row *out, st
     out->collections = read_u64(&r);
     out->next_collection = read_u64(&r);
     out->digest = read_digest(&r);
+    out->history_from.v = read_u64(&r);
+    out->history_time.us = read_u64(&r);
+    out->history_rows = read_u64(&r);
+    out->history_bytes = read_u64(&r);
     if (mode != COMMIT_MAJORITY && mode != COMMIT_LOCAL)
         return row_damaged(DB_META, state_key, "its commit mode is unknown", e);
     out->mode = (enum commit_mode)mode;
@@ -241,6 +252,10 @@ int row_put_state(const struct state_txn *t, const struct state_row *row, struct
     write_u64(&w, row->collections);
     write_u64(&w, row->next_collection);
     write_digest(&w, row->digest);
+    write_u64(&w, row->history_from.v);
+    write_u64(&w, row->history_time.us);
+    write_u64(&w, row->history_rows);
+    write_u64(&w, row->history_bytes);
     return put_row(t, DB_META, state_key, &w, e);
 }
 
@@ -256,6 +271,7 @@ int row_read_collection(struct bytes key, struct bytes row, struct collection_ro
     out->id = read_u64(&r);
     out->records = read_u64(&r);
     out->digest = read_digest(&r);
+    out->deleted = read_u64(&r);
     return close_row(DB_COLLECTIONS, key, &r, e);
 }
 
@@ -275,6 +291,7 @@ int row_put_collection(const struct state_txn *t, struct bytes name,
     write_u64(&w, row->id);
     write_u64(&w, row->records);
     write_digest(&w, row->digest);
+    write_u64(&w, row->deleted);
     return put_row(t, DB_COLLECTIONS, name, &w, e);
 }
 
@@ -483,4 +500,117 @@ int row_read_record(struct bytes row_key, struct bytes row, bool checked, struct
     out->key = bytes_of(row_key.p + COLLECTION_ID_BYTES, row_key.n - COLLECTION_ID_BYTES);
     check(reader_done(&r));
     return 0;
+}
+
+/* ---- the past ---- */
+
+int row_read_deleted(struct bytes key, struct bytes row, struct deleted_row *out, struct err *e)
+{
+    struct reader r;
+    int rc = open_row(DB_DELETED, key, row, &r, e);
+    if (rc != 0)
+        return rc;
+    if (key.n <= COLLECTION_ID_BYTES || key.n > RECORD_KEY_MAX_BYTES)
+        return row_damaged(DB_DELETED, key, "its key has a wrong size", e);
+    out->lsn.v = read_u64(&r);
+    out->time.us = read_u64(&r);
+    out->collection = read_bytes16(&r);
+    if (out->collection.n > COLLECTION_MAX_BYTES)
+        return row_damaged(DB_DELETED, key, "its collection's name is too long", e);
+    return close_row(DB_DELETED, key, &r, e);
+}
+
+int row_get_deleted(const struct state_txn *t, struct bytes record_key, struct deleted_row *out,
+                    struct err *e)
+{
+    struct bytes row;
+    int rc = find_row(t, DB_DELETED, record_key, &row, e);
+    return rc != 0 ? rc : row_read_deleted(record_key, row, out, e);
+}
+
+int row_put_deleted(const struct state_txn *t, struct bytes record_key,
+                    const struct deleted_row *row, struct err *e)
+{
+    uint8_t b[ROW_MAX_BYTES];
+    struct writer w = row_begin(b);
+    write_u64(&w, row->lsn.v);
+    write_u64(&w, row->time.us);
+    write_bytes16(&w, row->collection);
+    return put_row(t, DB_DELETED, record_key, &w, e);
+}
+
+struct bytes row_history_key(struct lsn lsn, struct bytes record_key,
+                             uint8_t out[HISTORY_KEY_MAX_BYTES])
+{
+    check(record_key.n <= RECORD_KEY_MAX_BYTES);
+    put_be64(out, lsn.v);
+    memcpy(out + 8, record_key.p, record_key.n);
+    return bytes_of(out, 8 + record_key.n);
+}
+
+int row_read_history(struct bytes key, struct bytes row, struct history_row *out, struct err *e)
+{
+    struct reader r;
+    int rc = open_row(DB_HISTORY, key, row, &r, e);
+    if (rc != 0)
+        return rc;
+    if (key.n <= 8 + COLLECTION_ID_BYTES || key.n > HISTORY_KEY_MAX_BYTES)
+        return row_damaged(DB_HISTORY, key, "its key has a wrong size", e);
+    if (row.n < HISTORY_ROW_BYTES)
+        return row_damaged(DB_HISTORY, key, "its size is wrong", e);
+    out->lsn.v = get_be64(key.p);
+    out->flags = read_u8(&r);
+    out->time.us = read_u64(&r);
+    out->previous.v = read_u64(&r);
+    out->previous_time.us = read_u64(&r);
+    out->depth = read_u32(&r);
+    out->jump.v = read_u64(&r);
+    out->value = read_bytes(&r, row.n - HISTORY_ROW_BYTES);
+    const uint32_t known = HISTORY_WAS_THERE | HISTORY_IS_DELETE | HISTORY_DAMAGED;
+    if ((out->flags & ~known) != 0)
+        return row_damaged(DB_HISTORY, key, "its flags are unknown to this program", e);
+    if (out->previous.v >= out->lsn.v || out->previous_time.us > out->time.us ||
+        out->jump.v >= out->lsn.v)
+        return row_damaged(DB_HISTORY, key, "what it leads to is not older than itself", e);
+    return close_row(DB_HISTORY, key, &r, e);
+}
+
+int row_get_history(const struct state_txn *t, struct lsn lsn, struct bytes record_key,
+                    struct history_row *out, struct err *e)
+{
+    uint8_t buffer[HISTORY_KEY_MAX_BYTES];
+    struct bytes key = row_history_key(lsn, record_key, buffer), row;
+    int rc = find_row(t, DB_HISTORY, key, &row, e);
+    return rc != 0 ? rc : row_read_history(key, row, out, e);
+}
+
+int row_append_history(const struct state_txn *t, struct bytes record_key,
+                       const struct history_row *row, struct err *e)
+{
+    uint8_t buffer[HISTORY_KEY_MAX_BYTES];
+    struct bytes key = row_history_key(row->lsn, record_key, buffer);
+    MDB_val k = val_of(key), v = {HISTORY_ROW_BYTES + row->value.n, NULL};
+    int rc = mdb_put(t->txn, t->dbi[DB_HISTORY], &k, &v, MDB_APPEND | MDB_RESERVE);
+    if (rc != 0)
+        return state_lmdb_error(e, mdb_txn_env(t->txn), rc, db_names[DB_HISTORY]);
+    struct writer w = writer_of(v.mv_data, v.mv_size);
+    write_u32(&w, 0);
+    write_u8(&w, (uint8_t)row->flags);
+    write_u64(&w, row->time.us);
+    write_u64(&w, row->previous.v);
+    write_u64(&w, row->previous_time.us);
+    write_u32(&w, row->depth);
+    write_u64(&w, row->jump.v);
+    check(w.at == HISTORY_ROW_BYTES);
+    write_bytes(&w, row->value);
+    (void)seal(key, &w);
+    return 0;
+}
+
+struct digest row_version_digest(struct lsn lsn, struct bytes record_key)
+{
+    uint8_t version[8];
+    put_be64(version, lsn.v);
+    const struct bytes pieces[] = {bytes_of(version, sizeof version), record_key};
+    return hash_xxh128(pieces, 2);
 }

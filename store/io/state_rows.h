@@ -5,15 +5,25 @@
  * FORMAT (little-endian unless in a key; str16 as in body.h)
  *   database     key                           row after the crc32c
  *   meta         "state"                       format u16, mode u8, lsn, term, time u64, hash 32, records u64,
- *                                              collections u64, next collection id u64, digest 16
- *   collections  name                          id u64, records u64, digest 16
+ *                                              collections u64, next collection id u64, digest 16, history from
+ *                                              lsn u64, history from time u64, history rows u64, history bytes u64
+ *   collections  name                          id u64, records u64, digest 16, deleted u64
  *   records      collection id be64, key       format u16, zero u16, lsn u64, time u64, digest 16, value
  *   buckets      number be16                   digest 16
  *   sessions     uuid                          opened lsn u64, last time u64, results u32, client str16
  *   results      session uuid, sequence be64   lsn u64, term u64, time u64
  *   points       name                          lsn u64, time u64, digest 16
+ *   deleted      collection id be64, key       lsn u64, time u64, collection str16
+ *   history      lsn be64, collection id be64, key
+ *                                              flags u8, time u64, previous lsn u64, previous time u64, depth u32,
+ *                                              jump lsn u64, value
  * Collection ids are given as collections appear and differ between sites and after a restore: nothing that can be
- * observed depends on them. A collection without records has no row. */
+ * observed depends on them. A collection without records has no row, unless rows of `deleted` need its id.
+ *
+ * A row of `history` tells what a record was BEFORE the entry of its key's lsn changed it (flags: HISTORY_*): whether it was
+ * there, its version (the previous lsn and time), and its value. A record that is there is the newest version, the row of its
+ * lsn leads to the version before it, and so on; a record that was deleted begins at its row of `deleted`. The depth and
+ * the jump are those of store/core/jump.h. */
 #ifndef STORE_IO_STATE_ROWS_H
 #define STORE_IO_STATE_ROWS_H
 
@@ -29,6 +39,8 @@ enum state_db {
     DB_SESSIONS,
     DB_RESULTS,
     DB_POINTS,
+    DB_DELETED,
+    DB_HISTORY,
     DB_COUNT,
 };
 const char *state_db_name(enum state_db db);
@@ -39,6 +51,8 @@ enum {
     COLLECTION_ID_BYTES = 8, /* before the key */
     RECORD_KEY_MAX_BYTES = COLLECTION_ID_BYTES + KEY_MAX_BYTES,
     RESULT_KEY_BYTES = 24,
+    HISTORY_ROW_BYTES = 41, /* before the value */
+    HISTORY_KEY_MAX_BYTES = 8 + RECORD_KEY_MAX_BYTES,
     SESSION_RESULTS_MAX = 1024,
     ROW_QUOTE_BYTES = 100,
 };
@@ -49,15 +63,41 @@ struct state_row {
     uint64_t records, collections;
     uint64_t next_collection;
     struct digest digest;
+    struct lsn
+        history_from; /* the state as of an lsn can be read if and only if it is at least this */
+    struct utc history_time;              /* of the entry there */
+    uint64_t history_rows, history_bytes; /* of keys and rows */
 };
 struct collection_row {
     uint64_t id;
     uint64_t records;
     struct digest digest;
+    uint64_t deleted; /* rows of `deleted` with its id */
 };
 struct session_row {
     struct session_info info; /* the client is a view of the row, or of what was encoded */
     uint32_t results;
+};
+
+enum history_flags {
+    HISTORY_WAS_THERE = 1u << 0, /* before */
+    HISTORY_IS_DELETE = 1u << 1, /* the change deleted it */
+    HISTORY_DAMAGED = 1u << 2,   /* what was there could not be read when it was replaced */
+};
+struct history_row {
+    uint32_t flags;
+    struct lsn lsn; /* of the change */
+    struct utc time;
+    struct lsn previous; /* version before it; 0: none in the window */
+    struct utc previous_time;
+    uint32_t depth;
+    struct lsn jump; /* 0: nowhere */
+    struct bytes value;
+};
+struct deleted_row {
+    struct lsn lsn;
+    struct utc time;
+    struct bytes collection;
 };
 
 /* One LMDB transaction and the handles that it is used with. */
@@ -117,6 +157,9 @@ int row_read_collection(struct bytes key, struct bytes row, struct collection_ro
 int row_read_session(struct bytes key, struct bytes row, struct session_row *out, struct err *e);
 int row_read_result(struct bytes key, struct bytes row, struct entry_position *out, struct err *e);
 int row_read_point(struct bytes key, struct bytes row, struct restore_point *out, struct err *e);
+int row_read_deleted(struct bytes key, struct bytes row, struct deleted_row *out, struct err *e);
+/* Checks that what it leads to is older than itself, too. */
+int row_read_history(struct bytes key, struct bytes row, struct history_row *out, struct err *e);
 
 /* ---- records ---- */
 /* Key of a record; its size is COLLECTION_ID_BYTES + key.n. The key is at most KEY_MAX_BYTES. */
@@ -129,5 +172,20 @@ void row_write_record(struct bytes row_key, const struct record *r, struct diges
  * the reason; the caller names collection and key. */
 int row_read_record(struct bytes row_key, struct bytes row, bool checked, struct record *out,
                     struct digest *digest, struct err *e);
+
+/* ---- the past: `record_key` is what row_record_key gave ---- */
+int row_get_deleted(const struct state_txn *t, struct bytes record_key, struct deleted_row *out,
+                    struct err *e);
+int row_put_deleted(const struct state_txn *t, struct bytes record_key,
+                    const struct deleted_row *row, struct err *e);
+struct bytes row_history_key(struct lsn lsn, struct bytes record_key,
+                             uint8_t out[HISTORY_KEY_MAX_BYTES]);
+int row_get_history(const struct state_txn *t, struct lsn lsn, struct bytes record_key,
+                    struct history_row *out, struct err *e);
+/* After every row that is there. */
+int row_append_history(const struct state_txn *t, struct bytes record_key,
+                       const struct history_row *row, struct err *e);
+/* Term of a version in the sums by which chains are checked (state_past.c). */
+struct digest row_version_digest(struct lsn lsn, struct bytes record_key);
 
 #endif

@@ -6,6 +6,9 @@
  * A scan over all collections walks them by name and seeks to the range in each; its continuation starts in
  * the collection that it names, and only there is bounded by `after`.
  *
+ * As of an lsn the records that are there and those that were deleted are walked side by side, in the order of their keys,
+ * and each is looked up as it was then.
+ *
  * Bounds longer than any key are cut to one byte more than a key can have, which keeps their order to all keys. */
 #include "store/io/state_internal.h"
 
@@ -19,12 +22,22 @@ struct bound {
     bool set;
 };
 
+/* Rows of `records` or `deleted` with the id of the collection that the scan is in. */
+struct stream {
+    MDB_cursor *cursor;
+    MDB_val k, v;
+    bool positioned; /* the cursor is somewhere in the collection */
+    bool there;      /* at a row in the range, which is k and v */
+    bool used;       /* the row was given */
+};
+
 struct state_scan {
     struct state_snapshot *snap;
-    MDB_cursor *records;
-    MDB_cursor *collections; /* NULL: one collection only */
+    struct stream records, deleted; /* deleted: only of the past */
+    MDB_cursor *collections;        /* NULL: one collection only */
     bool reverse;
-    bool positioned; /* the record cursor is at the record that was given last */
+    bool past;
+    struct lsn as_of;
     bool done;
 
     struct bound low, high; /* of every collection */
@@ -134,7 +147,7 @@ static int first_collection(struct state_scan *scan, struct bytes from, struct e
 
 static int next_collection(struct state_scan *scan, struct err *e)
 {
-    scan->positioned = false;
+    scan->records.positioned = scan->deleted.positioned = false;
     scan->after.set = false;
     if (scan->collections == NULL) {
         scan->done = true;
@@ -150,6 +163,18 @@ static int next_collection(struct state_scan *scan, struct err *e)
                    : enter(scan, bytes_of_val(k), bytes_of_val(v), e);
 }
 
+static int open_cursors(struct state_scan *scan, bool all, struct err *e)
+{
+    struct state_snapshot *snap = scan->snap;
+    const MDB_dbi *dbi = snap->t.dbi;
+    int rc = mdb_cursor_open(snap->t.txn, dbi[DB_RECORDS], &scan->records.cursor);
+    if (rc == 0 && scan->past)
+        rc = mdb_cursor_open(snap->t.txn, dbi[DB_DELETED], &scan->deleted.cursor);
+    if (rc == 0 && all)
+        rc = mdb_cursor_open(snap->t.txn, dbi[DB_COLLECTIONS], &scan->collections);
+    return rc == 0 ? 0 : state_lmdb_error(e, snap->state->env, rc, "scan");
+}
+
 int state_scan_open(struct state_snapshot *snap, const struct scan_options *options,
                     struct state_scan **out, struct err *e)
 {
@@ -161,12 +186,12 @@ int state_scan_open(struct state_snapshot *snap, const struct scan_options *opti
     scan->reverse = options->reverse;
     set_bounds(scan, options);
     snap->scans++;
-    const MDB_dbi *dbi = snap->t.dbi;
-    int rc = mdb_cursor_open(snap->t.txn, dbi[DB_RECORDS], &scan->records);
-    if (rc == 0 && options->collection.n == 0)
-        rc = mdb_cursor_open(snap->t.txn, dbi[DB_COLLECTIONS], &scan->collections);
+    int rc = state_as_of(snap, options->as_of, &scan->as_of, e);
+    scan->past = rc == 0 && scan->as_of.v < snap->row.at.lsn.v;
+    if (rc == 0)
+        rc = open_cursors(scan, options->collection.n == 0, e);
     if (rc != 0) {
-        rc = state_lmdb_error(e, snap->state->env, rc, "scan");
+        /* said above */
     } else if (scan->collections != NULL) {
         rc = first_collection(scan, options->after_collection, e);
     } else if (options->collection.n > COLLECTION_MAX_BYTES) {
@@ -193,8 +218,10 @@ void state_scan_close(struct state_scan *scan)
 {
     if (scan == NULL)
         return;
-    if (scan->records != NULL)
-        mdb_cursor_close(scan->records);
+    if (scan->records.cursor != NULL)
+        mdb_cursor_close(scan->records.cursor);
+    if (scan->deleted.cursor != NULL)
+        mdb_cursor_close(scan->deleted.cursor);
     if (scan->collections != NULL)
         mdb_cursor_close(scan->collections);
     scan->snap->scans--;
@@ -203,7 +230,7 @@ void state_scan_close(struct state_scan *scan)
 
 /* ---- records of a collection ---- */
 
-static int seek(struct state_scan *scan, struct bytes key, uint64_t id, MDB_val *k, MDB_val *v)
+static int seek(MDB_cursor *cursor, struct bytes key, uint64_t id, MDB_val *k, MDB_val *v)
 {
     uint8_t buffer[COLLECTION_ID_BYTES + BOUND_MAX_BYTES];
     put_be64(buffer, id);
@@ -211,11 +238,12 @@ static int seek(struct state_scan *scan, struct bytes key, uint64_t id, MDB_val 
         memcpy(buffer + COLLECTION_ID_BYTES, key.p, key.n);
     *k = (MDB_val){COLLECTION_ID_BYTES + key.n, buffer};
     /* Read again, so that the key is the one in the page, which outlives this buffer. */
-    int rc = mdb_cursor_get(scan->records, k, v, MDB_SET_RANGE);
-    return rc == 0 ? mdb_cursor_get(scan->records, k, v, MDB_GET_CURRENT) : rc;
+    int rc = mdb_cursor_get(cursor, k, v, MDB_SET_RANGE);
+    return rc == 0 ? mdb_cursor_get(cursor, k, v, MDB_GET_CURRENT) : rc;
 }
 
-static int position_forwards(struct state_scan *scan, MDB_val *k, MDB_val *v)
+static int position_forwards(const struct state_scan *scan, MDB_cursor *cursor, MDB_val *k,
+                             MDB_val *v)
 {
     struct bound low = scan->low;
     bool strictly = false;
@@ -224,65 +252,118 @@ static int position_forwards(struct state_scan *scan, MDB_val *k, MDB_val *v)
         low = scan->after;
         strictly = true;
     }
-    int rc = seek(scan, bound_bytes(&low), scan->id, k, v);
+    int rc = seek(cursor, bound_bytes(&low), scan->id, k, v);
     if (rc == 0 && strictly && k->mv_size == COLLECTION_ID_BYTES + low.n &&
         get_be64(k->mv_data) == scan->id &&
         memcmp((const uint8_t *)k->mv_data + COLLECTION_ID_BYTES, low.b, low.n) == 0)
-        rc = mdb_cursor_get(scan->records, k, v, MDB_NEXT);
+        rc = mdb_cursor_get(cursor, k, v, MDB_NEXT);
     return rc;
 }
 
-static int position_backwards(struct state_scan *scan, MDB_val *k, MDB_val *v)
+static int position_backwards(const struct state_scan *scan, MDB_cursor *cursor, MDB_val *k,
+                              MDB_val *v)
 {
     struct bound high = scan->high;
     if (scan->after.set)
         lower_high(&high, bound_bytes(&scan->after));
-    int rc = high.set ? seek(scan, bound_bytes(&high), scan->id, k, v)
-                      : seek(scan, (struct bytes){NULL, 0}, scan->id + 1, k, v);
+    int rc = high.set ? seek(cursor, bound_bytes(&high), scan->id, k, v)
+                      : seek(cursor, (struct bytes){NULL, 0}, scan->id + 1, k, v);
     if (rc == MDB_NOTFOUND)
-        return mdb_cursor_get(scan->records, k, v, MDB_LAST);
-    return rc == 0 ? mdb_cursor_get(scan->records, k, v, MDB_PREV) : rc;
+        return mdb_cursor_get(cursor, k, v, MDB_LAST);
+    return rc == 0 ? mdb_cursor_get(cursor, k, v, MDB_PREV) : rc;
 }
 
-static int step(struct state_scan *scan, MDB_val *k, MDB_val *v)
+static struct bytes key_of(MDB_val k)
 {
-    if (scan->positioned)
-        return mdb_cursor_get(scan->records, k, v, scan->reverse ? MDB_PREV : MDB_NEXT);
-    scan->positioned = true;
-    return scan->reverse ? position_backwards(scan, k, v) : position_forwards(scan, k, v);
+    return bytes_of((const uint8_t *)k.mv_data + COLLECTION_ID_BYTES,
+                    k.mv_size - COLLECTION_ID_BYTES);
 }
 
 static bool in_range(const struct state_scan *scan, MDB_val k)
 {
     if (k.mv_size < COLLECTION_ID_BYTES || get_be64(k.mv_data) != scan->id)
         return false;
-    struct bytes key =
-        bytes_of((const uint8_t *)k.mv_data + COLLECTION_ID_BYTES, k.mv_size - COLLECTION_ID_BYTES);
     if (scan->reverse)
-        return !scan->low.set || bytes_compare(key, bound_bytes(&scan->low)) >= 0;
-    return !scan->high.set || bytes_compare(key, bound_bytes(&scan->high)) < 0;
+        return !scan->low.set || bytes_compare(key_of(k), bound_bytes(&scan->low)) >= 0;
+    return !scan->high.set || bytes_compare(key_of(k), bound_bytes(&scan->high)) < 0;
+}
+
+/* To the next row that was not given yet. */
+static int advance(const struct state_scan *scan, struct stream *s, struct err *e)
+{
+    int rc = 0;
+    if (s->cursor == NULL || (s->positioned && (!s->there || !s->used)))
+        return 0;
+    if (s->positioned)
+        rc = mdb_cursor_get(s->cursor, &s->k, &s->v, scan->reverse ? MDB_PREV : MDB_NEXT);
+    else if (scan->reverse)
+        rc = position_backwards(scan, s->cursor, &s->k, &s->v);
+    else
+        rc = position_forwards(scan, s->cursor, &s->k, &s->v);
+    s->positioned = true;
+    s->used = false;
+    s->there = rc == 0 && in_range(scan, s->k);
+    return rc == 0 || rc == MDB_NOTFOUND ? 0
+                                         : state_lmdb_error(e, scan->snap->state->env, rc, "scan");
+}
+
+/* The stream whose row comes next; NULL at the end of the collection. */
+static struct stream *choose(struct state_scan *scan)
+{
+    struct stream *r = &scan->records, *d = &scan->deleted;
+    if (!r->there || !d->there)
+        return r->there ? r : d->there ? d : NULL;
+    int c = bytes_compare(key_of(r->k), key_of(d->k));
+    return (scan->reverse ? c >= 0 : c <= 0) ? r : d;
+}
+
+/* The row as a record of the present or the past; ERR_NOT_FOUND: it was not there then. */
+static int resolve(struct state_scan *scan, const struct stream *s, struct record *out,
+                   struct err *e)
+{
+    const struct bytes row_key = bytes_of_val(s->k);
+    struct digest digest;
+    struct deleted_row gone;
+    int rc = 0;
+    if (s == &scan->records) {
+        rc = row_read_record(row_key, bytes_of_val(s->v), true, out, &digest, e);
+        if (rc != 0 || !scan->past || out->lsn.v <= scan->as_of.v)
+            return rc;
+        return past_find(scan->snap, row_key, out->lsn, scan->as_of, out, e);
+    }
+    rc = row_read_deleted(row_key, bytes_of_val(s->v), &gone, e);
+    if (rc != 0)
+        return rc;
+    return gone.lsn.v <= scan->as_of.v
+               ? ERR_NOT_FOUND
+               : past_find(scan->snap, row_key, gone.lsn, scan->as_of, out, e);
 }
 
 int state_scan_next(struct state_scan *scan, struct record *out, struct err *e)
 {
     out->key = (struct bytes){NULL, 0};
     while (!scan->done) {
-        MDB_val k, v;
-        int rc = step(scan, &k, &v);
-        if (rc != 0 && rc != MDB_NOTFOUND)
-            return state_lmdb_error(e, scan->snap->state->env, rc, "scan");
-        if (rc == 0 && in_range(scan, k)) {
-            struct digest digest;
-            struct err why = ERR_NONE;
-            out->collection = scan->name;
-            out->key = bytes_of((const uint8_t *)k.mv_data + COLLECTION_ID_BYTES,
-                                k.mv_size - COLLECTION_ID_BYTES);
-            if (row_read_record(bytes_of_val(k), bytes_of_val(v), true, out, &digest, &why) == 0)
-                return 0;
-            return state_record_damaged(e, scan->name, out->key, &why);
-        }
-        if ((rc = next_collection(scan, e)) != 0)
+        int rc = advance(scan, &scan->records, e);
+        if (rc == 0)
+            rc = advance(scan, &scan->deleted, e);
+        if (rc != 0)
             return rc;
+        struct stream *s = choose(scan);
+        if (s == NULL) {
+            if ((rc = next_collection(scan, e)) != 0)
+                return rc;
+            continue;
+        }
+        s->used = true;
+        struct err why = ERR_NONE;
+        rc = resolve(scan, s, out, &why);
+        if (rc == ERR_NOT_FOUND)
+            continue;
+        out->collection = scan->name;
+        out->key = key_of(s->k);
+        if (rc == ERR_INTEGRITY || rc == ERR_FORMAT)
+            return state_record_damaged(e, scan->name, out->key, &why);
+        return rc == 0 ? 0 : err_set(e, rc, "%s", why.text);
     }
     return err_set(e, ERR_NOT_FOUND, "the scan is at its end");
 }

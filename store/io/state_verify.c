@@ -1,7 +1,8 @@
 /* Counting the digest again, from every record.
  *
  * What is compared: each record's checksum and kept digest; number and digest of each collection; each bucket; the
- * totals; and that no record belongs to no collection. So damage is named as narrowly as it can be. */
+ * totals; and that no record belongs to no collection. So damage is named as narrowly as it can be. Of the past: each row's
+ * checksum, that deleted records are not there and have their change in the history, and that all chains are whole. */
 #include "store/io/state_internal.h"
 
 #include "store/core/check.h"
@@ -11,6 +12,7 @@ struct recount {
     uint64_t records, collections;
     struct digest digest;
     struct digest bucket[DIGEST_BUCKETS];
+    struct past_sum past;
 };
 
 static const char advice[] =
@@ -59,6 +61,7 @@ static int recount_collection(struct recount *c, MDB_cursor *cursor, struct byte
                 e, name, bytes_of(key.p + COLLECTION_ID_BYTES, key.n - COLLECTION_ID_BYTES), &why);
         if ((rc = recount_record(c, &r, kept, e)) != 0)
             return rc;
+        past_sum_newest(&c->past, r.lsn, key);
         rc = mdb_cursor_get(cursor, &k, &v, MDB_NEXT);
     }
     return rc == 0 || rc == MDB_NOTFOUND ? 0
@@ -127,15 +130,153 @@ static int verify_totals(struct recount *c, struct err *e)
     return compare(c->digest, row->digest, "all records", e);
 }
 
+/* ---- the past ---- */
+
+/* The rows of `deleted` of one collection, which come one after the other. */
+struct gone {
+    uint64_t id, rows;
+    struct bytes name; /* LMDB's memory, as long as the snapshot */
+};
+
+static int verify_gone(const struct recount *c, const struct gone *g, struct err *e)
+{
+    char name[ROW_QUOTE_BYTES];
+    struct collection_row row;
+    if (g->rows == 0)
+        return 0;
+    int rc = row_get_collection(&c->snap->t, g->name, &row, e);
+    if (rc != 0 && rc != ERR_NOT_FOUND)
+        return rc;
+    if (rc == ERR_NOT_FOUND || row.id != g->id || row.deleted != g->rows)
+        return err_set(e, ERR_INTEGRITY,
+                       "collection '%s' has %llu deleted records in the window, and its row does "
+                       "not say so%s",
+                       row_quote(g->name, name), (unsigned long long)g->rows, advice);
+    return 0;
+}
+
+static int verify_deleted_row(struct recount *c, struct bytes key, const struct deleted_row *row,
+                              struct err *e)
+{
+    const struct state_txn *t = &c->snap->t;
+    struct history_row h;
+    MDB_val k = val_of(key), v;
+    past_sum_newest(&c->past, row->lsn, key);
+    int rc = mdb_get(t->txn, t->dbi[DB_RECORDS], &k, &v);
+    struct err why = {0, "it is there and also among the deleted ones"};
+    if (rc == MDB_NOTFOUND) {
+        rc = row_get_history(t, row->lsn, key, &h, &why);
+        if (rc == 0 && (h.flags & HISTORY_IS_DELETE) != 0)
+            return 0;
+        if (rc == 0 || rc == ERR_NOT_FOUND)
+            err_set(&why, ERR_INTEGRITY, "its deletion is missing in the history");
+    } else if (rc != 0) {
+        return state_lmdb_error(e, c->snap->state->env, rc, "verify");
+    }
+    return state_record_damaged(e, row->collection,
+                                bytes_of(key.p + COLLECTION_ID_BYTES, key.n - COLLECTION_ID_BYTES),
+                                &why);
+}
+
+static int verify_deleted(struct recount *c, MDB_cursor *cursor, uint64_t *rows, struct err *e)
+{
+    struct gone g = {.rows = 0};
+    MDB_val k, v;
+    int rc, found;
+    while ((found = mdb_cursor_get(cursor, &k, &v, MDB_NEXT)) == 0) {
+        const struct bytes key = bytes_of_val(k);
+        struct deleted_row row;
+        if ((rc = row_read_deleted(key, bytes_of_val(v), &row, e)) != 0)
+            return rc;
+        if (g.rows != 0 && g.id != get_be64(key.p)) {
+            if ((rc = verify_gone(c, &g, e)) != 0)
+                return rc;
+            g.rows = 0;
+        }
+        g = (struct gone){get_be64(key.p), g.rows + 1, row.collection};
+        ++*rows;
+        if ((rc = verify_deleted_row(c, key, &row, e)) != 0)
+            return rc;
+    }
+    return found == MDB_NOTFOUND ? verify_gone(c, &g, e)
+                                 : state_lmdb_error(e, c->snap->state->env, found, "verify");
+}
+
+static int verify_history(struct recount *c, MDB_cursor *cursor, struct err *e)
+{
+    MDB_val k, v;
+    int found;
+    while ((found = mdb_cursor_get(cursor, &k, &v, MDB_NEXT)) == 0) {
+        struct history_row row;
+        const struct bytes key = bytes_of_val(k);
+        int rc = row_read_history(key, bytes_of_val(v), &row, e);
+        if (rc != 0)
+            return rc;
+        past_sum_row(&c->past, &row, bytes_of(key.p + 8, key.n - 8));
+    }
+    return found == MDB_NOTFOUND ? 0 : state_lmdb_error(e, c->snap->state->env, found, "verify");
+}
+
+/* A collection of which only deleted records are left has a row for them. */
+static int count_deleted(const struct recount *c, MDB_cursor *cursor, uint64_t *deleted,
+                         struct err *e)
+{
+    MDB_val k, v;
+    int found;
+    while ((found = mdb_cursor_get(cursor, &k, &v, MDB_NEXT)) == 0) {
+        struct collection_row row;
+        int rc = row_read_collection(bytes_of_val(k), bytes_of_val(v), &row, e);
+        if (rc != 0)
+            return rc;
+        *deleted += row.deleted;
+    }
+    return found == MDB_NOTFOUND ? 0 : state_lmdb_error(e, c->snap->state->env, found, "verify");
+}
+
+static int verify_past(struct recount *c, struct err *e)
+{
+    const struct state_txn *t = &c->snap->t;
+    const struct state_row *row = &c->snap->row;
+    static const enum state_db dbs[] = {DB_COLLECTIONS, DB_DELETED, DB_HISTORY};
+    uint64_t kept = 0, deleted = 0;
+    int rc = 0;
+    for (size_t i = 0; rc == 0 && i < sizeof dbs / sizeof dbs[0]; i++) {
+        MDB_cursor *cursor;
+        if ((rc = mdb_cursor_open(t->txn, t->dbi[dbs[i]], &cursor)) != 0)
+            return state_lmdb_error(e, c->snap->state->env, rc, "verify");
+        rc = dbs[i] == DB_COLLECTIONS ? count_deleted(c, cursor, &kept, e)
+             : dbs[i] == DB_DELETED   ? verify_deleted(c, cursor, &deleted, e)
+                                      : verify_history(c, cursor, e);
+        mdb_cursor_close(cursor);
+    }
+    if (rc != 0)
+        return rc;
+    if (kept != deleted || c->past.count != row->history_rows ||
+        c->past.bytes != row->history_bytes)
+        return err_set(e, ERR_INTEGRITY,
+                       "the history has %llu rows of %llu bytes and %llu deleted records, kept are "
+                       "%llu, %llu and %llu%s",
+                       (unsigned long long)c->past.count, (unsigned long long)c->past.bytes,
+                       (unsigned long long)deleted, (unsigned long long)row->history_rows,
+                       (unsigned long long)row->history_bytes, (unsigned long long)kept, advice);
+    if (!past_sum_is_whole(&c->past))
+        return err_set(e, ERR_INTEGRITY, "a version of a record is missing in the history%s",
+                       advice);
+    return 0;
+}
+
 int state_verify(struct state_snapshot *snap, struct err *e)
 {
     struct recount *c = calloc(1, sizeof *c);
     if (c == NULL)
         return err_set(e, ERR_NO_MEMORY, "verify: out of memory");
     c->snap = snap;
+    c->past.from = snap->row.history_from;
     int rc = state_collections(snap, verify_next, &(struct walk){c, e}, e);
     if (rc == 0)
         rc = verify_totals(c, e);
+    if (rc == 0)
+        rc = verify_past(c, e);
     free(c);
     if (rc != 0)
         err_wrap(e, "verify at lsn %llu", (unsigned long long)snap->row.at.lsn.v);

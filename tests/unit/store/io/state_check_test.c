@@ -50,6 +50,7 @@ static int set_up(void **state)
     p = (struct place){.fd = -1};
     kit_dir_new(p.dir);
     history_random(&p.h, &c, ENTRIES, 900, 9000);
+    history_put(&p.h, "deeds", "marked", "MARK-OF-THE-PAST");
     history_put(&p.h, "deeds", "marked", "MARK-OF-THE-RECORD");
     struct state_options options = kit_options(p.dir);
     must(state_open(&s, &options, &e));
@@ -155,6 +156,34 @@ static void a_damaged_value_names_its_record(void **state)
     free(data);
 }
 
+static void a_damaged_row_of_the_history_is_named_and_nothing_else(void **state)
+{
+    const struct place *p = *state;
+    size_t n;
+    uint8_t *data = kit_read(p->dir, "data.mdb", &n);
+    static const char mark[] = "MARK-OF-THE-PAST";
+    unsigned named = 0;
+    for (size_t i = 0; i + sizeof mark < n; i++) {
+        if (memcmp(data + i, mark, sizeof mark - 1) != 0)
+            continue;
+        struct state_check_totals t;
+        data[i] ^= 1;
+        kit_write(p->dir, "data.mdb", data, n);
+        struct findings all = look(p, &t);
+        data[i] ^= 1;
+        kit_write(p->dir, "data.mdb", data, n);
+        if (all.n == 0) /* a page that is not used any more */
+            continue;
+        named++;
+        assert_int_equal(all.n, 1);
+        assert_int_equal(all.kind[FINDING_ROW], 1);
+        assert_string_equal(all.collection, "history");
+        assert_int_equal(t.records, p->kept.records);
+    }
+    assert_int_equal(named, 1);
+    free(data);
+}
+
 static void a_short_or_missing_data_file_is_named(void **state)
 {
     const struct place *p = *state;
@@ -205,6 +234,7 @@ int main(void)
         cmocka_unit_test(a_whole_state_is_clean_and_counted_as_of_its_checkpoint),
         cmocka_unit_test(no_flipped_bit_goes_unseen_or_breaks_the_check),
         cmocka_unit_test(a_damaged_value_names_its_record),
+        cmocka_unit_test(a_damaged_row_of_the_history_is_named_and_nothing_else),
         cmocka_unit_test(a_short_or_missing_data_file_is_named),
         cmocka_unit_test(each_copy_of_a_slot_is_looked_at),
     };

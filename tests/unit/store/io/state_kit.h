@@ -94,8 +94,12 @@ static inline void kit_write(const char *dir, const char *file, const uint8_t *p
 /* A small map: some sanitizers cannot place LMDB's default of 1 TiB. */
 static inline struct state_options kit_options(const char *dir)
 {
-    return (struct state_options){
-        .dir = dir, .cluster_id = {{7}}, .map_bytes = 1u << 30, .readers = 16};
+    return (struct state_options){.dir = dir,
+                                  .cluster_id = {{7}},
+                                  .map_bytes = 1u << 30,
+                                  .readers = 16,
+                                  .history_us = 1ull << 40,
+                                  .history_bytes = 1u << 28};
 }
 
 #define must(call)                                                                                 \

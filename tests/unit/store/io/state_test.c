@@ -714,6 +714,8 @@ static void a_full_disk_is_waited_out(void **state)
     (void)signal(SIGXFSZ, SIG_IGN);
     limit.rlim_cur = 2 << 20;
     assert_int_equal(setrlimit(RLIMIT_FSIZE, &limit), 0);
+    f->o.history_bytes = 100 << 10; /* a few of the old values */
+    reopen(f);
     fill_and_go_on(f, "file size limit");
 }
 
@@ -728,6 +730,7 @@ static void a_full_file_system_is_waited_out(void **state)
         skip();
     }
     f.o = kit_options(f.dir);
+    f.o.history_bytes = 100 << 10;
     must(state_open(&f.s, &f.o, &e));
     fill_and_go_on(&f, "3 MiB tmpfs");
     state_close(f.s);
