@@ -29,6 +29,8 @@ struct bench_options {
     unsigned pids[BENCH_PIDS_MAX]; /* --pid: processes of the server, whose CPU time is counted */
     unsigned pid_count;
     unsigned long long limit; /* --limit: of what the op makes of it */
+    const char
+        *engine; /* --engine: how the log is written, as store.engine of a site; NULL: auto */
 };
 
 /* Exits with 2 and the usage when they are wrong. */

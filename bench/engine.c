@@ -186,8 +186,20 @@ static double since(uint64_t ns)
     return (double)(bench_now_ns() - ns) / 1e9;
 }
 
-static void open_parts(struct engine *g, const char *dir)
+static enum log_engine engine_of(const char *name)
 {
+    if (name == NULL || strcmp(name, "auto") == 0)
+        return LOG_ENGINE_AUTO;
+    if (strcmp(name, "uring") == 0)
+        return LOG_ENGINE_URING;
+    if (strcmp(name, "plain") != 0)
+        bench_fail("--engine %s is not one of auto, uring, plain", name);
+    return LOG_ENGINE_PLAIN;
+}
+
+static void open_parts(struct engine *g, const struct bench_options *o)
+{
+    const char *dir = o->target;
     char path[512];
     struct err e = ERR_NONE;
     uint64_t began = bench_now_ns();
@@ -201,6 +213,7 @@ static void open_parts(struct engine *g, const char *dir)
     if (log_open(&g->log,
                  &(struct log_options){.dir = path,
                                        .cluster_id = g->id,
+                                       .engine = engine_of(o->engine),
                                        .on_durable = on_durable,
                                        .on_failed = on_failed,
                                        .arg = g},
@@ -225,19 +238,19 @@ static void replay(struct engine *g)
     g->recovery.replay_s = since(began);
 }
 
-struct engine *engine_open(const char *dir, bool applies)
+struct engine *engine_open(const struct bench_options *o, bool applies)
 {
     struct engine *g = calloc(1, sizeof *g);
     if (g == NULL)
         bench_fail("out of memory");
     memset(g->id.b, 0xb5, sizeof g->id.b);
-    (void)mkdir(dir, 0700);
+    (void)mkdir(o->target, 0700);
     (void)pthread_mutex_init(&g->appending, NULL);
     (void)pthread_mutex_init(&g->lock, NULL);
     (void)pthread_cond_init(&g->durable_news, NULL);
     (void)pthread_cond_init(&g->applied_news, NULL);
     (void)pthread_cond_init(&g->checkpoint_news, NULL);
-    open_parts(g, dir);
+    open_parts(g, o);
     struct err e = ERR_NONE;
     if (replay_open(&g->replayer, g->log, g->state, &e) != 0)
         fail(&e);

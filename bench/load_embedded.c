@@ -153,7 +153,7 @@ static void recover(struct bench_result *out)
 {
     struct bench_random r = bench_random_of(0);
     uint64_t wanted = options->limit << 20, appended = 0;
-    engine = engine_open(options->target, false);
+    engine = engine_open(options, false);
     struct client *c = client_new(FILL_RECORDS);
     while (appended < wanted) {
         for (unsigned i = 0; i < FILL_RECORDS; i++)
@@ -164,7 +164,7 @@ static void recover(struct bench_result *out)
     client_close(c);
     engine_close(engine);
     uint64_t began = bench_now_ns();
-    engine = engine_open(options->target, true);
+    engine = engine_open(options, true);
     out->seconds = (double)(bench_now_ns() - began) / 1e9;
     struct engine_recovery done = engine_recovery(engine);
     out->operations = done.entries;
@@ -328,7 +328,7 @@ int main(int argc, char **argv)
     if (strcmp(o.op_name, "recover") == 0) {
         recover(&result);
     } else {
-        engine = engine_open(o.target, true);
+        engine = engine_open(&o, true);
         if (o.op == BENCH_FILL)
             fill(&result);
         else if (strcmp(o.op_name, "floor") == 0)
