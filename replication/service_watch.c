@@ -505,8 +505,8 @@ int service_watch_open(struct client *c, const struct frame *f, struct bytes bod
     int rc = wire_read_watch_open(body, &m, e);
     if (rc == 0 && (m.flags & WIRE_READ_STANDBY) == 0) {
         rc = service_require_primary(c, f, body, e);
-        if (rc == ERR_BUSY && e->code == 0)
-            return 0; /* parked */
+        if (rc == SERVICE_LATER)
+            return 0;
     }
     if (rc == 0)
         rc = start(c->service, e);

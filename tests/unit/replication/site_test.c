@@ -1,150 +1,7 @@
 /* A whole site in this process: real log, state, TLS and client library, in a cluster of one member. */
-#include "client/triveni.h"
-#include "replication/site.h"
-#include "replication/site_init.h"
-#include "store/core/check.h"
-#include "tools/pki.h"
+#include "tests/unit/replication/site_kit.h"
 
-#include <netinet/in.h>
-#include <pthread.h>
-#include <setjmp.h>
-#include <signal.h>
-#include <stdarg.h>
 #include <stdatomic.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <sys/socket.h>
-#include <time.h>
-#include <unistd.h>
-
-#include <cmocka.h>
-
-#define CLUSTER_ID "10020304-0506-0708-090a-0b0c0d0e0f10"
-
-static char root[] = "/tmp/tvn-site-test-XXXXXX";
-static struct site_config config;
-
-struct running {
-    struct site_config config; /* its own: the next one is being made while it runs */
-    pthread_t thread;
-    int rc;
-    struct err why;
-};
-
-/* ---- the site ---- */
-
-static int free_port(void)
-{
-    struct sockaddr_in a = {.sin_family = AF_INET, .sin_addr = {htonl(INADDR_LOOPBACK)}};
-    socklen_t n = sizeof a;
-    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    check(fd >= 0 && bind(fd, (struct sockaddr *)&a, n) == 0 &&
-          getsockname(fd, (struct sockaddr *)&a, &n) == 0);
-    close(fd);
-    return ntohs(a.sin_port);
-}
-
-static void make_config(const char *data)
-{
-    config = (struct site_config){
-        .cluster = "gov",
-        .cluster_id = {{0x10, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16}},
-        .member_count = 1,
-        .members = {{.name = "dc", .kind = SITE_DATA}},
-        .policy = REPL_AUTOMATIC,
-        .heartbeat_ms = 20,
-        .election_ms = 100,
-        .lease_ms = 80,
-        .segment_bytes = 4 << 20,
-        .log_limit_bytes = 1 << 30,
-        .log_retain_bytes = 16 << 20,
-        .checkpoint_bytes = 64 << 20,
-        .checkpoint_ms = 60000,
-        .memory_bytes = 64 << 20,
-        .session_hours = 24,
-        .max_clients = 16,
-        .pack_bytes = 1 << 20,
-        .pack_seconds = 10,
-    };
-    (void)snprintf(config.members[0].peer, SITE_ENDPOINT_BYTES, "127.0.0.1:%d", free_port());
-    (void)snprintf(config.members[0].client, SITE_ENDPOINT_BYTES, "127.0.0.1:%d", free_port());
-    (void)snprintf(config.data_dir, SITE_PATH_BYTES, "%s/%s", root, data);
-    (void)snprintf(config.ca, SITE_PATH_BYTES, "%s/pki/ca.crt", root);
-    (void)snprintf(config.cert, SITE_PATH_BYTES, "%s/pki/dc.crt", root);
-    (void)snprintf(config.key, SITE_PATH_BYTES, "%s/pki/dc.key", root);
-}
-
-static void *run(void *arg)
-{
-    struct running *r = arg;
-    r->rc = site_run(&r->config, &r->why);
-    return NULL;
-}
-
-static void start(struct running *r)
-{
-    *r = (struct running){.config = config};
-    check(pthread_create(&r->thread, NULL, run, r) == 0);
-}
-
-static int wait_for(struct running *r)
-{
-    check(pthread_join(r->thread, NULL) == 0);
-    return r->rc;
-}
-
-static void stop(struct running *r)
-{
-    check(kill(getpid(), SIGTERM) == 0);
-    if (wait_for(r) != 0)
-        fail_msg("%s", r->why.text);
-}
-
-static void make_and_start(const char *data, struct running *r)
-{
-    struct err e = ERR_NONE;
-    make_config(data);
-    if (site_init(&config, false, &e) != 0)
-        fail_msg("%s", e.text);
-    start(r);
-}
-
-static struct tvn *connect_with(const struct tvn_options *more)
-{
-    char uri[512];
-    struct tvn_options options = TVN_OPTIONS_INIT;
-    struct tvn_error e;
-    struct tvn *db;
-    if (more != NULL)
-        options = *more;
-    (void)snprintf(uri, sizeof uri,
-                   "triveni://%s/?id=" CLUSTER_ID
-                   "&ca=%s/pki/ca.crt&cert=%s/pki/%s.crt&key=%s/pki/%s.key",
-                   config.members[0].client, root, root, "ops", root, "ops");
-    if (tvn_open(uri, &options, &db, &e) != 0)
-        fail_msg("%s", e.text);
-    return db;
-}
-
-static uint64_t put(struct tvn *db, const char *key, const char *value)
-{
-    struct tvn_result done;
-    struct tvn_error e;
-    if (tvn_put(db, "land", tvn_str(key), tvn_str(value), &done, &e) != 0)
-        fail_msg("%s", e.text);
-    return done.lsn;
-}
-
-static void assert_value(struct tvn *db, const char *key, const char *value)
-{
-    struct tvn_records *found;
-    struct tvn_error e;
-    if (tvn_get(db, "land", tvn_str(key), NULL, &found, &e) != 0)
-        fail_msg("%s", e.text);
-    assert_int_equal(found->records[0].value.size, strlen(value));
-    assert_memory_equal(found->records[0].value.data, value, strlen(value));
-    tvn_records_free(found);
-}
 
 /* ---- tests ---- */
 
@@ -511,31 +368,6 @@ static void a_stop_waits_for_no_client(void **state)
     tvn_close(db);
 }
 
-static int setup(void **state)
-{
-    (void)state;
-    char dir[64];
-    struct err e = ERR_NONE;
-    if (mkdtemp(root) == NULL)
-        return -1;
-    (void)snprintf(dir, sizeof dir, "%s/pki", root);
-    if (pki_init(dir, "gov", &e) != 0 ||
-        pki_issue(dir, &(struct pki_request){.kind = WIRE_SITE, .name = "dc"}, &e) != 0 ||
-        pki_issue(dir, &(struct pki_request){.kind = WIRE_OPERATOR, .name = "ops"}, &e) != 0) {
-        print_error("%s\n", e.text);
-        return -1;
-    }
-    return 0;
-}
-
-static int teardown(void **state)
-{
-    (void)state;
-    char command[64];
-    (void)snprintf(command, sizeof command, "rm -rf %s", root);
-    return system(command);
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -549,5 +381,5 @@ int main(void)
         cmocka_unit_test(a_start_that_cannot_succeed_says_why),
         cmocka_unit_test(a_stop_waits_for_no_client),
     };
-    return cmocka_run_group_tests(tests, setup, teardown);
+    return cmocka_run_group_tests(tests, kit_setup, kit_teardown);
 }

@@ -1,0 +1,171 @@
+/* The client service of a whole site, seen by a client that is nothing but a connection: what the site answers to each request is
+ * counted, frame by frame. */
+#include "tests/unit/replication/site_kit.h"
+
+#include "replication/io/conn.h"
+
+enum { REQUESTS_MAX = 4096, PATIENCE_MS = 60000 };
+
+struct raw {
+    uv_loop_t loop;
+    SSL_CTX *tls;
+    struct conn *conn; /* NULL: not ready, or closed */
+    bool closed;
+    struct err why;
+    unsigned sent;
+    unsigned answers[REQUESTS_MAX + 1]; /* to each request, numbered from 1 */
+    int codes[REQUESTS_MAX + 1];        /* of its error; 0: another answer */
+    unsigned waited[REQUESTS_MAX + 1];  /* requests that were sent before it was answered */
+    unsigned codeless;                  /* errors with code 0 */
+};
+
+static void raw_ready(struct conn *c, const struct wire_hello *hello)
+{
+    struct raw *r = conn_arg(c);
+    (void)hello;
+    r->conn = c;
+}
+
+static int raw_frame(struct conn *c, const struct frame *f, struct bytes body, struct err *why)
+{
+    struct raw *r = conn_arg(c);
+    struct wire_error error;
+    if (f->request == 0 || f->request > r->sent)
+        return 0; /* a push */
+    if (r->answers[f->request]++ == 0)
+        r->waited[f->request] = r->sent - (unsigned)f->request;
+    if (f->type != FRAME_ERROR)
+        return 0;
+    /* The library's own reader refuses an error with code 0: looked at first. */
+    r->codeless += body.n >= 4 && get_le32(body.p) == 0;
+    r->codes[f->request] = wire_read_error(body, &error, why) == 0 ? error.code : ERR_FORMAT;
+    *why = (struct err)ERR_NONE;
+    return 0;
+}
+
+static void raw_closed(struct conn *c, const struct err *why)
+{
+    struct raw *r = conn_arg(c);
+    r->conn = NULL;
+    r->closed = true;
+    if (why != NULL)
+        r->why = *why;
+}
+
+static void raw_open(struct raw *r)
+{
+    static const struct conn_callbacks callbacks = {raw_ready, raw_frame, raw_closed, NULL};
+    char cert[128], key[128];
+    struct err e = ERR_NONE;
+    (void)snprintf(cert, sizeof cert, "%s/pki/ops.crt", root);
+    (void)snprintf(key, sizeof key, "%s/pki/ops.key", root);
+    *r = (struct raw){.closed = true};
+    assert_int_equal(uv_loop_init(&r->loop), 0);
+    if (tls_context(&(struct tls_files){config.ca, cert, key, NULL}, &r->tls, &e) != 0)
+        fail_msg("%s", e.text);
+    struct conn_options options = {
+        .loop = &r->loop,
+        .tls = r->tls,
+        .cluster = "gov",
+        .cluster_id = config.cluster_id,
+        .hello = {.version = WIRE_VERSION,
+                  .kind = WIRE_OPERATOR,
+                  .name = bytes_str("ops"),
+                  .software = bytes_str("test")},
+        .accept_kinds = 1u << WIRE_SITE,
+        .max_body = FRAME_CLIENT_MAX_BYTES,
+        .callbacks = &callbacks,
+    };
+    uint64_t end = uv_hrtime() + (uint64_t)PATIENCE_MS * 1000000;
+    while (r->conn == NULL) { /* the site may not listen yet */
+        struct conn *c;
+        assert_true(uv_hrtime() < end);
+        if (r->closed && conn_connect(&c, &options, config.members[0].client, "dc", r, &e) == 0)
+            r->closed = false;
+        (void)uv_run(&r->loop, UV_RUN_NOWAIT);
+        (void)usleep(1000);
+    }
+}
+
+static void raw_turn(struct raw *r, unsigned ms)
+{
+    for (unsigned i = 0; i < ms; i++) {
+        (void)uv_run(&r->loop, UV_RUN_NOWAIT);
+        (void)usleep(1000);
+    }
+}
+
+static void raw_close(struct raw *r)
+{
+    if (r->conn != NULL)
+        conn_close(r->conn, NULL);
+    uint64_t end = uv_hrtime() + (uint64_t)PATIENCE_MS * 1000000;
+    while (uv_run(&r->loop, UV_RUN_NOWAIT) != 0)
+        assert_true(uv_hrtime() < end);
+    assert_int_equal(uv_loop_close(&r->loop), 0);
+    SSL_CTX_free(r->tls);
+}
+
+static void ask_to_watch(struct raw *r)
+{
+    uint8_t body[64];
+    struct writer w = writer_of(body, sizeof body);
+    wire_write_watch_open(&w, &(struct wire_watch_open){.credit = 1 << 20});
+    struct bytes b = bytes_of(body, w.at);
+    struct err e = ERR_NONE;
+    assert_true(r->conn != NULL && r->sent < REQUESTS_MAX);
+    if (conn_send(r->conn, FRAME_WATCH_OPEN, (struct term){0}, ++r->sent, &b, 1, &e) != 0)
+        fail_msg("%s", e.text);
+}
+
+static bool all_are_answered(const struct raw *r)
+{
+    for (unsigned i = 1; i <= r->sent; i++)
+        if (r->answers[i] == 0)
+            return false;
+    return true;
+}
+
+/* A site that was just elected applies what it has not applied yet before it serves: requests that come meanwhile wait. */
+static void a_watch_opened_while_the_primary_is_not_ready_is_answered_once(void **state)
+{
+    (void)state;
+    struct running site;
+    struct raw r;
+    make_and_start("not-ready", &site);
+    struct tvn *db = connect_with(NULL);
+    put_many(db, "land", 20000);
+    tvn_close(db);
+    stop(&site);
+    start(&site); /* its state is empty again, there was no checkpoint */
+    raw_open(&r);
+    uint64_t end = uv_hrtime() + (uint64_t)PATIENCE_MS * 1000000;
+    bool opened = false;
+    while (!opened) {
+        assert_true(uv_hrtime() < end && !r.closed);
+        ask_to_watch(&r);
+        raw_turn(&r, 3);
+        for (unsigned i = 1; i <= r.sent; i++)
+            opened |= r.answers[i] != 0 && r.codes[i] == 0;
+    }
+    while (!all_are_answered(&r) && !r.closed && uv_hrtime() < end)
+        raw_turn(&r, 1);
+    raw_turn(&r, 50); /* for what should not come */
+    unsigned parked = 0;
+    for (unsigned i = 1; i <= r.sent; i++) {
+        assert_int_equal(r.answers[i], 1);
+        parked += r.waited[i] >= 3;
+    }
+    assert_int_equal(r.codeless, 0);
+    assert_true(parked > 0);
+    raw_close(&r);
+    stop(&site);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_watch_opened_while_the_primary_is_not_ready_is_answered_once),
+    };
+    return cmocka_run_group_tests(tests, kit_setup, kit_teardown);
+}
