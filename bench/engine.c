@@ -11,7 +11,6 @@
 #include "store/replay.h"
 
 #include <errno.h>
-#include <openssl/rand.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdio.h>
@@ -297,7 +296,7 @@ void engine_close(struct engine *g)
 
 void engine_client_init(struct engine_client *c, struct engine *g, size_t body_bytes)
 {
-    c->engine = g;
+    *c = (struct engine_client){.engine = g};
     c->body = writer_of(malloc(body_bytes), body_bytes);
     if (c->body.p == NULL || sem_init(&c->done, 0, 0) != 0)
         bench_fail("out of memory");
@@ -307,6 +306,7 @@ void engine_client_deinit(struct engine_client *c)
 {
     (void)sem_destroy(&c->done);
     free(c->body.p);
+    salts_wipe(&c->salts);
 }
 
 /* Seal one transaction behind the tail as view i. With `appending` held. */
@@ -341,8 +341,9 @@ static unsigned write_bodies(struct engine_client *c, const struct op *ops, unsi
     c->body.at = 0;
     for (unsigned i = 0; i < count; i++) {
         uint8_t salt[ENTRY_SALT_BYTES];
-        if (RAND_bytes(salt, sizeof salt) != 1)
-            bench_fail("no random numbers");
+        struct err e = ERR_NONE;
+        if (salts_next(&c->salts, salt, &e) != 0)
+            fail(&e);
         body_write_txn(&c->body, salt,
                        &(struct body_txn){
                            .level = LEVEL_LOCAL, .client = bytes_str("bench"), .op_count = each},

@@ -7,6 +7,7 @@
 #define BENCH_ENGINE_H
 
 #include "bench/bench.h"
+#include "store/io/salts.h"
 #include "store/log.h"
 #include "store/state.h"
 
@@ -24,6 +25,7 @@ void engine_close(struct engine *g);
 struct engine_client {
     struct engine *engine;
     struct writer body; /* of one transaction */
+    struct salts salts;
     sem_t done;
 };
 void engine_client_init(struct engine_client *c, struct engine *g, size_t body_bytes);

@@ -14,8 +14,6 @@
 #include "store/core/check.h"
 #include "store/core/hash.h"
 
-#include <openssl/rand.h>
-
 bool site_is_ready(const struct site *s)
 {
     return marks_ready(&s->marks, &s->view, s->term_start) && s->fatal.code == 0;
@@ -24,13 +22,6 @@ bool site_is_ready(const struct site *s)
 const struct site_member *site_member(const struct site *s, uint8_t index)
 {
     return index < s->config->member_count ? &s->config->members[index] : NULL;
-}
-
-int site_random_salt(uint8_t salt[ENTRY_SALT_BYTES], struct err *e)
-{
-    if (RAND_bytes(salt, ENTRY_SALT_BYTES) != 1)
-        return err_set(e, ERR_FAILED, "the random number generator failed; nothing can be written");
-    return 0;
 }
 
 static void feed_back(struct site *s, struct repl_event event)
@@ -100,7 +91,7 @@ static struct bytes own_body(struct site *s, enum entry_kind kind, uint8_t *scra
         return s->proposal.body;
     check(kind == ENTRY_NOOP);
     uint8_t salt[ENTRY_SALT_BYTES];
-    if (site_random_salt(salt, e) != 0)
+    if (salts_next(&s->salts, salt, e) != 0)
         return (struct bytes){NULL, 0};
     struct writer w = writer_of(scratch, cap);
     body_write_noop(&w, salt,

@@ -77,9 +77,9 @@ int service_session_open(struct client *c, const struct frame *f, struct bytes b
         return 0;
     }
     uint8_t salt[ENTRY_SALT_BYTES], scratch[256];
-    rc = site_random_salt(w.session.b, e);
+    rc = salts_next(&s->salts, w.session.b, e);
     if (rc == 0)
-        rc = site_random_salt(salt, e);
+        rc = salts_next(&s->salts, salt, e);
     if (rc != 0)
         return rc;
     struct writer out = writer_of(scratch, sizeof scratch);
@@ -97,7 +97,7 @@ static int end_session(struct site *s, enum session_act act, const struct uuid *
                        struct bytes client, struct waiter *w, struct err *e)
 {
     uint8_t salt[ENTRY_SALT_BYTES], scratch[256];
-    int rc = site_random_salt(salt, e);
+    int rc = salts_next(&s->salts, salt, e);
     if (rc != 0)
         return rc;
     struct writer out = writer_of(scratch, sizeof scratch);
@@ -217,7 +217,7 @@ int service_point(struct client *c, const struct frame *f, struct bytes body, st
         rc = point_is_free(s, m.name, e);
     uint8_t salt[ENTRY_SALT_BYTES], scratch[512];
     if (rc == 0)
-        rc = site_random_salt(salt, e);
+        rc = salts_next(&s->salts, salt, e);
     if (rc != 0)
         return rc;
     struct writer out = writer_of(scratch, sizeof scratch);
@@ -235,7 +235,7 @@ int service_mode(struct client *c, uint64_t request, enum commit_mode mode, stru
     uint8_t salt[ENTRY_SALT_BYTES], scratch[256];
     int rc = service_room_to_wait(c, LEVEL_MAJORITY, e);
     if (rc == 0)
-        rc = site_random_salt(salt, e);
+        rc = salts_next(&c->service->site->salts, salt, e);
     if (rc != 0)
         return rc;
     struct writer out = writer_of(scratch, sizeof scratch);
@@ -252,7 +252,7 @@ void service_audit(struct site *s, const struct client *c, const char *act, json
     uint8_t salt[ENTRY_SALT_BYTES], scratch[2048];
     struct err e = ERR_NONE;
     struct waiter w;
-    if (text != NULL && strlen(text) < 1024 && site_random_salt(salt, &e) == 0) {
+    if (text != NULL && strlen(text) < 1024 && salts_next(&s->salts, salt, &e) == 0) {
         struct writer out = writer_of(scratch, sizeof scratch);
         body_write_audit(&out, salt,
                          &(struct body_audit){bytes_str(c->name), bytes_str(act), bytes_str(text)});

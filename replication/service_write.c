@@ -281,7 +281,7 @@ static int build_txn(struct client *c, const struct wire_txn *txn, struct writer
     uint8_t salt[ENTRY_SALT_BYTES];
     int rc = seal_buffer(s, need, e);
     if (rc == 0)
-        rc = site_random_salt(salt, e);
+        rc = salts_next(&s->salts, salt, e);
     if (rc != 0)
         return rc;
     *w = writer_of(s->seal_buffer, s->seal_capacity);

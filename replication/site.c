@@ -341,6 +341,7 @@ static bool stop(struct site *s)
     free(s->actions);
     free(s->read_buffer);
     free(s->seal_buffer);
+    salts_wipe(&s->salts);
     (void)pthread_mutex_destroy(&s->news.lock);
     if (s->lock_fd >= 0)
         close(s->lock_fd);

@@ -80,7 +80,7 @@ int site_open_core(struct site *s, struct err *e)
         return rc;
     uint64_t seed;
     uint8_t salt[ENTRY_SALT_BYTES];
-    rc = site_random_salt(salt, e);
+    rc = salts_next(&s->salts, salt, e);
     if (rc != 0)
         return rc;
     memcpy(&seed, salt, sizeof seed);

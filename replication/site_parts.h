@@ -10,6 +10,7 @@
 #include "replication/io/vote.h"
 #include "replication/site.h"
 #include "repository/repository.h"
+#include "store/io/salts.h"
 #include "store/log.h"
 #include "store/overlay.h"
 #include "store/state.h"
@@ -89,6 +90,7 @@ struct site {
     uint8_t *seal_buffer; /* for building own entries */
     size_t seal_capacity;
     struct repl_actions *actions;
+    struct salts salts;
     bool stepping;
     struct {
         struct repl_event queue[256];
@@ -160,7 +162,6 @@ void driver_follow_marks(struct site *s);
 void driver_give_orders(struct site *s); /* the first half */
 /* The primary is ready: serving, and everything before its term is applied. */
 bool site_is_ready(const struct site *s);
-int site_random_salt(uint8_t salt[ENTRY_SALT_BYTES], struct err *e);
 
 /* ---- peers.c ---- */
 int peers_start(struct site *s, struct err *e);
