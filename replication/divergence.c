@@ -3,8 +3,11 @@
  * One JSON Lines file per undo under <data>/divergence/, named <term>-<first>-<last>.jsonl after the entries in it. The first
  * line is a header; then one line per operation of each entry, deletes too, with who wrote it and whether its client had been
  * told that it was done:
- *   "acknowledged": "no"       its client was to be answered at `majority` or more, which these entries never reached
- *                   "possible" it was to be answered once the entry was on this site's disk
+ *   "acknowledged": "no"       certain: its client was to be answered at `majority` or more by this very process, as primary, and
+ *                              it has not seen the majority
+ *                   "possible" everything else: answered once the entry was on this site's disk; or another process, here before
+ *                              a restart or at another site, was the one to answer, and what that one did is not known here. That
+ *                              nothing committed is ever cut holds only as long as no site lost its disk or was set back
  * The file is written under a temporary name, synced, renamed, and the directory synced, before anything is undone. */
 #include "replication/site_parts.h"
 
@@ -48,11 +51,18 @@ static int write_line(struct bundle *b, json_t *line, struct err *e)
     return rc;
 }
 
+/* Is it certain that nobody was told that this transaction was done? */
+static bool surely_not_acknowledged(const struct site *s, const struct entry_header *h,
+                                    enum level level)
+{
+    return level > LEVEL_LOCAL && s->term_led.v != 0 && h->term.v == s->term_led.v &&
+           h->lsn.v >= s->term_start.v && h->lsn.v > s->marks.commit.v;
+}
+
 static int write_txn(struct bundle *b, const struct entry_view *v, struct err *e)
 {
     struct body_txn txn;
     int rc = body_read_txn(bytes_of(v->body, v->header.body_bytes), &txn, e);
-    bool possible = txn.level <= LEVEL_LOCAL;
     struct reader ops = rc == 0 ? txn.ops : (struct reader){0};
     for (uint32_t i = 0; rc == 0 && i < txn.op_count; i++) {
         struct op op;
@@ -63,7 +73,8 @@ static int write_txn(struct bundle *b, const struct entry_view *v, struct err *e
         json_t *line = json_pack(
             "{s:I, s:I, s:I, s:o, s:s, s:s, s:o, s:o}", "lsn", (json_int_t)v->header.lsn.v, "term",
             (json_int_t)v->header.term.v, "time_us", (json_int_t)v->header.time.us, "client",
-            json_bytes(txn.client), "acknowledged", possible ? "possible" : "no", "op",
+            json_bytes(txn.client), "acknowledged",
+            surely_not_acknowledged(b->site, &v->header, txn.level) ? "no" : "possible", "op",
             op.kind == OP_PUT ? "put" : "del", "collection", json_bytes(op.collection), "key",
             json_bytes(op.key));
         if (line != NULL && op.kind == OP_PUT)

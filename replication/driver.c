@@ -126,8 +126,10 @@ static void append_own(struct site *s, const struct repl_action *a)
         err_wrap(&e, "remembering lsn %llu", (unsigned long long)a->lsn.v);
         site_fail(s, &e);
     }
-    if (a->kind == ENTRY_NOOP)
+    if (a->kind == ENTRY_NOOP) {
         s->urgent = s->term_start = a->lsn; /* nothing is served before it is applied */
+        s->term_led = a->term;
+    }
     if (s->proposal.active) {
         s->proposal.lsn = a->lsn;
         s->proposal.time = v.header.time;

@@ -57,8 +57,10 @@ struct site_config {
     uint32_t snapshot_entries; /* a snapshot after this many entries; 0: never */
 };
 
-/* Create the data directory of a new site: identity, vote file, empty log and state. ERR_EXISTS when it holds one. `rebuilt`:
- * replaces a lost site: new incarnation, does not vote until it has caught up (R5). */
+/* Create the data directory of a site: identity, vote file, empty log and state. ERR_EXISTS when it holds one.
+ * `rebuilt`: the cluster has a history, and this site may have had a part in it: new incarnation, does not vote until it has
+ * caught up (R5); a restored state is taken as it is. Otherwise this is a site of a new cluster, which votes at once: ERR_EXISTS
+ * as well when there is a state or a log. */
 int site_init(const struct site_config *config, bool rebuilt, struct err *e);
 
 /* Run until SIGTERM or SIGINT (then 0) or a fatal error. Logs to stderr. */

@@ -93,13 +93,24 @@ bool site_log_is_gone(const char *dir)
     return gone;
 }
 
-int site_init(const struct site_config *c, bool rebuilt, struct err *e)
+/* Anything in the directory? One that is not there is empty. */
+static bool holds_files(const char *dir)
+{
+    DIR *d = opendir(dir);
+    bool found = false;
+    for (const struct dirent *f; !found && d != NULL && (f = readdir(d)) != NULL;)
+        found = strcmp(f->d_name, ".") != 0 && strcmp(f->d_name, "..") != 0;
+    if (d != NULL)
+        (void)closedir(d);
+    return found;
+}
+
+/* A log without its promises must not vote (R1). Records without them were restored or copied from somewhere: they belong to a
+ * cluster that has a history, so this is not its first start (R5). */
+static int refuse_what_is_there(const struct site_config *c, bool rebuilt, struct err *e)
 {
     char path[SITE_PATH_BYTES + 32];
     struct stat st;
-    int rc = make_dirs(c->data_dir, e);
-    if (rc != 0)
-        return rc;
     path_of(c, "vote", path);
     if (stat(path, &st) == 0)
         return err_set(e, ERR_EXISTS,
@@ -115,6 +126,27 @@ int site_init(const struct site_config *c, bool rebuilt, struct err *e)
             "its promises this "
             "log must not vote: move the directory away, and make the site with --rebuilt",
             c->data_dir);
+    bool log = holds_files(path);
+    path_of(c, "state", path);
+    if (!rebuilt && (log || holds_files(path)))
+        return err_set(
+            e, ERR_EXISTS,
+            "%s/%s is not empty, so this is no first start of a new cluster; nothing was changed. "
+            "A "
+            "site that was restored, or whose disk was lost, is made with --rebuilt: it votes when "
+            "it has caught up",
+            c->data_dir, log ? "log" : "state");
+    return 0;
+}
+
+int site_init(const struct site_config *c, bool rebuilt, struct err *e)
+{
+    char path[SITE_PATH_BYTES + 32];
+    int rc = make_dirs(c->data_dir, e);
+    if (rc == 0)
+        rc = refuse_what_is_there(c, rebuilt, e);
+    if (rc != 0)
+        return rc;
     static const char *const folders[] = {"log", "state", "divergence"};
     for (size_t i = 0; i < sizeof folders / sizeof folders[0]; i++) {
         path_of(c, folders[i], path);
@@ -142,9 +174,12 @@ int site_check_identity(const struct site_config *c, struct err *e)
     json_error_t where = {.text = ""};
     json_t *o = json_load_file(path, 0, &where);
     if (o == NULL && access(path, F_OK) != 0)
-        return err_set(e, ERR_NOT_FOUND,
-                       "%s holds no site yet: run triveni init with this configuration first",
-                       c->data_dir);
+        return err_set(
+            e, ERR_NOT_FOUND,
+            "%s holds no site yet. If this site was ever part of its cluster (its disk was "
+            "replaced, or this is a restored state): triveni init --rebuilt. Only when "
+            "the whole cluster starts for the first time: triveni init --new-cluster",
+            c->data_dir);
     hex(&c->cluster_id, id);
     const char *found_id = json_string_value(json_object_get(o, "cluster_id"));
     const char *found_site = json_string_value(json_object_get(o, "site"));

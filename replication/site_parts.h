@@ -70,6 +70,7 @@ struct site {
     struct entry_position tail; /* last entry appended */
     struct lsn urgent;          /* somebody waits until this is applied */
     struct lsn term_start;      /* our no-op of the term in which we are primary */
+    struct term term_led;       /* its term; 0: this process was never primary */
 
     struct applier *applier;
     struct archiver *archiver; /* NULL: this site keeps no archive */

@@ -9,7 +9,7 @@
 struct serve_options {
     struct common common;
     const char *config;
-    bool rebuilt, check;
+    bool rebuilt, new_cluster, check;
 };
 #define AT(member) offsetof(struct serve_options, member)
 static const struct option serve_table[] = {
@@ -21,8 +21,10 @@ static const struct option serve_table[] = {
 static const struct option init_table[] = {
     {"config", 'c', OPTION_TEXT, AT(config), "FILE", "TRIVENI_CONFIG",
      "configuration of the site (required)"},
+    {"new-cluster", 0, OPTION_FLAG, AT(new_cluster), NULL, NULL,
+     "the whole cluster starts for the first time: the site votes at once"},
     {"rebuilt", 0, OPTION_FLAG, AT(rebuilt), NULL, NULL,
-     "replaces a site whose disk was lost: it does not vote until it has caught up"},
+     "the cluster has a history: the site does not vote until it has caught up"},
     {0},
 };
 #undef AT
@@ -83,6 +85,12 @@ static int run_init(struct invocation *in, struct err *e)
 {
     const struct serve_options *o = in->options;
     struct site_config *config;
+    if (o->rebuilt == o->new_cluster)
+        return err_set(
+            e, ERR_USAGE,
+            "give one of --rebuilt and --new-cluster. --rebuilt: this cluster has run before, and "
+            "the site joins it again with an empty disk or a restored state. --new-cluster: the "
+            "whole cluster starts for the first time. When in doubt: --rebuilt");
     int rc = read_config(o, &config, e);
     if (rc == 0)
         rc = site_init(config, o->rebuilt, e);
@@ -102,12 +110,17 @@ const struct command command_init = {
     .most = 0,
     .options_bytes = sizeof(struct serve_options),
     .tables = {init_table},
-    .about = "Never touches a directory that holds data. A site that lost its disk must be made "
-             "with --rebuilt: it has forgotten\n"
-             "what it promised, so it neither votes nor acknowledges until it has caught up with "
-             "the others.",
-    .examples = {{"a new site", "triveni init --config /etc/triveni/triveni.yaml"},
-                 {"after the disk was replaced",
+    .about = "Never touches a directory that holds a site. A site that lost its disk, or whose "
+             "state was restored, must be made with\n"
+             "--rebuilt: it has forgotten what it promised and acknowledged, so it neither votes "
+             "nor counts until it has caught up\n"
+             "with the others. --new-cluster is for the first start of a whole cluster, at each of "
+             "its sites; used on one site of a\n"
+             "cluster that has a history, it could let that site vote against what it had "
+             "acknowledged, and lose it.",
+    .examples = {{"the first start of a cluster, at each site",
+                  "triveni init --config /etc/triveni/triveni.yaml --new-cluster"},
+                 {"after the disk was replaced, or after a restore",
                   "triveni init --config /etc/triveni/triveni.yaml --rebuilt"}},
     .exits = "",
     .run = run_init,

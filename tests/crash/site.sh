@@ -91,7 +91,7 @@ site_new() {
     SERVER=''
     : >"$DIR/ledger"
     fs_start
-    "$TRIVENI" init --config "$DIR/site.yaml" >>"$DIR/serve.log" 2>&1 || failed "init"
+    "$TRIVENI" init --config "$DIR/site.yaml" --new-cluster >>"$DIR/serve.log" 2>&1 || failed "init"
 }
 
 site_start() {

@@ -53,12 +53,12 @@ primary=$(wait_primary)
 other=$([ "$primary" = dc ] && echo dr || echo dc)
 expect 1 "another triveni runs on" "$TRIVENI" serve --config "$primary.yaml"
 sed 's#data_dir: .*#data_dir: second/data#' "$primary.yaml" >second.yaml
-"$TRIVENI" init --config second.yaml 2>"$DIR/err" || { cat "$DIR/err"; exit 1; }
+"$TRIVENI" init --config second.yaml --rebuilt 2>"$DIR/err" || { cat "$DIR/err"; exit 1; }
 expect 1 "127.0.0.1:$(client_port "$primary")" "$TRIVENI" serve --config second.yaml
 sed 's/, id: [0-9a-f]/, id: f/; s/id: f[0-9a-f]/id: 0e/' "$primary.yaml" >foreign.yaml
 cmp -s foreign.yaml "$primary.yaml" && { echo "the cluster id was not changed"; exit 1; }
 expect 8 "belongs to cluster" "$TRIVENI" serve --config foreign.yaml
-expect 1 "holds a site already" "$TRIVENI" init --config "$primary.yaml"
+expect 1 "holds a site already" "$TRIVENI" init --config "$primary.yaml" --rebuilt
 
 # ---- requests ----
 tv put land before 1 >/dev/null

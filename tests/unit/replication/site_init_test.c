@@ -67,7 +67,8 @@ static void a_new_site_knows_who_it_is(void **state)
     (void)state;
     struct vote vote;
     assert_int_equal(site_check_identity(&config, &e), ERR_NOT_FOUND);
-    assert_non_null(strstr(e.text, "triveni init"));
+    assert_non_null(strstr(e.text, "triveni init --rebuilt"));
+    assert_non_null(strstr(e.text, "triveni init --new-cluster"));
     assert_int_equal(site_init(&config, false, &e), 0);
     assert_int_equal(site_check_identity(&config, &e), 0);
     open_vote(&vote);
@@ -112,6 +113,29 @@ static void nothing_is_made_over_a_log_without_its_vote(void **state)
     assert_int_equal(site_init(&config, false, &e), ERR_EXISTS);
     assert_non_null(strstr(e.text, "--rebuilt"));
     assert_int_not_equal(access(path, F_OK), 0);
+}
+
+/* R5: a restored or copied state has a history, so its site may have promised and acknowledged something. */
+static void nothing_that_has_a_history_becomes_a_voter_at_once(void **state)
+{
+    (void)state;
+    static const char *const parts[][2] = {{"state", "state/data.mdb"}, {"log", "log/left-over"}};
+    struct vote vote;
+    char path[256];
+    for (size_t i = 0; i < 2; i++) {
+        char command[256];
+        (void)snprintf(command, sizeof command, "rm -rf %s/a; mkdir -p %s/a/b/data/%s", root, root,
+                       parts[i][0]);
+        assert_int_equal(system(command), 0);
+        write_file(parts[i][1], "data");
+        assert_int_equal(site_init(&config, false, &e), ERR_EXISTS);
+        assert_non_null(strstr(e.text, "--rebuilt"));
+        path_of("vote", path);
+        assert_int_not_equal(access(path, F_OK), 0);
+        assert_int_equal(site_init(&config, true, &e), 0);
+        open_vote(&vote);
+        assert_false(vote.may_vote);
+    }
 }
 
 static void an_interrupted_init_is_repeated(void **state)
@@ -188,6 +212,7 @@ int main(void)
         T(a_rebuilt_one_is_somebody_else_and_does_not_vote),
         T(nothing_is_made_over_a_site),
         T(nothing_is_made_over_a_log_without_its_vote),
+        T(nothing_that_has_a_history_becomes_a_voter_at_once),
         T(an_interrupted_init_is_repeated),
         T(a_directory_of_somebody_else_is_refused),
         T(an_identity_that_cannot_be_read_is_damage),
