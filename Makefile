@@ -10,6 +10,10 @@ BUILD    ?= build/$(notdir $(CC))-$(MODE)
 PREFIX   ?= /usr/local
 LIBDIR   ?= $(PREFIX)/lib
 V        ?= 0
+MODES     = release debug asan tsan fuzz
+ifeq ($(filter $(MODES),$(MODE)),)
+$(error MODE=$(MODE) is unknown: one of $(MODES))
+endif
 Q         = $(if $(filter 1,$(V)),,@)
 JOBS     ?= $(shell nproc)
 MAKEFLAGS += --no-builtin-rules $(if $(filter 0,$(MAKELEVEL)),-j$(JOBS))
@@ -19,7 +23,7 @@ PACKAGES  = gcc libc6-dev make pkg-config liblmdb-dev libuv1-dev libssl-dev libz
             libjansson-dev libisal-dev libxxhash-dev scdoc \
             libcmocka-dev clang libclang-rt-dev \
             clang-format clang-tidy cppcheck \
-            iproute2 iso-codes jq procps python3-minimal zstd \
+            iproute2 iso-codes jq openssl procps python3-minimal zstd \
             fuse3 libfuse3-dev
 
 LIBS      = lmdb libuv openssl libzstd liburing libcyaml jansson libxxhash

@@ -8,7 +8,7 @@
 #
 # A test program passes when it exits with 0 in time. A cmocka program counts as many tests as it has cases, any other one
 # as one. A script may ask for more time than others with a line "# limit: 300 s", and one that exits with 77 could not run
-# here: that is shown, and is no pass.
+# here, or not all of it: it says "NOT RUN: why", which is shown, and is no pass.
 set -uo pipefail
 cd "$(dirname "$0")/.." || exit 1
 
@@ -41,7 +41,7 @@ show() {
 
 # try LIMIT NAME COMMAND...: one test. Its outcome is a line "passed failed not-run seconds name" of $results.
 try() {
-    local limit=$1 name=$2 log good bad=0 none=0 rc start=$SECONDS
+    local limit=$1 name=$2 log why good bad=0 none=0 rc start=$SECONDS
     shift 2
     log=$logs/${name//\//-}.log
     timeout -k 5 "$limit" "$@" >"$log" 2>&1 </dev/null
@@ -53,7 +53,8 @@ try() {
         ;;
     77)
         none=1
-        echo "NOT RUN $name: $(head -n 1 "$log")"
+        why=$(sed -n "s/^NOT RUN: //p" "$log" | tail -n 1)
+        echo "NOT RUN $name: ${why:-$(head -n 1 "$log")}"
         ;;
     *)
         bad=$(count "$log" FAILED)

@@ -1,10 +1,16 @@
 #!/usr/bin/env bash
 # Bad input and faults, each with a real site or a real cluster: what is said, which exit code, and that nothing is lost.
 #
+# The full disk needs root, or a kernel that lets a user be root in a namespace of his own, to mount a small file system. Where it cannot,
+# the rest runs, and the script counts as not run.
+#
 # Usage: BUILD=build/gcc-release tests/integration/faults.sh
 # limit: 180 s
 set -euo pipefail
 : "${BUILD:?set BUILD to the folder of the programs}"
+if [ "$(id -u)" != 0 ] && unshare -Urm true 2>/dev/null; then
+    exec unshare -Urm -- "$0"
+fi
 export TRIVENI=$BUILD/triveni
 DIR=$(mktemp -d "${TMPDIR:-/tmp}/triveni-faults.XXXXXX")
 . "$(dirname "$0")/../lib/cluster.sh"
@@ -125,12 +131,11 @@ wait_equal 300 >/dev/null
 echo "ok: the damaged site was refused, the others went on, and with its segment back it caught up"
 
 # ---- a full disk at the primary: writes are refused with a reason, reads go on, the site lives ----
-if [ "$(id -u)" = 0 ]; then
+mkdir full
+if mount -t tmpfs -o size=200m tmpfs full; then
+    MOUNTED=$PWD/full
     site_kill "$primary" TERM
     wait_primary "$other" >/dev/null
-    MOUNTED=$PWD/full
-    mkdir full
-    mount -t tmpfs -o size=200m tmpfs full
     cp -a "$primary/data" full/data
     sed -i "s#data_dir: .*#data_dir: full/data#; s/reserve_mib: 64/reserve_mib: 8/" "$primary.yaml"
     site_start "$primary"
@@ -165,6 +170,7 @@ if [ "$(id -u)" = 0 ]; then
     site_alive "$primary" || { echo "the full site does not stay"; exit 1; }
     echo "ok: the full site started again, was not made primary, and lives"
 else
-    echo "NOT RUN: the full disk needs root to mount a small file system"
+    echo "NOT RUN: the full disk, since no small file system can be mounted here: run it as root; all else passed"
+    exit 77
 fi
 echo "faults: all handled"
