@@ -125,7 +125,8 @@ void repl_shipping_begin(struct repl *r, struct repl_actions *out)
     for (uint8_t i = 0; i < r->options.sites; i++) {
         struct repl_peer *p = &r->peers[i];
         p->match = p->received = p->suspect_to = (struct lsn){0};
-        p->counts = false; /* until its first answer says so */
+        p->applied = p->archived = (struct lsn){0}; /* what a former term heard is not known now */
+        p->counts = false;                          /* until its first answer says so */
         p->met_round = 0;
         p->heard_ms = 0;
         p->rtt_ms = 0;
@@ -211,6 +212,7 @@ void repl_peer_renewed(struct repl *r, uint8_t site)
 {
     struct repl_peer *p = &r->peers[site];
     p->match = p->received = p->suspect_to = (struct lsn){0};
+    p->applied = p->archived = (struct lsn){0};
     p->counts = false;
     p->answered = 0;
     p->met_round = 0;

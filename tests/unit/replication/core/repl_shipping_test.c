@@ -1,0 +1,107 @@
+/* What a primary sends, and what it believes of the others. */
+#include "tests/unit/replication/core/repl_kit.h"
+
+static void progressed(uint8_t site, uint64_t lsn, uint64_t applied, uint64_t archived)
+{
+    struct repl_message m = ack_of(site, lsn);
+    m.applied.v = applied;
+    m.archived.v = archived;
+    feed_message(&m, NULL);
+}
+
+static struct repl_peer_view seen(uint8_t site)
+{
+    struct repl_view v;
+    repl_view(&r, &v);
+    return v.peers[site];
+}
+
+/* Somebody else was primary in between: what was heard in the first term is stale in the second. */
+static void a_new_term_knows_nothing_of_the_others_until_they_answer(void **state)
+{
+    (void)state;
+    serve();
+    progressed(GSR, 11, 10, 4);
+    assert_int_equal(seen(GSR).applied.v, 10);
+    assert_int_equal(seen(GSR).archived.v, 4);
+    struct repl_message other = from(REPL_MSG_ENTRIES, DR);
+    other.term.v = r.term.v + 1;
+    other.lsn.v = 11;
+    other.lsn_term.v = 2;
+    other.hash = hash_of(11, 2);
+    feed_message(&other, NULL);
+    assert_int_equal(r.role, REPL_STANDBY);
+    become_primary();
+    assert_int_equal(seen(GSR).applied.v, 0);
+    assert_int_equal(seen(GSR).archived.v, 0);
+    progressed(GSR, 11, 11, 5);
+    assert_int_equal(seen(GSR).applied.v, 11);
+    assert_int_equal(seen(GSR).archived.v, 5);
+}
+
+static void a_site_that_is_back_renewed_is_unknown_until_it_answers(void **state)
+{
+    (void)state;
+    serve();
+    progressed(GSR, 11, 10, 4);
+    struct repl_message m =
+        from(REPL_MSG_PREVOTE_REPLY, GSR); /* any word under the new incarnation */
+    m.incarnation = 2;
+    feed_message(&m, NULL);
+    assert_int_equal(seen(GSR).applied.v, 0);
+    assert_int_equal(seen(GSR).archived.v, 0);
+    assert_int_equal(seen(GSR).durable.v, 0);
+}
+
+/* The link took what it was given, and nothing accounts for it: told once, however often it is tried again. */
+static void a_site_that_accounts_for_nothing_is_told_of_once(void **state)
+{
+    (void)state;
+    serve();
+    propose();
+    sealed();
+    filled(DR);
+    filled(GSR);
+    unsigned lines = 0;
+    for (int i = 0; i < 40; i++) {
+        now += 25;
+        acked(DR, 12); /* the majority goes on */
+        feed((struct repl_event){.type = REPL_EV_TICK});
+        for (uint32_t k = 0; k < out.n; k++)
+            lines += strstr(repl_text(&out, &out.a[k]), "gsr has not accounted for 12") != NULL;
+        filled(GSR);
+    }
+    assert_int_equal(lines, 1);
+}
+
+static void a_late_answer_moves_the_position_and_not_the_news(void **state)
+{
+    (void)state;
+    serve();
+    propose();
+    sealed();
+    filled(DR);
+    filled(GSR);
+    now += 60;
+    feed((struct repl_event){.type = REPL_EV_TICK}); /* a new round */
+    progressed(GSR, 11, 11, 7);
+    struct repl_message late = ack_of(GSR, 12);
+    late.round = r.peers[GSR].answered - 1;
+    late.applied.v = 9;
+    late.archived.v = 3;
+    feed_message(&late, NULL);
+    assert_int_equal(seen(GSR).durable.v, 12);
+    assert_int_equal(seen(GSR).applied.v, 11);
+    assert_int_equal(seen(GSR).archived.v, 7);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        TEST(a_new_term_knows_nothing_of_the_others_until_they_answer),
+        TEST(a_site_that_is_back_renewed_is_unknown_until_it_answers),
+        TEST(a_site_that_accounts_for_nothing_is_told_of_once),
+        TEST(a_late_answer_moves_the_position_and_not_the_news),
+    };
+    return cmocka_run_group_tests_name("repl_shipping", tests, NULL, NULL);
+}
