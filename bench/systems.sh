@@ -67,7 +67,7 @@ triveni_cluster() { # DIR SITES...: fresh data, started; TARGET is the file with
         sed -i 's/\(:[0-9]*\),[^/]*/\1/' "$dir/client.uri"
         rm -rf "$dir/dc"
         mkdir "$dir/dc"
-        "$BUILD/triveni" init --config "$dir/dc.yaml" >>"$WORK/quickstart.log" 2>&1
+        "$BUILD/triveni" init --config "$dir/dc.yaml" --new-cluster >>"$WORK/quickstart.log" 2>&1
     fi
     for site; do launch "$(basename "$dir")" "$BUILD/triveni" serve --config "$dir/$site.yaml"; done
     PROGRAM=load_triveni TARGET=$dir/client.uri
