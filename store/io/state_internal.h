@@ -21,6 +21,8 @@ struct state_snapshot {
     struct state *state;
     struct state_txn t;
     struct state_row row;
+    size_t txn_id; /* LMDB's, of the state that `row` and `name` are of */
+    bool known;
     uint32_t scans;              /* open ones */
     struct state_snapshot *next; /* in the pool */
     /* The collection looked up last: gets come in runs. */
