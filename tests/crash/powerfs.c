@@ -7,11 +7,12 @@
  *   on            mount again what the disk holds after the cut (without a cut: nothing is lost, all caches are)
  *   lie NAME      plant a bug: syncs of files with NAME in their path are answered and not carried out; "dir": those of
  *                 directories; "tail": writes to *.seg take the block before along; "none"
+ *   fail NAME     syncs of files that were made with NAME in their name give EIO, and nothing of theirs becomes durable; "none"
  *   save DIR      write what reads now into an empty directory
  *   count         how many changes and syncs there were
  *
  * What a cut may leave is the model in disk.h. One thread serves requests and commands, so each request is one moment, and a
- * sync covers all that came before it. The kernel turns O_DSYNC and RWF_DSYNC into a sync after the write, and O_DIRECT reads and
+ * sync covers all that came before it. A write with O_DSYNC is followed by a sync, and O_DIRECT reads and
  * writes come through as they are; files opened with O_DIRECT bypass the page cache (direct_io), all others are
  * written through it. Writing through a shared mapping comes when the kernel likes. After a cut the file system is
  * mounted anew, so that no cache of the kernel survives.
@@ -41,7 +42,7 @@ static struct {
     uint64_t changes;
     uint64_t cut_at; /* this change and all after it fail; 0: none */
     uint64_t seed;
-    char lie[64];
+    char lie[64], fail[64];
 } power;
 
 /* ---- losing power ---- */
@@ -240,10 +241,30 @@ static void on_read(fuse_req_t req, fuse_ino_t ino, size_t n, off_t offset,
     free(p);
 }
 
+static bool is_named(fuse_ino_t ino, const char *part)
+{
+    return part[0] != '\0' && strstr(disk_born(power.disk, ino), part) != NULL;
+}
+
+/* False: there is an error, and it was answered. */
+static bool sync_data(fuse_req_t req, fuse_ino_t ino)
+{
+    if (is_named(ino, power.fail)) {
+        (void)fuse_reply_err(req, EIO);
+        return false;
+    }
+    if (!has_power(req, "sync", ino))
+        return false;
+    if (!is_named(ino, power.lie))
+        disk_sync(power.disk, ino, disk_moment(power.disk));
+    return true;
+}
+
+/* With O_DSYNC a write is a write and a sync, between which the power may fail: the kernel sends that sync only for files that it
+ * caches. */
 static void on_write(fuse_req_t req, fuse_ino_t ino, const char *p, size_t n, off_t offset,
                      struct fuse_file_info *fi)
 {
-    (void)fi;
     uint8_t before[BLOCK];
     if (!has_power(req, "write", ino))
         return;
@@ -252,31 +273,27 @@ static void on_write(fuse_req_t req, fuse_ino_t ino, const char *p, size_t n, of
         disk_read(power.disk, ino, before, BLOCK, (uint64_t)offset - BLOCK) == BLOCK)
         disk_write(power.disk, ino, before, BLOCK, (uint64_t)offset - BLOCK);
     disk_write(power.disk, ino, p, n, (uint64_t)offset);
-    (void)fuse_reply_write(req, n);
-}
-
-static void sync_now(fuse_req_t req, fuse_ino_t ino, bool lie)
-{
-    if (!has_power(req, "sync", ino))
-        return;
-    if (!lie)
-        disk_sync(power.disk, ino, disk_moment(power.disk));
-    (void)fuse_reply_err(req, 0);
+    if ((fi->flags & O_DSYNC) == 0 || sync_data(req, ino))
+        (void)fuse_reply_write(req, n);
 }
 
 static void on_fsync(fuse_req_t req, fuse_ino_t ino, int data_only, struct fuse_file_info *fi)
 {
     (void)data_only;
     (void)fi;
-    sync_now(req, ino,
-             power.lie[0] != '\0' && strstr(disk_born(power.disk, ino), power.lie) != NULL);
+    if (sync_data(req, ino))
+        (void)fuse_reply_err(req, 0);
 }
 
 static void on_fsyncdir(fuse_req_t req, fuse_ino_t ino, int data_only, struct fuse_file_info *fi)
 {
     (void)data_only;
     (void)fi;
-    sync_now(req, ino, strcmp(power.lie, "dir") == 0);
+    if (!has_power(req, "sync", ino))
+        return;
+    if (strcmp(power.lie, "dir") != 0)
+        disk_sync(power.disk, ino, disk_moment(power.disk));
+    (void)fuse_reply_err(req, 0);
 }
 
 static void on_readdir(fuse_req_t req, fuse_ino_t dir, size_t n, off_t offset,
@@ -387,6 +404,9 @@ static bool obey(const char *line, struct fuse_session **s, const char *where)
     } else if (sscanf(line, "lie %63s", word) == 1) {
         (void)snprintf(power.lie, sizeof power.lie, "%s", strcmp(word, "none") == 0 ? "" : word);
         (void)puts("lying");
+    } else if (sscanf(line, "fail %63s", word) == 1) {
+        (void)snprintf(power.fail, sizeof power.fail, "%s", strcmp(word, "none") == 0 ? "" : word);
+        (void)puts("failing");
     } else if (sscanf(line, "save %255s", word) == 1) {
         disk_save(power.disk, word);
         (void)puts("saved");
