@@ -118,6 +118,9 @@ static void *apply_main(void *arg)
         (void)pthread_mutex_unlock(&a->lock);
         struct err e = ERR_NONE;
         int64_t n = replay_step(a->replay, to, &e);
+        if (n == ERR_IO)
+            (void)err_advise(&e, "look at the disk (dmesg, smartctl), then start the site again "
+                                 "(triveni serve): it goes on from its checkpoint");
         if (n < 0 && n != ERR_NO_SPACE)
             fail(a, &e);
         (void)pthread_mutex_lock(&a->lock);
@@ -148,10 +151,8 @@ static void *checkpoint_main(void *arg)
         (void)pthread_mutex_unlock(&a->lock);
         struct err e = ERR_NONE;
         int rc = state_checkpoint_finish(a->site->state, &e);
-        if (rc != 0) {
-            err_wrap(&e, "checkpoint at lsn %llu", (unsigned long long)a->checkpoint_at.lsn.v);
+        if (rc != 0)
             fail(a, &e);
-        }
         (void)pthread_mutex_lock(&a->lock);
         a->checkpoint_pending = false;
         (void)uv_async_send(&a->site->wake);

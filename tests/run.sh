@@ -143,13 +143,14 @@ part_fuzz() { # every decoder of foreign bytes, clang, libFuzzer
 part_integration() { # real processes, gcc, release
     build release integration-programs && scripts integration .sh
 }
-part_crash() { # power cuts under the store; planted bugs (under a real site: make crash)
+part_crash() { # power cuts under the store; planted bugs; failing disks (cuts under a real site: make crash)
     build crash crash-programs || return 1
     local cuts=build/gcc-release/tests/crash/cuts
     try 120 crash/chains "$cuts" chains --cuts 400 --seed "$RANDOM"
     try 120 crash/kills "$cuts" kills
     try 120 crash/all "$cuts" all --length 1
     try 300 crash/planted "$cuts" planted --cuts 6000
+    BUILD=$PWD/build/gcc-release try 120 crash/stops tests/crash/stops.sh
 }
 
 # total COLUMN: of all results so far.

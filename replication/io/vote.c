@@ -133,7 +133,10 @@ int vote_open(struct vote_file **out, const char *path, struct vote *v, struct e
     /* A process that was killed may have written a promise and not synced it; it is read back from the page cache, and may be
      * answered again without being saved again. */
     else if (fdatasync(f->fd) != 0)
-        rc = err_set(e, ERR_IO, "%s: sync failed: %s", path, strerror(errno));
+        rc = err_set(e, ERR_IO,
+                     "%s: sync failed: %s; the disk can no longer be trusted: check it, then "
+                     "start the site again",
+                     path, strerror(errno));
 out:
     if (rc != 0) {
         vote_close(f);

@@ -15,6 +15,17 @@ int err_set(struct err *e, int code, const char *fmt, ...)
     return code;
 }
 
+/* Put `more` at `at` of the message, as much of it as fits; returns where it ends. */
+static size_t put(struct err *e, size_t at, const char *more)
+{
+    size_t n = strlen(more), room = sizeof e->text - 1 - at;
+    if (n > room)
+        n = room;
+    memcpy(e->text + at, more, n);
+    e->text[at + n] = '\0';
+    return at + n;
+}
+
 int err_wrap(struct err *e, const char *fmt, ...)
 {
     if (e == NULL)
@@ -29,17 +40,16 @@ int err_wrap(struct err *e, const char *fmt, ...)
     if (n < 0)
         n = 0;
     size_t used = (size_t)n < sizeof e->text ? (size_t)n : sizeof e->text - 1;
-    size_t room = sizeof e->text - 1 - used;
-    const char *const parts[] = {": ", inner};
-    for (size_t i = 0; i < 2; i++) {
-        size_t part = strlen(parts[i]);
-        if (part > room)
-            part = room;
-        memcpy(e->text + used, parts[i], part);
-        used += part;
-        room -= part;
-    }
-    e->text[used] = '\0';
+    (void)put(e, put(e, used, ": "), inner);
+    return e->code;
+}
+
+int err_advise(struct err *e, const char *advice)
+{
+    if (e == NULL)
+        return ERR_FAILED;
+    e->text[sizeof e->text - 1] = '\0';
+    (void)put(e, put(e, strlen(e->text), "; "), advice);
     return e->code;
 }
 

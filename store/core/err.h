@@ -63,6 +63,9 @@ int err_set(struct err *e, int code, const char *fmt, ...) __attribute__((format
  * ERR_FAILED is returned. */
 int err_wrap(struct err *e, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 
+/* Put "; <advice>" behind the message: what to do next. Returns the code as err_wrap does. */
+int err_advise(struct err *e, const char *advice);
+
 /* Stable name ("not-primary") and exit code of a code; unknown codes give "failed" and 1. 0 gives "ok", 0. */
 const char *err_name(int code);
 int err_exit_code(int code);

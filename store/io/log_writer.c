@@ -354,6 +354,17 @@ static int do_alone(struct lane *lane, enum job job, struct err *e)
 
 /* ---- the threads ---- */
 
+/* What is acknowledged is whole on disk, and recovery looks past the page cache, so starting again is safe. */
+static void advise(struct err *e)
+{
+    (void)err_advise(e,
+                     e->code == ERR_NO_SPACE
+                         ? "free space there, then start the site again (triveni serve): it goes "
+                           "on from what is whole on disk"
+                         : "look at the disk (dmesg, smartctl), then start the site again "
+                           "(triveni serve): it goes on from what is whole on disk");
+}
+
 /* Under the mutex, which is given up for on_failed. The first failure is the one that counts. */
 static void fail(struct log *log, const struct err *why)
 {
@@ -383,6 +394,7 @@ static void *lane_main(void *arg)
     } while (rc == 0 && job != JOB_STOP);
     if (rc != 0) {
         (void)err_wrap(&e, "log %s", log->dir);
+        advise(&e);
         fail(log, &e);
     }
     pthread_cond_broadcast(&log->wake);

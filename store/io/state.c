@@ -499,8 +499,12 @@ int state_checkpoint_finish(struct state *s, struct err *e)
         (void)pthread_mutex_lock(&s->lock);
         s->failed = true; /* both pins stay: what was published remains whole */
         (void)pthread_mutex_unlock(&s->lock);
-        return err_wrap(e, "checkpoint at lsn %llu failed, the site must stop",
-                        (unsigned long long)slot.at.lsn.v);
+        err_wrap(e, "checkpoint at lsn %llu failed, the site must stop",
+                 (unsigned long long)slot.at.lsn.v);
+        (void)err_advise(e, "look at the disk (dmesg, smartctl, df), then start the site again "
+                            "(triveni serve): it goes back to its last checkpoint and replays the "
+                            "log");
+        return rc;
     }
     mdb_txn_reset(s->pin[unchanged ? 1 - s->pinned : s->pinned]);
     (void)pthread_mutex_lock(&s->lock);

@@ -35,5 +35,6 @@ part kills "$BUILD/tests/crash/cuts" kills --seed "$SEED"
 part all "$BUILD/tests/crash/cuts" all --length "${LENGTH:-2}" --seed "$SEED"
 part chains "$BUILD/tests/crash/cuts" chains --cuts $((CUTS > sum + 100 ? CUTS - sum : 100)) --seed "$SEED"
 "$HERE/planted.sh" "$SEED" || bad=1
+"$HERE/stops.sh" "$SEED" || bad=1
 echo "$sum power cuts, $lost transactions lost"
 [ "$bad" = 0 ] && [ "$lost" = 0 ]

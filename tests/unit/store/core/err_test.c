@@ -28,6 +28,17 @@ static void wrapping_puts_context_in_front(void **state)
     assert_int_equal(err_wrap(NULL, "x"), ERR_FAILED);
 }
 
+static void advice_comes_last(void **state)
+{
+    (void)state;
+    struct err e = ERR_NONE;
+    (void)err_set(&e, ERR_IO, "cannot sync");
+    assert_int_equal(err_advise(&e, "look at the disk"), ERR_IO);
+    (void)err_wrap(&e, "log");
+    assert_string_equal(e.text, "log: cannot sync; look at the disk");
+    assert_int_equal(err_advise(NULL, "x"), ERR_FAILED);
+}
+
 static void a_long_message_is_cut_never_overrun(void **state)
 {
     (void)state;
@@ -44,6 +55,8 @@ static void a_long_message_is_cut_never_overrun(void **state)
     assert_int_equal(strlen(s.e.text), ERR_TEXT_BYTES - 1);
     assert_int_equal(memcmp(s.e.text, "outer: xxx", 10), 0);
     (void)err_wrap(&s.e, "%s", longer);
+    assert_int_equal(strlen(s.e.text), ERR_TEXT_BYTES - 1);
+    (void)err_advise(&s.e, longer);
     assert_int_equal(strlen(s.e.text), ERR_TEXT_BYTES - 1);
     assert_string_equal(s.guard, "guarded");
 }
@@ -80,6 +93,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(set_keeps_code_and_text),
         cmocka_unit_test(wrapping_puts_context_in_front),
+        cmocka_unit_test(advice_comes_last),
+        cmocka_unit_test(advice_comes_last),
         cmocka_unit_test(a_long_message_is_cut_never_overrun),
         cmocka_unit_test(each_code_has_a_name_and_an_exit_code_of_the_manual),
     };

@@ -125,6 +125,7 @@ static unsigned run_into(enum fault fault, unsigned fail_at)
         assert_int_equal(fx.failures, 1);
         assert_int_equal(fx.failure.code, ERR_IO);
         assert_non_null(strstr(fx.failure.text, fault == FAULT_SYNC ? "sync" : "write"));
+        assert_non_null(strstr(fx.failure.text, "start the site again (triveni serve)"));
         assert_int_equal(log_truncate(fx.log, (struct lsn){begin}, &e), ERR_IO);
         assert_int_equal(disk.after, 0);
         assert_int_equal(log_close(fx.log, &e), ERR_IO);
