@@ -61,6 +61,7 @@ FUZZ_BIN  = $(patsubst %.c,$(BUILD)/%,$(wildcard tests/fuzz/*_fuzz.c))
 EXAMPLES  = $(patsubst %.c,$(BUILD)/%,$(wildcard client/examples/*.c))
 MAN       = $(BUILD)/man/triveni.1 $(patsubst docs/man/%.scd,$(BUILD)/man/%,$(wildcard docs/man/*.scd))
 WRITERS   = $(BUILD)/tests/writers/writers
+SET_CLOCK = $(BUILD)/tests/lib/set_clock.so
 SO        = libtriveni.so.$(VERSION)
 SONAME    = libtriveni.so.$(firstword $(subst ., ,$(VERSION)))
 
@@ -110,6 +111,11 @@ $(BUILD)/tests/unit/%: $(BUILD)/tests/unit/%.o $(BUILD)/libsim.a $(ARCHIVES)
 $(BUILD)/tests/fuzz/%: $(BUILD)/tests/fuzz/%.o $(ARCHIVES)
 	$(call link,-fsanitize=fuzzer)
 
+# For LD_PRELOAD, not for a sanitizer.
+$(BUILD)/tests/lib/%.so: $(BUILD)/tests/lib/%.o
+	@echo "  LD    tests/lib/$(@F)"
+	$(Q)$(CC) -shared $< -o $@
+
 # The client library is one object: the client whole, and what it needs of the other folders. Only tvn_* stays visible.
 $(BUILD)/libtriveni.o: $(BUILD)/libclient.a $(BUILD)/libreplication.a $(STORE_A)
 	@echo "  LD    $(@F)"
@@ -142,7 +148,7 @@ demo: $(BUILD)/triveni $(WRITERS) ## see three sites work, fail over and restore
 	@BUILD=$(BUILD) tests/demo/demo.sh
 
 .PHONY: check integration-programs
-integration-programs: all $(WRITERS)
+integration-programs: all $(WRITERS) $(SET_CLOCK)
 check: deps ## build and run all tests: unit, sanitizers, layers, fuzz, integration
 	@tests/run.sh check
 

@@ -8,6 +8,7 @@
 #include "bench/engine.h"
 
 #include "store/core/body.h"
+#include "store/core/commit_time.h"
 #include "store/replay.h"
 
 #include <errno.h>
@@ -38,6 +39,7 @@ struct engine {
 
     pthread_mutex_t appending; /* the log's one owner */
     struct entry_position tail;
+    struct commit_clock clock;
     struct entry_view views[DEPTH_MAX];
     uint8_t headers[DEPTH_MAX][ENTRY_HEADER_BYTES];
 
@@ -309,28 +311,30 @@ void engine_client_deinit(struct engine_client *c)
     salts_wipe(&c->salts);
 }
 
-/* Seal one transaction behind the tail as view i. With `appending` held. */
-static void seal(struct engine *g, unsigned i, struct bytes body, uint64_t now_us)
-{
-    struct entry_view *v = &g->views[i];
-    *v = (struct entry_view){
-        .header = {.kind = ENTRY_TXN,
-                   .cluster_id = g->id,
-                   .term = {1},
-                   .lsn = {g->tail.lsn.v + 1},
-                   .time = {now_us > g->tail.time.us ? now_us : g->tail.time.us},
-                   .prev_hash = g->tail.hash},
-        .raw = g->headers[i],
-        .body = body.p};
-    v->hash = entry_seal(&v->header, body, g->headers[i]);
-    g->tail = entry_position_of(v);
-}
-
-static uint64_t now_us(void)
+static uint64_t now_us(clockid_t clock)
 {
     struct timespec t;
-    (void)clock_gettime(CLOCK_REALTIME, &t);
+    (void)clock_gettime(clock, &t);
     return (uint64_t)t.tv_sec * 1000000 + (uint64_t)t.tv_nsec / 1000;
+}
+
+/* Seal one transaction behind the tail as view i. With `appending` held. */
+static void seal(struct engine *g, unsigned i, struct bytes body)
+{
+    struct entry_view *v = &g->views[i];
+    *v =
+        (struct entry_view){.header = {.kind = ENTRY_TXN,
+                                       .cluster_id = g->id,
+                                       .term = {1},
+                                       .lsn = {g->tail.lsn.v + 1},
+                                       .time = entry_next_time(&g->clock, g->tail.time,
+                                                               (struct utc){now_us(CLOCK_REALTIME)},
+                                                               now_us(CLOCK_BOOTTIME)),
+                                       .prev_hash = g->tail.hash},
+                            .raw = g->headers[i],
+                            .body = body.p};
+    v->hash = entry_seal(&v->header, body, g->headers[i]);
+    g->tail = entry_position_of(v);
 }
 
 /* Bodies of the transactions, back to back in c->body; their ends in `ends`. */
@@ -373,10 +377,9 @@ void engine_put(struct engine_client *c, const struct op *ops, unsigned n, bool 
     unsigned count = write_bodies(c, ops, n, together, ends);
     wait_for_room(g);
     (void)pthread_mutex_lock(&g->appending);
-    uint64_t now = now_us();
     for (unsigned i = 0; i < count; i++) {
         size_t from = i == 0 ? 0 : ends[i - 1];
-        seal(g, i, bytes_of(c->body.p + from, ends[i] - from), now);
+        seal(g, i, bytes_of(c->body.p + from, ends[i] - from));
     }
     uint64_t last = g->tail.lsn.v;
     /* Before the append, so that the log cannot be durable before it is known who waits. */

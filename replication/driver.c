@@ -100,6 +100,27 @@ static struct bytes own_body(struct site *s, enum entry_kind kind, uint8_t *scra
     return bytes_of(scratch, w.at);
 }
 
+struct utc site_commit_time(struct site *s)
+{
+    return entry_next_time(&s->clock, s->tail.time, (struct utc){site_now_us()}, site_boot_us());
+}
+
+void driver_watch_clock(struct site *s)
+{
+    (void)site_commit_time(s);
+    int64_t jump = commit_time_jump_us(&s->clock, (struct utc){site_now_us()}, site_boot_us());
+    bool told = s->clock_jump_us != 0;
+    s->clock_jump_us = jump;
+    if (jump != 0 && !told)
+        events_add(s->events,
+                   "clock: this site's is %lld s %s commit time, which does not follow it "
+                   "(store/core/commit_time.h)",
+                   (long long)((jump < 0 ? -jump : jump) / 1000000),
+                   jump < 0 ? "behind" : "ahead of");
+    else if (jump == 0 && told)
+        events_add(s->events, "clock: commit time follows this site's again");
+}
+
 static void append_own(struct site *s, const struct repl_action *a)
 {
     uint8_t scratch[256], raw[ENTRY_HEADER_BYTES];
@@ -110,13 +131,11 @@ static void append_own(struct site *s, const struct repl_action *a)
         return;
     }
     check(a->lsn.v == s->tail.lsn.v + 1);
-    uint64_t now = site_now_us();
     struct entry_view v = {.header = {.kind = a->kind,
                                       .cluster_id = s->config->cluster_id,
                                       .term = a->term,
                                       .lsn = a->lsn,
-                                      /* Commit time never decreases, whatever the clock does. */
-                                      .time = {now > s->tail.time.us ? now : s->tail.time.us},
+                                      .time = site_commit_time(s),
                                       .prev_hash = s->tail.hash},
                            .raw = raw,
                            .body = body.p};
@@ -129,6 +148,7 @@ static void append_own(struct site *s, const struct repl_action *a)
     if (a->kind == ENTRY_NOOP) {
         s->urgent = s->term_start = a->lsn; /* nothing is served before it is applied */
         s->term_led = a->term;
+        s->primary_since_ms = site_now_ms();
     }
     if (s->proposal.active) {
         s->proposal.lsn = a->lsn;

@@ -459,11 +459,12 @@ void service_undo(struct site *s)
 static void housekeeping(uv_timer_t *timer)
 {
     struct service *v = timer->data;
-    const struct site *s = v->site;
+    struct site *s = v->site;
     uint64_t now = site_now_ms();
     for (struct client *c = v->clients; c != NULL; c = c->next)
         client_close_snapshots(c, now > SNAPSHOT_AGE_MAX_MS ? now - SNAPSHOT_AGE_MAX_MS : 0);
     service_expire_sessions(v);
+    driver_watch_clock(s);
     retry_parked(v); /* answers those whose patience is over */
     if (v->failover.active && now >= v->failover.until_ms)
         failover_done(v, false,

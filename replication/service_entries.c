@@ -124,11 +124,13 @@ int service_session_close(struct client *c, const struct frame *f, struct bytes 
     return rc;
 }
 
-/* Sessions that no connection holds and that are idle for longer than session_hours. Found by a walk over the state once a
- * minute, expired by an entry, so that every site and every later primary agrees which sessions are gone. */
+/* Sessions that no connection holds and that are idle for longer than session_hours, by a clock that nobody can set
+ * (store/core/commit_time.h): whoever loses a session to a jump of the clock loses the outcomes of its writes (P6). Found by a walk over
+ * the state once a minute, expired by an entry, so that every site and every later primary agrees which sessions are gone. */
 struct expiry {
     const struct service *service;
-    uint64_t before_us;
+    struct utc now;
+    uint64_t primary_us, limit_us;
     struct uuid found[64];
     char clients[64][CLIENT_NAME_MAX_BYTES + 1];
     uint32_t count;
@@ -146,7 +148,8 @@ static bool session_is_used(const struct service *v, const struct uuid *session)
 static int collect_idle(void *arg, const struct uuid *session, const struct session_info *info)
 {
     struct expiry *x = arg;
-    if (info->last.us >= x->before_us || session_is_used(x->service, session))
+    if (!session_was_idle(info->last, x->now, x->primary_us, x->limit_us) ||
+        session_is_used(x->service, session))
         return 0;
     x->found[x->count] = *session;
     (void)snprintf(x->clients[x->count], sizeof x->clients[0], "%.*s", (int)info->client.n,
@@ -157,11 +160,14 @@ static int collect_idle(void *arg, const struct uuid *session, const struct sess
 void service_expire_sessions(struct service *v)
 {
     struct site *s = v->site;
-    uint64_t now = site_now_us(), hours = s->config->session_hours;
+    uint64_t hours = s->config->session_hours;
     if (!site_is_ready(s) || hours == 0 || site_now_ms() - v->expired_ms < 60000)
         return;
     v->expired_ms = site_now_ms();
-    struct expiry x = {.service = v, .before_us = now - hours * 3600 * 1000000};
+    struct expiry x = {.service = v,
+                       .now = site_commit_time(s),
+                       .primary_us = (site_now_ms() - s->primary_since_ms) * 1000,
+                       .limit_us = hours * 3600 * 1000000};
     struct state_snapshot *snap;
     struct err e = ERR_NONE;
     if (site_snapshot(s, &snap, &e) != 0 || state_sessions(snap, collect_idle, &x, &e) < 0)

@@ -48,6 +48,7 @@ int site_open_store(struct site *s, struct err *e)
     struct log_status log;
     log_status(s->log, &log);
     s->tail = log.last;
+    (void)site_commit_time(s); /* what the wall clock says now is what commit time begins with */
     marks_start(&s->marks, log.last.lsn, start.lsn, c->members[c->self].kind == SITE_REPOSITORY);
     driver_retain_from(s, &log);
     events_add(s->events, "log: lsn %llu..%llu, %llu segments, engine %s (%s); state at lsn %llu",

@@ -10,6 +10,7 @@
 #include "replication/io/vote.h"
 #include "replication/site.h"
 #include "repository/repository.h"
+#include "store/core/commit_time.h"
 #include "store/io/salts.h"
 #include "store/log.h"
 #include "store/overlay.h"
@@ -71,6 +72,10 @@ struct site {
     struct lsn urgent;          /* somebody waits until this is applied */
     struct lsn term_start;      /* our no-op of the term in which we are primary */
     struct term term_led;       /* its term; 0: this process was never primary */
+    uint64_t primary_since_ms;  /* ... was appended then */
+    struct commit_clock clock;
+    int64_t
+        clock_jump_us; /* so far is the wall clock from what commit time follows; 0: it is followed */
 
     struct applier *applier;
     struct archiver *archiver; /* NULL: this site keeps no archive */
@@ -122,8 +127,11 @@ struct site {
     } retained;
 };
 
-uint64_t site_now_ms(void); /* CLOCK_BOOTTIME */
-uint64_t site_now_us(void); /* CLOCK_REALTIME, microseconds */
+uint64_t site_now_ms(void);  /* CLOCK_BOOTTIME */
+uint64_t site_boot_us(void); /* the same in microseconds */
+uint64_t site_now_us(void);  /* CLOCK_REALTIME, microseconds: for commit time and for people */
+/* The time of an entry that would be sealed now. */
+struct utc site_commit_time(struct site *s);
 
 /* Stop the site with this reason; returns at once, the loop ends soon. Nothing is acknowledged after it. */
 void site_fail(struct site *s, const struct err *why);
@@ -154,6 +162,7 @@ void driver_step_entries(struct site *s, const struct repl_event *event,
 int driver_propose(struct site *s, enum entry_kind kind, struct bytes body, struct lsn *lsn,
                    struct utc *time, struct err *e);
 void driver_tick(struct site *s);
+void driver_watch_clock(struct site *s); /* about once a second */
 /* A site whose log takes no more must not become primary: a term begins with an entry. The reason is in `e`. */
 bool driver_may_stand(struct site *s, struct err *e);
 /* The log holds this much from earlier runs: count it towards the retention limit. */

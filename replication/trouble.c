@@ -37,6 +37,23 @@ static void add_disks(struct site *s, json_t *list)
             (unsigned long long)archive.damaged);
 }
 
+static void add_clock(struct site *s, json_t *list)
+{
+    long long seconds = s->clock_jump_us / 1000000;
+    if (seconds > 0)
+        add(list,
+            "its clock is %lld s ahead of commit time, which does not follow it: if the clock is "
+            "right, "
+            "start the site again; if not, set it",
+            seconds);
+    else if (s->clock_jump_us < 0)
+        add(list,
+            "its clock is %lld s behind commit time, which does not go back: set it if it is "
+            "wrong; if it "
+            "is right, another site's was wrong",
+            -seconds);
+}
+
 static void add_role(struct site *s, json_t *list)
 {
     if (s->view.broken)
@@ -79,6 +96,7 @@ json_t *trouble_json(struct site *s)
 {
     json_t *list = json_array();
     add_disks(s, list);
+    add_clock(s, list);
     add_role(s, list);
     add_peers(s, list);
     return list;

@@ -50,6 +50,8 @@ static const struct {
     [MUTANT_ANSWER_AT_NEW_MODE] = {"answer-at-new-mode",
                                    "who waits for a majority is answered when the mode becomes "
                                    "local (M6)"},
+    [MUTANT_WALL_CLOCK_FOLLOWED] = {"wall-clock-followed",
+                                    "commit time follows the wall clock, wherever it is set to"},
 };
 
 const char *sim_mutant_name(enum sim_mutant m)

@@ -16,6 +16,7 @@
 #include "replication/core/marks.h"
 #include "replication/core/messages.h"
 #include "replication/core/repl_state.h"
+#include "store/core/commit_time.h"
 #include "store/core/txn.h"
 #include "store/overlay.h"
 
@@ -42,7 +43,8 @@ enum {
     SIM_TRACE_LINES = 400,
     SIM_TRACE_BYTES = 256,
 };
-#define SIM_MS UINT64_C(1000) /* virtual time is microseconds */
+#define SIM_MS UINT64_C(1000)                   /* virtual time is microseconds */
+#define SIM_EPOCH_US UINT64_C(1790000000000000) /* what time it is when a run begins */
 
 struct rng {
     uint64_t s;
@@ -81,6 +83,7 @@ enum sim_mutant {
     MUTANT_UNDO_FORGOTTEN,
     MUTANT_OVERLAY_KEPT,
     MUTANT_ANSWER_AT_NEW_MODE,
+    MUTANT_WALL_CLOCK_FOLLOWED,
     MUTANTS,
     MUTANT_READMITTED_EARLY = MUTANTS, /* needs a played scenario: golden_test.c */
 };
@@ -94,7 +97,7 @@ struct swarm {
     uint32_t short_batches; /* a message carries fewer entries than it could */
     uint32_t crash_at_action;
     uint32_t fault_every_ms; /* mean time between the faults below; 0: none */
-    bool crash, pause, cut, isolate, reset, clog, slow_disk, wipe, drift;
+    bool crash, pause, cut, isolate, reset, clog, slow_disk, wipe, drift, jump;
     bool at_election; /* misfortune prefers the moments around an election */
     bool operator_acts, mode_changes;
     bool local; /* begin in local mode */
@@ -180,6 +183,7 @@ enum sim_event_type {
     SIM_EV_APPLY,   /* arg: boot */
     SIM_EV_PUBLISH, /* arg: boot; the checkpoint at hand is durable */
     SIM_EV_ARCHIVE, /* arg: boot */
+    SIM_EV_CLOCK,   /* somebody sets a wall clock */
 };
 
 enum sim_crash {
@@ -213,6 +217,7 @@ struct sim_site {
     int64_t clock_offset_us, clock_ppm;
     uint64_t clock_stopped_us; /* total, MUTANT_CLOCK_STOPS_IN_PAUSE */
     uint64_t paused_at_us;
+    int64_t wall_offset_us; /* of the wall clock, which can be set */
 
     /* on stable storage */
     struct term disk_term;
@@ -239,6 +244,10 @@ struct sim_site {
     struct marks marks;
     struct repl_view view; /* as of the last step */
     struct lsn term_start; /* our no-op of the term in which we are primary */
+    struct commit_clock commit_clock;
+    struct { /* the last entry that this start sealed */
+        uint64_t lsn, time_us, at_us;
+    } sealed;
     struct overlay *overlay;
     struct sim_state state, begun; /* begun: a checkpoint that is not published yet */
     bool checkpoint_begun, checkpoint_finishing;
@@ -305,7 +314,7 @@ struct sim {
     uint64_t seed;
     enum sim_mutant mutant;
     struct swarm swarm;
-    struct rng net, disk, crash, client, fault, clock, state;
+    struct rng net, disk, crash, client, fault, clock, state, wall;
     uint64_t now_us, order;
     uint64_t steps;
     uint64_t hash; /* of everything that happened */
@@ -357,6 +366,7 @@ void sim_link_close(struct sim *s, uint8_t a, uint8_t b, uint64_t notice_us);
 void sim_cut(struct sim *s, uint8_t from, uint8_t to, bool on);
 void sim_calm(struct sim *s); /* heal everything, no more faults */
 uint64_t sim_clock_ms(const struct sim *s, const struct sim_site *site);
+uint64_t sim_wall_us(const struct sim *s, const struct sim_site *site);
 uint64_t sim_restart_delay_us(struct rng *g);
 uint64_t sim_when_us(const struct sim *s, const struct sim_site *site, uint64_t clock_ms);
 void sim_say(struct sim *s, uint8_t site, const char *fmt, ...)
@@ -424,6 +434,7 @@ uint8_t sim_primary(const struct sim *s);             /* serving with a lease, o
 
 /* ---- sim_check.c ---- */
 void sim_check_sealed(struct sim *s, uint8_t site, uint32_t id);
+void sim_check_time(struct sim *s, uint8_t site, const struct entry_header *h);
 void sim_check_role(struct sim *s, uint8_t site, struct term term);
 void sim_check_commit(struct sim *s, uint8_t site, uint64_t commit, uint64_t visible);
 void sim_check_cut(struct sim *s, uint8_t site, uint64_t last);

@@ -20,7 +20,9 @@
  *   S12 Nothing recycled is read: recovery, applier and archiver find what they need (sim_state.c).
  *   S13 What is in flight at a primary is remembered in order (sim_site.c).
  *   S14 A request is in the history at most once, where its answer said (P6; sim_history.c).
- *   S15 What clients saw of each record is linearizable (P5; sim_history.c). */
+ *   S15 What clients saw of each record is linearizable (P5; sim_history.c).
+ *   S16 Commit time never falls along the log, and between two entries that one start of a site seals one after the
+ *       other it passes no faster than the boot clock and a sixteenth, wherever the wall clock is set to. */
 #include "tests/sim/sim.h"
 
 #include "store/core/check.h"
@@ -49,6 +51,27 @@ void sim_check_sealed(struct sim *s, uint8_t site, uint32_t id)
                      U(e->header.lsn.v), U(e->header.term.v));
     e->next_same_lsn = s->truth.by_lsn[e->header.lsn.v];
     s->truth.by_lsn[e->header.lsn.v] = id;
+}
+
+void sim_check_time(struct sim *s, uint8_t i, const struct entry_header *h)
+{
+    struct sim_site *site = &s->sites[i];
+    uint64_t before =
+        site->n == 0 ? 0 : s->entries[site->ids[site->n - 1]].header.time.us; /* it comes next */
+    if (h->time.us < before)
+        sim_fail(s, "S16: %s stamps lsn %llu with an earlier time than the one before",
+                 sim_names[i], U(h->lsn.v));
+    if (site->sealed.lsn + 1 == h->lsn.v && site->sealed.lsn != 0) {
+        uint64_t passed = s->now_us - site->sealed.at_us,
+                 stamped = h->time.us - site->sealed.time_us;
+        /* Clocks that drift gain 4 %; they are read in milliseconds. */
+        if (h->time.us < site->sealed.time_us || stamped > passed + passed / 8 + 2 * SIM_MS)
+            sim_fail(s, "S16: %s stamps lsn %llu %llu us after the one before, %llu us later",
+                     sim_names[i], U(h->lsn.v), U(stamped), U(passed));
+    }
+    site->sealed.lsn = h->lsn.v;
+    site->sealed.time_us = h->time.us;
+    site->sealed.at_us = s->now_us;
 }
 
 void sim_check_role(struct sim *s, uint8_t i, struct term term)

@@ -38,6 +38,10 @@ void sim_site_start(struct sim *s, uint8_t i)
     site->alive = true;
     site->paused = false;
     site->boot++;
+    site->sealed.lsn = 0;
+    site->commit_clock = (struct commit_clock){0};
+    (void)entry_next_time(&site->commit_clock, position_of(s, site, site->n).time,
+                          (struct utc){sim_wall_us(s, site)}, sim_clock_ms(s, site) * 1000);
     sim_state_start(s, i);
     struct repl_options options = s->options;
     options.self = i;
@@ -244,12 +248,16 @@ static uint32_t seal(struct sim *s, uint8_t i, const struct repl_action *a, stru
         write_txn(&w, salt, &s->ops[e->op], e->level);
     }
     check(!w.bad);
-    uint64_t time_us = s->now_us > prev.time.us ? s->now_us : prev.time.us;
+    struct utc wall = {sim_wall_us(s, site)}, time = wall;
+    if (s->mutant != MUTANT_WALL_CLOCK_FOLLOWED)
+        time = entry_next_time(&site->commit_clock, prev.time, wall, sim_clock_ms(s, site) * 1000);
+    else if (time.us < prev.time.us)
+        time = prev.time;
     e->header = (struct entry_header){.kind = a->kind,
                                       .cluster_id = cluster,
                                       .term = a->term,
                                       .lsn = a->lsn,
-                                      .time = {time_us},
+                                      .time = time,
                                       .prev_hash = prev.hash};
     (void)entry_seal(&e->header, bytes_of(raw + ENTRY_HEADER_BYTES, w.at), raw);
     size_t used;
@@ -276,6 +284,7 @@ static void do_append_own(struct sim *s, uint8_t i, const struct repl_action *a)
     struct err err = ERR_NONE;
     uint32_t id = seal(s, i, a, &v);
     sim_check_sealed(s, i, id);
+    sim_check_time(s, i, &v.header);
     if (overlay_add(site->overlay, &v, &err) != 0)
         sim_fail(s, "S13: %s cannot remember what it appends: %s", sim_names[i], err.text);
     if (a->kind == ENTRY_NOOP)

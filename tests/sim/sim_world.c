@@ -6,7 +6,7 @@
  * connection then stays up for a while, as TCP's would.
  *
  * CLOCKS. Each site's clock has an offset and a rate; rates differ by up to 8 % between sites, which is inside the lease's
- * margin of 10 %. */
+ * margin of 10 %. Its wall clock, of which commit time comes, is set now and then: by seconds or by years, ahead or back. */
 #include "tests/sim/sim.h"
 
 #include "store/core/check.h"
@@ -125,6 +125,28 @@ uint64_t sim_clock_ms(const struct sim *s, const struct sim_site *site)
         t = (int64_t)site->paused_at_us;
     t -= (int64_t)site->clock_stopped_us;
     return (uint64_t)(site->clock_offset_us + t + t * site->clock_ppm / 1000000) / 1000;
+}
+
+uint64_t sim_wall_us(const struct sim *s, const struct sim_site *site)
+{
+    return (uint64_t)((int64_t)(SIM_EPOCH_US + s->now_us) + site->wall_offset_us);
+}
+
+static void set_a_clock(struct sim *s)
+{
+    if (s->calm || !s->swarm.jump)
+        return;
+    uint8_t site = (uint8_t)sim_rng_below(&s->wall, SIM_SITES);
+    int64_t to = 0; /* corrected */
+    if (sim_rng_chance(&s->wall, 700000)) {
+        to = (int64_t)(sim_rng_chance(&s->wall, 500000) ? sim_rng_below(&s->wall, 600000000)
+                                                        : sim_rng_below(&s->wall, SIM_EPOCH_US));
+        if (sim_rng_chance(&s->wall, 500000))
+            to = -to;
+    }
+    sim_say(s, site, "wall clock is set to %+lld s", (long long)(to / 1000000));
+    s->sites[site].wall_offset_us = to;
+    sim_at(s, s->now_us + sim_rng_between(&s->wall, 10, 4000) * SIM_MS, SIM_EV_CLOCK, 0, 0);
 }
 
 /* First moment at which the site's clock shows at least clock_ms. */
@@ -320,6 +342,9 @@ static void handle(struct sim *s, const struct sim_event *e)
     case SIM_EV_ARCHIVE:
         sim_archive(s, site, e->arg);
         break;
+    case SIM_EV_CLOCK:
+        set_a_clock(s);
+        break;
     }
 }
 
@@ -389,6 +414,7 @@ struct swarm sim_swarm_of_seed(uint64_t seed)
     if (sim_rng_chance(&g, 300000))
         w.apply_us = (uint32_t)sim_rng_between(&g, 3000, 400000);
     w.lost_answers = sim_rng_chance(&g, 500000) ? (uint32_t)sim_rng_between(&g, 1000, 100000) : 0;
+    w.jump = sim_rng_chance(&g, 500000);
     return w;
 }
 
@@ -405,6 +431,7 @@ void sim_init(struct sim *s, uint64_t seed, const struct swarm *swarm, enum sim_
     s->fault = split(seed, 6);
     s->clock = split(seed, 7);
     s->state = split(seed, 8);
+    s->wall = split(seed, 9);
     s->hash = seed;
     s->wiped = REPL_NOBODY;
     for (uint32_t i = 0; i < SIM_MESSAGES_MAX; i++)
@@ -438,6 +465,8 @@ void sim_init(struct sim *s, uint64_t seed, const struct swarm *swarm, enum sim_
         sim_at(s, sim_rng_below(&s->client, 1000 * SIM_MS), SIM_EV_CLIENT, c, 0);
     sim_at(s, SIM_MS, SIM_EV_CONNECT, 0, 0);
     sim_at(s, sim_rng_below(&s->fault, 2000 * SIM_MS), SIM_EV_FAULT, 0, 0);
+    if (swarm->jump)
+        sim_at(s, sim_rng_below(&s->wall, 2000 * SIM_MS), SIM_EV_CLOCK, 0, 0);
 }
 
 void sim_deinit(struct sim *s)
