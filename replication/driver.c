@@ -290,6 +290,14 @@ static void save_vote(struct site *s, struct term term, uint8_t voted_for, bool 
         site_fail(s, &e);
 }
 
+int driver_log_begun(struct site *s, struct err *e)
+{
+    if (s->vote.log_begun)
+        return 0;
+    s->vote.log_begun = true;
+    return vote_save(s->vote_file, &s->vote, e);
+}
+
 static void role_changed(struct site *s, const struct repl_action *a, enum repl_role before)
 {
     const struct site_member *primary = site_member(s, a->site);

@@ -91,6 +91,8 @@ static void take_log_news(struct site *s)
     if (failed) {
         err_wrap(&why, "the log's disk failed, the site stops");
         site_fail(s, &why);
+    } else if (moved && driver_log_begun(s, &why) != 0) {
+        site_fail(s, &why);
     } else if (moved) {
         driver_step(s, &(struct repl_event){
                            .type = REPL_EV_DURABLE, .now_ms = site_now_ms(), .position = durable});

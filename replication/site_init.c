@@ -85,8 +85,8 @@ bool site_log_is_gone(const char *dir)
     DIR *d = opendir(dir);
     bool gone = true;
     for (struct dirent *f; gone && d != NULL && (f = readdir(d)) != NULL;) {
-        size_t n = strlen(f->d_name);
-        gone = n < 4 || strcmp(f->d_name + n - 4, ".seg") != 0;
+        /* A spare is no part of the log; it is there before the first segment and may outlive the last. */
+        gone = strspn(f->d_name, "0123456789abcdef") != 16 || strcmp(f->d_name + 16, ".seg") != 0;
     }
     if (d != NULL)
         (void)closedir(d);

@@ -24,10 +24,10 @@ int site_open_store(struct site *s, struct err *e)
         return err_wrap(e, "opening the state");
     struct entry_position start = state_applied(s->state);
     (void)snprintf(dir, sizeof dir, "%s/log", c->data_dir);
-    if (start.lsn.v > 0 && s->vote.term.v > 0 && site_log_is_gone(dir))
+    if (s->vote.log_begun && site_log_is_gone(dir))
         return err_set(e, ERR_INTEGRITY,
-                       "%s holds no segment, but this site has voted in term %llu and its state is "
-                       "at lsn %llu: what it "
+                       "%s holds no segment, but this site had a log in term %llu; its state is "
+                       "at lsn %llu, and what it "
                        "acknowledged since may be gone (R5). Put the log back, or move the data "
                        "directory away and make the "
                        "site anew with triveni init --rebuilt",
@@ -49,6 +49,10 @@ int site_open_store(struct site *s, struct err *e)
     log_status(s->log, &log);
     s->tail = log.last;
     (void)site_commit_time(s); /* what the wall clock says now is what commit time begins with */
+    if (log.segments > 0)
+        rc = driver_log_begun(s, e);
+    if (rc != 0)
+        return rc;
     marks_start(&s->marks, log.last.lsn, start.lsn, c->members[c->self].kind == SITE_REPOSITORY);
     driver_retain_from(s, &log);
     events_add(s->events, "log: lsn %llu..%llu, %llu segments, engine %s (%s); state at lsn %llu",

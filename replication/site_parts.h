@@ -165,6 +165,9 @@ void driver_tick(struct site *s);
 void driver_watch_clock(struct site *s); /* about once a second */
 /* A site whose log takes no more must not become primary: a term begins with an entry. The reason is in `e`. */
 bool driver_may_stand(struct site *s, struct err *e);
+/* The log has a segment: durable in the vote file before anybody hears of an entry in it, so that a log that vanishes is missed
+ * (R5). */
+int driver_log_begun(struct site *s, struct err *e);
 /* The log holds this much from earlier runs: count it towards the retention limit. */
 void driver_retain_from(struct site *s, const struct log_status *log);
 /* Marks moved: give the applier and the archiver their orders, and answer who can be answered. */

@@ -237,6 +237,14 @@ static void check_vote_term(struct checking *c)
     tell(c, FINDING_VOTE, "vote", 0, text);
 }
 
+/* R5: a log that once was there and is not any more. */
+static void check_log_begun(struct checking *c)
+{
+    if (c->vote_known && c->vote.log_begun && c->log.segments == 0)
+        tell(c, FINDING_SEGMENT, "log", 0,
+             "there is no segment, but the vote file says that this site had a log");
+}
+
 /* ---- state and log ---- */
 
 static int on_segment(void *arg, const struct log_scan_segment *s)
@@ -303,8 +311,10 @@ static int check_all(struct checking *c, const struct data_dir *d, struct err *e
     if (rc == 0 && d->log_fd >= 0)
         rc = check_log(c, d, e);
     c->part = "";
-    if (rc == 0)
+    if (rc == 0) {
         check_vote_term(c);
+        check_log_begun(c);
+    }
     return rc;
 }
 

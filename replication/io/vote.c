@@ -1,5 +1,5 @@
 /* FORMAT: two slots of 4,096 bytes, of which 64 are used (little-endian)
- *   0 magic "TVNV" u32, 4 format u16 (1), 6 voted_for u8, 7 may_vote u8, 8 sequence u64, 16 cluster uuid,
+ *   0 magic "TVNV" u32, 4 format u16 (1), 6 voted_for u8, 7 flags u8 (1 may_vote, 2 log_begun), 8 sequence u64, 16 cluster uuid,
  *   32 term u64, 40 incarnation u64, 48 zero 12, 60 CRC32C of bytes 0..59 u32
  * The valid slot with the higher sequence counts; the next save goes to the other one.
  *
@@ -15,6 +15,7 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+enum { FLAG_MAY_VOTE = 1u << 0, FLAG_LOG_BEGUN = 1u << 1 };
 enum { SLOT_USED = 64, VOTE_MAGIC = 0x564e5654, VOTE_FORMAT = 1 };
 
 struct vote_file {
@@ -29,7 +30,7 @@ static void encode(const struct vote *v, uint64_t sequence, uint8_t out[SLOT_USE
     put_le32(out, VOTE_MAGIC);
     put_le16(out + 4, VOTE_FORMAT);
     out[6] = v->voted_for;
-    out[7] = v->may_vote ? 1 : 0;
+    out[7] = (uint8_t)((v->may_vote ? FLAG_MAY_VOTE : 0) | (v->log_begun ? FLAG_LOG_BEGUN : 0));
     put_le64(out + 8, sequence);
     memcpy(out + 16, v->cluster_id.b, 16);
     put_le64(out + 32, v->term.v);
@@ -43,7 +44,8 @@ static bool decode(const uint8_t in[SLOT_USED], struct vote *v, uint64_t *sequen
         get_le32(in + 60) != hash_crc32c(0, bytes_of(in, 60)))
         return false;
     v->voted_for = in[6];
-    v->may_vote = in[7] != 0;
+    v->may_vote = (in[7] & FLAG_MAY_VOTE) != 0;
+    v->log_begun = (in[7] & FLAG_LOG_BEGUN) != 0;
     *sequence = get_le64(in + 8);
     memcpy(v->cluster_id.b, in + 16, 16);
     v->term.v = get_le64(in + 32);

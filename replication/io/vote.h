@@ -13,6 +13,7 @@ struct vote {
     struct term term;
     uint8_t voted_for;    /* site index, or REPL_NOBODY */
     bool may_vote;        /* R5: false for a site rebuilt from nothing, until it has caught up */
+    bool log_begun;       /* R5: the log has a segment since; without any it was lost */
     uint64_t incarnation; /* of this site's storage */
 };
 

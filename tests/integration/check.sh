@@ -148,12 +148,23 @@ expect 7 check "$DIR/copy"
 says "both copies of slot 0 are damaged"
 says "^log    lsn 1 to"
 
-# No segments at all is how a site begins that was restored; a file that is none is in the way.
+# No segments at all is how a site begins that was restored; not one that had a log. A file that is none is in the way.
 rm -rf "$DIR/copy"
 cp -a --sparse=always "$whole" "$DIR/copy"
 rm "$DIR/copy"/log/0*.seg
-expect 0 check "$DIR/copy"
+ls "$DIR/copy"/log/spare-*.seg >/dev/null || die "there should be spares left"
+expect 7 check "$DIR/copy"
 says "^log    empty"
+says "^DAMAGED log, byte 0: there is no segment"
+sed "s#^data_dir: .*#data_dir: $DIR/copy#" "$primary.yaml" >copy.yaml
+expect 7 serve --config copy.yaml
+grep -q "holds no segment, but this site had a log" "$DIR/err" || die "serve did not miss the log: $(cat "$DIR/err")"
+mv "$DIR/copy/log" "$DIR/copy/elsewhere"
+expect 7 check "$DIR/copy"
+says "^DAMAGED log, byte 0: there is no segment"
+expect 7 serve --config copy.yaml
+rm -rf "$DIR/copy/log"
+mv "$DIR/copy/elsewhere" "$DIR/copy/log"
 cp "$whole/log/$segment" "$DIR/copy/log/"
 printf 'x' >"$DIR/copy/log/other.seg"
 expect 7 check "$DIR/copy"

@@ -51,6 +51,7 @@ expect 3 "triveni init --rebuilt" "$TRIVENI" serve --config dc.yaml
 expect 2 "give one of --rebuilt and --new-cluster" "$TRIVENI" init --config dc.yaml
 expect 1 "is made with --rebuilt" "$TRIVENI" init --config dc.yaml --new-cluster
 expect 0 "ready to catch up" "$TRIVENI" init --config dc.yaml --rebuilt
+expect 0 "no damage" "$TRIVENI" check dc/data
 site_start dc
 site_start gsr
 for i in $(seq 1 30); do # six election times: without dr nobody may rule

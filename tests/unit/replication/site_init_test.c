@@ -106,6 +106,9 @@ static void nothing_is_made_over_a_log_without_its_vote(void **state)
     assert_int_equal(site_init(&config, false, &e), 0);
     path_of("log", path);
     assert_true(site_log_is_gone(path));
+    write_file("log/spare-1.seg", "nothing");
+    write_file("log/000000000000000g.seg", "no number");
+    assert_true(site_log_is_gone(path));
     write_file("log/0000000000000001.seg", "entries");
     assert_false(site_log_is_gone(path));
     path_of("vote", path);

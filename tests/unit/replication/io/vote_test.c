@@ -61,6 +61,10 @@ static void a_promise_is_kept_over_reopening(void **state)
         assert_int_equal(v.term.v, term - 1);
         assert_int_equal(v.incarnation, 7);
         v.term.v = term;
+        assert_int_equal(v.log_begun, term > 2 && (term - 1) % 2 == 1);
+        assert_int_equal(v.may_vote, term > 2 ? (term - 1) % 3 == 0 : v.may_vote);
+        v.log_begun = term % 2 == 1;
+        v.may_vote = term % 3 == 0;
         v.voted_for = (uint8_t)(term % 3);
         assert_int_equal(vote_save(f, &v, &e), 0);
         vote_close(f);
