@@ -42,8 +42,15 @@ void repl_set_role(struct repl *r, struct repl_actions *out, enum repl_role role
         [REPL_PRIMARY] = 1u << REPL_CANDIDATE,
     };
     check((from[role] & 1u << r->role) != 0);
+    if (primary != REPL_NOBODY) {
+        r->vain = 0;
+        memset(r->refusals, 0, sizeof r->refusals);
+    }
+    if (r->role == role && r->primary == primary && r->role_term.v == r->term.v)
+        return; /* asking again is no news */
     r->role = role;
     r->primary = primary;
+    r->role_term = r->term;
     struct repl_action *a = repl_act(r, out, REPL_ACT_ROLE);
     a->role = role;
     a->term = r->term;
@@ -227,8 +234,13 @@ static void attempt_deadline(struct repl *r, struct repl_actions *out)
         stand(r, out, false);
         return;
     }
-    repl_trace(r, out, "term %llu: %u of %u votes are not enough -> %s", U(r->term.v), votes(r),
-               r->options.sites, r->options.policy == REPL_AUTOMATIC ? "asking again" : "standby");
+    char times[32] = "";
+    if (++r->vain > 1)
+        (void)snprintf(times, sizeof times, ", attempt %u", r->vain + 1);
+    if (repl_worth_telling(r->vain))
+        repl_trace(r, out, "term %llu: %u of %u votes are not enough -> %s%s", U(r->term.v),
+                   votes(r), r->options.sites,
+                   r->options.policy == REPL_AUTOMATIC ? "asking again" : "standby", times);
     if (r->options.policy == REPL_AUTOMATIC)
         pre_stand(r, out);
     else
@@ -338,14 +350,28 @@ static const char *cannot_vote(const struct repl *r, const struct repl_message *
     return NULL;
 }
 
+/* `attempt` tells one from the next. Repeats of a refused one are answered, but told once; and one refused pre-vote after the
+ * other ever more rarely, since they cost nothing and may go on for ever. Votes raise the term: each is told. */
 static void trace_answer(struct repl *r, struct repl_actions *out, const struct repl_message *m,
-                         const char *refused)
+                         uint64_t attempt, const char *refused)
 {
-    const char *what = m->type == REPL_MSG_PREVOTE ? "pre-vote" : "vote";
-    repl_trace(r, out, "term %llu: %s asked by %s at %llu/%llu, ours is %llu/%llu -> %s%s",
-               U(m->term.v), what, repl_site_name(r, m->from), U(m->lsn_term.v), U(m->lsn.v),
-               U(r->log.last_term.v), U(r->log.last.v),
-               refused == NULL ? "granted" : "refused: ", refused == NULL ? "" : refused);
+    char times[32] = "";
+    uint32_t *n = &r->refusals[m->from];
+    bool tell = refused == NULL, pre = m->type == REPL_MSG_PREVOTE;
+    if (tell) {
+        *n = 0;
+    } else if (r->refused_attempt[m->from] != attempt) {
+        tell = !pre || repl_worth_telling(++*n);
+        if (pre && *n > 2)
+            (void)snprintf(times, sizeof times, ", %u times now", *n);
+    }
+    r->refused_attempt[m->from] = attempt;
+    if (tell)
+        repl_trace(r, out, "term %llu: %s asked by %s at %llu/%llu, ours is %llu/%llu -> %s%s%s",
+                   U(m->term.v), pre ? "pre-vote" : "vote", repl_site_name(r, m->from),
+                   U(m->lsn_term.v), U(m->lsn.v), U(r->log.last_term.v), U(r->log.last.v),
+                   refused == NULL ? "granted" : "refused: ", refused == NULL ? "" : refused,
+                   times);
 }
 
 static void answer(struct repl *r, struct repl_actions *out, const struct repl_message *m,
@@ -370,10 +396,7 @@ void repl_on_prevote(struct repl *r, struct repl_actions *out, const struct repl
     const char *alive = sticky(r, m);
     if (refused == NULL)
         refused = alive != NULL ? alive : cannot_vote(r, m);
-    /* Repeats of a refused attempt are answered, but told once. */
-    if (refused == NULL || r->traced_attempt[m->from] != m->round)
-        trace_answer(r, out, m, refused);
-    r->traced_attempt[m->from] = m->round;
+    trace_answer(r, out, m, m->round, refused);
     answer(r, out, m, refused == NULL, alive != NULL);
 }
 
@@ -395,11 +418,9 @@ void repl_on_vote(struct repl *r, struct repl_actions *out, const struct repl_me
         r->vote_dirty = true;
         repl_rearm(r);
     }
-    /* Repeats are answered, but told once; the high bit keeps terms apart from the attempts of pre-votes. */
-    uint64_t told = m->term.v | REPL_NUMBER_MAX;
-    if (refused == NULL ? !mine : r->traced_attempt[m->from] != told)
-        trace_answer(r, out, m, refused);
-    r->traced_attempt[m->from] = told;
+    /* A vote that was given is not told again; the high bit keeps terms apart from the attempts of pre-votes. */
+    if (refused != NULL || !mine)
+        trace_answer(r, out, m, m->term.v | REPL_NUMBER_MAX, refused);
     answer(r, out, m, refused == NULL, alive != NULL);
 }
 

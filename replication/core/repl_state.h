@@ -115,8 +115,12 @@ struct repl {
     uint64_t forced_until_ms; /* operator's failover is being tried; 0 no */
     bool transfer;            /* standing on the primary's request */
     uint64_t transfer_round;
-    /* last refused attempt that was traced, so that repeats are silent */
-    uint64_t traced_attempt[REPL_SITES_MAX];
+    /* the refused attempt that was met last, and how many since one was granted or a primary was known: a site that cannot
+     * be elected asks for ever, and is told of ever more rarely (repl_worth_telling) */
+    uint64_t refused_attempt[REPL_SITES_MAX];
+    uint32_t refusals[REPL_SITES_MAX];
+    uint32_t vain;         /* own attempts that found no majority, since a primary was known */
+    struct term role_term; /* of the last ROLE */
 
     /* fetching (repl_fetch.c) */
     uint8_t fetch_from;  /* or REPL_NOBODY */
@@ -172,6 +176,12 @@ void repl_on_prevote_reply(struct repl *r, struct repl_actions *out, const struc
 void repl_on_vote(struct repl *r, struct repl_actions *out, const struct repl_message *m);
 void repl_on_vote_reply(struct repl *r, struct repl_actions *out, const struct repl_message *m);
 void repl_on_take_over(struct repl *r, struct repl_actions *out, const struct repl_message *m);
+/* Is the nth repetition of the same thing told? The 1st, 2nd, 4th ... 1024th, then each 1024th: two lines in ten minutes, and
+ * the ring of events still holds how it began. */
+static inline bool repl_worth_telling(uint32_t n)
+{
+    return n < 1024 ? (n & (n - 1)) == 0 : n % 1024 == 0;
+}
 static inline uint32_t repl_majority(const struct repl *r)
 {
     return r->options.sites / 2u + 1;
