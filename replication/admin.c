@@ -31,6 +31,7 @@ static json_t *peer_json(struct site *s, uint8_t i)
     json_object_set_new(o, "durable", lsn_or_null(p->durable));
     json_object_set_new(o, "applied", lsn_or_null(p->applied));
     json_object_set_new(o, "archived", lsn_or_null(p->archived));
+    json_object_set_new(o, "history", json_null());
     json_object_set_new(o, "heard_ms_ago",
                         p->heard_ms != 0 ? json_integer((json_int_t)(site_now_ms() - p->heard_ms))
                                          : json_null());
@@ -85,9 +86,21 @@ static void add_archive(struct site *s, json_t *o)
     json_object_set_new(o, "archived", lsn_or_null(r.archived.lsn));
 }
 
-/* What this site knows of itself. */
-static json_t *self_json(struct site *s, const struct state_totals *totals, struct lsn digest_lsn)
+/* Since when the past can be read here. */
+static void add_history(json_t *o, const struct state_snapshot *snap)
 {
+    const struct state_window w = state_window(snap);
+    json_object_set_new(o, "history",
+                        json_pack("{s:I, s:I, s:I, s:I}", "from", (json_int_t)w.from.v,
+                                  "from_time_us", (json_int_t)w.from_time.us, "rows",
+                                  (json_int_t)w.rows, "bytes", (json_int_t)w.bytes));
+}
+
+/* What this site knows of itself. */
+static json_t *self_json(struct site *s, const struct state_totals *totals,
+                         const struct state_snapshot *snap)
+{
+    const struct lsn digest_lsn = state_snapshot_position(snap).lsn;
     char digest[DIGEST_HEX_BYTES];
     digest_hex(totals->digest, digest);
     json_t *o = peer_json(s, (uint8_t)s->config->self);
@@ -107,6 +120,7 @@ static json_t *self_json(struct site *s, const struct state_totals *totals, stru
     json_object_set_new(o, "incarnation", json_integer((json_int_t)s->vote.incarnation));
     add_log(s, o);
     add_disk(s, o);
+    add_history(o, snap);
     add_certificate(s, o);
     add_archive(s, o);
     json_object_set_new(o, "scrub", scrubber_json(s->scrubber));
@@ -131,9 +145,8 @@ static int command_status(struct site *s, json_t **reply, struct err *e)
                    b[14], b[15]);
     json_t *sites = json_array();
     for (uint8_t i = 0; i < s->config->member_count; i++)
-        json_array_append_new(sites, i == s->config->self
-                                         ? self_json(s, &totals, state_snapshot_position(snap).lsn)
-                                         : peer_json(s, i));
+        json_array_append_new(sites,
+                              i == s->config->self ? self_json(s, &totals, snap) : peer_json(s, i));
     *reply = json_pack("{s:s, s:s, s:s, s:s, s:s, s:I, s:o, s:s, s:s, s:b, s:I, s:o}", "version",
                        TRIVENI_VERSION, "cluster", s->config->cluster, "id", id, "site",
                        s->config->members[s->config->self].name, "role",

@@ -1,6 +1,6 @@
 /* Reads. At the primary they are linearizable: the site is ready, its lease is valid (R3, R4), point reads see everything
  * visible (the overlay first, then the state) and scans and snapshots wait until the state has caught up with what was visible
- * when they came. Standbys answer those who allow it, from a state not older than the caller's token, and say how old it
+ * when they came. The past is read from the state alone, which has to hold all of it. Standbys answer those who allow it, from a state not older than the caller's token, and say how old it
  * may be. */
 #include "replication/service.h"
 
@@ -70,9 +70,75 @@ static int pick_snapshot(struct client *c, uint64_t id, struct state_snapshot **
                          (unsigned long long)id, SNAPSHOT_AGE_MAX_MS / 60000);
 }
 
+/* A past that is over: an lsn that is in the history, a time that this site's clock has behind it. Which lsn must be applied
+ * before it can be answered, whatever is committed later; *flags loses WIRE_READ_STANDBY where only a primary with its lease
+ * can tell. (Times are those of the primaries' clocks: one that is set back, or another site's that is behind, may still
+ * give entries a time that was answered for.) */
+static int past_needs(struct client *c, struct as_of as_of, uint32_t *flags, struct lsn *need,
+                      struct err *e)
+{
+    struct site *s = c->service->site;
+    const bool primary = s->view.role == REPL_PRIMARY;
+    if (as_of.kind == AS_OF_LSN) {
+        if (primary && as_of.value > s->tail.lsn.v)
+            return err_set(e, ERR_USAGE, "lsn %llu is not written yet: the newest is %llu",
+                           (unsigned long long)as_of.value, (unsigned long long)s->tail.lsn.v);
+        if (as_of.value > need->v)
+            need->v = as_of.value;
+        return 0;
+    }
+    if (as_of.value >= site_now_us())
+        return err_set(e, ERR_USAGE,
+                       "that time is not over yet on the clock of %s: leave the past out to read "
+                       "the present",
+                       s->config->members[s->config->self].name);
+    if (as_of.value < state_applied(s->state).time.us)
+        return 0; /* every entry up to it is applied: times never decrease along the log */
+    if (!primary && (*flags & WIRE_READ_STANDBY) != 0) {
+        const struct site_member *m = site_member(s, s->view.primary);
+        return err_set(
+            e, ERR_NOT_PRIMARY,
+            "%s has not seen a transaction after that time, so it cannot tell whether it "
+            "has all up to it; ask the primary: %s",
+            s->config->members[s->config->self].name, m != NULL ? m->client : "none is known now");
+    }
+    *flags &= ~(uint32_t)WIRE_READ_STANDBY;
+    if (c->service->trying == NULL && s->tail.lsn.v > need->v)
+        *need = s->tail.lsn; /* what is not committed yet may be from before that time */
+    return 0;
+}
+
+/* May a get or a scan be answered now? */
+static enum readiness records_readiness(struct client *c, const struct frame *f, struct bytes body,
+                                        uint32_t flags, struct lsn min_lsn, struct as_of as_of,
+                                        bool scan, struct err *e)
+{
+    const bool past = as_of.kind != AS_OF_NONE;
+    if (past && past_needs(c, as_of, &flags, &min_lsn, e) != 0)
+        return READ_REFUSED;
+    return read_readiness(c, f, body, flags, min_lsn, scan || past, e);
+}
+
+/* The lsn as of which the snapshot is read. */
+static int resolve(struct state_snapshot *snap, bool own, struct as_of *as_of, struct lsn *lsn,
+                   struct err *e)
+{
+    const struct entry_position at = state_snapshot_position(snap);
+    if (own && as_of->kind == AS_OF_TIME && as_of->value >= at.time.us)
+        return err_set(e, ERR_USAGE,
+                       "the snapshot is at lsn %llu and cannot tell what came later, up to that "
+                       "time",
+                       (unsigned long long)at.lsn.v);
+    int rc = state_as_of(snap, *as_of, lsn, e);
+    if (as_of->kind != AS_OF_NONE)
+        *as_of = (struct as_of){AS_OF_LSN, lsn->v};
+    return rc;
+}
+
 /* One record, as it is visible now. 0 or ERR_NOT_FOUND. */
 static int get_visible(struct site *s, struct state_snapshot *snap, bool overlay,
-                       struct bytes collection, struct bytes key, struct record *out, struct err *e)
+                       struct as_of as_of, struct bytes collection, struct bytes key,
+                       struct record *out, struct err *e)
 {
     if (overlay)
         switch (overlay_get(s->overlay, collection, key, s->marks.visible, out)) {
@@ -83,7 +149,8 @@ static int get_visible(struct site *s, struct state_snapshot *snap, bool overlay
         case OVERLAY_UNKNOWN:
             break;
         }
-    return state_get(snap, collection, key, out, e);
+    return as_of.kind == AS_OF_NONE ? state_get(snap, collection, key, out, e)
+                                    : state_get_as_of(snap, as_of, collection, key, out, e);
 }
 
 int service_get(struct client *c, const struct frame *f, struct bytes body, struct err *e)
@@ -94,7 +161,7 @@ int service_get(struct client *c, const struct frame *f, struct bytes body, stru
     if (rc != 0)
         return rc;
     if (m.snapshot == 0)
-        switch (read_readiness(c, f, body, m.flags, m.min_lsn, false, e)) {
+        switch (records_readiness(c, f, body, m.flags, m.min_lsn, m.as_of, false, e)) {
         case READ_NOW:
             break;
         case READ_PARKED:
@@ -103,13 +170,16 @@ int service_get(struct client *c, const struct frame *f, struct bytes body, stru
             return e->code;
         }
     struct state_snapshot *snap;
+    struct lsn lsn = {0};
     rc = pick_snapshot(c, m.snapshot, &snap, e);
+    if (rc == 0)
+        rc = resolve(snap, m.snapshot != 0, &m.as_of, &lsn, e);
     if (rc != 0)
         return rc;
-    bool overlay = m.snapshot == 0 && site_is_ready(s);
-    struct wire_read_header header = {overlay ? s->marks.visible
-                                              : state_snapshot_position(snap).lsn,
-                                      m.snapshot == 0 ? age_us(s) : 0, m.count};
+    bool past = m.as_of.kind != AS_OF_NONE;
+    bool overlay = m.snapshot == 0 && !past && site_is_ready(s);
+    struct wire_read_header header = {overlay ? s->marks.visible : lsn,
+                                      m.snapshot == 0 && !past ? age_us(s) : 0, m.count};
 
     size_t need = 64;
     struct record r;
@@ -118,7 +188,7 @@ int service_get(struct client *c, const struct frame *f, struct bytes body, stru
     for (uint32_t i = 0; i < m.count; i++) {
         rc = wire_next_key(&keys, &collection, &key, e);
         if (rc == 0)
-            rc = get_visible(s, snap, overlay, collection, key, &r, e);
+            rc = get_visible(s, snap, overlay, m.as_of, collection, key, &r, e);
         if (rc != 0 && rc != ERR_NOT_FOUND)
             return rc;
         need += 32 + (rc == 0 ? r.value.n : 0);
@@ -136,7 +206,7 @@ int service_get(struct client *c, const struct frame *f, struct bytes body, stru
     keys = m.keys;
     for (uint32_t i = 0; i < m.count; i++) {
         check(wire_next_key(&keys, &collection, &key, NULL) == 0);
-        bool found = get_visible(s, snap, overlay, collection, key, &r, e) == 0;
+        bool found = get_visible(s, snap, overlay, m.as_of, collection, key, &r, e) == 0;
         struct wire_record record = {.found = found};
         if (found)
             record = (struct wire_record){true, collection, key, r.value, r.lsn, r.time};
@@ -158,7 +228,8 @@ static int scan_into(struct service *v, struct state_snapshot *snap, const struc
                                    .to = m->to,
                                    .prefix = m->prefix,
                                    .after = m->after,
-                                   .reverse = m->reverse};
+                                   .reverse = m->reverse,
+                                   .as_of = m->as_of};
     int rc = state_scan_open(snap, &options, &scan, e);
     if (rc != 0)
         return rc;
@@ -198,7 +269,7 @@ int service_scan(struct client *c, const struct frame *f, struct bytes body, str
     if (rc != 0)
         return rc;
     if (m.snapshot == 0)
-        switch (read_readiness(c, f, body, m.flags, m.min_lsn, true, e)) {
+        switch (records_readiness(c, f, body, m.flags, m.min_lsn, m.as_of, true, e)) {
         case READ_NOW:
             break;
         case READ_PARKED:
@@ -207,11 +278,14 @@ int service_scan(struct client *c, const struct frame *f, struct bytes body, str
             return e->code;
         }
     struct state_snapshot *snap;
+    struct lsn lsn = {0};
     rc = pick_snapshot(c, m.snapshot, &snap, e);
+    if (rc == 0)
+        rc = resolve(snap, m.snapshot != 0, &m.as_of, &lsn, e);
     if (rc != 0)
         return rc;
-    struct wire_read_header header = {state_snapshot_position(snap).lsn,
-                                      m.snapshot == 0 ? age_us(s) : 0, 0};
+    struct wire_read_header header = {
+        lsn, m.snapshot == 0 && m.as_of.kind == AS_OF_NONE ? age_us(s) : 0, 0};
     uint8_t *out = service_buffer(c->service, 1 << 16, e);
     if (out == NULL)
         return e->code;

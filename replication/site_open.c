@@ -18,8 +18,12 @@ int site_open_store(struct site *s, struct err *e)
     const struct site_config *c = s->config;
     char dir[SITE_PATH_BYTES + 32];
     (void)snprintf(dir, sizeof dir, "%s/state", c->data_dir);
-    int rc =
-        state_open(&s->state, &(struct state_options){.dir = dir, .cluster_id = c->cluster_id}, e);
+    int rc = state_open(&s->state,
+                        &(struct state_options){.dir = dir,
+                                                .cluster_id = c->cluster_id,
+                                                .history_us = c->history_us,
+                                                .history_bytes = c->history_bytes},
+                        e);
     if (rc != 0)
         return err_wrap(e, "opening the state");
     struct entry_position start = state_applied(s->state);

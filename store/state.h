@@ -6,6 +6,7 @@
 #ifndef STORE_STATE_H
 #define STORE_STATE_H
 
+#include "store/core/as_of.h"
 #include "store/core/body.h"
 #include "store/core/digest.h"
 #include "store/core/entry.h"
@@ -75,11 +76,6 @@ int state_get(struct state_snapshot *snap, struct bytes collection, struct bytes
               struct record *out, struct err *e);
 
 /* ---- the past ---- */
-enum as_of_kind { AS_OF_NONE, AS_OF_LSN, AS_OF_TIME };
-struct as_of {
-    enum as_of_kind kind;
-    uint64_t value; /* lsn, or microseconds since 1970 */
-};
 /* What of the past a snapshot can tell: the state as of an lsn if and only if it is at least `from`, as of a time if and only
  * if it is at least `from_time`. Rows and bytes (of keys and rows) are what that takes. */
 struct state_window {

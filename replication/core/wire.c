@@ -343,6 +343,28 @@ static int check_flags(uint32_t flags, const char *what, struct err *e)
     return (flags & ~(uint32_t)WIRE_READ_STANDBY) == 0 ? 0 : bad_field(what, "flags", flags, e);
 }
 
+static void write_as_of(struct writer *w, struct as_of as_of)
+{
+    if (as_of.kind == AS_OF_NONE)
+        return;
+    write_u8(w, (uint8_t)as_of.kind);
+    write_u64(w, as_of.value);
+}
+
+/* At the end of a body; nothing is the present. */
+static int read_as_of(struct reader *r, struct as_of *out, const char *what, struct err *e)
+{
+    *out = (struct as_of){AS_OF_NONE, 0};
+    if (r->bad || r->at == r->n)
+        return 0;
+    uint8_t kind = read_u8(r);
+    out->value = read_u64(r);
+    if (!r->bad && kind != AS_OF_LSN && kind != AS_OF_TIME)
+        return bad_field(what, "kind of past", kind, e);
+    out->kind = (enum as_of_kind)kind;
+    return 0;
+}
+
 void wire_write_get(struct writer *w, const struct wire_get *m, const struct op *keys)
 {
     write_u32(w, m->flags);
@@ -353,6 +375,7 @@ void wire_write_get(struct writer *w, const struct wire_get *m, const struct op 
         write_bytes16(w, keys[i].collection);
         write_bytes16(w, keys[i].key);
     }
+    write_as_of(w, m->as_of);
 }
 
 int wire_next_key(struct reader *r, struct bytes *collection, struct bytes *key, struct err *e)
@@ -386,7 +409,8 @@ int wire_read_get(struct bytes body, struct wire_get *m, struct err *e)
         if (rc != 0)
             return rc;
     }
-    return finish(&r, "get", e);
+    rc = read_as_of(&r, &m->as_of, "get", e);
+    return rc != 0 ? rc : finish(&r, "get", e);
 }
 
 void wire_write_scan(struct writer *w, const struct wire_scan *m)
@@ -401,6 +425,7 @@ void wire_write_scan(struct writer *w, const struct wire_scan *m)
     write_bytes16(w, m->after);
     write_u8(w, m->reverse);
     write_u32(w, m->limit);
+    write_as_of(w, m->as_of);
 }
 
 int wire_read_scan(struct bytes body, struct wire_scan *m, struct err *e)
@@ -416,7 +441,9 @@ int wire_read_scan(struct bytes body, struct wire_scan *m, struct err *e)
     m->after = read_bytes16(&r);
     m->reverse = read_bool(&r);
     m->limit = read_u32(&r);
-    int rc = finish(&r, "scan", e);
+    int rc = read_as_of(&r, &m->as_of, "scan", e);
+    if (rc == 0)
+        rc = finish(&r, "scan", e);
     if (rc == 0)
         rc = check_flags(m->flags, "scan", e);
     if (rc != 0)

@@ -5,6 +5,7 @@
 #ifndef REPLICATION_CORE_WIRE_H
 #define REPLICATION_CORE_WIRE_H
 
+#include "store/core/as_of.h"
 #include "store/core/body.h"
 #include "store/core/bytes.h"
 #include "store/core/err.h"
@@ -91,10 +92,13 @@ struct wire_get {
     struct lsn min_lsn;
     uint32_t count;     /* of keys: collection str16, key str16 */
     struct reader keys; /* wire_next_key */
+    /* After all else, and only when it is not the present: kind u8, value u64. So who does not ask for the past says
+     * the same as ever. */
+    struct as_of as_of;
 };
 /* Answer: read header, then count records: found u8, and if found lsn u64, time u64, value str32. */
 struct wire_read_header {
-    struct lsn lsn;  /* the state that was read */
+    struct lsn lsn;  /* the state that was read; of the past the lsn that answers (state_as_of) */
     uint64_t age_us; /* how old it may be; 0 at the primary, UINT64_MAX when unknown */
     uint32_t count;
 };
@@ -105,7 +109,8 @@ struct wire_scan {
     struct lsn min_lsn;
     struct bytes collection, from, to, prefix, after;
     bool reverse;
-    uint32_t limit; /* records, 1..WIRE_SCAN_MAX_RECORDS */
+    uint32_t limit;     /* records, 1..WIRE_SCAN_MAX_RECORDS */
+    struct as_of as_of; /* as in wire_get */
 };
 /* FRAME_SNAPSHOT_OPEN: flags, min_lsn. Answer: wire_snapshot. FRAME_SNAPSHOT_CLOSE: id. Answer: wire_done, zero. */
 struct wire_snapshot_open {

@@ -44,9 +44,17 @@ static size_t sample(enum wire_body kind, uint8_t out[SAMPLE_BYTES])
         wire_write_done(&w, &(struct wire_done){{1}, {2}, {3}, LEVEL_DR, true});
         break;
     case WIRE_BODY_scan:
-        wire_write_scan(&w,
-                        &(struct wire_scan){
-                            WIRE_READ_STANDBY, 1, {2}, c, k, k, k, k, true, WIRE_SCAN_MAX_RECORDS});
+        wire_write_scan(&w, &(struct wire_scan){WIRE_READ_STANDBY,
+                                                1,
+                                                {2},
+                                                c,
+                                                k,
+                                                k,
+                                                k,
+                                                k,
+                                                true,
+                                                WIRE_SCAN_MAX_RECORDS,
+                                                {AS_OF_TIME, 1700000000000000}});
         break;
     case WIRE_BODY_snapshot_open:
         wire_write_snapshot_open(&w, &(struct wire_snapshot_open){WIRE_READ_STANDBY, {5}});
@@ -77,7 +85,7 @@ static size_t sample(enum wire_body kind, uint8_t out[SAMPLE_BYTES])
                        ops);
         break;
     case WIRE_BODY_get:
-        wire_write_get(&w, &(struct wire_get){0, 3, {4}, 2, {0}}, ops);
+        wire_write_get(&w, &(struct wire_get){0, 3, {4}, 2, {0}, {AS_OF_LSN, 42}}, ops);
         break;
     case WIRE_BODY_get_answer:
         wire_write_read_header(&w, &(struct wire_read_header){{1}, 2, 2});
@@ -188,8 +196,11 @@ static void every_truncation_and_every_tail_is_refused(void **state)
         uint8_t in[SAMPLE_BYTES] = {0};
         size_t n = sample((enum wire_body)kind, in);
         bool same;
+        /* What asks for the past is whole without it: the_past_is_told_last_or_not_at_all. */
+        const bool past = kind == WIRE_BODY_get || kind == WIRE_BODY_scan;
         for (size_t cut = 0; cut < n; cut++)
-            assert_int_equal(again_at_size(kind, in, cut, &same), ERR_FORMAT);
+            if (!past || cut != n - 9)
+                assert_int_equal(again_at_size(kind, in, cut, &same), ERR_FORMAT);
         assert_int_equal(again_at_size(kind, in, n + 1, &same), ERR_FORMAT);
     }
 }
@@ -246,7 +257,7 @@ static void refusals_say_why(void **state)
                         "hello: protocol version 2, this program speaks 1: upgrade the older side");
     struct wire_scan scan;
     n = sample(WIRE_BODY_scan, in);
-    put_le32(in + n - 4, WIRE_SCAN_MAX_RECORDS + 1);
+    put_le32(in + n - 9 - 4, WIRE_SCAN_MAX_RECORDS + 1);
     assert_int_equal(wire_read_scan(bytes_of(in, n), &scan, &e), ERR_FORMAT);
     assert_string_equal(e.text, "scan: limit 4097 is not allowed");
     struct wire_get get;
@@ -254,6 +265,34 @@ static void refusals_say_why(void **state)
     in[26] = '/'; /* first byte of the first collection's name */
     assert_int_equal(wire_read_get(bytes_of(in, n), &get, &e), ERR_FORMAT);
     assert_non_null(strstr(e.text, "key at byte 24: collection name has byte 0x2f at 0"));
+}
+
+/* The past comes last, and only when it is asked for: without it the bytes are those of programs that do not know it. */
+static void the_past_is_told_last_or_not_at_all(void **state)
+{
+    (void)state;
+    uint8_t in[SAMPLE_BYTES];
+    struct err e = ERR_NONE;
+    struct wire_scan scan;
+    struct wire_get get;
+    size_t n = sample(WIRE_BODY_scan, in);
+    assert_int_equal(wire_read_scan(bytes_of(in, n), &scan, &e), 0);
+    assert_true(scan.as_of.kind == AS_OF_TIME && scan.as_of.value == 1700000000000000);
+    assert_int_equal(wire_read_scan(bytes_of(in, n - 9), &scan, &e), 0);
+    assert_int_equal(scan.as_of.kind, AS_OF_NONE);
+    for (size_t cut = 1; cut < 9; cut++)
+        assert_int_equal(wire_read_scan(bytes_of(in, n - cut), &scan, &e), ERR_FORMAT);
+    n = sample(WIRE_BODY_get, in);
+    assert_int_equal(wire_read_get(bytes_of(in, n), &get, &e), 0);
+    assert_true(get.as_of.kind == AS_OF_LSN && get.as_of.value == 42 && get.count == 2);
+    assert_int_equal(wire_read_get(bytes_of(in, n - 9), &get, &e), 0);
+    assert_true(get.as_of.kind == AS_OF_NONE && get.as_of.value == 0);
+    for (unsigned kind = 0; kind < 256; kind++) {
+        in[n - 9] = (uint8_t)kind;
+        int rc = wire_read_get(bytes_of(in, n), &get, &e);
+        assert_int_equal(rc, kind == 1 || kind == 2 ? 0 : ERR_FORMAT);
+    }
+    assert_string_equal(e.text, "get: kind of past 255 is not allowed");
 }
 
 /* A push says which transactions it covers; what is outside, or out of order, is refused. */
@@ -316,6 +355,7 @@ int main(void)
         cmocka_unit_test(mutations_are_refused_or_mean_exactly_what_they_say),
         cmocka_unit_test(counts_are_bounded_by_the_bytes_that_follow),
         cmocka_unit_test(refusals_say_why),
+        cmocka_unit_test(the_past_is_told_last_or_not_at_all),
         cmocka_unit_test(watch_data_covers_what_it_says),
         cmocka_unit_test(a_writer_without_room_says_so),
     };
