@@ -265,7 +265,7 @@ static inline void util_load(const char *path, const char *name, void *arg)
     f->n = (size_t)st.st_size;
     f->p = malloc(f->n + 1);
     assert_int_equal(read(fd, f->p, f->n), f->n);
-    (void)snprintf(f->name, sizeof f->name, "%s", name);
+    (void)snprintf(f->name, sizeof f->name, "%.63s", name);
     (void)close(fd);
 }
 
