@@ -137,6 +137,10 @@ int tvn_snapshot_open(struct tvn *db, const struct tvn_read *how, struct tvn_sna
     if (how != NULL)
         memcpy(&h, how, how->size < sizeof h ? how->size : sizeof h);
     *out = NULL;
+    if (h.as_of_lsn != 0 || h.as_of_time_us != 0)
+        return failed(error, ERR_USAGE,
+                      "a snapshot is of the present; give the past with each read of it",
+                      TVN_NOT_APPLICABLE);
     bool standby = db->config.target != TVN_TARGET_PRIMARY;
     uint64_t token = standby ? tvn_token(db) : 0;
     struct wire_snapshot_open m = {standby ? WIRE_READ_STANDBY : 0,

@@ -23,6 +23,21 @@ struct read_head {
     struct lsn min_lsn;
 };
 
+static struct as_of as_of(const struct tvn_read *how)
+{
+    if (how->as_of_lsn != 0)
+        return (struct as_of){AS_OF_LSN, how->as_of_lsn};
+    return how->as_of_time_us != 0 ? (struct as_of){AS_OF_TIME, how->as_of_time_us}
+                                   : (struct as_of){AS_OF_NONE, 0};
+}
+
+static int check_how(const struct tvn_read *how, struct err *e)
+{
+    return how->as_of_lsn == 0 || how->as_of_time_us == 0
+               ? 0
+               : err_set(e, ERR_USAGE, "as of an lsn and as of a time: give one of them");
+}
+
 static struct read_head head_of(struct tvn *db, const struct tvn_read *how)
 {
     struct read_head h = {0, 0, 0, {how->min_lsn}};
@@ -45,11 +60,14 @@ int client_read_request(struct tvn *db, const struct tvn_key *keys, size_t n,
     *out = NULL;
     if (n == 0 || n > TVN_GET_MAX_KEYS)
         return err_set(e, ERR_USAGE, "%zu keys: 1 to %u are allowed", n, TVN_GET_MAX_KEYS);
+    const struct tvn_read h = how_of(how);
+    int rc = check_how(&h, e);
+    if (rc != 0)
+        return rc;
     struct op *ops = calloc(n, sizeof *ops);
     if (ops == NULL)
         return err_set(e, ERR_NO_MEMORY, "out of memory for %zu keys", n);
-    size_t size = 4 + 8 + 8 + 4;
-    int rc = 0;
+    size_t size = 4 + 8 + 8 + 4 + (as_of(&h).kind == AS_OF_NONE ? 0 : 1 + 8);
     for (size_t i = 0; i < n && rc == 0; i++) {
         const char *collection = keys[i].collection == NULL ? "" : keys[i].collection;
         ops[i] = (struct op){OP_DELETE,
@@ -63,14 +81,14 @@ int client_read_request(struct tvn *db, const struct tvn_key *keys, size_t n,
     if (rc == 0 && r == NULL)
         rc = err_set(e, ERR_NO_MEMORY, "out of memory for %zu keys", n);
     if (rc == 0) {
-        struct tvn_read h = how_of(how);
         struct read_head head = head_of(db, &h);
         struct writer w = writer_of(r->body, r->size);
         wire_write_get(&w,
                        &(struct wire_get){.flags = head.flags,
                                           .snapshot = head.snapshot,
                                           .min_lsn = head.min_lsn,
-                                          .count = (uint32_t)n},
+                                          .count = (uint32_t)n,
+                                          .as_of = as_of(&h)},
                        ops);
         check(!w.bad && w.at == size);
         r->link = head.link;
@@ -288,7 +306,8 @@ int tvn_scan_open(struct tvn *db, const struct tvn_scan_options *options,
     *out = NULL;
     client_error_none(error);
     memcpy(&o, options, options->size < sizeof o ? options->size : sizeof o);
-    if (check_scan(&o, &e) != 0)
+    const struct tvn_read h = how_of(how);
+    if (check_scan(&o, &e) != 0 || check_how(&h, &e) != 0)
         return read_failed(error, &e);
     struct tvn_scan *s =
         calloc(1, sizeof *s + o.from.size + o.to.size + o.prefix.size + o.after.size);
@@ -298,7 +317,7 @@ int tvn_scan_open(struct tvn *db, const struct tvn_scan_options *options,
     }
     uint8_t *at = s->memory;
     s->db = db;
-    s->how = how_of(how);
+    s->how = h;
     memcpy(s->collection, o.collection, strlen(o.collection) + 1);
     s->from = keep(&at, o.from);
     s->to = keep(&at, o.to);
@@ -325,6 +344,7 @@ static struct request *page_request(struct tvn_scan *s)
         .after = s->after,
         .reverse = s->reverse,
         .limit = s->left < s->page ? (uint32_t)s->left : s->page,
+        .as_of = as_of(&s->how),
     };
     uint8_t buffer[64 + COLLECTION_MAX_BYTES + 4 * KEY_MAX_BYTES];
     struct writer w = writer_of(buffer, sizeof buffer);

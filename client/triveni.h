@@ -329,10 +329,15 @@ struct tvn_read {
     uint32_t timeout_ms;
     const struct tvn_snapshot *snapshot; /* NULL: the present */
     uint64_t min_lsn; /* not older than this; the handle's token is observed in any case */
+    /* The past: the records as they were after transaction as_of_lsn, or at a time (UTC, microseconds since 1970). Zero: the
+     * present; not both. Each site can tell as much of it as it is configured to keep: TVN_GAP when that is not enough, with
+     * what to do. TVN_USAGE: it is not over yet. With a snapshot: the past of what it shows. */
+    uint64_t as_of_lsn;
+    uint64_t as_of_time_us;
 };
 #define TVN_READ_INIT                                                                              \
     {                                                                                              \
-        sizeof(struct tvn_read), 0, NULL, 0                                                        \
+        sizeof(struct tvn_read), 0, NULL, 0, 0, 0                                                  \
     }
 
 struct tvn_record {
@@ -347,7 +352,8 @@ struct tvn_record {
 #define TVN_AGE_UNKNOWN UINT64_MAX
 /* Owned by the caller; tvn_records_free frees it with all that it points to. */
 struct tvn_records {
-    uint64_t lsn; /* the state that was read */
+    uint64_t lsn; /* the state that was read; as of a time: the last transaction at or before it
+                   * that changed a record, and reading as of that lsn gives the same */
     uint64_t
         age_us; /* how old it may be: 0 at the primary, TVN_AGE_UNKNOWN when a standby cannot tell */
     size_t count;
@@ -395,7 +401,7 @@ struct tvn_scan_options {
 
 struct tvn_scan; /* opaque */
 /* Start a scan; nothing is sent yet. Without a snapshot in `how` each page shows the state of its moment, never an
- * older one than the page before; with one the whole scan shows one state. The deadline counts for each page. */
+ * older one than the page before; with one, and as of the past, the whole scan shows one state. The deadline counts for each page. */
 int tvn_scan_open(struct tvn *db, const struct tvn_scan_options *options,
                   const struct tvn_read *how, struct tvn_scan **out, struct tvn_error *error);
 /* 1: *record is the next one, valid until the next call with this scan; 0: there are no more; negative: an error, after

@@ -80,6 +80,7 @@ struct cluster {
     uint64_t term, lsn;
     struct stored records[RECORDS_MAX];
     int record_count;
+    struct as_of as_of; /* of the last read */
     struct uuid sessions[64];
     int session_count, closed_sessions;
     struct seen seen[SEEN_MAX];
@@ -330,6 +331,7 @@ static int on_get(struct site *s, struct conn *conn, const struct frame *f, stru
     int rc = wire_read_get(body, &m, why);
     if (rc != 0)
         return rc;
+    c->as_of = m.as_of;
     if (m.snapshot != 0 && m.snapshot <= s->ended_snapshots) {
         refuse(s, conn, f->request, ERR_NOT_FOUND, -1);
         return 0;
@@ -368,6 +370,7 @@ static int on_scan(struct site *s, struct conn *conn, const struct frame *f, str
     int rc = wire_read_scan(body, &m, why);
     if (rc != 0)
         return rc;
+    c->as_of = m.as_of;
     struct wire_read_header head = {{state_lsn(s)}, 0, 0};
     int picked[RECORDS_MAX];
     bool more = false;

@@ -170,6 +170,52 @@ static void snapshots_live_on_their_connection(void **state)
     cluster_stop(c);
 }
 
+static struct as_of asked(struct cluster *c)
+{
+    struct as_of as_of;
+    LOCKED(c, as_of = c->as_of);
+    return as_of;
+}
+
+/* With gets and with each page of a scan; a struct of an older program has no room for it. */
+static void the_past_is_asked_for_with_every_page(void **state)
+{
+    (void)state;
+    struct cluster *c = cluster_start(1);
+    struct tvn *db = open_client(c);
+    struct tvn_error error;
+    struct tvn_records *r;
+    struct tvn_scan *scan;
+    struct tvn_record record;
+    struct tvn_read how = TVN_READ_INIT;
+    fill(db, 5);
+    how.as_of_lsn = 7;
+    assert_ok(tvn_get(db, "many", tvn_str("k0001"), &how, &r, &error), error);
+    tvn_records_free(r);
+    assert_true(asked(c).kind == AS_OF_LSN && asked(c).value == 7);
+    how.size = offsetof(struct tvn_read, as_of_lsn);
+    assert_ok(tvn_get(db, "many", tvn_str("k0001"), &how, &r, &error), error);
+    tvn_records_free(r);
+    assert_int_equal(asked(c).kind, AS_OF_NONE);
+    how.size = sizeof how;
+    how.as_of_lsn = 0;
+    how.as_of_time_us = 99;
+    struct tvn_scan_options o = TVN_SCAN_INIT;
+    o.collection = "many";
+    o.page = 2;
+    assert_ok(tvn_scan_open(db, &o, &how, &scan, &error), error);
+    for (int i = 0; i < 5; i++) {
+        LOCKED(c, c->as_of.kind = i % 2 == 0 ? AS_OF_NONE : AS_OF_TIME);
+        assert_int_equal(tvn_scan_next(scan, &record, &error), 1);
+        assert_true(asked(c).kind == AS_OF_TIME && asked(c).value == 99);
+    }
+    tvn_scan_close(scan);
+    how.as_of_lsn = 7;
+    assert_int_equal(tvn_scan_open(db, &o, &how, &scan, &error), TVN_USAGE);
+    assert_int_equal(tvn_close(db), 0);
+    cluster_stop(c);
+}
+
 static void standbys_answer_with_their_age(void **state)
 {
     (void)state;
@@ -314,6 +360,7 @@ int main(void)
         cmocka_unit_test(scans_page_through_ranges),
         cmocka_unit_test(scans_go_on_after_an_error),
         cmocka_unit_test(snapshots_live_on_their_connection),
+        cmocka_unit_test(the_past_is_asked_for_with_every_page),
         cmocka_unit_test(standbys_answer_with_their_age),
         cmocka_unit_test(a_standby_that_rises_is_left),
         cmocka_unit_test(the_nearest_site_is_any_that_answers),

@@ -65,6 +65,8 @@ static inline void make_config(const char *data)
         .checkpoint_bytes = 64 << 20,
         .checkpoint_ms = 60000,
         .memory_bytes = 64 << 20,
+        .history_us = 3600000000,
+        .history_bytes = 64 << 20,
         .session_hours = 24,
         .max_clients = 16,
         .pack_bytes = 1 << 20,

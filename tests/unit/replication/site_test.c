@@ -247,6 +247,93 @@ static void a_snapshot_stays_and_they_are_few(void **state)
     tvn_close(db);
 }
 
+/* ---- the past ---- */
+
+static int get_past(struct tvn *db, const struct tvn_read *how, const char *value, uint64_t *lsn,
+                    struct tvn_error *e)
+{
+    struct tvn_records *found;
+    int rc = tvn_get(db, "land", tvn_str("k"), how, &found, e);
+    if (rc != 0)
+        return rc;
+    assert_int_equal(found->records[0].value.size, strlen(value));
+    assert_memory_equal(found->records[0].value.data, value, strlen(value));
+    assert_int_equal(found->age_us, 0);
+    *lsn = found->lsn;
+    tvn_records_free(found);
+    return 0;
+}
+
+static int scan_past(struct tvn *db, const struct tvn_read *how, bool reverse, struct tvn_error *e)
+{
+    struct tvn_scan_options options = TVN_SCAN_INIT;
+    struct tvn_scan *scan;
+    struct tvn_record record;
+    int n = 0, rc;
+    options.collection = "land";
+    options.page = 2;
+    options.reverse = reverse;
+    assert_int_equal(tvn_scan_open(db, &options, how, &scan, e), 0);
+    while ((rc = tvn_scan_next(scan, &record, e)) == 1)
+        n++;
+    tvn_scan_close(scan);
+    return rc < 0 ? rc : n;
+}
+
+/* What was just written is read as of its lsn and its time; what is not over is refused. */
+static void the_past_is_read_as_of_an_lsn_and_a_time(void **state)
+{
+    (void)state;
+    struct running site;
+    struct tvn_error e;
+    struct tvn_result first, second;
+    struct tvn_snapshot *snapshot;
+    uint64_t lsn;
+    make_and_start("past", &site);
+    struct tvn *db = connect_with(NULL);
+    (void)put(db, "a", "x");
+    (void)put(db, "b", "x");
+    assert_int_equal(tvn_put(db, "land", tvn_str("k"), tvn_str("one"), &first, &e), 0);
+    assert_int_equal(tvn_snapshot_open(db, NULL, &snapshot, &e), 0);
+    assert_int_equal(tvn_put(db, "land", tvn_str("k"), tvn_str("two"), &second, &e), 0);
+    assert_int_equal(tvn_del(db, "land", tvn_str("k"), NULL, &e), 0);
+
+    struct tvn_read how = TVN_READ_INIT;
+    how.as_of_lsn = first.lsn;
+    assert_int_equal(get_past(db, &how, "one", &lsn, &e), 0);
+    assert_int_equal(lsn, first.lsn);
+    assert_int_equal(scan_past(db, &how, false, &e), 3);
+    assert_int_equal(scan_past(db, &how, true, &e), 3);
+    how.as_of_lsn = first.lsn - 1;
+    assert_int_equal(get_past(db, &how, "", &lsn, &e), TVN_NOT_FOUND);
+    assert_int_equal(scan_past(db, &how, false, &e), 2);
+    how.as_of_lsn = second.lsn;
+    how.snapshot = snapshot; /* its past ends before */
+    assert_int_equal(get_past(db, &how, "", &lsn, &e), TVN_USAGE);
+    how.as_of_lsn = first.lsn;
+    assert_int_equal(get_past(db, &how, "one", &lsn, &e), 0);
+    how = (struct tvn_read)TVN_READ_INIT;
+    how.as_of_lsn = second.lsn + 100;
+    assert_int_equal(get_past(db, &how, "", &lsn, &e), TVN_USAGE);
+    assert_non_null(strstr(e.text, "is not written yet"));
+    how.as_of_time_us = 1;
+    assert_int_equal(get_past(db, &how, "", &lsn, &e), TVN_USAGE); /* both */
+    assert_int_equal(tvn_snapshot_open(db, &how, &snapshot, &e), TVN_USAGE);
+
+    how.as_of_lsn = 0;
+    how.as_of_time_us = second.time_us;
+    assert_int_equal(get_past(db, &how, "two", &lsn, &e), 0);
+    assert_int_equal(lsn, second.lsn);
+    assert_int_equal(scan_past(db, &how, false, &e), 3);
+    how.as_of_time_us = UINT64_MAX / 2;
+    assert_int_equal(get_past(db, &how, "", &lsn, &e), TVN_USAGE);
+    assert_non_null(strstr(e.text, "not over yet"));
+    how.as_of_time_us = 1; /* in 1970 there was nothing, and that is known */
+    assert_int_equal(get_past(db, &how, "", &lsn, &e), TVN_NOT_FOUND);
+    tvn_close(db);
+    stop(&site);
+}
+
 /* ---- operators ---- */
 
 static void the_mode_can_be_changed_and_status_tells(void **state)
@@ -377,6 +464,7 @@ int main(void)
         cmocka_unit_test(scans_are_answered_under_steady_writes),
         cmocka_unit_test(a_transaction_sent_again_takes_effect_once),
         cmocka_unit_test(a_snapshot_stays_and_they_are_few),
+        cmocka_unit_test(the_past_is_read_as_of_an_lsn_and_a_time),
         cmocka_unit_test(the_mode_can_be_changed_and_status_tells),
         cmocka_unit_test(a_start_that_cannot_succeed_says_why),
         cmocka_unit_test(a_stop_waits_for_no_client),
