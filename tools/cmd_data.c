@@ -16,6 +16,7 @@
 
 struct get_options {
     struct common common;
+    const char *as_of;
     bool raw, base64;
 };
 static const struct option get_table[] = {
@@ -23,6 +24,7 @@ static const struct option get_table[] = {
      "write the value's bytes and nothing else"},
     {"base64", 0, OPTION_FLAG, offsetof(struct get_options, base64), NULL, NULL,
      "KEYs are given in base64"},
+    AS_OF_OPTION(struct get_options),
     {0},
 };
 
@@ -73,7 +75,7 @@ static int print_records(const struct get_options *o, const struct tvn_records *
     if (t.count > 0)
         table_print(&t, stdout);
     table_free(&t);
-    say_age(&o->common, got->lsn, got->age_us);
+    say_as_of(&o->common, o->as_of, got->lsn, got->age_us);
     if (missing == 0)
         return 0;
     return got->count == 1
@@ -88,8 +90,9 @@ static int run_get(struct invocation *in, struct err *e)
     struct tvn *db = NULL;
     struct tvn_error error;
     struct tvn_records *got = NULL;
+    struct tvn_read how = TVN_READ_INIT;
     struct tvn_key *keys = calloc(n, sizeof *keys);
-    int rc = keys == NULL ? err_set(e, ERR_NO_MEMORY, "no memory") : 0;
+    int rc = keys == NULL ? err_set(e, ERR_NO_MEMORY, "no memory") : as_of_parse(o->as_of, &how, e);
     for (size_t i = 0; i < n && rc == 0; i++) {
         keys[i].collection = in->operands[0];
         rc = operand_bytes(in->operands[i + 1], o->base64, &keys[i].key, e);
@@ -97,7 +100,7 @@ static int run_get(struct invocation *in, struct err *e)
     if (rc == 0)
         rc = connect_open(&o->common, &db, e);
     if (rc == 0)
-        rc = tvn_get_many(db, keys, n, NULL, &got, &error) != 0 ? from_client(&error, e)
+        rc = tvn_get_many(db, keys, n, &how, &got, &error) != 0 ? from_client(&error, e)
                                                                 : print_records(o, got, e);
     tvn_records_free(got);
     (void)tvn_close(db);
@@ -114,10 +117,15 @@ const struct command command_get = {
     .most = 1 + (int)TVN_GET_MAX_KEYS,
     .options_bytes = sizeof(struct get_options),
     .tables = {get_table, standby_options, output_options, connection_options},
-    .about = "One key prints its value; several keys are read from one state and printed as a "
-             "table. A read at the primary\n"
-             "is linearizable.",
+    .about =
+        "One key prints its value; several keys are read from one state and printed as a "
+        "table. A read at the primary\n"
+        "is linearizable. The past can be read (--as-of) as far back as 'triveni status' shows; "
+        "what is before that is in\n"
+        "the repository, and 'triveni restore' builds it.",
     .examples = {{"the value", "triveni get titles AB-12"},
+                 {"the value of yesterday evening",
+                  "triveni get titles AB-12 --as-of 2026-11-24T18:00:00+05:30"},
                  {"with version and time, for a program", "triveni get titles AB-12 -o json"},
                  {"from the nearest standby", "triveni get titles AB-12 --standby"}},
     .exits = "34678",
@@ -273,6 +281,7 @@ const struct command command_del = {
 
 struct scan_options_cli {
     struct common common;
+    const char *as_of;
     const char *prefix, *from, *to, *after;
     struct option_number limit;
     bool reverse, keys;
@@ -287,6 +296,7 @@ static const struct option scan_table[] = {
     {"reverse", 'r', OPTION_FLAG, AT(reverse), NULL, NULL, "from the last key to the first"},
     {"limit", 'n', OPTION_NUMBER, AT(limit), "N", NULL, "at most N records"},
     {"keys-only", 'k', OPTION_FLAG, AT(keys), NULL, NULL, "print keys, one in a line"},
+    AS_OF_OPTION(struct scan_options_cli),
     {0},
 };
 #undef AT
@@ -329,7 +339,7 @@ static int print_scan(const struct scan_options_cli *o, struct tvn_scan *scan, s
     table_free(&t);
     if (more < 0)
         return from_client(&error, e);
-    say_age(&o->common, tvn_scan_lsn(scan), tvn_scan_age_us(scan));
+    say_as_of(&o->common, o->as_of, tvn_scan_lsn(scan), tvn_scan_age_us(scan));
     if (o->common.format == OUTPUT_TABLE && isatty(STDOUT_FILENO) == 1)
         say("%llu records", (unsigned long long)count);
     return 0;
@@ -351,8 +361,11 @@ static int run_scan(struct invocation *in, struct err *e)
     struct tvn_error error;
     if (o->limit.given && o->limit.v == 0)
         return err_set(e, ERR_USAGE, "--limit must be at least 1");
-    int rc = connect_open(&o->common, &db, e);
-    if (rc == 0 && tvn_scan_open(db, &options, NULL, &scan, &error) != 0)
+    struct tvn_read how = TVN_READ_INIT;
+    int rc = as_of_parse(o->as_of, &how, e);
+    if (rc == 0)
+        rc = connect_open(&o->common, &db, e);
+    if (rc == 0 && tvn_scan_open(db, &options, &how, &scan, &error) != 0)
         rc = from_client(&error, e);
     if (rc == 0)
         rc = print_scan(o, scan, e);
@@ -372,8 +385,9 @@ const struct command command_scan = {
     .tables = {scan_table, standby_options, output_options, connection_options},
     .about = "Long values are cut in tables; -o json prints them whole. Each page shows the state "
              "of its moment; 'triveni dump'\n"
-             "prints one state.",
+             "prints one state, and so does --as-of.",
     .examples = {{"keys of a district", "triveni scan titles --prefix AB- --keys-only"},
+                 {"as it was after transaction 4711", "triveni scan titles --as-of 4711"},
                  {"the last ten", "triveni scan titles --reverse --limit 10"},
                  {"for a program", "triveni scan titles -o json | jq .value.owner"}},
     .exits = "4678",

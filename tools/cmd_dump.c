@@ -13,7 +13,7 @@
 
 struct dump_options {
     struct common common;
-    const char *data_dir;
+    const char *data_dir, *as_of;
     bool all;
 };
 /* A held state ends with its connection, for instance when the primary moves; as long as nothing has been printed another one
@@ -25,10 +25,13 @@ static const struct option dump_table[] = {
     {"data-dir", 0, OPTION_TEXT, offsetof(struct dump_options, data_dir), "DIR", NULL,
      "read the data directory of a restore, or of a stopped site as of its last checkpoint, "
      "instead of a cluster"},
+    AS_OF_OPTION(struct dump_options),
     {0},
 };
 
 struct dump {
+    struct tvn_read how; /* the past, or the present */
+    uint64_t lsn;        /* that was read */
     uint64_t records, bytes;
     struct progress bar;
 };
@@ -66,7 +69,7 @@ static int dump_collection(struct tvn *db, const struct tvn_snapshot *snapshot, 
                            struct dump *d, struct err *e)
 {
     struct tvn_scan_options options = TVN_SCAN_INIT;
-    struct tvn_read how = TVN_READ_INIT;
+    struct tvn_read how = d->how;
     struct tvn_scan *scan = NULL;
     struct tvn_error error;
     struct tvn_record r;
@@ -82,6 +85,8 @@ static int dump_collection(struct tvn *db, const struct tvn_snapshot *snapshot, 
     }
     if (rc == 0 && more < 0)
         rc = from_client(&error, e);
+    if (rc == 0)
+        d->lsn = tvn_scan_lsn(scan);
     tvn_scan_close(scan);
     return rc;
 }
@@ -125,7 +130,7 @@ static int dump_cluster(struct dump_options *o, const char *collection, struct d
         (void)json_object_set_new(set, collection, json_null());
     else if (rc == 0)
         rc = add_collections(db, set, e);
-    if (rc == 0 && tvn_snapshot_open(db, NULL, &snapshot, &error) != 0)
+    if (rc == 0 && o->as_of == NULL && tvn_snapshot_open(db, NULL, &snapshot, &error) != 0)
         rc = from_client(&error, e);
     if (rc == 0 && collection == NULL)
         rc = add_collections(db, set, e);
@@ -134,7 +139,7 @@ static int dump_cluster(struct dump_options *o, const char *collection, struct d
     if (rc == 0) {
         progress_end(&d->bar);
         say("%llu records as of lsn %llu", (unsigned long long)d->records,
-            (unsigned long long)tvn_snapshot_lsn(snapshot));
+            (unsigned long long)(snapshot != NULL ? tvn_snapshot_lsn(snapshot) : d->lsn));
     }
     tvn_snapshot_close(snapshot);
     (void)tvn_close(db);
@@ -160,10 +165,17 @@ static int dump_directory(const char *dir, const char *collection, struct dump *
             "%s holds no state: name a data directory, as 'triveni restore --into' makes it", dir);
     const struct state_options options = {.dir = path};
     const struct scan_options range = {.collection =
-                                           bytes_str(collection != NULL ? collection : "")};
+                                           bytes_str(collection != NULL ? collection : ""),
+                                       .as_of = {d->how.as_of_lsn != 0       ? AS_OF_LSN
+                                                 : d->how.as_of_time_us != 0 ? AS_OF_TIME
+                                                                             : AS_OF_NONE,
+                                                 d->how.as_of_lsn | d->how.as_of_time_us}};
+    struct lsn lsn = {0};
     int rc = state_open(&state, &options, e);
     if (rc == 0)
         rc = state_snapshot_open(state, &snap, e);
+    if (rc == 0)
+        rc = state_as_of(snap, range.as_of, &lsn, e);
     if (rc == 0)
         rc = state_scan_open(snap, &range, &scan, e);
     while (rc == 0 && (rc = state_scan_next(scan, &r, e)) == 0) {
@@ -175,7 +187,7 @@ static int dump_directory(const char *dir, const char *collection, struct dump *
     if (rc == 0) {
         progress_end(&d->bar);
         say("%llu records as of lsn %llu", (unsigned long long)d->records,
-            (unsigned long long)state_snapshot_position(snap).lsn.v);
+            (unsigned long long)lsn.v);
     }
     if (scan != NULL)
         state_scan_close(scan);
@@ -190,11 +202,16 @@ static int run_dump(struct invocation *in, struct err *e)
 {
     struct dump_options *o = in->options;
     const char *collection = in->count == 1 ? in->operands[0] : NULL;
-    struct dump d = {0};
+    struct dump d = {.how = TVN_READ_INIT};
     if (o->all == (collection != NULL))
         return err_set(e, ERR_USAGE, "name one collection, or give --all");
+    if (o->as_of != NULL && o->all && o->data_dir == NULL)
+        return err_set(e, ERR_USAGE,
+                       "--all asks for the collections that there are now: with --as-of name one");
+    int rc = as_of_parse(o->as_of, &d.how, e);
+    if (rc != 0)
+        return rc;
     progress_begin(&d.bar, "dump", "records", 0);
-    int rc = 0;
     int tries = 0;
     do
         rc = o->data_dir != NULL ? dump_directory(o->data_dir, collection, &d, e)

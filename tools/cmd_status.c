@@ -4,6 +4,7 @@
 
 #include "tools/admin.h"
 #include "tools/table.h"
+#include "tools/text.h"
 
 #include <string.h>
 
@@ -206,6 +207,29 @@ static void site_row(struct table *t, const json_t *sites, const json_t *row)
     digest_cell(t, sites, row);
 }
 
+/* Since when each site can tell the past. */
+static void pasts(const json_t *sites)
+{
+    size_t i;
+    const json_t *row;
+    json_array_foreach(sites, i, row)
+    {
+        const json_t *h = json_object_get(row, "history");
+        const char *name = json_text(row, "name", "unknown");
+        int64_t from, time_us, bytes;
+        char text[UTC_TEXT_BYTES];
+        if (!json_number(h, "from", &from) || !json_number(h, "from_time_us", &time_us) ||
+            !json_number(h, "bytes", &bytes))
+            (void)printf("past at %s: unknown\n", name);
+        else if (from == 0)
+            (void)printf("past at %s: all of it, %.1f MiB\n", name, (double)bytes / (1 << 20));
+        else
+            (void)printf("past at %s: from lsn %lld (%s) on, %.1f MiB\n", name, (long long)from,
+                         utc_text((struct utc){(uint64_t)time_us}, text),
+                         (double)bytes / (1 << 20));
+    }
+}
+
 /* What needs somebody's attention, in one sentence each. */
 static void warnings(const json_t *all)
 {
@@ -262,6 +286,7 @@ static void print_table(const json_t *all)
     table_print(&t, stdout);
     table_free(&t);
     (void)putchar('\n');
+    pasts(sites);
     warnings(all);
 }
 
@@ -299,7 +324,8 @@ const struct command command_status = {
              "long ago the primary heard from\n"
              "the site, CERT how long its certificate is valid. DIGEST compares the states of "
              "sites that are at the same lsn.\n"
-             "What is not known is shown as unknown. Lines that begin with ! need attention.",
+             "Past: how far back a site can be read with --as-of. What is not known is shown as "
+             "unknown. Lines that begin with ! need attention.",
     .examples = {{"the table", "triveni status"},
                  {"lag of dr in transactions, for a program",
                   "triveni status -o json | jq '[.sites[] | {(.name): .last}] | add | .dc - .dr'"}},

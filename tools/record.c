@@ -5,6 +5,7 @@
 #include "tools/json.h"
 #include "tools/text.h"
 
+#include <errno.h>
 #include <string.h>
 
 void record_json(FILE *f, const struct shown_record *r)
@@ -91,4 +92,31 @@ void say_age(const struct common *c, uint64_t lsn, uint64_t age_us)
         say("read at lsn %llu; how old that is, the site cannot tell", (unsigned long long)lsn);
     else
         say("read at lsn %llu, at most %.3f s old", (unsigned long long)lsn, (double)age_us / 1e6);
+}
+
+int as_of_parse(const char *text, struct tvn_read *how, struct err *e)
+{
+    struct utc time;
+    if (text == NULL)
+        return 0;
+    if (text[0] != '\0' && text[strspn(text, "0123456789")] == '\0') {
+        errno = 0;
+        how->as_of_lsn = strtoull(text, NULL, 10);
+        return errno == 0 && how->as_of_lsn != 0
+                   ? 0
+                   : err_set(e, ERR_USAGE, "--as-of %s: the first transaction has lsn 1", text);
+    }
+    int rc = utc_parse(text, &time, e);
+    if (rc != 0)
+        return err_wrap(e, "--as-of");
+    how->as_of_time_us = time.us;
+    return time.us != 0 ? 0 : err_set(e, ERR_USAGE, "--as-of %s: nothing is as old as that", text);
+}
+
+void say_as_of(const struct common *c, const char *as_of, uint64_t lsn, uint64_t age_us)
+{
+    if (as_of == NULL)
+        say_age(c, lsn, age_us);
+    else
+        say("read as of lsn %llu", (unsigned long long)lsn);
 }

@@ -30,6 +30,16 @@ void print_result(const struct common *c, const struct tvn_result *r);
 int operand_bytes(char *text, bool base64, struct tvn_bytes *out, struct err *e);
 
 /* "0.2 s old" on stderr, for reads that a standby answered. */
+/* --as-of: digits are an lsn, anything else is a time (utc_parse), which needs its offset. NULL: the present. */
+int as_of_parse(const char *text, struct tvn_read *how, struct err *e);
+/* What a command that takes --as-of says of it, and of --standby, on stderr. */
+void say_as_of(const struct common *c, const char *as_of, uint64_t lsn, uint64_t age_us);
+#define AS_OF_OPTION(type)                                                                         \
+    {                                                                                              \
+        "as-of", 0, OPTION_TEXT, offsetof(type, as_of), "LSN|TIME", NULL,                          \
+            "as it was after transaction LSN, or at TIME (with its offset: "                       \
+            "2026-11-24T08:48:21+05:30)"                                                           \
+    }
 void say_age(const struct common *c, uint64_t lsn, uint64_t age_us);
 
 #endif

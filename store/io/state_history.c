@@ -232,7 +232,8 @@ int past_write(struct past_gather *g, const struct state_txn *t, struct state_ro
         if (rc != 0)
             return rc;
         row->history_rows++;
-        row->history_bytes += sizeof p->row.lsn.v + record_key.n + HISTORY_ROW_BYTES + p->row.value.n;
+        row->history_bytes +=
+            sizeof p->row.lsn.v + record_key.n + HISTORY_ROW_BYTES + p->row.value.n;
     }
     if (!g->keep) {
         row->history_from = row->at.lsn;

@@ -31,10 +31,8 @@ static void model_at(struct model *m, const struct history *h, uint64_t lsn)
 static void compare_scan(const struct model *m, struct state_snapshot *snap, struct as_of as_of,
                          const char *collection, bool reverse, struct bytes after)
 {
-    const struct scan_options o = {.collection = bytes_str(collection),
-                                   .reverse = reverse,
-                                   .after = after,
-                                   .as_of = as_of};
+    const struct scan_options o = {
+        .collection = bytes_str(collection), .reverse = reverse, .after = after, .as_of = as_of};
     struct state_scan *scan;
     struct record r;
     must(state_scan_open(snap, &o, &scan, &e));
@@ -109,9 +107,8 @@ static uint64_t compare_past(struct state *s, const struct history *h, uint64_t 
         if (n < w.from.v) {
             must_fail(state_as_of(snap, at_lsn(n), &lsn, &e), ERR_GAP, "triveni restore");
             must_fail(state_as_of(snap, at_time(time_of(n)), &lsn, &e), ERR_GAP, "--to-time");
-            must_fail(
-                state_get_as_of(snap, at_lsn(n), bytes_str("a"), bytes_str("k1"), &r, &e), ERR_GAP,
-                "from lsn");
+            must_fail(state_get_as_of(snap, at_lsn(n), bytes_str("a"), bytes_str("k1"), &r, &e),
+                      ERR_GAP, "from lsn");
             continue;
         }
         struct model m;
@@ -366,8 +363,8 @@ static void too_many_old_bytes_shorten_the_window(void **unused)
     }
     static const char *const keys[BIG + 1] = {"k0", "k1", "k2", "k3", "k4", "new"};
     for (unsigned i = 0; i < BIG; i++)
-        ops[i] = (struct op){i < 2 ? OP_DELETE : OP_PUT, bytes_str("a"), bytes_str(keys[i]),
-                             {NULL, 0}};
+        ops[i] =
+            (struct op){i < 2 ? OP_DELETE : OP_PUT, bytes_str("a"), bytes_str(keys[i]), {NULL, 0}};
     ops[BIG] = (struct op){OP_PUT, bytes_str("a"), bytes_str("new"), bytes_str("v")};
     history_txn(&h, NULL, 0, ops, BIG + 1);
     history_put(&h, "a", "k0", "again");
