@@ -77,7 +77,9 @@ struct request {
     struct tvn_result result;
     struct tvn_records *records;
     size_t records_bytes;
-    bool more;         /* scans: there is a next page */
+    bool more; /* scans: there is a next page */
+    struct bytes
+        after; /* ... that goes on after this key, in `records`; empty: after the last record */
     uint64_t snapshot; /* SNAPSHOT_OPEN: its id at the site, and the link that it lives on */
     uint64_t snapshot_link;
     char *json;

@@ -145,8 +145,6 @@ static int fill(struct request *r, struct block *b, struct reader *in, struct by
         to->lsn = m.lsn.v;
         to->time_us = m.time.us;
     }
-    if (rc == 0 && !reader_done(in))
-        rc = err_set(e, ERR_FORMAT, "records end at byte %zu of %zu", in->at, in->n);
     return rc;
 }
 
@@ -169,7 +167,10 @@ int client_read_answer(struct request *r, struct bytes body, struct err *e)
     if (rc != 0)
         return rc;
     bool get = r->type == FRAME_GET;
-    r->more = !get && read_u8(&in) != 0;
+    enum wire_more more = WIRE_MORE_NONE;
+    if (!get && (rc = wire_read_scan_more(&in, &more, e)) != 0)
+        return rc;
+    r->more = more != WIRE_MORE_NONE;
     uint32_t most = most_records(r);
     if (in.bad || head.count > most || (get && head.count != most))
         return err_set(e, ERR_FORMAT, "%u records where %u were asked for", head.count, most);
@@ -183,6 +184,14 @@ int client_read_answer(struct request *r, struct bytes body, struct err *e)
     if (get)
         memcpy(question, r->body, r->size);
     rc = fill(r, b, &in, body, answer, question, e);
+    if (rc == 0 && more == WIRE_MORE_AFTER_KEY) {
+        struct bytes key;
+        rc = wire_read_scan_after(&in, &key, e);
+        if (rc == 0)
+            r->after = bytes_of(answer + (key.p - body.p), key.n);
+    }
+    if (rc == 0 && !reader_done(&in))
+        rc = err_set(e, ERR_FORMAT, "records end at byte %zu of %zu", in.at, in.n);
     if (rc != 0) {
         free(b);
         return rc;
@@ -262,6 +271,8 @@ struct tvn_scan {
     char collection[COLLECTION_MAX_BYTES + 1];
     struct bytes from, to, prefix, after; /* into `memory` */
     uint8_t after_key[KEY_MAX_BYTES];
+    uint8_t next[KEY_MAX_BYTES]; /* the next page begins after it; empty: after the last record */
+    size_t next_n;
     bool reverse, end;
     uint64_t left; /* records still wanted */
     uint32_t page;
@@ -358,10 +369,10 @@ static struct request *page_request(struct tvn_scan *s)
     return r;
 }
 
-static void continue_after(struct tvn_scan *s, const struct tvn_record *last)
+static void continue_after(struct tvn_scan *s, struct bytes key)
 {
-    size_t n = last->key.size < sizeof s->after_key ? last->key.size : sizeof s->after_key;
-    memcpy(s->after_key, last->key.data, n);
+    size_t n = key.n < sizeof s->after_key ? key.n : sizeof s->after_key;
+    memcpy(s->after_key, key.p, n);
     s->after = bytes_of(s->after_key, n);
 }
 
@@ -383,7 +394,10 @@ static int fetch_page(struct tvn_scan *s, struct tvn_error *error)
         s->age_us = s->records->age_us;
         if (s->how.snapshot == NULL && s->lsn > s->how.min_lsn)
             s->how.min_lsn = s->lsn;
-        s->end = !r->more || s->records->count == 0;
+        s->next_n = r->after.n;
+        if (r->after.n != 0)
+            memcpy(s->next, r->after.p, r->after.n);
+        s->end = !r->more || (s->records->count == 0 && s->next_n == 0);
     }
     client_release(s->db, r);
     return rc;
@@ -394,17 +408,17 @@ int tvn_scan_next(struct tvn_scan *s, struct tvn_record *record, struct tvn_erro
     client_error_none(error);
     if (s->left == 0)
         return 0;
-    if (s->records == NULL || s->at == s->records->count) {
+    while (s->records == NULL || s->at == s->records->count) {
         if (s->end)
             return 0;
+        if (s->next_n != 0)
+            continue_after(s, bytes_of(s->next, s->next_n));
         int rc = fetch_page(s, error);
         if (rc != 0)
             return rc;
-        if (s->records->count == 0)
-            return 0;
     }
     *record = s->records->records[s->at++];
-    continue_after(s, record);
+    continue_after(s, bytes_of(record->key.data, record->key.size));
     s->left--;
     return 1;
 }

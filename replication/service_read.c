@@ -218,9 +218,21 @@ int service_get(struct client *c, const struct frame *f, struct bytes body, stru
     return 0;
 }
 
-/* Copy records until the limit, the size bound or the end. *more: there is at least one further. */
+/* After the records: the key that the scan is at. */
+static int add_after(struct service *v, struct writer *w, struct bytes key, struct err *e)
+{
+    w->p = service_buffer(v, w->at + 2 + key.n, e);
+    if (w->p == NULL)
+        return e->code;
+    w->cap = v->out_capacity;
+    write_bytes16(w, key);
+    check(!w->bad);
+    return 0;
+}
+
+/* Copy records until the limit, the size bound, too many that were not there then, or the end. */
 static int scan_into(struct service *v, struct state_snapshot *snap, const struct wire_scan *m,
-                     struct writer *w, uint32_t *count, bool *more, struct err *e)
+                     struct writer *w, uint32_t *count, enum wire_more *more, struct err *e)
 {
     struct state_scan *scan;
     struct scan_options options = {.collection = m->collection,
@@ -229,20 +241,26 @@ static int scan_into(struct service *v, struct state_snapshot *snap, const struc
                                    .prefix = m->prefix,
                                    .after = m->after,
                                    .reverse = m->reverse,
-                                   .as_of = m->as_of};
+                                   .as_of = m->as_of,
+                                   .skip_max = WIRE_SCAN_MAX_SKIPS};
     int rc = state_scan_open(snap, &options, &scan, e);
     if (rc != 0)
         return rc;
     *count = 0;
-    *more = false;
+    *more = WIRE_MORE_NONE;
     for (;;) {
         struct record r;
         rc = state_scan_next(scan, &r, e);
+        if (rc == ERR_LIMIT) {
+            *more = WIRE_MORE_AFTER_KEY;
+            rc = add_after(v, w, r.key, e);
+            break;
+        }
         if (rc != 0)
             break;
         size_t need = r.value.n + r.key.n + r.collection.n + 32;
         if (*count == m->limit || (*count > 0 && w->at + need > WIRE_SCAN_MAX_BYTES)) {
-            *more = true;
+            *more = WIRE_MORE_AFTER_LAST;
             break;
         }
         uint8_t *out = service_buffer(v, w->at + need, e);
@@ -293,7 +311,7 @@ int service_scan(struct client *c, const struct frame *f, struct bytes body, str
     wire_write_read_header(&w, &header);
     size_t header_end = w.at;
     write_u8(&w, 0);
-    bool more;
+    enum wire_more more;
     rc = scan_into(c->service, snap, &m, &w, &header.count, &more, e);
     if (rc != 0)
         return rc;
@@ -301,7 +319,7 @@ int service_scan(struct client *c, const struct frame *f, struct bytes body, str
     w.at = 0;
     wire_write_read_header(&w, &header);
     check(w.at == header_end);
-    write_u8(&w, more ? 1 : 0);
+    write_u8(&w, (uint8_t)more);
     c->service->reads++;
     service_reply(c, FRAME_SCAN, f->request, bytes_of(w.p, end));
     return 0;

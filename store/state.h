@@ -105,13 +105,16 @@ struct scan_options {
         after_collection; /* with all collections: the one that `after` belongs to; empty: none */
     bool reverse;
     struct as_of as_of; /* errors as of state_as_of */
+    uint32_t skip_max;  /* of the past: records that were not there then, passed over in one call;
+                         * 0: no limit */
 };
 struct state_scan; /* opaque; belongs to its snapshot, close it first */
 int state_scan_open(struct state_snapshot *snap, const struct scan_options *options,
                     struct state_scan **out, struct err *e);
 /* 0 with the next record, ERR_NOT_FOUND at the end, ERR_INTEGRITY: `out` has collection and key of the damaged record,
  * and the next
- * call goes on behind it; or no key, when more than a record is damaged: then the scan is over. */
+ * call goes on behind it; or no key, when more than a record is damaged: then the scan is over. ERR_LIMIT: skip_max are passed
+ * over, `out` has collection and key of the last, and the next call goes on. */
 int state_scan_next(struct state_scan *scan, struct record *out, struct err *e);
 void state_scan_close(struct state_scan *scan);
 

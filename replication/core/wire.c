@@ -520,6 +520,23 @@ int wire_read_scan_record(struct reader *r, struct wire_record *m, struct err *e
     return finish_part(r, "scan record", e);
 }
 
+int wire_read_scan_more(struct reader *r, enum wire_more *more, struct err *e)
+{
+    uint8_t v = read_u8(r);
+    *more = (enum wire_more)v;
+    if (!r->bad && v > WIRE_MORE_AFTER_KEY)
+        return bad_field("scan", "more", v, e);
+    return finish_part(r, "scan answer", e);
+}
+
+int wire_read_scan_after(struct reader *r, struct bytes *key, struct err *e)
+{
+    *key = read_bytes16(r);
+    if (!r->bad && (key->n == 0 || key->n > KEY_MAX_BYTES))
+        return bad_field("scan", "length of the key to go on after", key->n, e);
+    return finish_part(r, "scan answer", e);
+}
+
 void wire_write_snapshot_open(struct writer *w, const struct wire_snapshot_open *m)
 {
     write_u32(w, m->flags);

@@ -15,7 +15,9 @@ enum {
     WIRE_VERSION = 1,
     WIRE_SCAN_MAX_RECORDS = 4096,
     WIRE_SCAN_MAX_BYTES = 4 << 20,
-    WIRE_WATCHES_MAX = 16,                 /* of one connection */
+    WIRE_SCAN_MAX_SKIPS =
+        4096,              /* records that were not there as of then, passed over for one page */
+    WIRE_WATCHES_MAX = 16, /* of one connection */
     WIRE_WATCH_CREDIT_MAX = 64 << 20,      /* bytes */
     WIRE_WATCH_TXN_MAX_BYTES = 4 << 20,    /* a larger transaction comes in several pushes */
     WIRE_WATCH_DATA_BYTES = 8 * 4 + 1 + 4, /* of a push without changes */
@@ -102,7 +104,14 @@ struct wire_read_header {
     uint64_t age_us; /* how old it may be; 0 at the primary, UINT64_MAX when unknown */
     uint32_t count;
 };
-/* FRAME_SCAN. Answer: read header, more u8, then records: collection str16, key str16, lsn, time, value str32. */
+/* FRAME_SCAN. Answer: read header, wire_more u8, then records: collection str16, key str16, lsn, time, value str32. */
+enum wire_more {
+    WIRE_MORE_NONE = 0,
+    WIRE_MORE_AFTER_LAST = 1, /* go on after the last record */
+    WIRE_MORE_AFTER_KEY =
+        2, /* go on after the key str16 that follows the records, of which there may be
+                               * none: only as of the past */
+};
 struct wire_scan {
     uint32_t flags;
     uint64_t snapshot;
@@ -240,6 +249,9 @@ void wire_write_get_record(struct writer *w, const struct wire_record *m);
 int wire_read_get_record(struct reader *r, struct wire_record *m, struct err *e);
 void wire_write_scan_record(struct writer *w, const struct wire_record *m);
 int wire_read_scan_record(struct reader *r, struct wire_record *m, struct err *e);
+/* Between header and records, and the key after them. */
+int wire_read_scan_more(struct reader *r, enum wire_more *more, struct err *e);
+int wire_read_scan_after(struct reader *r, struct bytes *key, struct err *e);
 void wire_write_snapshot_open(struct writer *w, const struct wire_snapshot_open *m);
 int wire_read_snapshot_open(struct bytes body, struct wire_snapshot_open *m, struct err *e);
 void wire_write_snapshot(struct writer *w, const struct wire_snapshot *m);

@@ -38,6 +38,7 @@ struct state_scan {
     bool reverse;
     bool past;
     struct lsn as_of;
+    uint32_t skip_max, skipped;
     bool done;
 
     struct bound low, high; /* of every collection */
@@ -184,6 +185,7 @@ int state_scan_open(struct state_snapshot *snap, const struct scan_options *opti
         return err_set(e, ERR_NO_MEMORY, "scan: out of memory");
     scan->snap = snap;
     scan->reverse = options->reverse;
+    scan->skip_max = options->skip_max;
     set_bounds(scan, options);
     snap->scans++;
     int rc = state_as_of(snap, options->as_of, &scan->as_of, e);
@@ -357,10 +359,13 @@ int state_scan_next(struct state_scan *scan, struct record *out, struct err *e)
         s->used = true;
         struct err why = ERR_NONE;
         rc = resolve(scan, s, out, &why);
-        if (rc == ERR_NOT_FOUND)
+        if (rc == ERR_NOT_FOUND && (scan->skip_max == 0 || ++scan->skipped < scan->skip_max))
             continue;
+        scan->skipped = 0;
         out->collection = scan->name;
         out->key = key_of(s->k);
+        if (rc == ERR_NOT_FOUND)
+            return err_set(e, ERR_LIMIT, "%u records were not there then", scan->skip_max);
         if (rc == ERR_INTEGRITY || rc == ERR_FORMAT)
             return state_record_damaged(e, scan->name, out->key, &why);
         return rc == 0 ? 0 : err_set(e, rc, "%s", why.text);

@@ -83,8 +83,11 @@ static inline int wire_again_answer(struct bytes in, bool scan, struct writer *w
     if (rc != 0)
         return rc;
     wire_write_read_header(w, &h);
-    if (scan)
-        write_u8(w, read_u8(&r));
+    enum wire_more more = WIRE_MORE_NONE;
+    if (scan) {
+        rc = wire_read_scan_more(&r, &more, e);
+        write_u8(w, (uint8_t)more);
+    }
     for (uint32_t i = 0; rc == 0 && i < h.count; i++) {
         struct wire_record record;
         rc = scan ? wire_read_scan_record(&r, &record, e) : wire_read_get_record(&r, &record, e);
@@ -92,6 +95,11 @@ static inline int wire_again_answer(struct bytes in, bool scan, struct writer *w
             wire_write_scan_record(w, &record);
         else if (rc == 0)
             wire_write_get_record(w, &record);
+    }
+    struct bytes after;
+    if (rc == 0 && more == WIRE_MORE_AFTER_KEY) {
+        rc = wire_read_scan_after(&r, &after, e);
+        write_bytes16(w, after);
     }
     return rc != 0 || reader_done(&r) ? rc : ERR_FORMAT;
 }

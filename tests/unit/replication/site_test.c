@@ -334,6 +334,39 @@ static void the_past_is_read_as_of_an_lsn_and_a_time(void **state)
     stop(&site);
 }
 
+/* Thousands of records that were not there then are passed over in several steps, so that a site never stands still for one
+ * read; what is found behind them is all there is. */
+static void a_scan_of_the_past_passes_over_any_number_of_later_records(void **state)
+{
+    (void)state;
+    enum { LATER = 10000 };
+    struct running site;
+    struct tvn_error e;
+    struct tvn_result result;
+    make_and_start("later", &site);
+    struct tvn *db = connect_with(NULL);
+    (void)put(db, "k", "first");
+    uint64_t lsn = put(db, "z", "last");
+    struct tvn_txn *t = tvn_txn_new();
+    for (int i = 0; i < LATER; i++) {
+        char key[16];
+        (void)snprintf(key, sizeof key, "m%05d", i);
+        assert_int_equal(tvn_txn_put(t, "land", tvn_str(key), tvn_str("later")), 0);
+    }
+    assert_int_equal(tvn_txn_commit(db, t, &result, &e), 0);
+    tvn_txn_free(t);
+    struct tvn_read how = TVN_READ_INIT;
+    how.as_of_lsn = lsn;
+    assert_int_equal(scan_past(db, &how, false, &e), 2);
+    assert_int_equal(scan_past(db, &how, true, &e), 2);
+    how.as_of_lsn = lsn - 2;
+    assert_int_equal(scan_past(db, &how, false, &e), 0);
+    how.as_of_lsn = result.lsn;
+    assert_int_equal(scan_past(db, &how, false, &e), LATER + 2);
+    tvn_close(db);
+    stop(&site);
+}
+
 /* ---- operators ---- */
 
 static void the_mode_can_be_changed_and_status_tells(void **state)
@@ -465,6 +498,7 @@ int main(void)
         cmocka_unit_test(a_transaction_sent_again_takes_effect_once),
         cmocka_unit_test(a_snapshot_stays_and_they_are_few),
         cmocka_unit_test(the_past_is_read_as_of_an_lsn_and_a_time),
+        cmocka_unit_test(a_scan_of_the_past_passes_over_any_number_of_later_records),
         cmocka_unit_test(the_mode_can_be_changed_and_status_tells),
         cmocka_unit_test(a_start_that_cannot_succeed_says_why),
         cmocka_unit_test(a_stop_waits_for_no_client),

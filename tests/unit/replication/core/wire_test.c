@@ -94,9 +94,10 @@ static size_t sample(enum wire_body kind, uint8_t out[SAMPLE_BYTES])
         break;
     case WIRE_BODY_scan_answer:
         wire_write_read_header(&w, &(struct wire_read_header){{1}, UINT64_MAX, 2});
-        write_u8(&w, 1);
+        write_u8(&w, WIRE_MORE_AFTER_KEY);
         wire_write_scan_record(&w, &(struct wire_record){true, c, k, v, {1}, {2}});
         wire_write_scan_record(&w, &(struct wire_record){true, c, k, v, {3}, {4}});
+        write_bytes16(&w, k);
         break;
     case WIRE_BODY_watch_open:
         wire_write_watch_open(

@@ -299,6 +299,49 @@ static void a_deleted_collection_is_gone_now_but_not_then(void **unused)
     history_free(&h);
 }
 
+/* Passed over in steps, in both directions: each says where it is, and the next goes on. */
+static void what_was_not_there_is_passed_over_in_steps(void **unused)
+{
+    (void)unused;
+    struct history h = {.n = 0};
+    char dir[64], key[16];
+    kit_dir_new(dir);
+    struct state_options o = kit_options(dir);
+    struct state *s;
+    struct state_snapshot *snap;
+    struct state_scan *scan;
+    struct record r;
+    history_put(&h, "a", "a", "1");
+    history_put(&h, "b", "z", "1");
+    for (unsigned i = 0; i < 20; i++) {
+        (void)snprintf(key, sizeof key, "m%02u", i);
+        history_put(&h, "a", key, "later");
+    }
+    must(state_open(&s, &o, &e));
+    must(state_apply(s, h.v, h.n, &e));
+    must(state_snapshot_open(s, &snap, &e));
+    for (unsigned reverse = 0; reverse < 2; reverse++) {
+        const struct scan_options q = {.as_of = at_lsn(2), .skip_max = 8, .reverse = reverse};
+        must(state_scan_open(snap, &q, &scan, &e));
+        must(state_scan_next(scan, &r, &e));
+        assert_bytes(r.key, bytes_str(reverse ? "z" : "a"));
+        for (unsigned i = 0; i < 2; i++) {
+            must_fail(state_scan_next(scan, &r, &e), ERR_LIMIT, "8 records were not there");
+            assert_bytes(r.collection, bytes_str("a"));
+            assert_bytes(r.key,
+                         bytes_str(reverse ? (i == 0 ? "m12" : "m04") : (i == 0 ? "m07" : "m15")));
+        }
+        must(state_scan_next(scan, &r, &e));
+        assert_bytes(r.key, bytes_str(reverse ? "a" : "z"));
+        must_fail(state_scan_next(scan, &r, &e), ERR_NOT_FOUND, "end");
+        state_scan_close(scan);
+    }
+    state_snapshot_close(snap);
+    state_close(s);
+    kit_dir_remove(dir);
+    history_free(&h);
+}
+
 /* One record, changed again and again, in batches of all sizes: any version is found in few steps (Myers: 3 lg n - 2). */
 static void a_hot_record_is_found_in_few_steps(void **unused)
 {
@@ -616,6 +659,7 @@ int main(void)
         cmocka_unit_test(the_past_survives_restarts_and_resets),
         cmocka_unit_test(what_leaves_the_window_is_refused_and_gone),
         cmocka_unit_test(a_deleted_collection_is_gone_now_but_not_then),
+        cmocka_unit_test(what_was_not_there_is_passed_over_in_steps),
         cmocka_unit_test(a_hot_record_is_found_in_few_steps),
         cmocka_unit_test(too_many_old_bytes_shorten_the_window),
         cmocka_unit_test(a_damaged_row_of_the_history_is_named_and_the_present_goes_on),
