@@ -27,6 +27,7 @@ SAME_CODE(GAP);
 SAME_CODE(CONFIG);
 SAME_CODE(CANCELLED);
 SAME_CODE(STALE);
+SAME_CODE(NEWER);
 SAME(TVN_ACK_DEFAULT, LEVEL_MODE);
 SAME_LEVEL(LOCAL);
 SAME_LEVEL(MAJORITY);
@@ -98,6 +99,8 @@ const char *tvn_strerror(int code)
         return "the handle was closed first";
     case TVN_STALE:
         return "too old for this request";
+    case TVN_NEWER:
+        return "written by a newer version";
     default:
         return "unknown code";
     }
@@ -124,6 +127,7 @@ static int retryable(int code)
     case ERR_NO_SPACE:
     case ERR_NO_MEMORY:
     case ERR_STALE:
+    case ERR_NEWER:
         return 1;
     default:
         return 0;

@@ -108,7 +108,8 @@ enum tvn_code {
     TVN_GAP = -19,             /* 1: that part of the log is gone */
     TVN_CONFIG = -20,          /* 2: the configuration is wrong */
     TVN_CANCELLED = -21,       /* 1: the handle was closed first */
-    TVN_STALE = -22            /* 1: the snapshot or the site's state is too old */
+    TVN_STALE = -22,           /* 1: the snapshot or the site's state is too old */
+    TVN_NEWER = -23            /* 1: a site's disk holds what a newer version wrote */
 };
 
 enum tvn_outcome_kind {

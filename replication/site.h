@@ -10,6 +10,7 @@
 
 #define TRIVENI_VERSION "0.1.0"
 
+enum { SITE_FORMAT = 1 }; /* of site.json */
 enum { SITE_NAME_MAX_BYTES = 32, SITE_PATH_BYTES = 512, SITE_ENDPOINT_BYTES = 128 };
 
 enum site_kind {

@@ -66,9 +66,9 @@ static int write_identity(const struct site_config *c, uint64_t incarnation, str
     char path[SITE_PATH_BYTES + 32], id[33];
     path_of(c, "site.json", path);
     hex(&c->cluster_id, id);
-    json_t *o =
-        json_pack("{s:i, s:s, s:s, s:s, s:I}", "format", 1, "cluster", c->cluster, "cluster_id", id,
-                  "site", c->members[c->self].name, "incarnation", (json_int_t)incarnation);
+    json_t *o = json_pack("{s:i, s:s, s:s, s:s, s:I}", "format", SITE_FORMAT, "cluster", c->cluster,
+                          "cluster_id", id, "site", c->members[c->self].name, "incarnation",
+                          (json_int_t)incarnation);
     /* Without a vote file it is left from an init that was interrupted: written anew. */
     int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
     int rc = fd >= 0 && json_dumpfd(o, fd, JSON_INDENT(2)) == 0 && fsync(fd) == 0
@@ -183,8 +183,11 @@ int site_check_identity(const struct site_config *c, struct err *e)
     hex(&c->cluster_id, id);
     const char *found_id = json_string_value(json_object_get(o, "cluster_id"));
     const char *found_site = json_string_value(json_object_get(o, "site"));
+    json_int_t format = json_integer_value(json_object_get(o, "format"));
     int rc = 0;
-    if (found_id == NULL || found_site == NULL)
+    if (format > SITE_FORMAT && format <= UINT16_MAX)
+        rc = err_newer(e, path, (unsigned)format, SITE_FORMAT);
+    else if (found_id == NULL || found_site == NULL)
         rc = err_set(e, ERR_INTEGRITY,
                      "%s: not the identity of a site%s%s: restore it, or make the site anew with "
                      "triveni init --rebuilt",

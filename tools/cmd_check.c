@@ -2,6 +2,7 @@
 #include "tools/commands.h"
 
 #include "replication/io/vote.h"
+#include "replication/site.h"
 #include "store/io/log_scan.h"
 #include "store/io/state_check.h"
 #include "tools/data_dir.h"
@@ -173,7 +174,7 @@ static bool parse_hex(const char *text, struct uuid *out)
     return text[2 * sizeof out->b] == '\0';
 }
 
-static void check_identity(struct checking *c, int dir_fd)
+static int check_identity(struct checking *c, int dir_fd, struct err *e)
 {
     char text[IDENTITY_MAX_BYTES];
     json_error_t where;
@@ -182,7 +183,11 @@ static void check_identity(struct checking *c, int dir_fd)
     ssize_t n = fd < 0 ? -1 : read(fd, text, sizeof text);
     json_t *o = n < 0 ? NULL : json_loadb(text, (size_t)n, 0, &where);
     const char *found = json_string_value(json_object_get(o, "cluster_id"));
-    if (fd < 0 && errno == ENOENT)
+    json_int_t format = json_integer_value(json_object_get(o, "format"));
+    int rc = 0;
+    if (format > SITE_FORMAT && format <= UINT16_MAX)
+        rc = err_newer(e, "site.json", (unsigned)format, SITE_FORMAT);
+    else if (fd < 0 && errno == ENOENT)
         tell(c, FINDING_IDENTITY, "site.json", 0, "it is missing");
     else if (n < 0)
         tell(c, FINDING_IDENTITY, "site.json", 0, "it cannot be read");
@@ -194,6 +199,7 @@ static void check_identity(struct checking *c, int dir_fd)
     if (fd >= 0)
         (void)close(fd);
     json_decref(o);
+    return rc;
 }
 
 static int check_vote(struct checking *c, int dir_fd, struct err *e)
@@ -303,8 +309,9 @@ static int check_all(struct checking *c, const struct data_dir *d, struct err *e
     c->part = "";
     plan(c, d);
     if (d->is_site) {
-        check_identity(c, d->fd);
-        rc = check_vote(c, d->fd, e);
+        rc = check_identity(c, d->fd, e);
+        if (rc == 0)
+            rc = check_vote(c, d->fd, e);
     }
     if (rc == 0 && d->state_fd >= 0)
         rc = check_state(c, d, e);

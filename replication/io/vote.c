@@ -38,10 +38,14 @@ static void encode(const struct vote *v, uint64_t sequence, uint8_t out[SLOT_USE
     put_le32(out + 60, hash_crc32c(0, bytes_of(out, 60)));
 }
 
-static bool decode(const uint8_t in[SLOT_USED], struct vote *v, uint64_t *sequence)
+static bool decode(const uint8_t in[SLOT_USED], struct vote *v, uint64_t *sequence, uint16_t *newer)
 {
-    if (get_le32(in) != VOTE_MAGIC || get_le16(in + 4) != VOTE_FORMAT ||
-        get_le32(in + 60) != hash_crc32c(0, bytes_of(in, 60)))
+    uint16_t format = get_le16(in + 4);
+    if (get_le32(in) != VOTE_MAGIC || get_le32(in + 60) != hash_crc32c(0, bytes_of(in, 60)))
+        return false;
+    if (format > VOTE_FORMAT)
+        *newer = format;
+    if (format != VOTE_FORMAT)
         return false;
     v->voted_for = in[6];
     v->may_vote = (in[7] & FLAG_MAY_VOTE) != 0;
@@ -82,15 +86,18 @@ int vote_create(const char *path, const struct vote *v, struct err *e)
     return rc;
 }
 
-static void read_slots(int fd, struct vote_slot out[VOTE_SLOTS])
+/* 0 or ERR_NEWER. */
+static int read_slots(int fd, struct vote_slot out[VOTE_SLOTS], struct err *e)
 {
+    uint16_t newer = 0;
     for (unsigned slot = 0; slot < VOTE_SLOTS; slot++) {
         uint8_t raw[SLOT_USED];
         struct vote_slot *s = &out[slot];
         s->valid =
             pread(fd, raw, sizeof raw, (off_t)slot * VOTE_SLOT_BYTES) == (ssize_t)sizeof raw &&
-            decode(raw, &s->vote, &s->sequence);
+            decode(raw, &s->vote, &s->sequence, &newer);
     }
+    return newer == 0 ? 0 : err_newer(e, "the vote file", newer, VOTE_FORMAT);
 }
 
 int vote_inspect(int dir_fd, const char *name, struct vote_slot out[VOTE_SLOTS], struct err *e)
@@ -99,9 +106,9 @@ int vote_inspect(int dir_fd, const char *name, struct vote_slot out[VOTE_SLOTS],
     if (fd < 0)
         return err_set(e, errno == ENOENT ? ERR_NOT_FOUND : ERR_IO, "%s: %s", name,
                        strerror(errno));
-    read_slots(fd, out);
+    int rc = read_slots(fd, out, e);
     close(fd);
-    return 0;
+    return rc;
 }
 
 int vote_open(struct vote_file **out, const char *path, struct vote *v, struct err *e)
@@ -117,7 +124,11 @@ int vote_open(struct vote_file **out, const char *path, struct vote *v, struct e
     }
     bool found = false;
     struct vote_slot slots[VOTE_SLOTS];
-    read_slots(f->fd, slots);
+    rc = read_slots(f->fd, slots, e);
+    if (rc != 0) {
+        err_wrap(e, "%s", path);
+        goto out;
+    }
     for (unsigned slot = 0; slot < VOTE_SLOTS; slot++) {
         if (slots[slot].valid && (!found || slots[slot].sequence > f->sequence)) {
             *v = slots[slot].vote;

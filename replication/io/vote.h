@@ -26,12 +26,12 @@ struct vote_slot {
     struct vote vote;
 };
 enum { VOTE_SLOTS = 2, VOTE_SLOT_BYTES = 4096 };
-/* 0, whatever the slots hold; ERR_NOT_FOUND, ERR_IO. */
+/* 0, whatever the slots hold; ERR_NEWER when one is of a later format; ERR_NOT_FOUND, ERR_IO. */
 int vote_inspect(int dir_fd, const char *name, struct vote_slot out[VOTE_SLOTS], struct err *e);
 
 /* Make a new file; ERR_EXISTS when there is one. */
 int vote_create(const char *path, const struct vote *v, struct err *e);
-/* Open and read the newest valid slot. ERR_NOT_FOUND, ERR_INTEGRITY when neither slot is valid. */
+/* Open and read the newest valid slot. ERR_NOT_FOUND, ERR_NEWER, ERR_INTEGRITY when neither slot is valid. */
 int vote_open(struct vote_file **out, const char *path, struct vote *v, struct err *e);
 /* Durable when it returns 0; any other result is fatal to the site. */
 int vote_save(struct vote_file *f, const struct vote *v, struct err *e);

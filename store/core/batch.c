@@ -40,11 +40,11 @@ int segment_header_decode(const uint8_t raw[SEGMENT_HEADER_BYTES], struct segmen
         return err_set(e, ERR_INTEGRITY, "this is not a log segment: magic is %08x", magic);
     if (crc != crc_of(raw, SEGMENT_HEADER_BYTES))
         return err_set(e, ERR_INTEGRITY, "segment header checksum mismatch");
+    if (format > SEGMENT_FORMAT)
+        return err_newer(e, "the segment", format, SEGMENT_FORMAT);
     if (format != SEGMENT_FORMAT || zero != 0)
-        return err_set(e, ERR_FORMAT,
-                       "segment format %u is unknown, this program reads %d: use the "
-                       "newer triveni that wrote it",
-                       format, SEGMENT_FORMAT);
+        return err_set(e, ERR_INTEGRITY, "segment format %u with field %u is unknown", format,
+                       zero);
     (void)read_u32(&r);
     out->cluster_id = read_uuid(&r);
     out->seq = read_u64(&r);
@@ -75,6 +75,17 @@ void batch_header_encode(const struct batch_header *h, uint8_t out[BATCH_HEADER_
     write_u64(&w, h->payload_bytes);
     check(!w.bad && w.at == BATCH_HEADER_BYTES);
     put_le32(out + OFF_CRC, crc_of(out, BATCH_HEADER_BYTES));
+}
+
+uint16_t batch_newer_format(const uint8_t raw[BATCH_HEADER_BYTES],
+                            const struct segment_header *segment, uint64_t block)
+{
+    uint16_t format = get_le16(raw + 4);
+    bool here = get_le32(raw) == BATCH_MAGIC &&
+                get_le32(raw + OFF_CRC) == crc_of(raw, BATCH_HEADER_BYTES) &&
+                get_le64(raw + 16) == segment->seq && get_le64(raw + 24) == segment->nonce &&
+                get_le32(raw + 40) == block;
+    return here && format > BATCH_FORMAT ? format : 0;
 }
 
 bool batch_header_decode(const uint8_t raw[BATCH_HEADER_BYTES],

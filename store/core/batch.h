@@ -70,8 +70,8 @@ struct batch_header {
 };
 
 void segment_header_encode(const struct segment_header *h, uint8_t out[SEGMENT_HEADER_BYTES]);
-/* 0; ERR_INTEGRITY when these are not the bytes of a segment header; ERR_FORMAT when they are, but
- * of a format that this program does not know. Foreign bytes are expected. */
+/* 0; ERR_INTEGRITY when these are not the bytes of a segment header; ERR_NEWER when they are, but
+ * of a later format. Foreign bytes are expected. */
 int segment_header_decode(const uint8_t raw[SEGMENT_HEADER_BYTES], struct segment_header *out,
                           struct err *e);
 
@@ -80,6 +80,11 @@ void batch_header_encode(const struct batch_header *h, uint8_t out[BATCH_HEADER_
 bool batch_header_decode(const uint8_t raw[BATCH_HEADER_BYTES],
                          const struct segment_header *segment, uint64_t block,
                          struct batch_header *out);
+
+/* The format of a batch that belongs here and that a newer program wrote; 0: it is none. Checksum, segment, nonce and block are at the
+ * same place in every format. */
+uint16_t batch_newer_format(const uint8_t raw[BATCH_HEADER_BYTES],
+                            const struct segment_header *segment, uint64_t block);
 
 /* n rounded up to whole blocks. */
 static inline uint64_t batch_blocks_bytes(uint64_t n)

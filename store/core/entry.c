@@ -68,6 +68,8 @@ int entry_header_decode(const uint8_t raw[ENTRY_HEADER_BYTES], struct entry_head
     if (get_le32(raw + OFF_HEADER_CRC) != header_crc(raw))
         return err_set(e, ERR_FORMAT, "entry header checksum mismatch");
     uint16_t format = get_le16(raw + OFF_FORMAT);
+    if (format > ENTRY_FORMAT)
+        return err_newer(e, "the entry", format, ENTRY_FORMAT);
     if (format != ENTRY_FORMAT)
         return err_set(e, ERR_FORMAT, "entry format %u is unknown, this program reads %d", format,
                        ENTRY_FORMAT);

@@ -72,12 +72,13 @@ struct entry_view {
 struct sha256 entry_seal(struct entry_header *h, struct bytes body,
                          uint8_t out[ENTRY_HEADER_BYTES]);
 
-/* Decode and check a header alone. 0, or ERR_FORMAT with the reason in `e`. Foreign bytes are expected. */
+/* Decode and check a header alone. 0, ERR_FORMAT with the reason in `e`, or ERR_NEWER: its checksum holds, its format is a later one.
+ * Foreign bytes are expected. */
 int entry_header_decode(const uint8_t raw[ENTRY_HEADER_BYTES], struct entry_header *out,
                         struct err *e);
 
 /* Decode the entry at the start of `in`: header, body CRC and body hash. On success *used is the number of
- * bytes it takes (header and body). 0, ERR_FORMAT (reason in `e`), or ERR_LIMIT when `in` ends before the
+ * bytes it takes (header and body). 0, ERR_FORMAT (reason in `e`), ERR_NEWER, or ERR_LIMIT when `in` ends before the
  * entry does (then nothing is wrong yet, *used is how many bytes are needed). */
 int entry_decode(struct bytes in, struct entry_view *out, size_t *used, struct err *e);
 

@@ -53,6 +53,14 @@ int err_advise(struct err *e, const char *advice)
     return e->code;
 }
 
+int err_newer(struct err *e, const char *what, unsigned format, unsigned reads)
+{
+    return err_set(e, ERR_NEWER,
+                   "%s was written by a newer triveni (format %u, this one reads %u): use that "
+                   "version. Nothing was changed",
+                   what, format, reads);
+}
+
 const char *err_name(int code)
 {
     switch (code) {

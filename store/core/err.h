@@ -33,7 +33,8 @@
     X(ERR_GAP, -19, "gap", 1)                                                                      \
     X(ERR_CONFIG, -20, "config", 2)                                                                \
     X(ERR_CANCELLED, -21, "cancelled", 1)                                                          \
-    X(ERR_STALE, -22, "stale", 1)
+    X(ERR_STALE, -22, "stale", 1)                                                                  \
+    X(ERR_NEWER, -23, "newer-format", 1)
 
 enum err_code {
 #define X(code, value, name, exit) code = value,
@@ -65,6 +66,10 @@ int err_wrap(struct err *e, const char *fmt, ...) __attribute__((format(printf, 
 
 /* Put "; <advice>" behind the message: what to do next. Returns the code as err_wrap does. */
 int err_advise(struct err *e, const char *advice);
+
+/* What is stored has a format above the one that this program reads: not damage, and nothing to repair. Whoever finds it stops before it
+ * changes anything. Decided only when the checksum holds, which every format has at the same place. */
+int err_newer(struct err *e, const char *what, unsigned format, unsigned reads);
 
 /* Stable name ("not-primary") and exit code of a code; unknown codes give "failed" and 1. 0 gives "ok", 0. */
 const char *err_name(int code);

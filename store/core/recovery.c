@@ -14,7 +14,8 @@
  *   I1  The table is total: every combination of facts has exactly one action.
  *   I2  Nothing proven durable is ever cut or ended before.
  *   I3  Only a whole batch is accepted.
- *   I4  Damage is passed over only when what is lost is at or below the checkpoint. */
+ *   I4  Damage is passed over only when what is lost is at or below the checkpoint.
+ *   I5  Where a newer program has written, nothing is decided: what looks like the end to this one may be the middle. */
 #include "store/core/recovery.h"
 
 #include "store/core/check.h"
@@ -29,6 +30,7 @@ enum {
     B_TORN = 1 << PLACE_TORN,
     B_UNCHAINED = 1 << PLACE_UNCHAINED,
     B_WHOLE = 1 << PLACE_WHOLE,
+    B_NEWER = 1 << PLACE_NEWER,
     B_ANY = (1 << PLACE_BLOCKS) - 1,
     N_AFTER = 1 << NEXT_AFTER,
     N_HERE = 1 << NEXT_HERE,
@@ -47,6 +49,7 @@ static const struct row {
     const char *why;
 } table[] = {
     {B_ANY, ANY, N_HERE, ANY, RECOVERY_JOIN, "the next segment begins here"},
+    {B_NEWER, ANY, N_ANY, ANY, RECOVERY_NEWER, "a newer triveni wrote here"},
     {B_ANY, ANY, N_CONFLICT, ANY, RECOVERY_DAMAGED,
      "the next segment begins here with another history"},
     {B_WHOLE, ANY, N_ANY, ANY, RECOVERY_ACCEPT, "a whole batch"},
@@ -91,6 +94,19 @@ static bool header_at(const struct recovery_scan *s, size_t offset, struct batch
 {
     return offset + BATCH_BLOCK_BYTES <= s->image.n &&
            batch_header_decode(s->image.p + offset, &s->segment, offset / BATCH_BLOCK_BYTES, out);
+}
+
+/* Did a newer program write a batch into this use of the segment, here or later? */
+static bool newer_after(const struct recovery_scan *s, struct err *e)
+{
+    for (size_t o = s->offset; o + BATCH_BLOCK_BYTES <= s->image.n; o += BATCH_BLOCK_BYTES) {
+        uint16_t format = batch_newer_format(s->image.p + o, &s->segment, o / BATCH_BLOCK_BYTES);
+        if (format != 0) {
+            (void)err_newer(e, "the batch", format, BATCH_FORMAT);
+            return true;
+        }
+    }
+    return false;
 }
 
 static bool unreadable(const struct recovery_scan *s, size_t from, size_t to)
@@ -215,6 +231,8 @@ enum recovery_action recovery_next(struct recovery_scan *s, struct place *place,
     bool found = false;
 
     *place = (struct place){.block = block_at(s, &h, batch, &first, &inner), .next = next_of(s)};
+    if (place->block != PLACE_WHOLE && (inner.code == ERR_NEWER || newer_after(s, &inner)))
+        place->block = PLACE_NEWER;
     if (place->block != PLACE_WHOLE)
         found = search_later(s, &place->proven, &later_at, &later);
     place->below = s->at.lsn.v < need;
@@ -233,6 +251,9 @@ enum recovery_action recovery_next(struct recovery_scan *s, struct place *place,
         (void)err_set(e, ERR_INTEGRITY, "byte %zu, after lsn %llu: %s%s%s", s->offset,
                       (unsigned long long)s->at.lsn.v, why, inner.code != 0 ? ": " : "",
                       inner.text);
+    if (action == RECOVERY_NEWER)
+        (void)err_set(e, ERR_NEWER, "byte %zu, after lsn %llu: %s", s->offset,
+                      (unsigned long long)s->at.lsn.v, inner.text);
     if (action == RECOVERY_ACCEPT) {
         s->first = first;
         s->anchored |= batch->count > 0;

@@ -17,6 +17,7 @@ enum place_block {
     PLACE_TORN,        /* a valid header, but the payload's checksum is wrong */
     PLACE_UNCHAINED,   /* header and checksum hold, but the entries do not follow what is before */
     PLACE_WHOLE,       /* the expected batch */
+    PLACE_NEWER,       /* a batch, here or later in this use of the segment, of a later format */
     PLACE_BLOCKS,
 };
 /* Where the next segment that counts begins. */
@@ -52,6 +53,7 @@ enum recovery_action {
     RECOVERY_SKIP,   /* damage at or below the checkpoint: go on where `resume` says, what is before
                         is lost */
     RECOVERY_DAMAGED, /* something durable is missing: stop, change nothing */
+    RECOVERY_NEWER,   /* a newer program wrote this: stop, change nothing */
 };
 
 /* The table. *why (static text) tells what was found, for the message. */
@@ -88,7 +90,7 @@ void recovery_begin(struct recovery_scan *s);
 
 /* Decide about the place and move on: after ACCEPT and after SKIP to a batch (resume RESUME_BATCH)
  * call again; the others end the walk. *place tells the facts. With DAMAGED and SKIP `e` has
- * ERR_INTEGRITY, byte offset, lsn and reason. */
+ * ERR_INTEGRITY, byte offset, lsn and reason, with NEWER ERR_NEWER. */
 enum recovery_action recovery_next(struct recovery_scan *s, struct place *place,
                                    struct recovery_batch *batch, struct err *e);
 

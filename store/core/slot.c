@@ -18,6 +18,7 @@
  * the transaction id, which says whose picture it is.
  *
  * DECISION over the four blocks, each valid, zero (never written) or bad
+ *   one of a later format           whatever the others are: nothing is chosen, and it is no damage
  *   both copies of a slot bad       damage, never a power cut: nothing is chosen
  *   no valid block                  nothing to choose
  *   else                            the valid block with the highest sequence */
@@ -93,6 +94,8 @@ int slot_decode(const uint8_t block[SLOT_BYTES], struct slot *out, struct err *e
     if (get_le32(block + OFF_CRC) != hash_crc32c(0, bytes_of(block, OFF_CRC)))
         return err_set(e, ERR_FORMAT, "checksum mismatch");
     uint16_t format = read_u16(&r), meta_bytes = read_u16(&r);
+    if (format > SLOT_FORMAT)
+        return err_newer(e, "the checkpoint", format, SLOT_FORMAT);
     if (format != SLOT_FORMAT || meta_bytes != SLOT_META_BYTES)
         return err_set(e, ERR_FORMAT,
                        "format %u with %u bytes of meta is unknown, this program reads %d", format,
@@ -134,6 +137,9 @@ int slot_choose(const uint8_t file[SLOT_FILE_BYTES], struct slot *out, struct er
 {
     bool found = false;
     struct err why = ERR_NONE;
+    for (unsigned block = 0; block < 2 * SLOT_COPIES; block++)
+        if (slot_decode(file + (size_t)block * SLOT_BYTES, out, &why) == ERR_NEWER)
+            return err_set(e, ERR_NEWER, "%s", why.text);
     for (unsigned slot = 0; slot < 2; slot++) {
         unsigned bad = 0;
         for (unsigned copy = 0; copy < SLOT_COPIES; copy++) {

@@ -154,8 +154,8 @@ static int read_header(struct recovery *r, struct found *f, uint8_t *block, stru
     rc = segment_header_decode(block, &f->head, &f->damage);
     if (rc != 0 && lost.to > 0)
         rc = err_set(&f->damage, ERR_INTEGRITY, "the disk refuses to read the segment header");
-    if (rc == ERR_FORMAT)
-        return err_set(e, rc, "%s: %s. Nothing was changed", name, f->damage.text);
+    if (rc == ERR_NEWER)
+        return err_set(e, rc, "%s: %s", name, f->damage.text);
     if (rc != 0)
         return 0;
     if (!uuid_equal(&f->head.cluster_id, &r->log->cluster_id))
@@ -353,6 +353,8 @@ static int walk_segment(struct recovery *r, const struct found *f, struct recove
         case RECOVERY_DAMAGED:
             return err_set(e, ERR_INTEGRITY, "%016" PRIx64 ".seg: %s. %s", f->seq, why.text,
                            WHAT_TO_DO);
+        case RECOVERY_NEWER:
+            return err_set(e, ERR_NEWER, "%016" PRIx64 ".seg: %s", f->seq, why.text);
         }
     }
 }

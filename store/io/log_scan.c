@@ -157,6 +157,8 @@ static int read_header(struct scan *x, struct file *f, uint8_t *blocks, struct e
     if (rc != 0)
         return rc;
     rc = segment_header_decode(blocks, &f->s.head, &f->damage);
+    if (rc == ERR_NEWER)
+        return err_set(e, rc, "%s: %s", f->name, f->damage.text);
     if (rc != 0 && lost.to > 0)
         (void)err_set(&f->damage, ERR_INTEGRITY, "the disk refuses to read the segment header");
     if (rc == 0 && f->s.head.seq != f->seq)
@@ -287,7 +289,8 @@ static void tell_torn(const struct scan *x, const struct file *f, const struct r
 }
 
 /* `broken`: where this segment ends was told by a header that is damaged. */
-static int walk(struct scan *x, const struct file *f, struct recovery_scan *s, bool broken)
+static int walk(struct scan *x, const struct file *f, struct recovery_scan *s, bool broken,
+                struct err *e)
 {
     recovery_begin(s);
     s->anchored = !f->s.inferred;
@@ -309,6 +312,8 @@ static int walk(struct scan *x, const struct file *f, struct recovery_scan *s, b
         case RECOVERY_CUT:
             tell_torn(x, f, &b, before);
             return 0;
+        case RECOVERY_NEWER:
+            return err_set(e, ERR_NEWER, "%s: %s", f->name, why.text);
         case RECOVERY_SKIP:
         case RECOVERY_DAMAGED:
             break;
@@ -345,7 +350,7 @@ static int read_and_walk(struct scan *x, size_t i, struct err *e)
         if (f->s.inferred) /* the header knew it; entries carry it, and each has its checksum */
             memcpy(s.segment.cluster_id.b, image + BATCH_BLOCK_BYTES + BATCH_HEADER_BYTES + 24,
                    sizeof s.segment.cluster_id.b);
-        rc = walk(x, f, &s, broken);
+        rc = walk(x, f, &s, broken, e);
     }
     free(image);
     if (x->o->sink.progress != NULL)

@@ -80,7 +80,8 @@ static void check_copies(const struct check *c, const uint8_t *file)
             struct slot s;
             struct err why = ERR_NONE;
             char text[ERR_TEXT_BYTES];
-            if (is_zero(file + at, SLOT_BYTES) || slot_decode(file + at, &s, &why) == 0)
+            if (is_zero(file + at, SLOT_BYTES) || slot_decode(file + at, &s, &why) == 0 ||
+                why.code == ERR_NEWER)
                 continue;
             (void)snprintf(text, sizeof text,
                            "slot %u, copy %u: %.200s (a power cut while it was written leaves "
@@ -113,7 +114,10 @@ static int check_slots(struct check *c, int dir_fd, struct err *e)
     if (got < sizeof file)
         found(c, FINDING_CHECKPOINT, CHECKPOINT_FILE, got, "the file is cut short");
     check_copies(c, file);
-    c->out->known = slot_choose(file, &c->out->slot, &why) == 0;
+    rc = slot_choose(file, &c->out->slot, &why);
+    if (rc == ERR_NEWER)
+        return err_set(e, rc, CHECKPOINT_FILE ": %s", why.text);
+    c->out->known = rc == 0;
     if (!c->out->known)
         found(c, FINDING_CHECKPOINT, CHECKPOINT_FILE, 0, why.text);
     return 0;
@@ -176,32 +180,35 @@ static void record_damaged(struct check *c, struct counted *in, struct bytes key
                                                    .text = why});
 }
 
-static void check_record(struct check *c, struct bytes row_key, struct bytes row, uint64_t page)
+static int check_record(struct check *c, struct bytes row_key, struct bytes row, uint64_t page)
 {
     struct record r;
     struct digest kept;
     struct err why = ERR_NONE;
     if (row_key.n <= COLLECTION_ID_BYTES) {
         record_damaged(c, NULL, row_key, page, "its key is too short");
-        return;
+        return 0;
     }
     const struct bytes key =
         bytes_of(row_key.p + COLLECTION_ID_BYTES, row_key.n - COLLECTION_ID_BYTES);
     struct counted *in = find(c, get_be64(row_key.p));
-    if (row_read_record(row_key, row, true, &r, &kept, &why) != 0) {
+    int rc = row_read_record(row_key, row, true, &r, &kept, &why);
+    if (rc == ERR_NEWER)
+        return state_record_damaged(c->e, name_of(in), key, &why);
+    if (rc != 0) {
         record_damaged(c, in, key, page, why.text);
-        return;
+        return 0;
     }
     if (in == NULL) {
         if (!c->collections_damaged)
             record_damaged(c, NULL, key, page, "it belongs to no collection");
         c->records_damaged = true;
-        return;
+        return 0;
     }
     const struct digest d = digest_record(name_of(in), key, r.lsn, r.value);
     if (!digest_equal(d, kept)) {
         record_damaged(c, in, key, page, "its kept digest is not its own");
-        return;
+        return 0;
     }
     const uint32_t bucket = digest_bucket(name_of(in), key);
     c->bucket[bucket] = digest_add(c->bucket[bucket], d);
@@ -210,6 +217,7 @@ static void check_record(struct check *c, struct bytes row_key, struct bytes row
     past_sum_newest(&c->past, r.lsn, row_key);
     c->out->digest = digest_add(c->out->digest, d);
     c->out->records++;
+    return 0;
 }
 
 static int check_bucket(struct check *c, struct bytes key, struct bytes row, struct err *why)
@@ -266,6 +274,8 @@ static int on_row(void *arg, struct bytes key, struct bytes row, bool is_tree, u
     switch (rc != 0 ? DB_COUNT : c->db) {
     case DB_META:
         rc = row_read_state(key, row, &c->row, &why);
+        if (rc == ERR_NEWER)
+            return err_set(c->e, rc, CHECKPOINT_DATA ": %s", why.text);
         c->row_known |= rc == 0;
         c->past.from = c->row.history_from;
         break;
@@ -276,8 +286,7 @@ static int on_row(void *arg, struct bytes key, struct bytes row, bool is_tree, u
         c->collections_damaged = true;
         break;
     case DB_RECORDS:
-        check_record(c, key, row, page);
-        break;
+        return check_record(c, key, row, page);
     case DB_BUCKETS:
         rc = check_bucket(c, key, row, &why);
         break;

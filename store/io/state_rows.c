@@ -211,6 +211,8 @@ int row_read_state(struct bytes key, struct bytes row, struct state_row *out, st
     if (!bytes_equal(key, state_key))
         return row_damaged(DB_META, key, "it is unknown to this program", e);
     uint16_t format = read_u16(&r);
+    if (format > STATE_FORMAT)
+        return err_newer(e, "the state", format, STATE_FORMAT);
     if (format != STATE_FORMAT)
         return err_set(e, ERR_FORMAT,
                        "the state is of format %u, which is %s than this program's %d: %s", format,
@@ -491,6 +493,8 @@ int row_read_record(struct bytes row_key, struct bytes row, bool checked, struct
     struct reader r = reader_of(row);
     r.at = CRC_BYTES;
     uint16_t format = read_u16(&r), zero = read_u16(&r);
+    if (format > RECORD_FORMAT && get_le32(row.p) == row_crc(row_key, row))
+        return err_newer(e, "the record", format, RECORD_FORMAT);
     if (format != RECORD_FORMAT || zero != 0)
         return err_set(e, ERR_FORMAT, "its format %u is unknown", format);
     out->lsn.v = read_u64(&r);

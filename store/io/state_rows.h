@@ -121,7 +121,7 @@ int state_lmdb_error(struct err *e, MDB_env *env, int rc, const char *what);
 /* A name or key for a message: printable characters as they are, others as \xNN, cut with "...". */
 const char *row_quote(struct bytes b, char out[ROW_QUOTE_BYTES]);
 
-/* Get functions: 0, ERR_NOT_FOUND, ERR_INTEGRITY naming database and key. Put functions replace. */
+/* Get functions: 0, ERR_NOT_FOUND, ERR_INTEGRITY naming database and key; of the state's row also ERR_NEWER. Put functions replace. */
 int row_get_state(const struct state_txn *t, struct state_row *out, struct err *e);
 int row_put_state(const struct state_txn *t, const struct state_row *row, struct err *e);
 
@@ -168,8 +168,8 @@ struct bytes row_record_key(uint64_t collection, struct bytes key,
 /* Fill a row of RECORD_ROW_BYTES + r->value.n bytes. */
 void row_write_record(struct bytes row_key, const struct record *r, struct digest digest,
                       uint8_t *row);
-/* Lsn, time and value (views) and digest of a record's row, with or without its checksum checked. 0 or ERR_FORMAT with
- * the reason; the caller names collection and key. */
+/* Lsn, time and value (views) and digest of a record's row, with or without its checksum checked. 0, ERR_FORMAT with
+ * the reason, or ERR_NEWER; the caller names collection and key. */
 int row_read_record(struct bytes row_key, struct bytes row, bool checked, struct record *out,
                     struct digest *digest, struct err *e);
 

@@ -52,6 +52,9 @@ int state_record_damaged(struct err *e, struct bytes collection, struct bytes ke
                          const struct err *why)
 {
     char name[ROW_QUOTE_BYTES], quoted[ROW_QUOTE_BYTES];
+    if (why->code == ERR_NEWER)
+        return err_set(e, ERR_NEWER, "record '%s' of collection '%s': %s", row_quote(key, quoted),
+                       row_quote(collection, name), why->text);
     return err_set(e, ERR_INTEGRITY,
                    "record '%s' of collection '%s' is damaged: %s; read it from another site, and "
                    "rebuild this "

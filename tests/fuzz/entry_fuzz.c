@@ -48,7 +48,7 @@ static void decode_raw(struct bytes in)
     struct entry_view v;
     size_t used = 0;
     int rc = entry_decode(in, &v, &used, NULL);
-    check(rc == 0 || rc == ERR_FORMAT || rc == ERR_LIMIT);
+    check(rc == 0 || rc == ERR_FORMAT || rc == ERR_NEWER || rc == ERR_LIMIT);
     check(rc != 0 || used <= in.n);
     check(rc != ERR_LIMIT || used > in.n);
 }

@@ -207,6 +207,15 @@ static void a_path_that_cannot_be_made_is_named(void **state)
     assert_non_null(strstr(e.text, "/a"));
 }
 
+static void an_identity_of_a_newer_program_is_no_damage(void **state)
+{
+    (void)state;
+    assert_int_equal(site_init(&config, false, &e), 0);
+    write_file("site.json", "{\"format\": 2, \"names\": [\"gov\", \"dc\"]}");
+    assert_int_equal(site_check_identity(&config, &e), ERR_NEWER);
+    assert_non_null(strstr(e.text, "newer triveni (format 2, this one reads 1)"));
+}
+
 int main(void)
 {
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
@@ -219,6 +228,7 @@ int main(void)
         T(an_interrupted_init_is_repeated),
         T(a_directory_of_somebody_else_is_refused),
         T(an_identity_that_cannot_be_read_is_damage),
+        T(an_identity_of_a_newer_program_is_no_damage),
         T(one_process_at_a_time),
         T(a_path_that_cannot_be_made_is_named),
     };

@@ -1,5 +1,8 @@
 #include "replication/io/vote.h"
 
+#include "store/core/bytes.h"
+#include "store/core/hash.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <setjmp.h>
@@ -69,6 +72,30 @@ static void a_promise_is_kept_over_reopening(void **state)
         assert_int_equal(vote_save(f, &v, &e), 0);
         vote_close(f);
     }
+}
+
+/* After a downgrade: the newer program's promise counts, and this one cannot read it. The older slot must not stand in for it. */
+static void a_vote_of_a_newer_program_is_no_damage(void **state)
+{
+    (void)state;
+    struct vote_file *f;
+    struct vote_slot slots[VOTE_SLOTS];
+    struct vote v;
+    struct err e = ERR_NONE;
+    uint8_t raw[64];
+    int fd = open(path, O_RDWR);
+    assert_int_equal(pread(fd, raw, sizeof raw, 0), sizeof raw);
+    put_le16(raw + 4, 2);
+    assert_int_equal(pwrite(fd, raw, sizeof raw, 0), sizeof raw);
+    assert_int_equal(vote_open(&f, path, &v, &e),
+                     0); /* its checksum does not hold: rot, and the other slot is whole */
+    vote_close(f);
+    put_le32(raw + 60, hash_crc32c(0, bytes_of(raw, 60)));
+    assert_int_equal(pwrite(fd, raw, sizeof raw, 0), sizeof raw);
+    close(fd);
+    assert_int_equal(vote_open(&f, path, &v, &e), ERR_NEWER);
+    assert_non_null(strstr(e.text, "newer triveni (format 2, this one reads 1)"));
+    assert_int_equal(vote_inspect(AT_FDCWD, path, slots, &e), ERR_NEWER);
 }
 
 static void a_torn_slot_leaves_the_promise_before_it(void **state)
@@ -141,6 +168,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(
             what_a_killed_process_wrote_is_made_durable_before_it_counts, setup, teardown),
         cmocka_unit_test_setup_teardown(a_torn_slot_leaves_the_promise_before_it, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_vote_of_a_newer_program_is_no_damage, setup, teardown),
         cmocka_unit_test_setup_teardown(two_damaged_slots_are_an_integrity_error, setup, teardown),
         cmocka_unit_test_setup_teardown(a_second_create_changes_nothing, setup, teardown),
     };

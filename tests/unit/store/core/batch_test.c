@@ -71,8 +71,26 @@ static void a_newer_segment_format_is_named(void **state)
     put_le16(raw + 4, 9);
     put_le32(raw + 8, 0);
     put_le32(raw + 8, hash_crc32c(0, bytes_of(raw, sizeof raw)));
-    assert_int_equal(segment_header_decode(raw, &h, &e), ERR_FORMAT);
+    assert_int_equal(segment_header_decode(raw, &h, &e), ERR_NEWER);
     assert_non_null(strstr(e.text, "format 9"));
+}
+
+static void a_newer_batch_is_known_at_its_place_only(void **state)
+{
+    (void)state;
+    uint8_t raw[BATCH_HEADER_BYTES];
+    const struct segment_header s = {.seq = 3, .nonce = 77};
+    const struct segment_header other = {.seq = 3, .nonce = 78};
+    struct batch_header h = {.seq = 3, .nonce = 77, .first_lsn = {1}, .block = 5, .number = 1};
+    batch_header_encode(&h, raw);
+    assert_int_equal(batch_newer_format(raw, &s, 5), 0);
+    put_le16(raw + 4, 2);
+    assert_int_equal(batch_newer_format(raw, &s, 5), 0); /* rot */
+    put_le32(raw + 8, 0);
+    put_le32(raw + 8, hash_crc32c(0, bytes_of(raw, sizeof raw)));
+    assert_int_equal(batch_newer_format(raw, &s, 5), 2);
+    assert_int_equal(batch_newer_format(raw, &s, 6), 0);
+    assert_int_equal(batch_newer_format(raw, &other, 5), 0);
 }
 
 static void batch_header_round_trip(void **state)
@@ -131,6 +149,7 @@ int main(void)
         cmocka_unit_test(segment_header_round_trip),
         cmocka_unit_test(every_flipped_bit_of_a_segment_header_is_found),
         cmocka_unit_test(a_newer_segment_format_is_named),
+        cmocka_unit_test(a_newer_batch_is_known_at_its_place_only),
         cmocka_unit_test(batch_header_round_trip),
         cmocka_unit_test(a_batch_header_counts_only_at_its_place),
         cmocka_unit_test(blocks_are_rounded_up),

@@ -301,6 +301,44 @@ static void stale_and_misplaced_batches_do_not_count(void **state)
     expect_cut(LAST_LSN, false);
 }
 
+/* With the format 2, and a checksum (at `crc`, of `n` bytes) that holds. */
+static void make_newer(uint8_t *raw, size_t crc, size_t n)
+{
+    put_le16(raw + 4, 2);
+    put_le32(raw + crc, 0);
+    put_le32(raw + crc, hash_crc32c(0, bytes_of(raw, n)));
+}
+
+/* A batch that a newer program wrote is neither the end of the log nor torn nor damaged, wherever it is and whatever is known of it. */
+static void a_future_batch_or_entry_ends_nothing(void **state)
+{
+    (void)state;
+    static const uint64_t checkpoints[] = {0, LAST_LSN};
+    static uint8_t saved[(LAST_BLOCK + 1) * 4096];
+    four_batches();
+    uint8_t *p = image.v[0].p, *last = p + LAST_BATCH * 4096;
+    memcpy(saved, p, sizeof saved);
+    for (size_t i = 0; i < 2; i++) {
+        make_newer(last, 8, BATCH_HEADER_BYTES);
+        expect_refused(checkpoints[i], ERR_NEWER, "newer triveni (format 2, this one reads 1)");
+        /* The one before it torn: it is not cut, and with it what the newer program wrote behind. */
+        last[-4096] ^= 1;
+        expect_refused(checkpoints[i], ERR_NEWER, "newer triveni");
+        memcpy(p, saved, sizeof saved);
+
+        struct segment_header head;
+        struct batch_header h;
+        assert_int_equal(segment_header_decode(p, &head, NULL), 0);
+        assert_true(batch_header_decode(last, &head, LAST_BATCH, &h));
+        make_newer(last + BATCH_HEADER_BYTES, 12, ENTRY_HEADER_BYTES);
+        h.payload_crc32c =
+            hash_crc32c(0, bytes_of(last + BATCH_HEADER_BYTES, (size_t)h.payload_bytes));
+        batch_header_encode(&h, last);
+        expect_refused(checkpoints[i], ERR_NEWER, "the entry was written by a newer triveni");
+        memcpy(p, saved, sizeof saved);
+    }
+}
+
 static void a_future_format_is_named(void **state)
 {
     (void)state;
@@ -308,12 +346,10 @@ static void a_future_format_is_named(void **state)
     four_batches();
     uint8_t raw[SEGMENT_HEADER_BYTES];
     memcpy(raw, image.v[0].p, sizeof raw);
-    put_le16(raw + 4, 2);
-    put_le32(raw + 8, 0);
-    put_le32(raw + 8, hash_crc32c(0, bytes_of(raw, sizeof raw)));
+    make_newer(raw, 8, sizeof raw);
     memcpy(image.v[0].p, raw, sizeof raw);
     image_put(&image, fx.dir);
-    assert_int_equal(util_try_open(&fx, 0, &e), ERR_FORMAT);
+    assert_int_equal(util_try_open(&fx, 0, &e), ERR_NEWER);
     assert_non_null(strstr(e.text, "format 2"));
 }
 
@@ -330,6 +366,7 @@ int main(void)
         T(a_damaged_segment_below_the_checkpoint_is_set_aside),
         T(stale_and_misplaced_batches_do_not_count),
         T(a_future_format_is_named),
+        T(a_future_batch_or_entry_ends_nothing),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
