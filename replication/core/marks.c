@@ -6,7 +6,9 @@
  *       point is known when its pack is sealed.
  *   M5  Nothing is recycled that recovery (after the checkpoint), the archive (after archived) or, within the retention limit,
  *       another site still needs. A dead site never fills another's disk: `retain` bounds `needed`.
- *   M6  Who waits, waits at the level that is written into the entry, whatever the mode becomes meanwhile (P4, R6). */
+ *   M6  Who waits, waits at the level that is written into the entry, whatever the mode becomes meanwhile (P4, R6).
+ *   M7  At a site that archives nothing is visible that is not committed, for such a site is never primary, also in local mode. So
+ *       nothing that it has applied is ever undone, and an undo need not wait for the archiver's snapshots of the state. */
 #include "replication/core/marks.h"
 
 static uint64_t min_u64(uint64_t a, uint64_t b)
@@ -109,7 +111,7 @@ bool marks_are_sound(const struct marks *m)
 {
     return m->checkpoint.v <= m->applied.v && m->applied.v <= m->visible.v &&
            m->commit.v <= m->visible.v && m->checkpoint.v <= m->commit.v &&
-           (!m->archives || m->archived.v <= m->commit.v);
+           (!m->archives || (m->archived.v <= m->commit.v && m->visible.v == m->commit.v));
 }
 
 bool marks_ready(const struct marks *m, const struct repl_view *v, struct lsn term_start)

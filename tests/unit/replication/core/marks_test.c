@@ -74,6 +74,12 @@ static void unsound_marks_are_recognised(void **state)
     m = sound;
     m.commit.v = 6;
     assert_false(marks_are_sound(&m));
+    /* Visible and not committed: only where nobody archives. */
+    m = sound;
+    m.visible.v = 6;
+    assert_false(marks_are_sound(&m));
+    m.archives = false;
+    assert_true(marks_are_sound(&m));
 }
 
 static void a_cut_leaves_sound_marks_however_far_the_state_was(void **state)
