@@ -414,7 +414,8 @@ uint64_t tvn_scan_age_us(const struct tvn_scan *scan);
 void tvn_scan_close(struct tvn_scan *scan); /* NULL is allowed */
 
 /* Hold one state for reading, at the handle's target. It lives on the connection that it was opened on: when that is
- * lost, reads give TVN_STALE. Close it soon: sites keep few (and end them after a while), and a held state holds space. */
+ * lost, reads give TVN_STALE, and also when it was open for as long as the site allows (store.snapshot_seconds, ten minutes unless
+ * configured). Close it soon: sites keep few (16 of a connection), and a held state holds space. */
 int tvn_snapshot_open(struct tvn *db, const struct tvn_read *how, struct tvn_snapshot **out,
                       struct tvn_error *error);
 uint64_t tvn_snapshot_lsn(const struct tvn_snapshot *snapshot);

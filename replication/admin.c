@@ -61,6 +61,19 @@ static void add_disk(struct site *s, json_t *o)
     json_object_set_new(o, "state_bytes", json_integer((json_int_t)state_file_bytes(s->state)));
 }
 
+/* Who reads an old state keeps its pages from being used again: the file grows meanwhile. */
+static void add_snapshots(struct site *s, json_t *o)
+{
+    uint64_t now = site_now_ms(), opened = service_oldest_snapshot_ms(s->service);
+    json_object_set_new(o, "open_snapshots", json_integer((json_int_t)s->service->snapshot_count));
+    json_object_set_new(o, "oldest_snapshot_ms",
+                        opened != UINT64_MAX ? json_integer((json_int_t)(now - opened))
+                                             : json_null());
+    uint64_t reading = s->archiver != NULL ? archiver_reading_since_ms(s->archiver) : 0;
+    json_object_set_new(o, "archive_reads_ms",
+                        reading != 0 ? json_integer((json_int_t)(now - reading)) : json_null());
+}
+
 static void add_certificate(struct site *s, json_t *o)
 {
     int64_t seconds;
@@ -121,6 +134,7 @@ static json_t *self_json(struct site *s, const struct state_totals *totals,
     add_log(s, o);
     add_disk(s, o);
     add_history(o, snap);
+    add_snapshots(s, o);
     add_certificate(s, o);
     add_archive(s, o);
     json_object_set_new(o, "scrub", scrubber_json(s->scrubber));

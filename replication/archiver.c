@@ -18,6 +18,7 @@ struct archiver {
     pthread_mutex_t lock;
     pthread_cond_t news;
     bool stop, seal_now;
+    uint64_t reading_since_ms; /* a snapshot of the state is open; 0: none */
     struct lsn archive_to;
     uint64_t appended_bytes; /* to the log: how much waits, near enough */
     struct repository_status status;
@@ -28,6 +29,21 @@ struct archiver {
     uint64_t waiting_since_ms; /* 0: nothing waits */
     uint64_t sealed_at_bytes;  /* appended_bytes when the last pack was begun */
 };
+
+static void note_reading(struct archiver *a, bool reads)
+{
+    (void)pthread_mutex_lock(&a->lock);
+    a->reading_since_ms = reads ? site_now_ms() : 0;
+    (void)pthread_mutex_unlock(&a->lock);
+}
+
+uint64_t archiver_reading_since_ms(struct archiver *a)
+{
+    (void)pthread_mutex_lock(&a->lock);
+    uint64_t since = a->reading_since_ms;
+    (void)pthread_mutex_unlock(&a->lock);
+    return since;
+}
 
 struct point_search {
     struct lsn lsn;
@@ -84,11 +100,13 @@ static int seal(struct archiver *a, struct lsn from, struct lsn to, struct err *
     int rc = state_snapshot_open(a->site->state, &snap, e);
     if (rc != 0)
         return rc;
+    note_reading(a, true);
     struct lsn stands = state_snapshot_position(snap).lsn;
     rc = read_entries(a, from, stands.v < to.v ? stands : to, &used, e);
     if (rc == 0)
         rc = repository_seal(a->repository, a->buffer, used, digest_at, snap, e);
     state_snapshot_close(snap);
+    note_reading(a, false);
     return rc;
 }
 
@@ -101,8 +119,10 @@ static int snapshot_when_due(struct archiver *a, const struct repository_status 
     int rc = state_snapshot_open(a->site->state, &snap, e);
     if (rc != 0)
         return rc;
+    note_reading(a, true);
     rc = repository_snapshot(a->repository, snap, e);
     state_snapshot_close(snap);
+    note_reading(a, false);
     return rc == ERR_EXISTS ? 0 : rc;
 }
 

@@ -462,7 +462,7 @@ static void housekeeping(uv_timer_t *timer)
     struct site *s = v->site;
     uint64_t now = site_now_ms();
     for (struct client *c = v->clients; c != NULL; c = c->next)
-        client_close_snapshots(c, now > SNAPSHOT_AGE_MAX_MS ? now - SNAPSHOT_AGE_MAX_MS : 0);
+        client_close_snapshots(c, now > s->config->snapshot_ms ? now - s->config->snapshot_ms : 0);
     service_expire_sessions(v);
     driver_watch_clock(s);
     retry_parked(v); /* answers those whose patience is over */

@@ -8,7 +8,6 @@ enum {
     CLIENT_SNAPSHOTS_MAX = 16,
     /* of all clients: the state allows 512 readers, and requests, the archive and checkpoints need some, too */
     SNAPSHOTS_MAX = 384,
-    SNAPSHOT_AGE_MAX_MS = 10 * 60 * 1000, /* a reader keeps pages of the state from being reused */
     WAITERS_MAX = 1 << 20,
     PARKED_MAX = 65536,
     PARKED_MS = 10000, /* a parked read is answered with an error after this long */
@@ -25,7 +24,8 @@ struct client {
     struct client *next, *prev; /* all clients */
     struct {
         uint64_t id; /* 0: free */
-        struct state_snapshot *snap;
+        struct state_snapshot
+            *snap; /* NULL: it was closed here, and its client does not know yet */
         uint64_t opened_ms;
     } snapshots[CLIENT_SNAPSHOTS_MAX];
 };
@@ -158,6 +158,8 @@ int service_snapshot_close(struct client *c, const struct frame *f, struct bytes
                            struct err *e);
 int service_outcome(struct client *c, const struct frame *f, struct bytes body, struct err *e);
 void client_close_snapshots(struct client *c, uint64_t older_than_ms);
+/* When the oldest that is open was opened; UINT64_MAX: none is. */
+uint64_t service_oldest_snapshot_ms(const struct service *v);
 
 /* service_watch.c */
 int service_watch_open(struct client *c, const struct frame *f, struct bytes body, struct err *e);

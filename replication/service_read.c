@@ -48,12 +48,26 @@ static enum readiness read_readiness(struct client *c, const struct frame *f, st
     return READ_NOW;
 }
 
-static struct state_snapshot *find_snapshot(struct client *c, uint64_t id)
+static int find_snapshot(struct client *c, uint64_t id, struct state_snapshot **out, struct err *e)
 {
-    for (unsigned i = 0; i < CLIENT_SNAPSHOTS_MAX; i++)
-        if (c->snapshots[i].id == id)
-            return c->snapshots[i].snap;
-    return NULL;
+    *out = NULL;
+    for (unsigned i = 0; i < CLIENT_SNAPSHOTS_MAX; i++) {
+        if (c->snapshots[i].id != id)
+            continue;
+        *out = c->snapshots[i].snap;
+        return *out != NULL
+                   ? 0
+                   : err_set(
+                         e, ERR_STALE,
+                         "snapshot %llu was closed here: it was open for %u s, the longest that "
+                         "store.snapshot_seconds allows, or the site had to undo; open a new one",
+                         (unsigned long long)id, c->service->site->config->snapshot_ms / 1000);
+    }
+    return err_set(
+        e, ERR_NOT_FOUND,
+        "snapshot %llu is not open on this connection: snapshots end with theirs; open a "
+        "new one",
+        (unsigned long long)id);
 }
 
 /* The state to read: the client's snapshot, or this turn's. */
@@ -61,13 +75,7 @@ static int pick_snapshot(struct client *c, uint64_t id, struct state_snapshot **
 {
     if (id == 0)
         return site_snapshot(c->service->site, out, e);
-    *out = find_snapshot(c, id);
-    return *out != NULL
-               ? 0
-               : err_set(e, ERR_NOT_FOUND,
-                         "snapshot %llu is not open: snapshots end with their connection, after %d "
-                         "minutes, and when a site has to undo; open a new one",
-                         (unsigned long long)id, SNAPSHOT_AGE_MAX_MS / 60000);
+    return find_snapshot(c, id, out, e);
 }
 
 /* A past that is over: an lsn that is in the history, a time that this site's clock has behind it. Which lsn must be applied
@@ -343,7 +351,7 @@ int service_snapshot_open(struct client *c, const struct frame *f, struct bytes 
         return e->code;
     }
     unsigned slot = 0;
-    while (slot < CLIENT_SNAPSHOTS_MAX && c->snapshots[slot].id != 0)
+    while (slot < CLIENT_SNAPSHOTS_MAX && c->snapshots[slot].snap != NULL)
         slot++;
     if (slot == CLIENT_SNAPSHOTS_MAX)
         return err_set(e, ERR_LIMIT, "%d snapshots are open on this connection: close one first",
@@ -369,16 +377,27 @@ int service_snapshot_open(struct client *c, const struct frame *f, struct bytes 
 
 static void close_slot(struct client *c, unsigned slot)
 {
+    if (c->snapshots[slot].snap == NULL)
+        return;
     state_snapshot_close(c->snapshots[slot].snap);
-    c->snapshots[slot].id = 0;
     c->snapshots[slot].snap = NULL;
     c->service->snapshot_count--;
+}
+
+uint64_t service_oldest_snapshot_ms(const struct service *v)
+{
+    uint64_t oldest = UINT64_MAX;
+    for (const struct client *c = v->clients; c != NULL; c = c->next)
+        for (unsigned i = 0; i < CLIENT_SNAPSHOTS_MAX; i++)
+            if (c->snapshots[i].snap != NULL && c->snapshots[i].opened_ms < oldest)
+                oldest = c->snapshots[i].opened_ms;
+    return oldest;
 }
 
 void client_close_snapshots(struct client *c, uint64_t older_than_ms)
 {
     for (unsigned i = 0; i < CLIENT_SNAPSHOTS_MAX; i++)
-        if (c->snapshots[i].id != 0 && c->snapshots[i].opened_ms <= older_than_ms)
+        if (c->snapshots[i].opened_ms <= older_than_ms)
             close_slot(c, i);
 }
 
@@ -390,8 +409,10 @@ int service_snapshot_close(struct client *c, const struct frame *f, struct bytes
     if (rc != 0)
         return rc;
     for (unsigned i = 0; i < CLIENT_SNAPSHOTS_MAX; i++)
-        if (m.id != 0 && c->snapshots[i].id == m.id)
+        if (m.id != 0 && c->snapshots[i].id == m.id) {
             close_slot(c, i);
+            c->snapshots[i].id = 0;
+        }
     uint8_t out[64];
     struct writer w = writer_of(out, sizeof out);
     wire_write_done(&w, &(struct wire_done){.level = LEVEL_MODE});

@@ -50,6 +50,7 @@ struct site_config {
     uint64_t scrub_bytes;      /* a second, read to find damage; 0: no scrub */
     uint64_t history_us, history_bytes; /* the past that can be read; either 0: none */
     uint32_t session_hours;             /* idle sessions expire */
+    uint32_t snapshot_ms;               /* clients' snapshots are closed when they are as old */
     uint32_t max_clients;
 
     /* repository (kind: repository) */

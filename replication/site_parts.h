@@ -212,6 +212,9 @@ void archiver_seal_now(struct archiver *a);
 void archiver_status(struct archiver *a, struct repository_status *out,
                      char trouble[ERR_TEXT_BYTES]);
 
+/* Since when it reads one state without a break (site_now_ms); 0: it does not. A snapshot of a large state takes minutes. */
+uint64_t archiver_reading_since_ms(struct archiver *a);
+
 /* ---- scrubber.c: a thread reads all that is stored, slowly, to find damage before it is needed ---- */
 int scrubber_start(struct site *s, struct scrubber **out,
                    struct err *e);         /* *out NULL: switched off */

@@ -230,6 +230,24 @@ static void pasts(const json_t *sites)
     }
 }
 
+/* Who holds an old state for how long. */
+static void readers(const json_t *all)
+{
+    size_t i;
+    const json_t *row;
+    json_array_foreach(json_object_get(all, "sites"), i, row)
+    {
+        int64_t n = 0, ms = 0;
+        const char *name = json_text(row, "name", "unknown");
+        if (json_number(row, "open_snapshots", &n) && json_number(row, "oldest_snapshot_ms", &ms))
+            (void)printf("site %s holds %lld snapshots for clients, the oldest for %lld s\n", name,
+                         (long long)n, (long long)(ms / 1000));
+        if (json_number(row, "archive_reads_ms", &ms) && ms >= 10000)
+            (void)printf("the archive at %s has been reading one state for %lld s\n", name,
+                         (long long)(ms / 1000));
+    }
+}
+
 /* What needs somebody's attention, in one sentence each. */
 static void warnings(const json_t *all)
 {
@@ -287,6 +305,7 @@ static void print_table(const json_t *all)
     table_free(&t);
     (void)putchar('\n');
     pasts(sites);
+    readers(all);
     warnings(all);
 }
 

@@ -65,6 +65,7 @@ static const cyaml_schema_field_t store_fields[] = {
     IN(store, history_hours, 0),
     IN(store, history_mib, 0),
     IN(store, session_hours, 0),
+    IN(store, snapshot_seconds, 0),
     IN(store, max_clients, 0),
     CYAML_FIELD_END,
 };

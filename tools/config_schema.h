@@ -26,7 +26,8 @@ struct config_file {
     } replication;
     struct {
         char *engine, *segment_mib, *log_limit_mib, *log_retain_mib, *reserve_mib, *checkpoint_mib;
-        char *checkpoint_seconds, *memory_mib, *scrub_mib_per_second, *session_hours, *max_clients;
+        char *checkpoint_seconds, *memory_mib, *scrub_mib_per_second, *session_hours,
+            *snapshot_seconds, *max_clients;
         char *history_hours, *history_mib;
     } store;
     struct {
@@ -53,6 +54,7 @@ extern const cyaml_schema_value_t config_schema;
     X(store, history_hours, history_us, uint64_t, 3600000000, 0, 87600, 24)                        \
     X(store, history_mib, history_bytes, uint64_t, 1 << 20, 0, 16777216, 4096)                     \
     X(store, session_hours, session_hours, uint32_t, 1, 1, 8760, 24)                               \
+    X(store, snapshot_seconds, snapshot_ms, uint32_t, 1000, 1, 86400, 600)                         \
     X(store, max_clients, max_clients, uint32_t, 1, 1, 65536, 256)                                 \
     X(repository, pack_mib, pack_bytes, uint64_t, 1 << 20, 1, 64, 16)                              \
     X(repository, pack_seconds, pack_seconds, uint32_t, 1, 1, 86400, 10)                           \

@@ -162,10 +162,58 @@ static void a_watch_opened_while_the_primary_is_not_ready_is_answered_once(void 
     stop(&site);
 }
 
+static void a_snapshot_ends_when_it_is_too_old_and_says_so(void **state)
+{
+    (void)state;
+    struct running site;
+    struct tvn_snapshot *old, *again;
+    struct tvn_read how = TVN_READ_INIT;
+    struct tvn_records *found;
+    struct tvn_error e;
+    char *reply;
+    struct err err = ERR_NONE;
+    make_config("old-snapshots");
+    config.snapshot_ms = 1000;
+    assert_int_equal(site_init(&config, false, &err), 0);
+    start(&site);
+    struct tvn *db = connect_with(NULL);
+    (void)put(db, "k", "v");
+    assert_int_equal(tvn_snapshot_open(db, NULL, &old, &e), 0);
+    how.snapshot = old;
+    assert_int_equal(tvn_get(db, "land", tvn_str("k"), &how, &found, &e), 0);
+    tvn_records_free(found);
+    assert_int_equal(tvn_admin(db, "status", NULL, 0, &reply, &e), 0);
+    assert_non_null(strstr(reply, "\"open_snapshots\":1,\"oldest_snapshot_ms\":"));
+    assert_null(strstr(reply, "\"oldest_snapshot_ms\":null"));
+    tvn_free(reply);
+    int rc = 0;
+    for (unsigned i = 0; i < 600 && rc == 0; i++) { /* it is looked at once a second */
+        (void)usleep(100000);
+        rc = tvn_get(db, "land", tvn_str("k"), &how, &found, &e);
+        if (rc == 0)
+            tvn_records_free(found);
+    }
+    assert_int_equal(rc, TVN_STALE);
+    assert_non_null(strstr(e.text, "open for 1 s"));
+    assert_non_null(strstr(e.text, "store.snapshot_seconds"));
+    assert_int_equal(tvn_admin(db, "status", NULL, 0, &reply, &e), 0);
+    assert_non_null(strstr(reply, "\"open_snapshots\":0,\"oldest_snapshot_ms\":null"));
+    tvn_free(reply);
+    assert_int_equal(tvn_snapshot_open(db, NULL, &again, &e), 0);
+    how.snapshot = again;
+    assert_int_equal(tvn_get(db, "land", tvn_str("k"), &how, &found, &e), 0);
+    tvn_records_free(found);
+    tvn_snapshot_close(again);
+    tvn_snapshot_close(old);
+    tvn_close(db);
+    stop(&site);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_watch_opened_while_the_primary_is_not_ready_is_answered_once),
+        cmocka_unit_test(a_snapshot_ends_when_it_is_too_old_and_says_so),
     };
     return cmocka_run_group_tests(tests, kit_setup, kit_teardown);
 }

@@ -68,6 +68,7 @@ static inline void make_config(const char *data)
         .history_us = 3600000000,
         .history_bytes = 64 << 20,
         .session_hours = 24,
+        .snapshot_ms = 600000,
         .max_clients = 16,
         .pack_bytes = 1 << 20,
         .pack_seconds = 10,

@@ -60,6 +60,7 @@ static void good_with_defaults(void **state)
     assert_int_equal(c.session_hours, 24);
     assert_int_equal(c.history_us, 24 * 3600000000ull);
     assert_int_equal(c.history_bytes, (uint64_t)4 << 30);
+    assert_int_equal(c.snapshot_ms, 600000);
     assert_int_equal(c.pack_bytes, 16 << 20);
     assert_int_equal(c.snapshot_entries, 100000);
 }
@@ -84,6 +85,7 @@ static void good_all_given(void **state)
              "  session_hours: 7\n"
              "  history_hours: 0\n"
              "  history_mib: 3\n"
+             "  snapshot_seconds: 3\n"
              "  max_clients: 8\n";
     if (parse(text, &c, &e) != 0)
         fail_msg("%s", e.text);
@@ -101,6 +103,7 @@ static void good_all_given(void **state)
     assert_int_equal(c.session_hours, 7);
     assert_int_equal(c.history_us, 0);
     assert_int_equal(c.history_bytes, 3 << 20);
+    assert_int_equal(c.snapshot_ms, 3000);
     assert_int_equal(c.max_clients, 8);
 }
 
