@@ -1,5 +1,8 @@
 /* One hash table over everything in flight.
  *
+ * MEMORY. Entries stand one behind the other in chunks. They leave in the order in which they came, or from the end, so a chunk is
+ * empty when its last entry has left, and goes to the spares: no holes, no search. A large entry has a block of its own.
+ *
  * An entry is one block of memory: its position, its nodes, and a copy of its body that the nodes point into. A node is one
  * effect: a put or delete of a record, a result, an act on a session, a restore point. Its identity is a space
  * (which of these) and a name of one or two parts.
@@ -13,12 +16,14 @@
  * INVARIANTS
  *   O1  Along `older` lsns never rise; within one entry a later op comes first.
  *   O2  Only the newest node of an identity is in a chain of the table.
- *   O3  Leaving at the front takes the end of an `older` list, leaving at the back takes its head, so both are O(1). */
+ *   O3  Leaving at the front takes the end of an `older` list, leaving at the back takes its head, so both are O(1).
+ *   O4  Along the list of entries those in chunks are in order of the chunks, and in a chunk in order of place. */
 #include "store/overlay.h"
 
 #include "store/core/check.h"
 #include "store/core/hash.h"
 
+#include <stddef.h>
 #include <stdlib.h>
 
 enum space { SPACE_RECORD = 1, SPACE_RESULT = 2, SPACE_SESSION = 3, SPACE_POINT = 4 };
@@ -34,8 +39,16 @@ struct node {
     struct bytes data; /* value of a put, client of a session */
 };
 
+struct chunk {
+    struct chunk *next, *prev; /* in order of the entries; a spare: next alone */
+    size_t at;                 /* free from here on */
+    uint32_t live;             /* entries */
+    _Alignas(max_align_t) uint8_t bytes[];
+};
+
 struct overlay_entry {
     struct overlay_entry *next, *prev;
+    struct chunk *chunk; /* NULL: a block of its own */
     struct entry_position at;
     uint64_t bytes;
     uint32_t node_count;
@@ -47,6 +60,8 @@ struct overlay {
     size_t mask; /* buckets - 1 */
     size_t nodes;
     struct overlay_entry *oldest, *newest;
+    struct chunk *first, *last, *spares;
+    uint32_t spare_count;
     uint64_t bytes; /* of the entries */
     uint8_t seed[8];
 };
@@ -72,6 +87,11 @@ void overlay_free(struct overlay *o)
     if (o == NULL)
         return;
     overlay_truncate(o, (struct lsn){0});
+    while (o->spares != NULL) {
+        struct chunk *c = o->spares;
+        o->spares = c->next;
+        free(c);
+    }
     free(o->table);
     free(o);
 }
@@ -181,6 +201,71 @@ static const struct node *find(const struct overlay *o, enum space space, struct
     return n;
 }
 
+/* ---- memory ---- */
+
+static struct chunk *chunk_in(struct overlay *o)
+{
+    struct chunk *c = o->spares;
+    if (c != NULL) {
+        o->spares = c->next;
+        o->spare_count--;
+    } else if ((c = malloc(sizeof *c + OVERLAY_CHUNK_BYTES)) == NULL) {
+        return NULL;
+    }
+    c->next = NULL;
+    c->prev = o->last;
+    c->at = c->live = 0;
+    *(o->last != NULL ? &o->last->next : &o->first) = c;
+    o->last = c;
+    return c;
+}
+
+static void chunk_out(struct overlay *o, struct chunk *c)
+{
+    *(c->prev != NULL ? &c->prev->next : &o->first) = c->next;
+    *(c->next != NULL ? &c->next->prev : &o->last) = c->prev;
+    if (o->spare_count == OVERLAY_SPARES_MAX) {
+        free(c);
+        return;
+    }
+    c->next = o->spares;
+    o->spares = c;
+    o->spare_count++;
+}
+
+/* Memory for an entry that comes at the end. */
+static struct overlay_entry *entry_new(struct overlay *o, size_t bytes, struct chunk **in)
+{
+    *in = NULL;
+    if (bytes > OVERLAY_LARGE_BYTES)
+        return malloc(bytes);
+    bytes = (bytes + _Alignof(max_align_t) - 1) / _Alignof(max_align_t) * _Alignof(max_align_t);
+    struct chunk *c = o->last;
+    if (c == NULL || bytes > OVERLAY_CHUNK_BYTES - c->at)
+        c = chunk_in(o);
+    if (c == NULL)
+        return NULL;
+    struct overlay_entry *entry = (struct overlay_entry *)(void *)(c->bytes + c->at);
+    c->at += bytes;
+    c->live++;
+    *in = c;
+    return entry;
+}
+
+static void entry_free(struct overlay *o, struct overlay_entry *entry, bool front)
+{
+    struct chunk *c = entry->chunk;
+    if (c == NULL) {
+        free(entry);
+        return;
+    }
+    check(c->live > 0 && c == (front ? o->first : o->last)); /* O4 */
+    if (!front)
+        c->at = (size_t)((uint8_t *)entry - c->bytes);
+    if (--c->live == 0)
+        chunk_out(o, c);
+}
+
 /* ---- entries ---- */
 
 /* How many nodes the entry has; its body is checked on the way, so filling cannot fail. */
@@ -269,10 +354,12 @@ int overlay_add(struct overlay *o, const struct entry_view *v, struct err *e)
     if (nodes == 0) /* changes nothing that anybody asks here for */
         body.n = 0;
     size_t bytes = sizeof(struct overlay_entry) + nodes * sizeof(struct node) + body.n;
-    struct overlay_entry *entry = malloc(bytes);
+    struct chunk *in;
+    struct overlay_entry *entry = entry_new(o, bytes, &in);
     if (entry == NULL)
         return err_set(e, ERR_NO_MEMORY, "overlay: out of memory for %zu bytes", bytes);
-    *entry = (struct overlay_entry){.prev = o->newest, .at = entry_position_of(v), .bytes = bytes};
+    *entry = (struct overlay_entry){
+        .prev = o->newest, .chunk = in, .at = entry_position_of(v), .bytes = bytes};
     uint8_t *copy = (uint8_t *)&entry->nodes[nodes];
     if (body.n != 0)
         memcpy(copy, body.p, body.n);
@@ -301,7 +388,7 @@ static void end_out(struct overlay *o, bool front)
     else
         (o->newest = entry->prev)->next = NULL;
     o->bytes -= entry->bytes;
-    free(entry);
+    entry_free(o, entry, front);
 }
 
 void overlay_drop(struct overlay *o, struct lsn applied)

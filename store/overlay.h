@@ -4,8 +4,9 @@
  * ask here first, then the state. Scans and snapshots wait for the state instead.
  *
  * Single-threaded: owned by the site's loop. Entries come in order of lsn, leave from the front when they were applied and
- * from the back when the log is truncated. One allocation per entry; every call is O(1) per op, but for the number
- * of versions of that same key newer than `upto`. Bounded by its owner, who looks at overlay_bytes. */
+ * from the back when the log is truncated. Memory goes round in chunks, so that in a steady state nothing is allocated but for entries
+ * above OVERLAY_LARGE_BYTES; every call is O(1) per op, but for the number of versions of that same key newer than `upto`. Bounded by
+ * its owner, who looks at overlay_bytes. */
 #ifndef STORE_OVERLAY_H
 #define STORE_OVERLAY_H
 
@@ -13,6 +14,13 @@
 #include "store/state.h"
 
 struct overlay; /* opaque */
+
+enum {
+    OVERLAY_CHUNK_BYTES = 256 << 10,
+    OVERLAY_LARGE_BYTES = OVERLAY_CHUNK_BYTES / 4, /* above it an entry has memory of its own */
+    OVERLAY_SPARES_MAX =
+        64, /* chunks kept for what comes: 16 MiB, of the size of what an applier takes at once */
+};
 
 /* `seed` is random, so that clients cannot choose keys that collide. NULL when out of memory. */
 struct overlay *overlay_new(uint64_t seed);
@@ -25,7 +33,7 @@ int overlay_add(struct overlay *o, const struct entry_view *entry, struct err *e
 void overlay_drop(struct overlay *o, struct lsn applied);
 void overlay_truncate(struct overlay *o, struct lsn last);
 
-/* Memory held, and the newest lsn inside (0: empty). */
+/* Memory of what is inside, without chunks that are kept for what comes; and the newest lsn inside (0: empty). */
 uint64_t overlay_bytes(const struct overlay *o);
 struct lsn overlay_last(const struct overlay *o);
 

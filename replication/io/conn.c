@@ -84,6 +84,7 @@ void link_shared_release(struct link_shared *s)
         return;
     SSL_CTX_free(s->options.tls);
     packer_deinit(&s->packer);
+    link_spares_free(s);
     free(s);
 }
 

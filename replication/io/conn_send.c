@@ -14,11 +14,43 @@ struct link_chunk {
     uint8_t bytes[LINK_CHUNK_BYTES];
 };
 
+/* Each flush empties its chunks: without spares every one of them would be allocated, and 64 KiB of it touched, anew. */
+static struct link_chunk *chunk_take(struct link_shared *s)
+{
+    struct link_chunk *chunk = s->spares;
+    if (chunk == NULL)
+        return malloc(sizeof *chunk);
+    s->spares = chunk->next;
+    s->spare_count--;
+    return chunk;
+}
+
+static void chunk_give(struct link_shared *s, struct link_chunk *chunk)
+{
+    if (s->spare_count == LINK_SPARES_MAX) {
+        free(chunk);
+        return;
+    }
+    chunk->next = s->spares;
+    s->spares = chunk;
+    s->spare_count++;
+}
+
+void link_spares_free(struct link_shared *s)
+{
+    while (s->spares != NULL) {
+        struct link_chunk *next = s->spares->next;
+        free(s->spares);
+        s->spares = next;
+    }
+    s->spare_count = 0;
+}
+
 static bool queue_append(struct conn *c, struct bytes b)
 {
     while (b.n != 0) {
         if (c->last == NULL || c->last->n == LINK_CHUNK_BYTES) {
-            struct link_chunk *chunk = malloc(sizeof *chunk);
+            struct link_chunk *chunk = chunk_take(c->shared);
             if (chunk == NULL)
                 return false;
             chunk->next = NULL;
@@ -46,7 +78,7 @@ static int seal(struct conn *c, struct err *e)
         c->first = chunk->next;
         if (c->first == NULL)
             c->last = NULL;
-        free(chunk);
+        chunk_give(c->shared, chunk);
     }
     return rc;
 }
@@ -249,7 +281,7 @@ void link_queue_clear(struct conn *c)
 {
     while (c->first != NULL) {
         struct link_chunk *next = c->first->next;
-        free(c->first);
+        chunk_give(c->shared, c->first);
         c->first = next;
     }
     c->last = NULL;

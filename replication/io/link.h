@@ -13,7 +13,9 @@ enum {
     LINK_REMOTE_BYTES = 160,
     LINK_HALF_OPEN_MAX = 64, /* handshakes in progress on a listener, see listener.c */
     LINK_CLOSE_MS = 1000,    /* for the last bytes and the peer's goodbye */
-    LINK_MIN_RATE = 128,     /* bytes per ms that a large frame must arrive with beyond frame_ms */
+    LINK_SPARES_MAX =
+        16, /* chunks kept for what is sent next, by all connections of a listener: 1 MiB */
+    LINK_MIN_RATE = 128, /* bytes per ms that a large frame must arrive with beyond frame_ms */
 };
 
 /* What the connections of one listener, or one outgoing connection, have in common. Counted references. */
@@ -23,6 +25,8 @@ struct link_shared {
     char cluster[64];
     char name[CLIENT_NAME_MAX_BYTES + 1], software[129];
     struct packer packer;
+    struct link_chunk *spares; /* of the send queues; conn_send.c */
+    unsigned spare_count;
     uint8_t read_buffer[LINK_READ_BYTES];
 };
 /* Copies the options; 0, ERR_USAGE for options that cannot work, ERR_NO_MEMORY. Starts with one reference. */
@@ -120,6 +124,7 @@ void link_notify_drained(
 void link_send_hello(struct conn *c);
 void link_send_error(struct conn *c, const struct err *why);
 void link_queue_clear(struct conn *c);
+void link_spares_free(struct link_shared *s);
 
 /* conn_receive.c */
 int link_read_start(struct conn *c); /* 0 or a status of libuv */

@@ -1,6 +1,7 @@
 /* The overlay against a model that searches the history from its end. */
 #include "store/overlay.h"
 
+#include "tests/unit/count_mallocs.h"
 #include "tests/unit/store/io/state_kit.h"
 
 struct window {
@@ -167,6 +168,64 @@ static void memory_is_counted_and_given_back(void **state)
     history_free(&h);
 }
 
+static void in_a_steady_state_nothing_is_allocated(void **state)
+{
+    (void)state;
+    enum { ROUND = 500, ROUNDS = 20 };
+    struct history h = {.n = 0};
+    struct chance c = {23};
+    history_random(&h, &c, (ROUNDS + 6) * ROUND, 5000, 500);
+    struct overlay *o = overlay_new(1);
+    size_t added = 0;
+    unsigned long before = 0;
+    for (unsigned round = 0; round < ROUNDS + 6; round++) {
+        if (round == 6) /* chunks and table have grown to what is in flight */
+            before = mallocs;
+        for (unsigned i = 0; i < ROUND; i++)
+            must(overlay_add(o, &h.v[added++], &e));
+        overlay_truncate(o, (struct lsn){added - 20}); /* a cut now and then costs nothing either */
+        added -= 20;
+        if (round >= 2)
+            overlay_drop(o, (struct lsn){added - 2 * ROUND});
+    }
+    assert_true(mallocs - before <=
+                2); /* a chunk more, for bodies of random sizes; not one an entry */
+    overlay_free(o);
+    history_free(&h);
+}
+
+/* Large entries among small ones: the order in which they leave does not matter to the chunks. */
+static void entries_larger_than_a_chunk_come_and_go(void **state)
+{
+    (void)state;
+    struct history h = {.n = 0};
+    static char large[OVERLAY_CHUNK_BYTES + 100];
+    memset(large, 'x', sizeof large - 1);
+    for (unsigned i = 0; i < 40; i++) {
+        large[OVERLAY_LARGE_BYTES - 500 + 50 * i] = '\0'; /* around the border as well */
+        history_put(&h, "a", i % 4 == 0 ? "small" : "large", i % 4 == 0 ? "v" : large);
+        large[OVERLAY_LARGE_BYTES - 500 + 50 * i] = 'x';
+        history_put(&h, "a", "whole", large);
+    }
+    for (unsigned from_front = 0; from_front <= 80; from_front += 8) {
+        struct overlay *o = overlay_new(1);
+        uint64_t empty = overlay_bytes(o);
+        for (size_t i = 0; i < h.n; i++)
+            must(overlay_add(o, &h.v[i], &e));
+        overlay_drop(o, (struct lsn){from_front});
+        struct record r;
+        assert_int_equal(
+            overlay_get(o, bytes_str("a"), bytes_str("whole"), (struct lsn){UINT64_MAX}, &r),
+            from_front < 80 ? OVERLAY_THERE : OVERLAY_UNKNOWN);
+        if (from_front < 80)
+            assert_int_equal(r.value.n, sizeof large - 1);
+        overlay_truncate(o, (struct lsn){from_front});
+        assert_int_equal(overlay_bytes(o), empty);
+        overlay_free(o);
+    }
+    history_free(&h);
+}
+
 static void entries_out_of_order_and_broken_ones_are_refused(void **state)
 {
     (void)state;
@@ -197,6 +256,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_answer_is_the_models),
         cmocka_unit_test(memory_is_counted_and_given_back),
+        cmocka_unit_test(in_a_steady_state_nothing_is_allocated),
+        cmocka_unit_test(entries_larger_than_a_chunk_come_and_go),
         cmocka_unit_test(entries_out_of_order_and_broken_ones_are_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,5 +1,6 @@
 /* Connections between two well-behaved ends: ready, frames, back-pressure, closing. What strangers do is in conn_attack_test.c,
  * certificates are in conn_cert_test.c. */
+#include "tests/unit/count_mallocs.h"
 #include "tests/unit/replication/io/fixture.h"
 
 static uint64_t next(uint64_t *seed)
@@ -115,6 +116,30 @@ static void ten_thousand_frames_each_way_arrive_as_they_were(void **state)
 {
     (void)state;
     exchange(0);
+}
+
+/* A flush after each frame, thousands of times. */
+static void chunks_of_the_send_queue_are_used_again(void **state)
+{
+    (void)state;
+    enum { SENT = 2000 };
+    struct pair p;
+    pair_init(&p, "dc", WIRE_CLIENT, "alice");
+    pair_ready(&p);
+    static uint8_t content[1000];
+    struct bytes body = bytes_of(content, sizeof content);
+    unsigned long before = 0;
+    for (unsigned i = 0; i < SENT; i++) {
+        if (i == 10)
+            before = large_mallocs;
+        assert_int_equal(conn_send(p.ends[1].conn, FRAME_TXN, (struct term){0}, 1, &body, 1, NULL),
+                         0);
+        while (p.ends[0].frames == i && p.ends[0].closed == 0)
+            (void)uv_run(&p.loop, UV_RUN_ONCE);
+    }
+    assert_int_equal(p.ends[0].frames, SENT);
+    assert_int_equal(large_mallocs, before);
+    pair_deinit(&p);
 }
 
 static void compression_changes_nothing_but_the_size(void **state)
@@ -534,6 +559,7 @@ int main(void)
         cmocka_unit_test(both_ends_learn_who_the_other_is),
         cmocka_unit_test(a_client_learns_the_cluster_id),
         cmocka_unit_test(ten_thousand_frames_each_way_arrive_as_they_were),
+        cmocka_unit_test(chunks_of_the_send_queue_are_used_again),
         cmocka_unit_test(compression_changes_nothing_but_the_size),
         cmocka_unit_test(the_largest_frame_passes_and_the_next_larger_does_not),
         cmocka_unit_test(keys_are_changed_under_way),
