@@ -119,6 +119,45 @@ static int on_frame(struct conn *c, const struct frame *f, struct bytes body, st
 
 /* ---- links ---- */
 
+/* Why there is no link, told whenever it is another reason than before: what is repeated every second is not. */
+static void note_down(struct peer *p, const char *why)
+{
+    struct site *s = p->site;
+    if (p->up || !quiet_same(p->why, why))
+        events_add(s->events, "link to %s: %s", s->config->members[p->index].name, why);
+    (void)snprintf(p->why, sizeof p->why, "%s", why);
+}
+
+/* Strangers knock as often as they like, so a limit holds; but a site of ours that is refused must be found in this log, since
+ * here is where the reason is known. One that ended by itself (a probe of the port) was not refused. */
+void peers_refused(struct site *s, struct quiet *q, const struct conn *c, const struct err *why)
+{
+    uint32_t silent;
+    if (s->stopping || why == NULL || why->code == ERR_UNREACHABLE || why->code == ERR_CANCELLED)
+        return;
+    size_t n = strlen(conn_remote(c));
+    bool address = strncmp(why->text, conn_remote(c), n) == 0; /* the port is new each time */
+    if (quiet_tell(q, why->text + (address ? n : 0), site_now_ms(), &silent)) {
+        char more[48] = "";
+        if (silent > 0)
+            (void)snprintf(more, sizeof more, " (and %u more were refused before)", silent);
+        events_add(s->events, "%s refused: %s%s",
+                   q == &s->refused_sites ? "link from a site" : "connection from a client",
+                   why->text, more);
+    }
+    if (q != &s->refused_sites)
+        return;
+    const struct identity *id = conn_identity(c);
+    for (uint8_t i = 0; i < s->config->member_count; i++)
+        if (id->kind == WIRE_SITE && i != s->config->self && !s->peers[i].up &&
+            strcmp(s->config->members[i].name, id->name) == 0) {
+            (void)snprintf(s->peers[i].why, sizeof s->peers[i].why, "%s", why->text);
+            return;
+        }
+    (void)snprintf(s->refused_last, sizeof s->refused_last, "%s", why->text);
+    s->refused_last_ms = site_now_ms();
+}
+
 static void link_down(struct peer *p)
 {
     p->conn = NULL;
@@ -132,15 +171,15 @@ static void link_down(struct peer *p)
 static void on_closed(struct conn *c, const struct err *why)
 {
     struct peer *p = conn_arg(c);
-    if (p->conn != c)
-        return; /* an accepted one that never became ready, or one that was replaced */
     struct site *s = p->site;
+    if (p->conn != c) { /* an accepted one that never became ready, or one that was replaced */
+        peers_refused(s, &s->refused_sites, c, why);
+        return;
+    }
     if (p->up && site_now_ms() - p->up_since_ms > RETRY_MAX_MS)
         p->retry_ms =
             RETRY_MIN_MS; /* it was a link; one that ends at once is not tried faster and faster */
-    if (p->up || p->retry_ms == RETRY_MIN_MS)
-        events_add(s->events, "link to %s: %s", s->config->members[p->index].name,
-                   why != NULL && why->text[0] != '\0' ? why->text : "closed");
+    note_down(p, why != NULL && why->text[0] != '\0' ? why->text : "closed");
     link_down(p);
     if (!s->stopping && p->index > s->config->self)
         connect_later(p);
@@ -151,6 +190,7 @@ static void link_up(struct peer *p, struct conn *c)
     struct site *s = p->site;
     p->conn = c;
     p->up = true;
+    p->why[0] = '\0';
     p->up_since_ms = site_now_ms();
     events_add(s->events, "link to %s: up (%s)", s->config->members[p->index].name, conn_remote(c));
     driver_step(s, &(struct repl_event){
@@ -190,7 +230,6 @@ static void on_ready_in(struct conn *c, const struct wire_hello *hello)
         &why, ERR_DENIED,
         "site '%s' has no business connecting to %s; compare the members in both configurations",
         id->name, s->config->members[s->config->self].name);
-    events_add(s->events, "%s", why.text);
     conn_close(c, &why);
 }
 
@@ -225,7 +264,7 @@ static void try_connect(uv_timer_t *timer)
     const struct site_member *member = &s->config->members[p->index];
     struct err e = ERR_NONE;
     if (conn_connect(&p->conn, &options, member->peer, member->name, p, &e) != 0) {
-        events_add(s->events, "link to %s: %s", member->name, e.text);
+        note_down(p, e.text);
         p->conn = NULL;
         connect_later(p);
     }
@@ -246,6 +285,7 @@ int peers_start(struct site *s, struct err *e)
         check(uv_timer_init(&s->loop, &p->retry) == 0);
         p->retry.data = p;
     }
+    s->began_ms = site_now_ms();
     struct conn_options options = link_options(s, &callbacks);
     int rc = conn_listen(&s->peer_listener, &options, s->config->members[s->config->self].peer, 64,
                          nobody(s), e);

@@ -132,10 +132,12 @@ static void on_ready(struct conn *conn, const struct wire_hello *hello)
 
 static void on_closed(struct conn *conn, const struct err *why)
 {
-    (void)why;
     struct client *c = conn_arg(conn);
-    if (c->conn != conn)
-        return; /* never became ready: still the listener's nobody */
+    if (c->conn != conn) { /* never became ready: still the listener's nobody */
+        struct site *s = c->service->site;
+        peers_refused(s, &s->refused_clients, conn, why);
+        return;
+    }
     client_close_snapshots(c, UINT64_MAX);
     service_watch_drop(c);
     struct service *v = c->service;

@@ -6,6 +6,8 @@
  *   divergence/   exported bundles */
 #include "replication/site_init.h"
 
+#include "store/core/hex.h"
+
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -167,6 +169,21 @@ int site_init(const struct site_config *c, bool rebuilt, struct err *e)
     return rc;
 }
 
+static int of_another_cluster(const struct site_config *c, const char *found, struct err *e)
+{
+    struct uuid theirs;
+    char a[UUID_TEXT_BYTES], b[UUID_TEXT_BYTES];
+    if (strlen(found) != 2 * sizeof theirs.b || hex_parse(found, theirs.b, sizeof theirs.b) != 0)
+        return err_set(e, ERR_INTEGRITY,
+                       "%s/site.json: '%.40s' is no cluster id: restore the file, or make the site "
+                       "anew with triveni init --rebuilt",
+                       c->data_dir, found);
+    return err_set(e, ERR_DENIED,
+                   "%s belongs to cluster %s, the configuration says %s: correct data_dir, or the "
+                   "cluster's id, whichever is wrong",
+                   c->data_dir, uuid_text(&theirs, a), uuid_text(&c->cluster_id, b));
+}
+
 int site_check_identity(const struct site_config *c, struct err *e)
 {
     char path[SITE_PATH_BYTES + 32], id[33];
@@ -193,8 +210,7 @@ int site_check_identity(const struct site_config *c, struct err *e)
                      "triveni init --rebuilt",
                      path, where.text[0] != '\0' ? ": " : "", where.text);
     else if (strcmp(found_id, id) != 0)
-        rc = err_set(e, ERR_DENIED, "%s belongs to cluster %.32s, the configuration says %s",
-                     c->data_dir, found_id, id);
+        rc = of_another_cluster(c, found_id, e);
     else if (strcmp(found_site, c->members[c->self].name) != 0)
         rc = err_set(e, ERR_DENIED, "%s belongs to site '%.32s', the configuration says '%s'",
                      c->data_dir, found_site, c->members[c->self].name);

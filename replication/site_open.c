@@ -3,13 +3,19 @@
 #include "replication/site_init.h"
 #include "replication/site_parts.h"
 
+#include "store/core/hex.h"
+
 int site_open_promise(struct site *s, struct err *e)
 {
-    char path[SITE_PATH_BYTES + 32];
+    char path[SITE_PATH_BYTES + 32], found[UUID_TEXT_BYTES], wanted[UUID_TEXT_BYTES];
     (void)snprintf(path, sizeof path, "%s/vote", s->config->data_dir);
     int rc = vote_open(&s->vote_file, path, &s->vote, e);
     if (rc == 0 && !uuid_equal(&s->vote.cluster_id, &s->config->cluster_id))
-        rc = err_set(e, ERR_DENIED, "%s belongs to another cluster", path);
+        rc = err_set(
+            e, ERR_DENIED,
+            "%s belongs to cluster %s, the configuration says %s: it was not made with the "
+            "rest of this directory; put the right one back",
+            path, uuid_text(&s->vote.cluster_id, found), uuid_text(&s->config->cluster_id, wanted));
     return rc;
 }
 

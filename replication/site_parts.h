@@ -5,6 +5,7 @@
 
 #include "replication/core/marks.h"
 #include "replication/core/messages.h"
+#include "replication/core/quiet.h"
 #include "replication/core/repl.h"
 #include "replication/io/conn.h"
 #include "replication/io/vote.h"
@@ -36,6 +37,8 @@ struct peer {
     uv_timer_t retry;
     uint32_t retry_ms;
     uint64_t up_since_ms;
+    /* Why there is no link; empty: there is one, or there was no attempt yet. */
+    char why[ERR_TEXT_BYTES];
 };
 
 struct site {
@@ -48,7 +51,11 @@ struct site {
     uv_signal_t sigterm, sigint;
     SSL_CTX *tls;
     struct listener *peer_listener, *client_listener;
+    struct quiet refused_sites, refused_clients; /* connections to either */
+    char refused_last[ERR_TEXT_BYTES]; /* of those to the port for sites; not told whose it was */
+    uint64_t refused_last_ms;
     bool loop_begun, stopping;
+    uint64_t began_ms; /* to listen */
     uint64_t
         leave_by_ms;  /* stop when the hand-over has an outcome, at the latest then; 0: not asked */
     struct err fatal; /* why the site stops; code 0: asked to */
@@ -182,6 +189,8 @@ void peers_stop(struct site *s);
 /* Send a message with entries (or none). False: the link is down or takes no more now; then the message is lost, as the
  * network may lose it, and the core sends again. */
 bool peers_send(struct site *s, const struct repl_message *m, struct bytes entries);
+/* A connection to one of our ports ended before it was ready: told, with a limit. `why` as from on_closed. */
+void peers_refused(struct site *s, struct quiet *q, const struct conn *c, const struct err *why);
 const struct site_member *site_member(const struct site *s,
                                       uint8_t index); /* NULL for REPL_NOBODY */
 

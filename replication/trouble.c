@@ -4,6 +4,9 @@
 #include "replication/service.h"
 
 enum { PROBE_BYTES = 4096 }; /* a small transaction: is there room for one? */
+enum {
+    LINK_GRACE_MS = 3000
+}; /* after the start, before a link that another site opens is missed */
 
 static void __attribute__((format(printf, 2, 3))) add(json_t *list, const char *fmt, ...)
 {
@@ -72,6 +75,20 @@ static void add_role(struct site *s, json_t *list)
             (unsigned long long)(s->config->memory_bytes >> 20));
 }
 
+/* A site that opens the link to us has given no reason that we know of; but perhaps somebody was refused just now. */
+static void add_link(struct site *s, json_t *list, uint8_t i)
+{
+    const char *name = s->config->members[i].name;
+    uint64_t now = site_now_ms();
+    if (s->peers[i].why[0] != '\0')
+        add(list, "link to %s: %s", name, s->peers[i].why);
+    else if (i < s->config->self && now >= s->began_ms + LINK_GRACE_MS)
+        add(list, "link to %s: none, %s opens it%s%s", name, name,
+            s->refused_last_ms != 0 && now - s->refused_last_ms < QUIET_MS ? "; refused last: "
+                                                                           : "",
+            s->refused_last_ms != 0 && now - s->refused_last_ms < QUIET_MS ? s->refused_last : "");
+}
+
 static void add_peers(struct site *s, json_t *list)
 {
     for (uint8_t i = 0; i < s->config->member_count; i++) {
@@ -79,6 +96,8 @@ static void add_peers(struct site *s, json_t *list)
         const char *name = s->config->members[i].name;
         if (i == s->config->self)
             continue;
+        if (!s->peers[i].up)
+            add_link(s, list, i);
         if (p->needs_refill)
             add(list,
                 "%s is behind the log that is kept here: fill its data directory again from the "

@@ -73,8 +73,7 @@ static int on_verify(int ok, X509_STORE_CTX *store)
         return 1;
     SSL *ssl = X509_STORE_CTX_get_ex_data(store, SSL_get_ex_data_X509_STORE_CTX_idx());
     struct channel *ch = SSL_get_app_data(ssl);
-    tls_verdict(X509_STORE_CTX_get_error(store), X509_STORE_CTX_get_current_cert(store),
-                ch->verdict);
+    tls_verdict_of(store, ch->verdict);
     return 0;
 }
 

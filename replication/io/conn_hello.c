@@ -19,11 +19,19 @@ static int agree_on_cluster(struct conn *c, const struct uuid *theirs, struct er
         c->cluster_id = *theirs;
     if (both || client_learns || client_asks)
         return 0;
+    /* Read at both ends, so it says who is who, and nothing of "this" and "the other". */
     char a[UUID_TEXT_BYTES], b[UUID_TEXT_BYTES];
+    const struct wire_hello *own = &c->shared->options.hello;
+    bool sites = own->kind == WIRE_SITE && c->peer.kind == WIRE_SITE;
     return err_set(why, ERR_DENIED,
-                   "peer is of cluster id %s, this is %s: the name '%s' is the same, but they were "
-                   "initialised apart",
-                   uuid_text(theirs, a), uuid_text(&c->cluster_id, b), c->shared->cluster);
+                   "%s %s has cluster id %s, %s %.*s has %s: two clusters of the name '%s'. %s",
+                   identity_kind_name(c->peer.kind), c->peer.name, uuid_text(theirs, a),
+                   identity_kind_name(own->kind), (int)own->name.n, (const char *)own->name.p,
+                   uuid_text(&c->cluster_id, b), c->shared->cluster,
+                   sites ? "Compare the ids in both configurations; a site that was made with the "
+                           "wrong one is made anew with triveni init"
+                         : "Compare the endpoints and the id that the client was given with what "
+                           "triveni status shows");
 }
 
 int link_on_hello(struct conn *c, const struct frame *f, struct bytes body, struct err *why)

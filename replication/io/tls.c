@@ -74,13 +74,13 @@ void tls_verdict(int verify_error, X509 *cert, char out[TLS_TEXT_BYTES])
     case X509_V_ERR_UNABLE_TO_GET_ISSUER_CERT:
     case X509_V_ERR_UNABLE_TO_VERIFY_LEAF_SIGNATURE:
     case X509_V_ERR_CERT_SIGNATURE_FAILURE:
+    case X509_V_ERR_SELF_SIGNED_CERT_IN_CHAIN: /* its CA came along, and is a stranger here */
         (void)snprintf(out, TLS_TEXT_BYTES,
                        "is not from a CA that is trusted here (%s): compare the ca files, and "
                        "reissue it or add its CA",
                        who);
         return;
     case X509_V_ERR_DEPTH_ZERO_SELF_SIGNED_CERT:
-    case X509_V_ERR_SELF_SIGNED_CERT_IN_CHAIN:
         (void)snprintf(out, TLS_TEXT_BYTES,
                        "is self-signed by nobody that is trusted here (%s): issue one with the CA",
                        who);
@@ -106,6 +106,15 @@ void tls_verdict(int verify_error, X509 *cert, char out[TLS_TEXT_BYTES])
         (void)snprintf(out, TLS_TEXT_BYTES, "failed verification: %s (%s)",
                        X509_verify_cert_error_string(verify_error), who);
     }
+}
+
+void tls_verdict_of(X509_STORE_CTX *store, char out[TLS_TEXT_BYTES])
+{
+    int error = X509_STORE_CTX_get_error(store);
+    X509 *cert = error == X509_V_ERR_SELF_SIGNED_CERT_IN_CHAIN
+                     ? X509_STORE_CTX_get0_cert(store)
+                     : X509_STORE_CTX_get_current_cert(store);
+    tls_verdict(error, cert, out);
 }
 
 /* ---- files ---- */
@@ -217,8 +226,7 @@ static int verify(X509_STORE *store, X509 *leaf, STACK_OF(X509) * chain, int pur
         X509_STORE_CTX_set_depth(check, CHAIN_DEPTH);
         X509_STORE_CTX_set_flags(check, flags);
         if (X509_STORE_CTX_set_purpose(check, purpose) != 1 || X509_verify_cert(check) != 1) {
-            tls_verdict(X509_STORE_CTX_get_error(check), X509_STORE_CTX_get_current_cert(check),
-                        verdict);
+            tls_verdict_of(check, verdict);
             rc = ERR_DENIED;
         }
     }

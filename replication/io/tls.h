@@ -47,5 +47,7 @@ int64_t tls_seconds_until(const ASN1_TIME *when);
  * (triveni://gov/site/dr): renew it ...". `cert` may be NULL. */
 enum { TLS_TEXT_BYTES = 416 };
 void tls_verdict(int verify_error, X509 *cert, char out[TLS_TEXT_BYTES]);
+/* The same of a verification that failed. Names whose certificate it is, also where it is his CA that is not trusted. */
+void tls_verdict_of(X509_STORE_CTX *store, char out[TLS_TEXT_BYTES]);
 
 #endif

@@ -163,14 +163,24 @@ static void a_directory_of_somebody_else_is_refused(void **state)
     config.self = 0;
     config.cluster_id.b[15] = 9;
     assert_int_equal(site_check_identity(&config, &e), ERR_DENIED);
-    assert_non_null(strstr(e.text, "belongs to cluster"));
+    assert_non_null(strstr(e.text, "belongs to cluster "));
+    char dashed[37] = "........-....-....-....-............";
+    const char *said = strstr(e.text, "the configuration says ");
+    assert_non_null(said);
+    for (size_t i = 0; i < 36; i++)
+        assert_true((dashed[i] == '-') == (said[23 + i] == '-'));
+    assert_non_null(strstr(e.text, ": correct data_dir"));
 }
 
 static void an_identity_that_cannot_be_read_is_damage(void **state)
 {
     (void)state;
-    static const char *const bad[] = {"", "{", "[]", "{\"site\": \"dc\"}",
-                                      "{\"site\": 1, \"cluster_id\": 2}"};
+    static const char *const bad[] = {"",
+                                      "{",
+                                      "[]",
+                                      "{\"site\": \"dc\"}",
+                                      "{\"site\": 1, \"cluster_id\": 2}",
+                                      "{\"site\": \"dc\", \"cluster_id\": \"none\"}"};
     assert_int_equal(site_init(&config, false, &e), 0);
     for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
         write_file("site.json", bad[i]);

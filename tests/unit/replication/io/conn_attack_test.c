@@ -181,9 +181,10 @@ static void hello_of_another_cluster_is_refused_and_told(void **state)
     assert_true(raw_run(&r, &p.loop, raw_is_done));
     char text[ERR_TEXT_BYTES];
     raw_error_text(&r, text);
-    assert_non_null(strstr(
-        text, "peer is of cluster id ee000000-0000-0000-0000-000000000000, this is 7a010203-"));
-    ended(&p, &r, ERR_DENIED, "peer is of cluster id ee");
+    assert_non_null(strstr(text, "client alice has cluster id ee000000-0000-0000-0000-000000000000,"
+                                 " site dc has 7a010203-"));
+    assert_non_null(strstr(text, "what triveni status shows"));
+    ended(&p, &r, ERR_DENIED, "client alice has cluster id ee");
 }
 
 static void hello_must_be_who_the_certificate_says(void **state)

@@ -1,0 +1,158 @@
+#!/usr/bin/env bash
+# Links between sites that cannot come about (P10): each end's log says why and what to do, `status` shows it, and it is
+# told when the reason changes, not with every attempt.
+#
+# Usage: BUILD=build/gcc-release tests/integration/links.sh
+# limit: 120 s
+set -euo pipefail
+: "${BUILD:?set BUILD to the folder of the programs}"
+TRIVENI=$(realpath "$BUILD")/triveni
+export TRIVENI
+DIR=$(mktemp -d "${TMPDIR:-/tmp}/triveni-links.XXXXXX")
+. "$(dirname "$0")/../lib/cluster.sh"
+finish() {
+    local code=$?
+    cluster_stop
+    [ "$code" -eq 0 ] || tail -n 15 "$DIR"/cluster/*.log 2>/dev/null || true
+    rm -rf "$DIR"
+    exit "$code"
+}
+trap finish EXIT
+
+cluster_create "$DIR/cluster"
+cd "$DIR/cluster"
+cp gsr.yaml gsr.right
+sites_start
+wait_primary >/dev/null
+wait_equal >/dev/null
+
+declare -A READ=([dc]=0 [dr]=0 [gsr]=0) # lines of each log before the case at hand
+mark() { for site in dc dr gsr; do READ[$site]=$(wc -l <"$site.log"); done; }
+since() { tail -n +$((READ[$1] + 1)) "$1.log"; }
+# told SITE "PART"...: the site's log says it, soon
+told() {
+    local site=$1 part i
+    shift
+    for part in "$@"; do
+        for i in $(seq 1 60); do
+            grep -qF -- "$part" <<<"$(since "$site")" && continue 2
+            sleep 0.1
+        done
+        echo "$site does not tell: $part"
+        since "$site"
+        exit 1
+    done
+}
+shown() { # PART: a line of status that begins with !
+    local i
+    for i in $(seq 1 60); do
+        tv status --timeout 2 >"$DIR/status" 2>&1 || true
+        grep '^!' "$DIR/status" | grep -qF -- "$1" && return 0
+        sleep 0.1
+    done
+    echo "status does not show: $1"
+    cat "$DIR/status"
+    exit 1
+}
+told_once() { # SITE PART: while it is tried again and again
+    sleep 2.5
+    local n
+    n=$(since "$1" | grep -cF -- "$2" || true)
+    [ "$n" = 1 ] || { echo "$1 tells $n times: $2"; since "$1"; exit 1; }
+}
+heal() {
+    site_kill gsr TERM
+    cp gsr.right gsr.yaml
+    site_start gsr
+    wait_equal 300 >/dev/null
+    local i
+    for i in $(seq 1 60); do
+        tv status --timeout 2 >"$DIR/status" 2>&1 && ! grep -q '^!.*link to' "$DIR/status" && return 0
+        sleep 0.1
+    done
+    echo "a link that is up is shown as trouble"
+    cat "$DIR/status"
+    exit 1
+}
+
+# ---- another cluster of the same name, with the same CA ----
+site_kill gsr TERM
+sed 's/\bid: [0-9a-f]\{2\}/id: ff/; s#gsr/\(data\|archive\)#foreign/\1#' gsr.right >gsr.yaml
+cmp -s gsr.yaml gsr.right && { echo "the cluster id was not changed"; exit 1; }
+"$TRIVENI" init --config gsr.yaml 2>"$DIR/err" || { cat "$DIR/err"; exit 1; }
+mark
+site_start gsr
+told dc "link to gsr: " "site gsr has ff" "two clusters of the name 'demo'" "Compare the ids in both configurations"
+told dr "site gsr has ff"
+told gsr "link from a site refused: " "two clusters of the name 'demo'"
+shown "link to gsr: 127.0.0.1:$(peer_port gsr): "
+told_once dc "two clusters of the name"
+heal
+echo "ok: a foreign cluster id is told at both ends, and shown"
+
+# ---- a certificate of another CA ----
+"$TRIVENI" pki init --dir stranger --cluster demo >/dev/null 2>&1
+"$TRIVENI" pki site gsr --dir stranger >/dev/null 2>&1
+site_kill gsr TERM
+sed 's#pki/#stranger/#g' gsr.right >gsr.yaml
+mark
+site_start gsr
+told dc "is not from a CA that is trusted here" "compare the ca files"
+told dr "is not from a CA that is trusted here"
+told gsr "link from a site refused: "
+shown "link to gsr: "
+told_once dr "is not from a CA"
+heal
+echo "ok: a certificate of another CA is told at both ends, and shown"
+
+# ---- a certificate that expires while the site runs: links stay, new ones are refused ----
+cat >ca.cnf <<'CNF'
+[ca]
+default_ca = d
+[d]
+new_certs_dir = .
+database = index.txt
+serial = serial
+default_md = sha256
+policy = p
+[p]
+commonName = optional
+[ext]
+extendedKeyUsage = serverAuth,clientAuth
+subjectAltName = URI:triveni://demo/site/gsr
+CNF
+: >index.txt
+echo 01 >serial
+openssl req -new -key pki/gsr.key -subj /CN=gsr -out gsr.csr 2>/dev/null
+site_kill gsr TERM
+openssl ca -batch -config ca.cnf -extensions ext -cert pki/ca.crt -keyfile pki/ca.key -in gsr.csr -out short.crt -notext \
+    -startdate 20200101000000Z -enddate "$(date -u -d '+5 seconds' +%Y%m%d%H%M%SZ)" 2>"$DIR/err" || { cat "$DIR/err"; exit 1; }
+sed 's#pki/gsr.crt#short.crt#' gsr.right >gsr.yaml
+site_start gsr
+wait_equal 300 >/dev/null
+sleep 6 # until it has expired
+site_alive gsr || { echo "gsr stopped when its certificate expired"; exit 1; }
+mark
+site_kill dr TERM
+site_start dr
+told dr "link to gsr: " "expired" "renew it"
+shown "link to gsr: "
+told_once dr "link to gsr: "
+heal
+echo "ok: an expired certificate is told by who refuses it, and shown"
+
+# ---- a client at the port for sites ----
+mark
+"$TRIVENI" get a b --profile client.yaml --endpoints "127.0.0.1:$(peer_port dc)" --timeout 3 2>"$DIR/err" && exit 1
+told dc "link from a site refused: 127.0.0.1:" "client app is not welcome here: this port is not for clients"
+grep -q "not welcome here" "$DIR/err" || { echo "the client is not told"; cat "$DIR/err"; exit 1; }
+told_once dc "client app is not welcome"
+# ---- a stranger at the port for clients ----
+"$TRIVENI" pki client mallory --dir stranger >/dev/null 2>&1
+cat pki/ca.crt stranger/ca.crt >both.crt
+mark
+"$TRIVENI" get a b --profile client.yaml --endpoints "127.0.0.1:$(client_port dc)" --ca both.crt --cert stranger/mallory.crt \
+    --key stranger/mallory.key --timeout 3 2>"$DIR/err" && exit 1
+told dc "connection from a client refused: 127.0.0.1:" "triveni://demo/client/mallory"
+echo "ok: who knocks at the wrong port, or with the wrong certificate, is told of"
+echo "links: all told"
