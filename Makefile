@@ -71,7 +71,7 @@ SONAME    = libtriveni.so.$(firstword $(subst ., ,$(VERSION)))
 
 # ---- what there is to build ----
 .PHONY: all
-all: $(BUILD)/triveni $(BUILD)/$(SO) $(BUILD)/libtriveni.a $(EXAMPLES) $(MAN) ## build the triveni binary, libtriveni, examples and man pages
+all: $(BUILD)/triveni $(BUILD)/$(SO) $(BUILD)/libtriveni.a $(BUILD)/triveni-uninstalled.pc $(EXAMPLES) $(MAN) ## build the triveni binary, libtriveni, examples and man pages
 
 .PHONY: deps
 deps: build/deps.ok ## install the Debian packages that are missing
@@ -126,6 +126,11 @@ $(BUILD)/$(SO): $(BUILD)/libtriveni.o client/libtriveni.map
 	$(Q)$(CC) $(LDFLAGS) -shared -Wl,-soname,$(SONAME),--version-script,client/libtriveni.map,--as-needed $< \
 	    $$(pkg-config --libs $(CLIENT_LIBS)) -lisal -o $@
 	$(Q)cd $(BUILD) && ln -sf $(SO) $(SONAME) && ln -sf $(SONAME) libtriveni.so
+# For who tries the library without installing it: pkg-config prefers this file where it sees it.
+$(BUILD)/triveni-uninstalled.pc: client/triveni.pc.in Makefile
+	@mkdir -p $(@D)
+	$(Q)sed -e 's|@PREFIX@|$(CURDIR)|;s|@LIBDIR@|$(abspath $(BUILD))|;s|@VERSION@|$(VERSION)|;s|/include$$|/client|' \
+	    -e 's|^Libs: |&-Wl,-rpath,$${libdir} |' $< > $@
 $(BUILD)/client/examples/%: $(BUILD)/client/examples/%.o $(BUILD)/$(SO)
 	@echo "  LD    client/examples/$(@F)"
 	$(Q)$(CC) $(LDFLAGS) $< -L$(BUILD) -ltriveni -Wl,-rpath,'$$ORIGIN/../..' -o $@

@@ -3,15 +3,26 @@
 #include "tools/commands.h"
 
 #include "tools/admin.h"
+#include "tools/progress.h"
 #include "tools/table.h"
 #include "tools/text.h"
 
 #include <string.h>
+#include <unistd.h>
 
 struct status_options {
     struct common common;
+    const char *wait;
+};
+static const struct option wait_table[] = {
+    {"wait", 0, OPTION_TEXT, offsetof(struct status_options, wait), "FOR", NULL,
+     "wait, for half a minute at most: primary: until one serves; equal: until all sites answer "
+     "and "
+     "are equal too"},
+    {0},
 };
 
+enum { WAIT_MS = 30000, WAIT_POLL_MS = 100 };
 enum { CERT_WARN_DAYS = 30, CERT_BAD_DAYS = 7 };
 
 /* ---- merging ---- */
@@ -309,12 +320,63 @@ static void print_table(const json_t *all)
     warnings(all);
 }
 
+/* By its own word: the others may still believe in one that is gone. */
+static bool primary_serves(const struct views *views)
+{
+    for (size_t i = 0; i < views->count; i++)
+        if (views->v[i].status != NULL && is_primary(views->v[i].status) &&
+            json_is_true(json_object_get(views->v[i].status, "serving")))
+            return true;
+    return false;
+}
+
+static bool all_equal(const struct views *views)
+{
+    const json_t *first = NULL;
+    for (size_t i = 0; i < views->count; i++) {
+        const json_t *status = views->v[i].status;
+        const json_t *own = status == NULL ? NULL
+                                           : row_of(json_object_get(status, "sites"),
+                                                    json_text(status, "site", ""));
+        if (first == NULL)
+            first = own;
+        if (own == NULL ||
+            json_equal(json_object_get(own, "digest_lsn"), json_object_get(first, "digest_lsn")) !=
+                1 ||
+            json_equal(json_object_get(own, "digest"), json_object_get(first, "digest")) != 1)
+            return false;
+    }
+    return first != NULL;
+}
+
+/* Ask once, or until it is as wished. When it does not become so, what was heard last is shown, and the error says so. */
+static int look(const struct status_options *o, struct views *views, struct err *e)
+{
+    bool equal = o->wait != NULL && strcmp(o->wait, "equal") == 0;
+    if (o->wait != NULL && !equal && strcmp(o->wait, "primary") != 0)
+        return err_set(e, ERR_USAGE, "--wait: '%.40s' is neither primary nor equal", o->wait);
+    for (uint64_t until = monotonic_ms() + WAIT_MS;;) {
+        int rc = views_collect(&o->common, views, e);
+        if (o->wait == NULL || rc == ERR_USAGE || rc == ERR_CONFIG || rc == ERR_NOT_FOUND)
+            return rc;
+        if (rc == 0 && primary_serves(views) && (!equal || all_equal(views)))
+            return 0;
+        if (monotonic_ms() > until)
+            return rc != 0 ? rc
+                           : err_set(e, ERR_TIMEOUT, "after %d s %s", WAIT_MS / 1000,
+                                     equal ? "the sites are not equal" : "no primary serves");
+        views_free(views);
+        *e = (struct err)ERR_NONE;
+        (void)usleep(WAIT_POLL_MS * 1000);
+    }
+}
+
 static int run_status(struct invocation *in, struct err *e)
 {
     struct status_options *o = in->options;
-    struct views views;
-    int rc = views_collect(&o->common, &views, e);
-    if (rc == 0) {
+    struct views views = {.count = 0};
+    int rc = look(o, &views, e);
+    if (rc == 0 || rc == ERR_TIMEOUT) {
         json_t *all = merge(&views);
         if (o->common.format == OUTPUT_JSON)
             output_json(json_incref(all));
@@ -334,7 +396,7 @@ const struct command command_status = {
     .least = 0,
     .most = 0,
     .options_bytes = sizeof(struct status_options),
-    .tables = {output_options, connection_options},
+    .tables = {wait_table, output_options, connection_options},
     .about = "Asks every endpoint and merges the answers; those that do not answer are shown with "
              "the reason. LAST is the newest\n"
              "transaction in the site's log, DURABLE the newest on its disk, COMMIT the newest it "
@@ -346,6 +408,7 @@ const struct command command_status = {
              "Past: how far back a site can be read with --as-of. What is not known is shown as "
              "unknown. Lines that begin with ! need attention.",
     .examples = {{"the table", "triveni status"},
+                 {"after a failure: wait for the new primary", "triveni status --wait primary"},
                  {"lag of dr in transactions, for a program",
                   "triveni status -o json | jq '[.sites[] | {(.name): .last}] | add | .dc - .dr'"}},
     .exits = "48",
