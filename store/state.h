@@ -180,6 +180,43 @@ struct past_place {
 int state_past_check(struct state_snapshot *snap, struct past_place *place, size_t max_bytes,
                      size_t *bytes, struct err *e);
 
+/* ---- damage in a running state ---- */
+/* Sums in doubt: a damaged record was overwritten or deleted, and what it stood for in the sums is a guess. Until they are counted
+ * again (state_recount_step) digests, of buckets and collections too, are not to be compared. Survives a restart. */
+struct state_doubt {
+    bool doubted;
+    struct lsn since;
+    uint64_t replaced; /* damaged records overwritten or deleted since the state was opened */
+    char last[ERR_TEXT_BYTES]; /* which one was the last, "" when none */
+};
+void state_doubt(struct state *s, struct state_doubt *out); /* any thread */
+
+/* Look at about max_bytes more of the records, in order of collection and key: each one's checksum and digest; *bytes is what was
+ * read. What is applied between two steps is followed, so at the end of a pass the sums are exactly those of that moment, and no
+ * snapshot was held for longer than a step. They are then compared with what is kept: differences are told (FINDING_SUM);
+ * when the sums were in doubt, they are put right instead, as far as no damaged record stands in the way. `sink` hears of damaged
+ * records too (FINDING_RECORD). 0; ERR_NOT_FOUND: the pass is complete, the next call begins another; other errors: again later.
+ * Applier thread, between applies. */
+struct finding_sink;
+int state_recount_step(struct state *s, size_t max_bytes, const struct finding_sink *sink,
+                       size_t *bytes, struct err *e);
+
+/* Replace a damaged record by `r`, which another site gives for it. Only what is proven to be the very version that is damaged here
+ * is taken: its digest is the one that the row keeps; or it is what the row itself still says; or it is what is missing in the sum of its
+ * bucket, where a recount has counted all others and nothing else is damaged there. 0; ERR_NOT_FOUND: no damaged record is there
+ * (any more); ERR_STALE: not proven: it is another version, or more than one is damaged; try again later. Applier thread. */
+int state_repair_record(struct state *s, const struct record *r, struct err *e);
+
+/* The rows beside the records: look at about max_bytes more of them. Fixed size, owns nothing; zero to begin. 0; ERR_NOT_FOUND: all
+ * were looked at. Any thread. */
+struct state_rows_walk {
+    unsigned db;
+    uint8_t key[512]; /* last one seen */
+    size_t key_bytes;
+};
+int state_rows_step(struct state_snapshot *snap, struct state_rows_walk *w, size_t max_bytes,
+                    const struct finding_sink *sink, size_t *bytes, struct err *e);
+
 /* ---- building a state from a repository snapshot: only into an empty, new state ---- */
 /* Records must come in order of (collection, key); a session before its results. state_build_end makes position, sessions
  * and points durable together with a first checkpoint; it ends the build also when it fails. Abandoning leaves the

@@ -253,7 +253,7 @@ static int open_existing(struct state *s, const struct slot *slot, struct err *e
 }
 
 /* Databases that were created after S vanish with it, so each open creates what is missing. */
-static int open_databases(struct state *s, struct err *e)
+static int open_databases(struct state *s, struct state_doubt *doubt, struct err *e)
 {
     MDB_txn *txn;
     int rc = mdb_txn_begin(s->env, NULL, 0, &txn);
@@ -271,6 +271,11 @@ static int open_databases(struct state *s, struct err *e)
         /* All at once and in order: full pages, and updates never split one. */
         for (uint32_t i = 0; rc == 0 && i < DIGEST_BUCKETS; i++)
             rc = row_put_bucket(&t, i, (struct digest){0, 0}, MDB_APPEND, e);
+    }
+    if (rc == 0) {
+        rc = row_get_doubt(&t, &doubt->since, e);
+        doubt->doubted = rc == 0;
+        rc = rc == ERR_NOT_FOUND ? 0 : rc;
     }
     const struct entry_position *at = &s->published.at;
     if (rc == 0 && (s->row.at.lsn.v != at->lsn.v || s->row.at.term.v != at->term.v ||
@@ -302,6 +307,7 @@ static void stop(struct state *s)
 static int start(struct state *s, struct err *e)
 {
     struct slot slot;
+    struct state_doubt doubt = {.doubted = false};
     int rc = checkpoint_open(s->dir_fd, &s->slot_fd, &slot, e);
     if (rc == ERR_INTEGRITY) {
         char why[ERR_TEXT_BYTES / 2];
@@ -315,13 +321,15 @@ static int start(struct state *s, struct err *e)
     else if (rc == 0)
         rc = open_existing(s, &slot, e);
     if (rc == 0)
-        rc = open_databases(s, e);
+        rc = open_databases(s, &doubt, e);
     if (rc != 0)
         return rc;
+    state_recount_drop(s);
     s->pinned = 0;
     (void)pthread_mutex_lock(&s->lock);
     s->closed = s->is_begun = false;
     s->applied = s->row.at;
+    s->doubt = doubt;
     (void)pthread_mutex_unlock(&s->lock);
     return 0;
 }
@@ -366,6 +374,7 @@ void state_close(struct state *s)
     close_fd(&s->lock_fd);
     close_fd(&s->dir_fd);
     state_batch_free(s->batch);
+    state_recount_drop(s);
     (void)pthread_mutex_destroy(&s->lock);
     free((char *)(uintptr_t)s->options.dir);
     free(s);

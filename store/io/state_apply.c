@@ -265,6 +265,7 @@ static size_t record_end(const struct batch *b, size_t i)
 /* The pass over one LMDB transaction. The cursor stays near the last put; a delete goes by key and ends it, because
  * cursors after deletes were where LMDB 0.9 had its bugs. */
 struct pass {
+    struct state *state;
     struct state_txn t;
     struct batch *batch;
     struct state_row row;
@@ -272,6 +273,10 @@ struct pass {
     struct collection_row collection;
     bool stored; /* the collection has a row */
     bool shown;  /* and had records */
+    bool rotten;       /* the record at hand was damaged */
+    struct bytes key;  /* of its row */
+    uint64_t replaced; /* damaged records of this batch */
+    struct err damage; /* the last of them */
 };
 
 static void count_change(struct pass *p, uint32_t bucket, const struct digest *old,
@@ -289,10 +294,11 @@ static void count_change(struct pass *p, uint32_t bucket, const struct digest *o
     uint64_t records = (uint64_t)(new != NULL) - (uint64_t)(old != NULL); /* modulo 2^64 */
     p->row.records += records;
     p->collection.records += records;
+    state_recount_change(p->state, p->key, bucket, old, p->rotten, new);
 }
 
-/* The record that is about to be replaced. Its checksum is asked only where its value is kept: a damaged value would get a
- * good checksum in the history. */
+/* The record that is about to be replaced. What a damaged one stood for in the sums can only be guessed at: they are in doubt from
+ * then on, and are counted again (state_recount.c); that it is overwritten is right in any case. */
 static int read_old(struct pass *p, const struct effect *x, struct bytes key, MDB_val row,
                     struct digest *digest, struct old_version *old, struct err *e)
 {
@@ -300,12 +306,17 @@ static int read_old(struct pass *p, const struct effect *x, struct bytes key, MD
     struct record r;
     struct err why = ERR_NONE;
     old->there = true;
-    old->damaged =
-        past->keep && row_read_record(key, bytes_of_val(row), true, &r, digest, NULL) != 0;
-    if ((!past->keep || old->damaged) &&
-        row_read_record(key, bytes_of_val(row), false, &r, digest, &why) != 0)
+    int rc = row_read_record(key, bytes_of_val(row), true, &r, digest, &why);
+    if (rc == ERR_NEWER)
         return state_record_damaged(e, x->collection, x->key, &why);
-    if (!past->keep || old->damaged)
+    p->rotten = old->damaged = rc != 0;
+    if (p->rotten) {
+        p->replaced++;
+        (void)state_record_damaged(&p->damage, x->collection, x->key, &why);
+        (void)row_read_rotten(bytes_of_val(row), &r.lsn, &r.value, digest);
+        return 0;
+    }
+    if (!past->keep)
         return 0;
     old->lsn = r.lsn;
     old->time = r.time;
@@ -442,6 +453,8 @@ static int write_record(struct pass *p, size_t first, size_t end, struct err *e)
     }
     uint8_t buffer[RECORD_KEY_MAX_BYTES];
     struct bytes key = row_record_key(p->collection.id, x->key, buffer);
+    p->key = key;
+    p->rotten = false;
     uint32_t bucket = digest_bucket(x->collection, x->key);
     struct old_version old = {.there = false};
     int rc = x->is_put ? put_record(p, x, key, bucket, &old, e)
@@ -519,7 +532,7 @@ static int write_history(struct pass *p, const struct state_options *limits, siz
 
 static int write_batch(struct state *s, struct batch *b, size_t *pruned, struct err *e)
 {
-    struct pass p = {.batch = b, .row = s->row};
+    struct pass p = {.state = s, .batch = b, .row = s->row};
     const bool keep = s->options.history_us != 0 && s->options.history_bytes != 0;
     int rc = past_begin(&b->past, keep, s->row.history_from, b->n, e);
     if (rc == 0)
@@ -533,11 +546,18 @@ static int write_batch(struct state *s, struct batch *b, size_t *pruned, struct 
         rc = write_buckets(&p, e);
     if (rc == 0)
         rc = write_rest(&p, e);
+    if (rc == 0 && p.replaced != 0)
+        rc = state_doubt_write(s, &p.t, b->at.lsn, e);
     if (rc == 0)
         rc = write_history(&p, &s->options, pruned, e);
     if (rc == 0)
-        return state_write_commit(s, &p.t, &p.row, e);
-    mdb_txn_abort(p.t.txn);
+        rc = state_write_commit(s, &p.t, &p.row, e);
+    else
+        mdb_txn_abort(p.t.txn);
+    if (rc != 0)
+        state_recount_drop(s);
+    else if (p.replaced != 0)
+        state_doubt_begun(s, b->at.lsn, p.replaced, &p.damage);
     return rc;
 }
 

@@ -41,6 +41,8 @@ struct check {
     enum state_db db; /* being walked */
     struct state_row row;
     bool row_known;
+    struct lsn
+        doubt; /* not 0: the site itself does not trust the sums since then, and counts them again */
     struct counted *collections; /* by id, once all are read */
     size_t count, cap;
     bool records_damaged, collections_damaged;
@@ -226,7 +228,7 @@ static int check_bucket(struct check *c, struct bytes key, struct bytes row, str
     struct digest kept;
     char text[160], a[DIGEST_HEX_BYTES], b[DIGEST_HEX_BYTES];
     int rc = row_read_bucket(key, row, &bucket, &kept, why);
-    if (rc != 0 || c->records_damaged || digest_equal(kept, c->bucket[bucket]))
+    if (rc != 0 || c->records_damaged || c->doubt.v != 0 || digest_equal(kept, c->bucket[bucket]))
         return rc;
     digest_hex(c->bucket[bucket], a);
     digest_hex(kept, b);
@@ -273,6 +275,10 @@ static int on_row(void *arg, struct bytes key, struct bytes row, bool is_tree, u
     int rc = is_tree ? err_set(&why, ERR_FORMAT, "a tree where a row should be") : 0;
     switch (rc != 0 ? DB_COUNT : c->db) {
     case DB_META:
+        if (row_is_doubt(key)) {
+            rc = row_read_doubt(key, row, &c->doubt, &why);
+            break;
+        }
         rc = row_read_state(key, row, &c->row, &why);
         if (rc == ERR_NEWER)
             return err_set(c->e, rc, CHECKPOINT_DATA ": %s", why.text);
@@ -438,12 +444,17 @@ static void check_sums(const struct check *c)
         found(c, FINDING_ROW, CHECKPOINT_DATA, 0, "the row of the state cannot be read");
     else
         check_position(c);
-    for (size_t i = 0; i < c->count && !c->records_damaged; i++) {
+    if (c->doubt.v != 0)
+        found(c, FINDING_NOTE, CHECKPOINT_DATA, 0,
+              "the sums are not trusted since a damaged record was overwritten; a running site "
+              "counts "
+              "them again by itself");
+    for (size_t i = 0; i < c->count && !c->records_damaged && c->doubt.v == 0; i++) {
         const struct counted *n = &c->collections[i];
         (void)snprintf(what, sizeof what, "collection '%s'", row_quote(name_of(n), name));
         check_sum(c, what, n->records, n->kept_records, n->digest, n->kept);
     }
-    if (c->row_known && !c->records_damaged && !c->collections_damaged) {
+    if (c->row_known && !c->records_damaged && !c->collections_damaged && c->doubt.v == 0) {
         check_sum(c, "all collections", c->out->records, c->row.records, c->out->digest,
                   c->row.digest);
         uint64_t shown = 0;

@@ -1,5 +1,5 @@
 /* What the files of the state share. Order of reading: state.c (open, checkpoint), state_apply.c, state_sessions.c,
- * state_history.c, state_read.c, state_scan.c, state_past.c, state_verify.c, state_build.c. */
+ * state_history.c, state_read.c, state_scan.c, state_past.c, state_verify.c, state_recount.c, state_repair.c, state_build.c. */
 #ifndef STORE_IO_STATE_INTERNAL_H
 #define STORE_IO_STATE_INTERNAL_H
 
@@ -15,7 +15,8 @@ enum {
     BATCH_MAX_BYTES = 64 << 20,
 };
 
-struct batch; /* state_apply.c */
+struct batch;   /* state_apply.c */
+struct recount; /* state_recount.c */
 
 struct state_snapshot {
     struct state *state;
@@ -43,6 +44,7 @@ struct state {
     struct state_row row; /* as committed last */
     struct batch *batch;
     bool building;
+    struct recount *recount; /* NULL: none has begun */
 
     /* Checkpoints: two read transactions, one pinned at the published slot, one for the next. */
     MDB_txn *pin[2];
@@ -56,6 +58,7 @@ struct state {
     bool is_begun;
     bool failed; /* a checkpoint or a reset failed: nothing more is written */
     struct entry_position applied;
+    struct state_doubt doubt;
     struct state_snapshot *pool;
     uint32_t snapshots_made, snapshots_open;
 };
@@ -150,6 +153,23 @@ struct past_sum {
 void past_sum_newest(struct past_sum *s, struct lsn lsn, struct bytes record_key);
 void past_sum_row(struct past_sum *s, const struct history_row *row, struct bytes record_key);
 bool past_sum_is_whole(const struct past_sum *s);
+
+/* ---- state_recount.c ---- */
+/* A record changes in the transaction at hand. `old` and `new` are NULL where there is none; `rotten`: the old one is damaged,
+ * and its digest a guess. Without effect where no recount has come as far. */
+void state_recount_change(struct state *s, struct bytes row_key, uint32_t bucket,
+                          const struct digest *old, bool rotten, const struct digest *new);
+/* The transaction is not committed: what was counted with it is wrong. Also when the state is closed or goes back. */
+void state_recount_drop(struct state *s);
+/* Healthy records of the bucket and how many damaged ones, where all are counted. False: not known. */
+bool state_recount_bucket(const struct state *s, uint32_t bucket, struct digest *healthy,
+                          uint32_t *damaged);
+/* A damaged record was made whole. */
+void state_recount_repaired(struct state *s, struct bytes row_key, uint32_t bucket,
+                            struct digest digest);
+/* In the transaction: the sums cannot be trusted any more, `why` tells of what. Once it is committed, state_doubt_begun(). */
+int state_doubt_write(struct state *s, const struct state_txn *t, struct lsn since, struct err *e);
+void state_doubt_begun(struct state *s, struct lsn since, uint64_t replaced, const struct err *why);
 
 /* ---- state_scan.c ---- */
 int state_record_damaged(struct err *e, struct bytes collection, struct bytes key,

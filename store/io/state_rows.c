@@ -18,6 +18,7 @@ static const char *const db_names[DB_COUNT] = {"meta",    "collections", "record
                                                "buckets", "sessions",    "results",
                                                "points",  "deleted",     "history"};
 static const struct bytes state_key = {(const uint8_t *)"state", 5};
+static const struct bytes doubt_key = {(const uint8_t *)"doubt", 5};
 
 const char *state_db_name(enum state_db db)
 {
@@ -261,6 +262,41 @@ int row_put_state(const struct state_txn *t, const struct state_row *row, struct
     return put_row(t, DB_META, state_key, &w, e);
 }
 
+bool row_is_doubt(struct bytes key)
+{
+    return bytes_equal(key, doubt_key);
+}
+
+int row_read_doubt(struct bytes key, struct bytes row, struct lsn *since, struct err *e)
+{
+    struct reader r;
+    int rc = open_row(DB_META, key, row, &r, e);
+    if (rc != 0)
+        return rc;
+    since->v = read_u64(&r);
+    return close_row(DB_META, key, &r, e);
+}
+
+int row_get_doubt(const struct state_txn *t, struct lsn *since, struct err *e)
+{
+    struct bytes row;
+    int rc = find_row(t, DB_META, doubt_key, &row, e);
+    return rc != 0 ? rc : row_read_doubt(doubt_key, row, since, e);
+}
+
+int row_put_doubt(const struct state_txn *t, struct lsn since, struct err *e)
+{
+    uint8_t b[ROW_MAX_BYTES];
+    struct writer w = row_begin(b);
+    write_u64(&w, since.v);
+    return put_row(t, DB_META, doubt_key, &w, e);
+}
+
+int row_delete_doubt(const struct state_txn *t, struct err *e)
+{
+    return row_delete(t, DB_META, doubt_key, e);
+}
+
 /* ---- collections and buckets ---- */
 
 int row_read_collection(struct bytes key, struct bytes row, struct collection_row *out,
@@ -480,6 +516,20 @@ void row_write_record(struct bytes row_key, const struct record *r, struct diges
     check(w.at == RECORD_ROW_BYTES);
     write_bytes(&w, r->value);
     (void)seal(row_key, &w);
+}
+
+bool row_read_rotten(struct bytes row, struct lsn *lsn, struct bytes *value, struct digest *digest)
+{
+    *digest = (struct digest){0, 0};
+    if (row.n < RECORD_ROW_BYTES)
+        return false;
+    struct reader r = reader_of(row);
+    (void)read_bytes(&r, CRC_BYTES + 4); /* checksum, format, zero */
+    lsn->v = read_u64(&r);
+    (void)read_u64(&r);
+    *digest = read_digest(&r);
+    *value = read_bytes(&r, row.n - RECORD_ROW_BYTES);
+    return true;
 }
 
 int row_read_record(struct bytes row_key, struct bytes row, bool checked, struct record *out,

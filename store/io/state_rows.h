@@ -7,6 +7,7 @@
  *   meta         "state"                       format u16, mode u8, lsn, term, time u64, hash 32, records u64,
  *                                              collections u64, next collection id u64, digest 16, history from
  *                                              lsn u64, history from time u64, history rows u64, history bytes u64
+ *   meta         "doubt"                       lsn u64: the sums are to be counted again (state_recount.c)
  *   collections  name                          id u64, records u64, digest 16, deleted u64
  *   records      collection id be64, key       format u16, zero u16, lsn u64, time u64, digest 16, value
  *   buckets      number be16                   digest 16
@@ -145,11 +146,17 @@ int row_get_point(const struct state_txn *t, struct bytes name, struct restore_p
                   struct err *e);
 /* Does nothing when there is one with that name. */
 int row_add_point(const struct state_txn *t, const struct restore_point *p, struct err *e);
+/* The mark that the sums cannot be trusted since `since`. */
+int row_get_doubt(const struct state_txn *t, struct lsn *since, struct err *e);
+int row_put_doubt(const struct state_txn *t, struct lsn since, struct err *e);
+int row_delete_doubt(const struct state_txn *t, struct err *e);
 /* Delete by key; ERR_NOT_FOUND when it is not there. */
 int row_delete(const struct state_txn *t, enum state_db db, struct bytes key, struct err *e);
 
 /* Decode what a cursor found. */
 int row_read_state(struct bytes key, struct bytes row, struct state_row *out, struct err *e);
+bool row_is_doubt(struct bytes key); /* of meta */
+int row_read_doubt(struct bytes key, struct bytes row, struct lsn *since, struct err *e);
 int row_read_bucket(struct bytes key, struct bytes row, uint32_t *bucket, struct digest *out,
                     struct err *e);
 int row_read_collection(struct bytes key, struct bytes row, struct collection_row *out,
@@ -172,6 +179,8 @@ void row_write_record(struct bytes row_key, const struct record *r, struct diges
  * the reason, or ERR_NEWER; the caller names collection and key. */
 int row_read_record(struct bytes row_key, struct bytes row, bool checked, struct record *out,
                     struct digest *digest, struct err *e);
+/* What a damaged row says, believed in nothing. False, and a digest of zero: it is too short to say anything. */
+bool row_read_rotten(struct bytes row, struct lsn *lsn, struct bytes *value, struct digest *digest);
 
 /* ---- the past: `record_key` is what row_record_key gave ---- */
 int row_get_deleted(const struct state_txn *t, struct bytes record_key, struct deleted_row *out,
