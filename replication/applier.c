@@ -6,6 +6,9 @@
  * lingers for LINGER_MS, or until LINGER_ENTRIES have gathered, before it is applied (store/replay.h). Whoever does
  * wait (a scan, a standby's reader with a token, a new primary) makes it urgent.
  *
+ * What else must be done where no batch is under way is done here as well: jobs of other threads (a repair, a step of the scrub's
+ * count), the sums at an lsn that sites compare at, and counting again when the sums are in doubt (store/state.h).
+ *
  * ORDER of a checkpoint: begun by the applier between batches (pins the state), finished by the other thread only when the
  * site says that log and majority cover it (marks_publish_to); see store/state.h.
  *
@@ -14,6 +17,7 @@
 #include "replication/site_parts.h"
 
 #include "store/core/check.h"
+#include "store/finding.h"
 #include "store/io/cond.h"
 #include "store/replay.h"
 
@@ -22,6 +26,19 @@ enum {
     LINGER_MS = 50, /* a standby's readers see the state at most this much older */
     RETRY_MS = 500,
     IDLE_MS = 200,
+    RECOUNT_BYTES = 8 << 20, /* of records, at a time, while the sums are in doubt */
+    RECOUNT_MS = 50,
+    RECOUNT_AGAIN_MS =
+        60 * 1000, /* after a pass that could not end the doubt: damage is in the way */
+};
+
+/* Something that another thread wants done between two batches. */
+struct job {
+    int (*run)(void *arg, struct err *e);
+    void *arg;
+    struct err e;
+    int rc;
+    bool begun, done;
 };
 
 struct applier {
@@ -38,7 +55,12 @@ struct applier {
     bool checkpoint_pending; /* begun, waits for or is in finish */
     struct err disk_full;    /* code 0: it is not */
     struct entry_position checkpoint_at;
-    struct replay *replay; /* applier thread only, as what follows */
+    struct job *job;        /* NULL: none */
+    struct lsn mark;        /* a batch ends there, and the sums are kept; 0: not asked */
+    struct state_sums sums; /* as of the last mark that was met; lsn 0: none */
+    uint64_t recount_ms;    /* when to go on counting, while the sums are in doubt */
+    uint64_t replaced;      /* damaged records overwritten, as told */
+    struct replay *replay;  /* applier thread only, as what follows */
     uint64_t bytes_since_checkpoint;
     uint64_t last_checkpoint_ms;
 };
@@ -93,17 +115,134 @@ static void note_space(struct applier *a, const struct err *full)
     a->bytes_since_checkpoint = a->site->config->checkpoint_bytes;
 }
 
+/* ---- between two batches ---- */
+
+/* With the lock held; given up while the job runs. */
+static void run_job(struct applier *a)
+{
+    struct job *job = a->job;
+    job->begun = true;
+    (void)pthread_mutex_unlock(&a->lock);
+    job->rc = job->run(job->arg, &job->e);
+    (void)pthread_mutex_lock(&a->lock);
+    job->done = true;
+    a->job = NULL;
+    a->bytes_since_checkpoint += job->rc == 0; /* it may have written */
+    (void)pthread_cond_broadcast(&a->news);
+}
+
+/* With the lock held: the state is exactly where its sums were asked for. */
+static void take_sums(struct applier *a)
+{
+    struct err e = ERR_NONE;
+    struct state_snapshot *snap;
+    a->sums.lsn = (struct lsn){0};
+    if (state_snapshot_open(a->site->state, &snap, &e) == 0) {
+        if (state_sums(snap, &a->sums, &e) != 0)
+            a->sums.lsn = (struct lsn){0};
+        state_snapshot_close(snap);
+    }
+    if (a->sums.lsn.v == 0)
+        events_add(a->site->events, "state: its sums cannot be read: %s", e.text);
+    a->mark = (struct lsn){0};
+    (void)pthread_cond_broadcast(&a->news);
+    (void)uv_async_send(&a->site->wake);
+}
+
+static void on_found(void *arg, const struct finding *f)
+{
+    care_found(arg, f);
+}
+
+/* With the lock held; given up while it counts. */
+static void count_again(struct applier *a, uint64_t now)
+{
+    const struct finding_sink sink = {on_found, NULL, a->site};
+    struct state_doubt doubt;
+    struct err e = ERR_NONE;
+    size_t bytes;
+    (void)pthread_mutex_unlock(&a->lock);
+    int rc = state_recount_step(a->site->state, RECOUNT_BYTES, &sink, &bytes, &e);
+    state_doubt(a->site->state, &doubt);
+    if (!doubt.doubted)
+        events_add(a->site->events, "state: the sums were counted again and are right");
+    else if (rc != 0)
+        events_add(a->site->events, "state: the sums stay in doubt: %s",
+                   rc == ERR_NOT_FOUND ? "damaged records are in the way" : e.text);
+    (void)pthread_mutex_lock(&a->lock);
+    a->recount_ms = now + (rc == 0 ? RECOUNT_MS : RECOUNT_AGAIN_MS);
+    a->bytes_since_checkpoint++;
+}
+
+/* With the lock held. True: something was done, look again. */
+static bool do_between(struct applier *a, uint64_t now)
+{
+    struct state_doubt doubt;
+    if (!a->checkpoint_pending && checkpoint_due(a, now))
+        begin_checkpoint(a, now);
+    if (a->job != NULL) {
+        run_job(a);
+        return true;
+    }
+    if (a->mark.v != 0 && a->applied.v == a->mark.v) {
+        take_sums(a);
+        return true;
+    }
+    state_doubt(a->site->state, &doubt);
+    if (doubt.replaced > a->replaced)
+        events_add(
+            a->site->events,
+            "state: %s (it was overwritten or deleted since, and is whole again or gone; the "
+            "sums are counted again)",
+            doubt.last);
+    a->replaced = doubt.replaced;
+    if (!doubt.doubted || now < a->recount_ms)
+        return false;
+    count_again(a, now);
+    return true;
+}
+
+/* ---- the threads ---- */
+
+/* With the lock held; given up while it applies. */
+static void apply_some(struct applier *a)
+{
+    struct lsn to = a->apply_to;
+    if (a->mark.v > a->applied.v && a->mark.v < to.v)
+        to = a->mark;
+    (void)pthread_mutex_unlock(&a->lock);
+    struct err e = ERR_NONE;
+    int64_t n = replay_step(a->replay, to, &e);
+    if (n == ERR_IO)
+        (void)err_advise(&e, "look at the disk (dmesg, smartctl), then start the site again "
+                             "(triveni serve): it goes on from its checkpoint");
+    if (n < 0 && n != ERR_NO_SPACE)
+        fail(a, &e);
+    (void)pthread_mutex_lock(&a->lock);
+    /* Part of a large batch may be in although the rest failed. */
+    a->applied = state_applied(a->site->state).lsn;
+    a->waiting_since_ms = 0;
+    if (n >= 0)
+        a->bytes_since_checkpoint += (uint64_t)n;
+    if (n >= 0 || n == ERR_NO_SPACE)
+        note_space(a, n < 0 ? &e : NULL);
+    (void)uv_async_send(&a->site->wake);
+    if (n == ERR_NO_SPACE)
+        (void)cond_wait_ms(&a->news, &a->lock, RETRY_MS);
+}
+
 static void *apply_main(void *arg)
 {
     struct applier *a = arg;
     (void)pthread_mutex_lock(&a->lock);
     while (!a->stop && !a->failed) {
         uint64_t now = site_now_ms();
-        if (!a->checkpoint_pending && checkpoint_due(a, now))
-            begin_checkpoint(a, now);
+        if (do_between(a, now))
+            continue;
         if (a->apply_to.v <= a->applied.v) {
             a->waiting_since_ms = 0;
-            (void)cond_wait_ms(&a->news, &a->lock, IDLE_MS);
+            (void)cond_wait_ms(&a->news, &a->lock,
+                               a->recount_ms > now ? RECOUNT_MS : (uint64_t)IDLE_MS);
             continue;
         }
         if (a->waiting_since_ms == 0)
@@ -114,27 +253,9 @@ static void *apply_main(void *arg)
             (void)cond_wait_ms(&a->news, &a->lock, LINGER_MS - waited);
             continue;
         }
-        struct lsn to = a->apply_to;
-        (void)pthread_mutex_unlock(&a->lock);
-        struct err e = ERR_NONE;
-        int64_t n = replay_step(a->replay, to, &e);
-        if (n == ERR_IO)
-            (void)err_advise(&e, "look at the disk (dmesg, smartctl), then start the site again "
-                                 "(triveni serve): it goes on from its checkpoint");
-        if (n < 0 && n != ERR_NO_SPACE)
-            fail(a, &e);
-        (void)pthread_mutex_lock(&a->lock);
-        /* Part of a large batch may be in although the rest failed. */
-        a->applied = state_applied(a->site->state).lsn;
-        a->waiting_since_ms = 0;
-        if (n >= 0)
-            a->bytes_since_checkpoint += (uint64_t)n;
-        if (n >= 0 || n == ERR_NO_SPACE)
-            note_space(a, n < 0 ? &e : NULL);
-        (void)uv_async_send(&a->site->wake);
-        if (n == ERR_NO_SPACE)
-            (void)cond_wait_ms(&a->news, &a->lock, RETRY_MS);
+        apply_some(a);
     }
+    (void)pthread_cond_broadcast(&a->news);
     (void)pthread_mutex_unlock(&a->lock);
     return NULL;
 }
@@ -229,6 +350,14 @@ void applier_orders(struct applier *a, struct lsn apply_to, struct lsn may_publi
     (void)pthread_mutex_unlock(&a->lock);
 }
 
+void applier_checkpoint_now(struct applier *a)
+{
+    (void)pthread_mutex_lock(&a->lock);
+    a->bytes_since_checkpoint = a->site->config->checkpoint_bytes;
+    (void)pthread_cond_broadcast(&a->news);
+    (void)pthread_mutex_unlock(&a->lock);
+}
+
 struct lsn applier_applied(struct applier *a)
 {
     (void)pthread_mutex_lock(&a->lock);
@@ -257,4 +386,49 @@ bool applier_disk_full(struct applier *a, struct err *why)
         *why = a->disk_full;
     (void)pthread_mutex_unlock(&a->lock);
     return full;
+}
+
+int applier_run(struct applier *a, int (*run)(void *arg, struct err *e), void *arg, struct err *e)
+{
+    struct job job = {.run = run, .arg = arg};
+    (void)pthread_mutex_lock(&a->lock);
+    while (a->job != NULL && !a->stop && !a->failed)
+        (void)cond_wait_ms(&a->news, &a->lock, IDLE_MS);
+    if (!a->stop && !a->failed) {
+        a->job = &job;
+        (void)pthread_cond_broadcast(&a->news);
+    }
+    while (a->job == &job && !a->stop && !a->failed)
+        (void)cond_wait_ms(&a->news, &a->lock, IDLE_MS);
+    /* One that has begun is waited for: it uses what is the caller's. */
+    while (job.begun && !job.done)
+        (void)cond_wait_ms(&a->news, &a->lock, IDLE_MS);
+    if (a->job == &job)
+        a->job = NULL;
+    (void)pthread_mutex_unlock(&a->lock);
+    if (!job.done)
+        return err_set(e, ERR_CANCELLED, "the site is stopping");
+    return job.rc == 0 ? 0 : err_set(e, job.rc, "%s", job.e.text);
+}
+
+void applier_mark(struct applier *a, struct lsn lsn)
+{
+    (void)pthread_mutex_lock(&a->lock);
+    a->mark = lsn;
+    (void)pthread_cond_broadcast(&a->news);
+    (void)pthread_mutex_unlock(&a->lock);
+}
+
+enum applier_mark applier_marked(struct applier *a, struct lsn lsn, struct state_sums *out)
+{
+    enum applier_mark answer = MARK_AHEAD;
+    (void)pthread_mutex_lock(&a->lock);
+    if (a->sums.lsn.v == lsn.v) {
+        *out = a->sums;
+        answer = MARK_MET;
+    } else if (a->applied.v > lsn.v || a->mark.v != lsn.v) {
+        answer = MARK_MISSED;
+    }
+    (void)pthread_mutex_unlock(&a->lock);
+    return answer;
 }

@@ -163,10 +163,11 @@ static void append_own(struct site *s, const struct repl_action *a)
 static int undo_state(struct site *s, struct lsn keep, struct err *e)
 {
     check(s->archiver == NULL);
-    applier_stop(s->applier);
-    scrubber_stop(s->scrubber); /* it reads the state */
-    s->applier = NULL;
+    scrubber_stop(s->scrubber); /* it reads the state, and lets the applier count */
     s->scrubber = NULL;
+    care_pause(s->care);
+    applier_stop(s->applier);
+    s->applier = NULL;
     if (state_applied(s->state).lsn.v > keep.v) {
         service_undo(s);
         site_snapshot_drop(s);
@@ -179,6 +180,8 @@ static int undo_state(struct site *s, struct lsn keep, struct err *e)
     s->caught_up_ms = 0;
     check(state_applied(s->state).lsn.v <= keep.v);
     int rc = applier_start(s, &s->applier, e);
+    if (rc == 0)
+        care_resume(s->care);
     return rc != 0 ? rc : scrubber_start(s, &s->scrubber, e);
 }
 

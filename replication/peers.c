@@ -92,6 +92,10 @@ static int on_frame(struct conn *c, const struct frame *f, struct bytes body, st
                        s->config->members[p->index].name, (int)error.text.n,
                        (const char *)error.text.p);
     }
+    if (f->type == FRAME_CARE) {
+        int care = care_frame(s, p->index, body, why);
+        return care == 0 ? 0 : err_wrap(why, "from %s", s->config->members[p->index].name);
+    }
     if (f->type != FRAME_PEER)
         return err_set(why, ERR_FORMAT, "frame type %d is not for sites", (int)f->type);
     struct repl_message m;
@@ -315,21 +319,32 @@ void peers_stop(struct site *s)
     }
 }
 
-bool peers_send(struct site *s, const struct repl_message *m, struct bytes entries)
+static bool send_frame(struct site *s, uint8_t to, enum frame_type type, struct term term,
+                       const struct bytes *pieces, size_t n)
 {
-    check(m->to < s->config->member_count);
-    struct peer *p = &s->peers[m->to];
+    check(to < s->config->member_count);
+    struct peer *p = &s->peers[to];
+    struct err e = ERR_NONE;
     if (!p->up)
         return false;
+    if (conn_send(p->conn, type, term, 0, pieces, n, &e) == 0)
+        return true;
+    if (e.code != ERR_BUSY)
+        events_add(s->events, "link to %s: %s", s->config->members[to].name, e.text);
+    return false;
+}
+
+bool peers_send(struct site *s, const struct repl_message *m, struct bytes entries)
+{
     uint8_t fixed[MESSAGE_FIXED_BYTES];
     struct writer w = writer_of(fixed, sizeof fixed);
     message_write(&w, m);
     check(!w.bad);
-    struct bytes pieces[] = {bytes_of(fixed, w.at), entries};
-    struct err e = ERR_NONE;
-    if (conn_send(p->conn, FRAME_PEER, m->term, 0, pieces, 2, &e) == 0)
-        return true;
-    if (e.code != ERR_BUSY)
-        events_add(s->events, "link to %s: %s", s->config->members[m->to].name, e.text);
-    return false;
+    const struct bytes pieces[] = {bytes_of(fixed, w.at), entries};
+    return send_frame(s, m->to, FRAME_PEER, m->term, pieces, 2);
+}
+
+bool peers_send_care(struct site *s, uint8_t to, struct bytes body)
+{
+    return send_frame(s, to, FRAME_CARE, s->view.term, &body, 1);
 }

@@ -1,15 +1,16 @@
 /* The scrubber: a thread that walks over everything that is stored (store/scrub.h) within a budget of bytes a second.
- * What it finds
- * becomes an event and stands in `status` until a later pass does not find it any more.
+ * What it finds becomes an event and stands in `status` until it was repaired, or a later pass does not find it any more. Damaged
+ * records and places in the log are handed on to be repaired from another site (care.c).
  *
- * A pass begins when the site starts, and then once in PASS_MS, or as soon as the one before is done where that takes
- * longer. Where
- * it stands is not kept over a restart: then it begins again. Damage bars nothing: a damaged record is never returned
- * by a read in
- * any case, and what to do about it is for people to decide. */
+ * A pass begins when the site starts, and then once in PASS_MS, or as soon as the one before is done where that takes longer. Where
+ * it stands is not kept over a restart: then it begins again. Damage bars nothing: a damaged record is never returned by a read in
+ * any case. */
 #include "replication/site_parts.h"
 
 #include "store/scrub.h"
+
+#include <fcntl.h>
+#include <unistd.h>
 
 enum {
     STEPS_A_SECOND = 10,
@@ -26,7 +27,8 @@ struct scrubber {
     bool stop;
     uint64_t passes, last_us, last_bytes, last_damaged; /* of the last whole pass */
     uint64_t bytes, damaged;                            /* of the one under way */
-    char trouble[ERR_TEXT_BYTES];                       /* what was found first, "" when nothing */
+    uint64_t repaired;            /* of what was found, since the last pass ended */
+    char trouble[ERR_TEXT_BYTES]; /* what was found first, "" when nothing */
     /* the thread's own */
     struct scrub walk;
 };
@@ -42,9 +44,15 @@ static void wait_ms(struct scrubber *c, uint64_t ms)
     (void)pthread_cond_timedwait(&c->news, &c->lock, &until);
 }
 
-static void on_found(void *arg, const char *what)
+static void on_found(void *arg, const struct finding *f)
 {
     struct scrubber *c = arg;
+    const char *what = f->text;
+    char text[ERR_TEXT_BYTES];
+    if (f->kind != FINDING_RECORD && f->kind != FINDING_BATCH) { /* those name their place */
+        (void)snprintf(text, sizeof text, "%s: %.400s", f->file, f->text);
+        what = text;
+    }
     if (c->walk.damaged <= EVENTS_A_PASS)
         events_add(c->site->events, "scrub: %s", what);
     if (c->walk.damaged == EVENTS_A_PASS)
@@ -53,6 +61,52 @@ static void on_found(void *arg, const char *what)
     if (c->walk.damaged == 1)
         (void)snprintf(c->trouble, sizeof c->trouble, "%s", what);
     (void)pthread_mutex_unlock(&c->lock);
+    care_found(c->site, f);
+}
+
+/* ---- counting, on the applier's thread ---- */
+
+struct count {
+    struct state *state;
+    size_t max_bytes;
+    const struct finding_sink *sink;
+    size_t *bytes;
+};
+
+static int count_step(void *arg, struct err *e)
+{
+    const struct count *n = arg;
+    return state_recount_step(n->state, n->max_bytes, n->sink, n->bytes, e);
+}
+
+static int recount(void *arg, size_t max_bytes, const struct finding_sink *sink, size_t *bytes,
+                   struct err *e)
+{
+    const struct scrubber *c = arg;
+    struct count n = {c->site->state, max_bytes, sink, bytes};
+    *bytes = 0;
+    return applier_run(c->site->applier, count_step, &n, e);
+}
+
+/* The file of the promise. It may be written at this moment, so what is torn is looked at once more. */
+static void look_at_vote(struct scrubber *c)
+{
+    struct vote_slot slots[VOTE_SLOTS];
+    struct err e = ERR_NONE;
+    char path[SITE_PATH_BYTES + 32];
+    (void)snprintf(path, sizeof path, "%s/vote", c->site->config->data_dir);
+    for (unsigned i = 0; i < 2; i++) {
+        if (vote_inspect(AT_FDCWD, path, slots, &e) == 0 && slots[0].valid && slots[1].valid)
+            return;
+        (void)usleep(50000);
+    }
+    c->walk.damaged++;
+    on_found(c,
+             &(struct finding){.kind = FINDING_VOTE,
+                               .file = "vote",
+                               .text = e.code != 0 ? e.text
+                                                   : "one of its two slots is damaged, or was torn "
+                                                     "by a power cut"});
 }
 
 /* With the lock held. */
@@ -62,18 +116,22 @@ static void end_pass(struct scrubber *c)
     c->last_us = site_now_us();
     c->last_bytes = c->walk.bytes;
     c->last_damaged = c->walk.damaged;
-    c->bytes = c->damaged = 0;
+    c->bytes = c->damaged = c->repaired = 0;
     if (c->last_damaged == 0)
         c->trouble[0] = '\0';
     if (c->last_damaged != 0 || c->passes == 1)
         events_add(c->site->events, "scrub: a pass over %llu bytes found %llu damaged",
                    (unsigned long long)c->last_bytes, (unsigned long long)c->last_damaged);
-    c->walk = (struct scrub){.in_log = false};
+    c->walk = (struct scrub){.bytes = 0};
 }
 
 static void *scrub_main(void *arg)
 {
     struct scrubber *c = arg;
+    char state_dir[SITE_PATH_BYTES + 32];
+    (void)snprintf(state_dir, sizeof state_dir, "%s/state", c->site->config->data_dir);
+    const struct scrub_parts parts = {c->site->state, c->site->log, state_dir, recount, c};
+    const struct finding_sink sink = {on_found, NULL, c};
     const uint64_t rate = c->site->config->scrub_bytes;
     uint64_t began = site_now_ms();
     (void)pthread_mutex_lock(&c->lock);
@@ -81,8 +139,9 @@ static void *scrub_main(void *arg)
         (void)pthread_mutex_unlock(&c->lock);
         struct err e = ERR_NONE;
         const uint64_t before = c->walk.bytes;
-        int rc = scrub_step(&c->walk, c->site->state, c->site->log, (size_t)(rate / STEPS_A_SECOND),
-                            on_found, c, &e);
+        int rc = scrub_step(&c->walk, &parts, (size_t)(rate / STEPS_A_SECOND), &sink, &e);
+        if (rc == ERR_NOT_FOUND)
+            look_at_vote(c);
         const uint64_t read = c->walk.bytes - before;
         uint64_t pause = 1000 / STEPS_A_SECOND, now = site_now_ms();
         (void)pthread_mutex_lock(&c->lock);
@@ -139,13 +198,23 @@ void scrubber_stop(struct scrubber *c)
     free(c);
 }
 
+void scrubber_repaired(struct scrubber *c)
+{
+    if (c == NULL)
+        return;
+    (void)pthread_mutex_lock(&c->lock);
+    c->repaired++;
+    (void)pthread_mutex_unlock(&c->lock);
+}
+
 json_t *scrubber_json(struct scrubber *c)
 {
     if (c == NULL)
         return json_null();
     (void)pthread_mutex_lock(&c->lock);
-    const uint64_t damaged = c->damaged > c->last_damaged ? c->damaged : c->last_damaged;
-    json_t *trouble = c->trouble[0] != '\0' ? json_string(c->trouble) : NULL;
+    uint64_t damaged = c->damaged > c->last_damaged ? c->damaged : c->last_damaged;
+    damaged = damaged > c->repaired ? damaged - c->repaired : 0;
+    json_t *trouble = damaged != 0 && c->trouble[0] != '\0' ? json_string(c->trouble) : NULL;
     json_t *o = json_pack(
         "{s:I, s:o, s:o, s:I, s:I, s:o}", "passes", (json_int_t)c->passes, "last_pass_us",
         c->passes != 0 ? json_integer((json_int_t)c->last_us) : json_null(), "last_pass_bytes",

@@ -157,8 +157,11 @@ static int get_visible(struct site *s, struct state_snapshot *snap, bool overlay
         case OVERLAY_UNKNOWN:
             break;
         }
-    return as_of.kind == AS_OF_NONE ? state_get(snap, collection, key, out, e)
-                                    : state_get_as_of(snap, as_of, collection, key, out, e);
+    int rc = as_of.kind == AS_OF_NONE ? state_get(snap, collection, key, out, e)
+                                : state_get_as_of(snap, as_of, collection, key, out, e);
+    if (rc == ERR_INTEGRITY && as_of.kind == AS_OF_NONE)
+        care_suspect(s, collection, key);
+    return rc;
 }
 
 int service_get(struct client *c, const struct frame *f, struct bytes body, struct err *e)
@@ -257,13 +260,15 @@ static int scan_into(struct service *v, struct state_snapshot *snap, const struc
     *count = 0;
     *more = WIRE_MORE_NONE;
     for (;;) {
-        struct record r;
+        struct record r = {.lsn = {0}};
         rc = state_scan_next(scan, &r, e);
         if (rc == ERR_LIMIT) {
             *more = WIRE_MORE_AFTER_KEY;
             rc = add_after(v, w, r.key, e);
             break;
         }
+        if (rc == ERR_INTEGRITY)
+            care_suspect(v->site, r.collection, r.key);
         if (rc != 0)
             break;
         size_t need = r.value.n + r.key.n + r.collection.n + 32;

@@ -4,8 +4,8 @@
  * there; the protocol core, told what is on disk; the applier, the archiver; and last the ports, so that nobody is
  * answered before everything is known.
  *
- * THREADS. The loop owns everything in struct site. The log, the applier with its checkpoints, the archiver and the scrubber
- * have threads of their own and only post: they set what the loop then reads, and wake it.
+ * THREADS. The loop owns everything in struct site. The log, the applier with its checkpoints, the archiver, the scrubber
+ * and the care of what is stored have threads of their own and only post: they set what the loop then reads, and wake it.
  *
  * STOPPING. On SIGTERM a primary hands over first, bounded by LEAVE_MS. Then no client and no peer is heard any more; what was
  * queued for them is sent; threads end; the loop runs until no callback is left that could find freed memory. */
@@ -165,6 +165,8 @@ static void on_wake(uv_async_t *wake)
         site_fail(s, &why);
     if (s->fatal.code == 0)
         take_progress(s);
+    if (s->fatal.code == 0)
+        care_progress(s);
 }
 
 static void on_tick(uv_timer_t *tick)
@@ -173,6 +175,8 @@ static void on_tick(uv_timer_t *tick)
     if (s->stopping)
         return;
     driver_tick(s);
+    if (s->fatal.code == 0)
+        care_progress(s);
     uint64_t now = site_now_ms(), due = repl_next_tick_ms(s->repl);
     if (s->leave_by_ms != 0 && now >= s->leave_by_ms)
         site_stop(s);
@@ -286,6 +290,8 @@ static int start(struct site *s, struct err *e)
     if (rc == 0)
         rc = applier_start(s, &s->applier, e);
     if (rc == 0)
+        rc = care_start(s, &s->care, e);
+    if (rc == 0)
         rc = scrubber_start(s, &s->scrubber, e);
     if (rc == 0)
         rc = service_start(s, e);
@@ -320,6 +326,7 @@ static bool stop_loop(struct site *s)
         uv_unref((uv_handle_t *)&s->wake);
     run_out(s);
     scrubber_stop(s->scrubber);
+    care_stop(s->care);
     applier_stop(s->applier);
     archiver_stop(s->archiver);
     struct err e = ERR_NONE;
@@ -340,6 +347,7 @@ static bool stop(struct site *s)
     site_snapshot_drop(s);
     if (!stop_loop(s))
         return false;
+    care_free(s->care);
     state_close(s->state);
     overlay_free(s->overlay);
     vote_close(s->vote_file);

@@ -23,6 +23,7 @@
 
 struct applier;
 struct archiver;
+struct care;
 struct client;
 struct events;
 struct scrubber;
@@ -87,6 +88,7 @@ struct site {
     struct applier *applier;
     struct archiver *archiver; /* NULL: this site keeps no archive */
     struct scrubber *scrubber; /* NULL: switched off */
+    struct care *care;
     struct events *events;
     struct service *service;
     struct peer peers[REPL_SITES_MAX];
@@ -191,6 +193,8 @@ void peers_stop(struct site *s);
 bool peers_send(struct site *s, const struct repl_message *m, struct bytes entries);
 /* A connection to one of our ports ended before it was ready: told, with a limit. `why` as from on_closed. */
 void peers_refused(struct site *s, struct quiet *q, const struct conn *c, const struct err *why);
+/* The same for a care_message, encoded. */
+bool peers_send_care(struct site *s, uint8_t to, struct bytes body);
 const struct site_member *site_member(const struct site *s,
                                       uint8_t index); /* NULL for REPL_NOBODY */
 
@@ -207,10 +211,24 @@ void applier_stop(struct applier *a); /* waits for the batch at hand; frees */
 void applier_orders(struct applier *a, struct lsn apply_to, struct lsn may_publish_to,
                     struct lsn urgent_to);
 struct lsn applier_applied(struct applier *a);
+/* Begin a checkpoint as soon as it can be. */
+void applier_checkpoint_now(struct applier *a);
 /* Fills the reason when it had to stop. */
 bool applier_failed(struct applier *a, struct err *why);
 /* The disk of the state is full; `why` says so. It goes on by itself when there is space. */
 bool applier_disk_full(struct applier *a, struct err *why);
+
+/* Run something on the applier's thread, between two batches, and wait for it: 0, its error, or ERR_CANCELLED: the applier stops. Not
+ * from the loop. */
+int applier_run(struct applier *a, int (*run)(void *arg, struct err *e), void *arg, struct err *e);
+/* Keep the sums of the state exactly at `lsn`; a later call replaces it. */
+void applier_mark(struct applier *a, struct lsn lsn);
+enum applier_mark {
+    MARK_AHEAD,  /* not there yet */
+    MARK_MET,    /* *out has them */
+    MARK_MISSED, /* the state was beyond it already, or something else was asked since */
+};
+enum applier_mark applier_marked(struct applier *a, struct lsn lsn, struct state_sums *out);
 
 /* ---- archiver.c: a thread seals packs and takes snapshots ---- */
 int archiver_start(struct site *s, struct archiver **out, struct err *e);
@@ -229,6 +247,26 @@ int scrubber_start(struct site *s, struct scrubber **out,
                    struct err *e);         /* *out NULL: switched off */
 void scrubber_stop(struct scrubber *c);    /* frees; NULL is fine */
 json_t *scrubber_json(struct scrubber *c); /* for status; null when it is switched off */
+/* Something that was found is whole again. Any thread; NULL is fine. */
+void scrubber_repaired(struct scrubber *c);
+
+/* ---- care.c: a thread repairs what is damaged from other sites, and compares the sites' states ---- */
+struct finding;
+int care_start(struct site *s, struct care **out, struct err *e);
+void care_stop(struct care *c); /* ends the thread; what it knew stays; NULL is fine, as below */
+void care_free(struct care *c);
+/* Let go of state and applier, and keep off them until resumed. */
+void care_pause(struct care *c);
+void care_resume(struct care *c);
+/* Damage was met: it is repaired, if it is of a kind that can be. Any thread. */
+void care_found(struct site *s, const struct finding *f);
+void care_suspect(struct site *s, struct bytes collection, struct bytes key);
+/* A FRAME_CARE from another site. */
+int care_frame(struct site *s, uint8_t from, struct bytes body, struct err *why);
+/* Carry what is to be sent or told. Often: whenever something moved, and with the ticks. */
+void care_progress(struct site *s);
+json_t *care_json(struct care *c);
+void care_trouble(struct site *s, void (*tell)(void *arg, const char *text), void *arg);
 
 /* ---- service.c: clients ---- */
 int service_start(struct site *s, struct err *e);

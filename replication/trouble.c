@@ -57,6 +57,24 @@ static void add_clock(struct site *s, json_t *list)
             -seconds);
 }
 
+static void add_line(void *arg, const char *text)
+{
+    add(arg, "%s", text);
+}
+
+static void add_state(struct site *s, json_t *list)
+{
+    struct state_doubt doubt;
+    state_doubt(s->state, &doubt);
+    if (doubt.doubted)
+        add(list,
+            "the sums of its records are in doubt since lsn %llu, where a damaged one was "
+            "overwritten, "
+            "and are counted again",
+            (unsigned long long)doubt.since.v);
+    care_trouble(s, add_line, list);
+}
+
 static void add_role(struct site *s, json_t *list)
 {
     if (s->view.broken)
@@ -118,5 +136,6 @@ json_t *trouble_json(struct site *s)
     add_clock(s, list);
     add_role(s, list);
     add_peers(s, list);
+    add_state(s, list);
     return list;
 }

@@ -164,6 +164,15 @@ struct state_totals {
 int state_totals(struct state_snapshot *snap, struct state_totals *out, struct err *e);
 int state_bucket(struct state_snapshot *snap, uint32_t bucket, struct digest *out, struct err *e);
 
+/* All sums together. lsn is that of the snapshot; `known` is false, and the digests mean nothing, while they are in doubt. */
+struct state_sums {
+    struct lsn lsn;
+    bool known;
+    uint64_t records;
+    struct digest digest, bucket[DIGEST_BUCKETS];
+};
+int state_sums(struct state_snapshot *snap, struct state_sums *out, struct err *e);
+
 /* Count the digest again from every record and compare with the one kept, and check the past's rows and chains; ERR_INTEGRITY
  * names what differs. */
 int state_verify(struct state_snapshot *snap, struct err *e);

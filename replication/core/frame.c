@@ -31,7 +31,7 @@ static uint32_t header_crc(const uint8_t raw[FRAME_HEADER_BYTES])
 
 static bool type_is_known(unsigned type)
 {
-    if (type >= FRAME_HELLO && type <= FRAME_WATCH_END)
+    if (type >= FRAME_HELLO && type <= FRAME_CARE)
         return true;
     unsigned request = type & ~(unsigned)FRAME_REPLY;
     return request >= FRAME_SESSION_OPEN && request <= FRAME_WATCH_CLOSE;
@@ -114,8 +114,8 @@ int frame_check_body(const struct frame *f, struct bytes body, struct err *e)
 
 const char *frame_type_name(enum frame_type type)
 {
-    static const char *const first[] = {"hello",   "error",      "peer",
-                                        "primary", "watch-data", "watch-end"};
+    static const char *const first[] = {"hello",      "error",     "peer", "primary",
+                                        "watch-data", "watch-end", "care"};
     static const char *const requests[][2] = {
         {"session-open", "session-open reply"},
         {"session-close", "session-close reply"},
@@ -131,14 +131,14 @@ const char *frame_type_name(enum frame_type type)
         {"watch-credit", "watch-credit reply"},
         {"watch-close", "watch-close reply"},
     };
-    _Static_assert(sizeof first / sizeof first[0] == FRAME_WATCH_END, "one name for each type");
+    _Static_assert(sizeof first / sizeof first[0] == FRAME_CARE, "one name for each type");
     _Static_assert(sizeof requests / sizeof requests[0] ==
                        FRAME_WATCH_CLOSE - FRAME_SESSION_OPEN + 1,
                    "one name for each request");
     unsigned t = (unsigned)type;
     if (!type_is_known(t))
         return "unknown";
-    if (t <= FRAME_WATCH_END)
+    if (t <= FRAME_CARE)
         return first[t - FRAME_HELLO];
     return requests[(t & ~(unsigned)FRAME_REPLY) - FRAME_SESSION_OPEN][(t & FRAME_REPLY) != 0];
 }

@@ -40,6 +40,7 @@ enum frame_type {
     FRAME_PRIMARY = 4,    /* push to clients: wire_primary, where the primary is now */
     FRAME_WATCH_DATA = 5, /* push: wire_watch_data, changes that a watch is to see */
     FRAME_WATCH_END = 6,  /* push: wire_watch_end, a watch cannot go on */
+    FRAME_CARE = 7,       /* between sites: a care_message (care.h) */
     /* requests of clients, and their answers */
     FRAME_SESSION_OPEN = 16,
     FRAME_SESSION_CLOSE = 17,

@@ -216,6 +216,9 @@ void repl_step(struct repl *r, const struct repl_event *event, struct repl_actio
     case REPL_EV_FAILOVER:
         repl_on_failover(r, out);
         break;
+    case REPL_EV_FIT:
+        repl_on_fit(r, out, event->site, event->fit);
+        break;
     case REPL_EV_APPENDED:
         check(event->position.lsn.v <= r->log.last.v);
         repl_log_sealed(&r->log, event->position.lsn, &event->position.hash);
@@ -258,7 +261,8 @@ uint64_t repl_next_tick_ms(const struct repl *r)
 static void peer_view(const struct repl *r, uint8_t i, struct repl_peer_view *out)
 {
     const struct repl_peer *p = &r->peers[i];
-    *out = (struct repl_peer_view){.up = p->up, .heard_ms = i == r->heard_from ? r->heard_ms : 0};
+    *out = (struct repl_peer_view){
+        .up = p->up, .unfit = p->unfit, .heard_ms = i == r->heard_from ? r->heard_ms : 0};
     if (r->role != REPL_PRIMARY)
         return; /* only the primary hears of the others */
     out->needs_refill = p->flow == REPL_FLOW_REFILL;
@@ -290,6 +294,7 @@ void repl_view(const struct repl *r, struct repl_view *out)
     out->lease_valid = repl_lease_valid(r, r->now_ms);
     out->may_vote = r->may_vote;
     out->broken = r->broken;
+    out->unfit = r->peers[r->options.self].unfit;
     out->handing_over_to = r->handover == REPL_HANDOVER_NONE ? REPL_NOBODY : r->successor;
     out->mode = r->mode;
     for (uint8_t i = 0; i < r->options.sites; i++)

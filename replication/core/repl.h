@@ -143,6 +143,7 @@ enum repl_event_type {
     REPL_EV_SWITCHOVER, /* site: hand over to it (or REPL_NOBODY: to the best) */
     REPL_EV_FAILOVER, /* operator: stand as soon as this site's promise to the primary is over, whatever the policy */
     REPL_EV_APPENDED, /* position: the entry of APPEND_OWN has been sealed and queued */
+    REPL_EV_FIT, /* site (or this one), fit: whether its state is equal to the others'; at the start it is taken to be (P9) */
 };
 
 struct repl_event {
@@ -157,6 +158,7 @@ struct repl_event {
     bool more; /* PROPOSE: another one follows at once; entries are sent with the last */
     enum repl_message_type sent; /* SENT, GONE: type of the message that was to be filled */
     enum commit_mode mode;
+    bool fit;
     struct lsn applied, archived;
 };
 
@@ -225,6 +227,7 @@ struct repl_peer_view {
     bool needs_refill; /* the log no longer has what it needs */
     /* acknowledged something else than was sent, or lost what it acknowledged: not counted */
     bool suspect;
+    bool unfit;         /* its state differs: it is not handed over to */
     bool counts;        /* a full voter, by its own word */
     struct lsn durable; /* acknowledged on its stable storage; 0 unknown */
     struct lsn applied, archived;
@@ -243,6 +246,8 @@ struct repl_view {
     bool may_vote;
     /* met a history that contradicts what is committed here: neither votes, acknowledges nor stands */
     bool broken;
+    bool
+        unfit; /* its state differs from the others': it votes and acknowledges, but does not stand (P9) */
     uint8_t handing_over_to; /* or REPL_NOBODY */
     enum commit_mode mode;
     struct repl_peer_view peers[REPL_SITES_MAX];

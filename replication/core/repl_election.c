@@ -17,7 +17,8 @@
  * INVARIANTS
  *   E1  term never falls; voted_for changes only from nobody, within a term. Both are saved before any message that
  *       follows from them (repl_act).
- *   E2  A site grants, and stands, only when may_vote and not broken, and only electable sites stand.
+ *   E2  A site grants, and stands, only when may_vote and not broken, and only electable sites stand, whose state is not known to
+ *       differ from the others' (P9).
  *   E3  A vote is granted only to a log that is not behind the own one. */
 #include "replication/core/repl_state.h"
 
@@ -95,9 +96,15 @@ void repl_adopt_term(struct repl *r, struct repl_actions *out, struct term term,
     repl_become_standby(r, out, REPL_NOBODY);
 }
 
+/* The log of such a site is right, and so are its votes; only what it has made of the log is not. */
+static bool unfit(const struct repl *r)
+{
+    return r->peers[r->options.self].unfit;
+}
+
 static bool may_stand(const struct repl *r)
 {
-    return r->options.electable[r->options.self] && r->may_vote && !r->broken;
+    return r->options.electable[r->options.self] && r->may_vote && !r->broken && !unfit(r);
 }
 
 static uint32_t votes(const struct repl *r)
@@ -205,6 +212,7 @@ static void only_watch(struct repl *r, struct repl_actions *out)
                     observe ? "would stand, but the policy is observe"
                     : !r->options.electable[r->options.self] ? "waiting, this site never stands"
                     : r->broken                              ? "not standing, this site is broken"
+                    : unfit(r)     ? "not standing, the state of this site differs from the others'"
                     : !r->may_vote ? "not standing, this site was rebuilt and has not caught up"
                                    : "waiting for an operator, the policy is manual");
         r->waiting_told = true;
@@ -293,6 +301,7 @@ void repl_on_failover(struct repl *r, struct repl_actions *out)
     const char *why = r->role == REPL_PRIMARY                  ? "this site is primary already"
                       : !r->options.electable[r->options.self] ? "this site never becomes primary"
                       : r->broken                              ? "this site is broken"
+                      : unfit(r)     ? "the state of this site differs from the others'"
                       : !r->may_vote ? "this site was rebuilt and has not caught up"
                                      : NULL;
     if (why != NULL) {
@@ -306,6 +315,24 @@ void repl_on_failover(struct repl *r, struct repl_actions *out)
     repl_trace(r, out, "term %llu: failover ordered -> standing in %llu ms", U(r->term.v),
                U(r->deadline_ms - r->now_ms));
     repl_election_tick(r, out);
+}
+
+void repl_on_fit(struct repl *r, struct repl_actions *out, uint8_t site, bool fit)
+{
+    if (site >= r->options.sites || r->peers[site].unfit == !fit)
+        return;
+    r->peers[site].unfit = !fit;
+    repl_trace(r, out, "term %llu: the state of %s %s", U(r->term.v), repl_site_name(r, site),
+               fit ? "is equal to the others' again -> it may become primary"
+                   : "differs from the others' -> it does not become primary");
+    if (site != r->options.self || fit)
+        return;
+    if (r->forced_until_ms != 0)
+        repl_act_text(r, out, REPL_ACT_SWITCHOVER, false,
+                      "the state of this site differs from the others'");
+    r->forced_until_ms = 0;
+    if (r->role == REPL_PRE_CANDIDATE || r->role == REPL_CANDIDATE)
+        repl_become_standby(r, out, REPL_NOBODY);
 }
 
 /* ---- the voter's side ---- */

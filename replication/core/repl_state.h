@@ -43,6 +43,7 @@ struct repl_peer {
     enum repl_flow flow;
     bool filling; /* SEND_ENTRIES is out, SENT or GONE will follow */
     bool counts;
+    bool unfit;          /* its state differs (P9); this site's own entry: of this site */
     struct lsn match;    /* durable there and equal to ours */
     struct lsn next;     /* to be sent next */
     struct lsn received; /* end of its log as of its newest answer */
@@ -235,6 +236,7 @@ bool repl_quorum_lost(const struct repl *r);
 uint64_t repl_quorum_lost_ms(const struct repl *r);
 
 /* ---- repl_switchover.c ---- */
+void repl_on_fit(struct repl *r, struct repl_actions *out, uint8_t site, bool fit);
 void repl_on_switchover(struct repl *r, struct repl_actions *out, uint8_t site);
 void repl_handover_progress(struct repl *r, struct repl_actions *out);
 void repl_handover_tick(struct repl *r, struct repl_actions *out);

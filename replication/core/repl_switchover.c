@@ -25,7 +25,7 @@ static uint8_t best_successor(const struct repl *r)
     for (uint8_t i = 0; i < r->options.sites; i++) {
         const struct repl_peer *p = &r->peers[i];
         if (i == r->options.self || !r->options.electable[i] || !p->up || !p->counts ||
-            p->suspect_to.v != 0)
+            p->suspect_to.v != 0 || p->unfit)
             continue;
         if (best == REPL_NOBODY || p->match.v > r->peers[best].match.v)
             best = i;
@@ -57,6 +57,8 @@ static void obstacle(const struct repl *r, uint8_t site, char *why, size_t n)
         (void)snprintf(why, n, "%s needs a refill first", repl_site_name(r, site));
     else if (!r->peers[site].counts || r->peers[site].suspect_to.v != 0)
         (void)snprintf(why, n, "%s does not vote at present", repl_site_name(r, site));
+    else if (r->peers[site].unfit)
+        (void)snprintf(why, n, "the state of %s differs from this site's", repl_site_name(r, site));
     else if (r->log.last.v - r->peers[site].match.v > REPL_HANDOVER_LAG_MAX)
         (void)snprintf(why, n, "%s is %llu entries behind, at most %d are allowed",
                        repl_site_name(r, site), U(r->log.last.v - r->peers[site].match.v),

@@ -455,7 +455,8 @@ int log_recycle(struct log *log, struct lsn keep, struct err *e)
 {
     pthread_mutex_lock(&log->mutex);
     size_t n = 0;
-    while (n + 1 < log->segment_count && log->segments[n].end.v < keep.v)
+    while (n + 1 < log->segment_count && log->segments[n].end.v < keep.v &&
+           log->segments[n].head.seq != log->mending)
         n++;
     int rc = log_drop_segments(log, 0, n, e);
     if (n > 0 && log->segments[0].head.start.lsn.v > log->first.lsn.v)

@@ -8,6 +8,7 @@
  * log_writer.c   the threads that write batches and open segments
  * log_keeper.c   the thread that makes spare segments ahead of need and takes back recycled ones
  * log_read.c     readers
+ * log_mend.c     writes a damaged segment anew
  * log_memory.c   entries in memory
  *
  * LOCKS: one mutex guards everything marked (m). It is never held over I/O. */
@@ -122,6 +123,8 @@ struct log {
     size_t run_count;                  /* (m) */
     struct err failure;                /* (m) code 0: none */
     bool stopping;                     /* (m) */
+    uint64_t mending;                  /* (m) number of the segment that is being mended; 0: none */
+    bool swapping; /* (m) its new file has the name, the list has the old one: readers wait on `done` */
     bool starved;                      /* (m) the writer waits for space for a segment */
     uint64_t batches, bytes;           /* (m) */
     struct {

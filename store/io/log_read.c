@@ -212,15 +212,17 @@ static int gap(const struct log *log, struct lsn lsn, struct err *e)
                    lsn.v);
 }
 
-/* Read on from one segment; *from moves on. */
-static int read_disk(struct log *log, struct lsn *from, struct lsn to, struct sink *sink,
-                     struct err *e)
+/* The bytes are read past any lock, so the segment may be recycled or mended meanwhile (log_mend.c). *again: it was mended, and the
+ * entries are there as before. */
+static int read_segment(struct log *log, struct lsn *from, struct lsn to, struct sink *sink,
+                        bool *again, struct err *e)
 {
-    struct place_on_disk at, again;
+    struct place_on_disk at, now;
     char name[LOG_NAME_BYTES];
     bool direct;
     struct err why = ERR_NONE;
     const struct lsn wanted = *from;
+    *again = false;
     pthread_mutex_lock(&log->mutex);
     bool found = find_place(log, wanted, &at);
     pthread_mutex_unlock(&log->mutex);
@@ -239,14 +241,28 @@ static int read_disk(struct log *log, struct lsn *from, struct lsn to, struct si
     if (rc == 0)
         return 0;
     pthread_mutex_lock(&log->mutex);
-    bool there = find_place(log, *from, &again) && again.head.nonce == at.head.nonce &&
-                 again.end.v >= from->v;
+    while (log->swapping && log->mending == at.head.seq)
+        pthread_cond_wait(&log->done, &log->mutex);
+    bool there = find_place(log, *from, &now) && now.end.v >= from->v;
     pthread_mutex_unlock(&log->mutex);
-    if (!there)
+    *again = there && now.head.seq == at.head.seq && now.head.nonce != at.head.nonce;
+    if (!there || (now.head.nonce != at.head.nonce && !*again))
         return gap(log, *from, e);
     if (rc == ERR_FORMAT || rc == ERR_LIMIT || rc == ERR_NOT_FOUND)
         rc = ERR_INTEGRITY;
     return err_set(e, rc, "log %s: lsn %" PRIu64 ": %s", log->dir, from->v, why.text);
+}
+
+/* Read on from one segment; *from moves on. */
+static int read_disk(struct log *log, struct lsn *from, struct lsn to, struct sink *sink,
+                     struct err *e)
+{
+    enum { TRIES = 3 };
+    bool again = true;
+    int rc = 0;
+    for (unsigned i = 0; again && i < TRIES; i++)
+        rc = read_segment(log, from, to, sink, &again, e);
+    return rc;
 }
 
 /* ---- both ---- */
@@ -324,8 +340,8 @@ static struct lsn place_behind(struct log *log, struct lsn lsn)
     return (struct lsn){s != NULL ? s->end.v + 1 : lsn.v + 1};
 }
 
-int log_check(struct log *log, struct lsn from, size_t max_bytes, struct lsn *next, size_t *bytes,
-              struct err *e)
+int log_check(struct log *log, struct lsn from, size_t max_bytes, struct lsn *next,
+              struct lsn *damaged, size_t *bytes, struct err *e)
 {
     struct sink sink = {.cap = max_bytes, .check_only = true};
     struct err why = ERR_NONE;
@@ -347,6 +363,7 @@ int log_check(struct log *log, struct lsn from, size_t max_bytes, struct lsn *ne
         return 0;
     }
     if (rc == ERR_INTEGRITY || rc == ERR_IO) {
+        *damaged = *next;
         pthread_mutex_lock(&log->mutex);
         *next = place_behind(log, *next);
         pthread_mutex_unlock(&log->mutex);

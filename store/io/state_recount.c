@@ -112,8 +112,7 @@ static struct collection_sum *add_collection(struct recount *c, uint64_t id)
     size_t at = c->count;
     while (at > 0 && c->collections[at - 1].id > id)
         at--;
-    memmove(c->collections + at + 1, c->collections + at,
-            (c->count - at) * sizeof *c->collections);
+    memmove(c->collections + at + 1, c->collections + at, (c->count - at) * sizeof *c->collections);
     c->count++;
     c->collections[at] = (struct collection_sum){.id = id};
     return &c->collections[at];
@@ -221,6 +220,22 @@ void state_doubt(struct state *s, struct state_doubt *out)
     (void)pthread_mutex_lock(&s->lock);
     *out = s->doubt;
     (void)pthread_mutex_unlock(&s->lock);
+}
+
+int state_sums(struct state_snapshot *snap, struct state_sums *out, struct err *e)
+{
+    struct lsn since;
+    int rc = row_get_doubt(&snap->t, &since, e);
+    if (rc != 0 && rc != ERR_NOT_FOUND)
+        return rc;
+    out->lsn = snap->row.at.lsn;
+    out->known = rc == ERR_NOT_FOUND;
+    out->records = snap->row.records;
+    out->digest = snap->row.digest;
+    rc = 0;
+    for (uint32_t i = 0; rc == 0 && i < DIGEST_BUCKETS; i++)
+        rc = row_get_bucket(&snap->t, i, &out->bucket[i], e);
+    return rc;
 }
 
 /* ---- comparing with what is kept, and putting right ---- */
@@ -401,16 +416,16 @@ static void count_record(struct recount *c, struct collection_sum *in, struct by
                          struct bytes row, const struct finding_sink *sink)
 {
     const struct bytes name = in != NULL ? bytes_of(in->name, in->name_bytes) : bytes_of(NULL, 0);
-    const struct bytes key = row_key.n > COLLECTION_ID_BYTES
-                                 ? bytes_of(row_key.p + COLLECTION_ID_BYTES,
-                                            row_key.n - COLLECTION_ID_BYTES)
-                                 : bytes_of(NULL, 0);
+    const struct bytes key =
+        row_key.n > COLLECTION_ID_BYTES
+            ? bytes_of(row_key.p + COLLECTION_ID_BYTES, row_key.n - COLLECTION_ID_BYTES)
+            : bytes_of(NULL, 0);
     struct record r;
     struct digest kept, d = {0, 0};
     struct err why = ERR_NONE;
-    int rc = key.n == 0                      ? err_set(&why, ERR_FORMAT, "its key is too short")
-             : in == NULL || name.n == 0     ? err_set(&why, ERR_FORMAT, "it belongs to no collection")
-                                             : row_read_record(row_key, row, true, &r, &kept, &why);
+    int rc = key.n == 0                  ? err_set(&why, ERR_FORMAT, "its key is too short")
+             : in == NULL || name.n == 0 ? err_set(&why, ERR_FORMAT, "it belongs to no collection")
+                                         : row_read_record(row_key, row, true, &r, &kept, &why);
     if (rc == 0) {
         d = digest_record(name, key, r.lsn, r.value);
         if (!digest_equal(d, kept))
@@ -463,8 +478,7 @@ static int count_some(struct recount *c, struct state_snapshot *snap, MDB_cursor
     }
     if (rc == MDB_NOTFOUND)
         c->complete = true;
-    return rc == 0 || rc == MDB_NOTFOUND ? 0
-                                         : state_lmdb_error(e, snap->state->env, rc, "recount");
+    return rc == 0 || rc == MDB_NOTFOUND ? 0 : state_lmdb_error(e, snap->state->env, rc, "recount");
 }
 
 int state_recount_step(struct state *s, size_t max_bytes, const struct finding_sink *sink,
@@ -474,8 +488,9 @@ int state_recount_step(struct state *s, size_t max_bytes, const struct finding_s
     MDB_cursor *cursor;
     *bytes = 0;
     /* A doubt that came while the count was followed is settled by it, without another pass. */
-    const bool again = s->recount == NULL || s->recount->failed ||
-                       (s->recount->complete && (!s->doubt.doubted || s->recount->all.damaged != 0));
+    const bool again =
+        s->recount == NULL || s->recount->failed ||
+        (s->recount->complete && (!s->doubt.doubted || s->recount->all.damaged != 0));
     if (again) {
         state_recount_drop(s);
         s->recount = calloc(1, sizeof *s->recount);

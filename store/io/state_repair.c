@@ -48,7 +48,7 @@ static int prove(struct state *s, const struct state_txn *t, const struct record
     struct bytes value;
     struct digest kept;
     if (row_read_rotten(row, &lsn, &value, &kept) &&
-        (digest_equal(kept, given) ||                                              /* P1 */
+        (digest_equal(kept, given) ||                                            /* P1 */
          digest_equal(digest_record(r->collection, r->key, lsn, value), given))) /* P2 */
         return 0;
     return missing_in_bucket(s, t, digest_bucket(r->collection, r->key), given, e);

@@ -92,6 +92,5 @@ int state_rows_step(struct state_snapshot *snap, struct state_rows_walk *w, size
         return 0;
     }
     return rc == 0 ? 0
-                   : state_lmdb_error(e, snap->state->env, rc,
-                                      state_db_name((enum state_db)w->db));
+                   : state_lmdb_error(e, snap->state->env, rc, state_db_name((enum state_db)w->db));
 }

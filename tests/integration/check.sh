@@ -170,21 +170,21 @@ printf 'x' >"$DIR/copy/log/other.seg"
 expect 7 check "$DIR/copy"
 says "other.seg.*has not the name of a segment"
 
-# ---- the scrub: a running site finds a damaged record by itself and says so; the data is served all the same by the others ----
+# ---- the scrub: a running site finds a damaged record by itself, says so, and has it repaired by another site ----
 flip "$whole/state/data.mdb" "$at"
 site_start "$primary"
 for i in $(seq 1 100); do
-    [ "$(site_status "$primary" | jq '.scrub.passes')" = 1 ] && break
+    [ "$(site_status "$primary" | jq '.scrub.passes == 1 and .care.repaired_records == 1')" = true ] && break
     sleep 0.1
 done
-scrub=$(site_status "$primary" | jq -c .scrub)
-[ "$(jq .damaged <<<"$scrub")" = 1 ] || die "the scrub did not find the record: $scrub"
-[ "$(jq .last_pass_bytes <<<"$scrub")" -gt 50000 ] || die "the scrub read too little: $scrub"
-grep -q "scrub: record 'marked' of collection 'deeds' is damaged" <<<"$(op events -n 100 --endpoints "127.0.0.1:$(client_port "$primary")")" ||
-    die "no event names the record"
-grep -q "^! the disk of site $primary: 1 damaged: record 'marked'" <<<"$(op status)" || die "status does not show it: $(op status)"
+status=$(site_status "$primary")
+[ "$(jq .care.repaired_records <<<"$status")" = 1 ] || die "the record was not repaired: $(jq -c '[.scrub, .care]' <<<"$status")"
+[ "$(jq .scrub.last_pass_bytes <<<"$status")" -gt 50000 ] || die "the scrub read too little: $(jq -c .scrub <<<"$status")"
+events=$(op events -n 100 --endpoints "127.0.0.1:$(client_port "$primary")")
+grep -q "scrub: record 'marked' of collection 'deeds' is damaged" <<<"$events" || die "no event names the record"
+grep -q "repair: record 'marked' of collection 'deeds' was repaired from" <<<"$events" || die "no event tells of the repair"
 for other in dc dr gsr; do
-    [ "$other" = "$primary" ] || [ "$(site_status "$other" | jq .scrub.damaged)" = 0 ] || die "damage at $other"
+    [ "$(site_status "$other" | jq .scrub.damaged)" = 0 ] || die "damage at $other"
 done
-echo "ok: the scrub named the record"
+echo "ok: the scrub named the record, and another site gave it"
 echo "check: all damage was named"

@@ -138,8 +138,7 @@ static struct record truth(const struct place *p, const char *collection, const 
     return r;
 }
 
-static void reads_as(struct place *p, const char *collection, const char *key,
-                         const char *value)
+static void reads_as(struct place *p, const char *collection, const char *key, const char *value)
 {
     struct state_snapshot *snap;
     struct record r;
@@ -151,14 +150,16 @@ static void reads_as(struct place *p, const char *collection, const char *key,
 
 /* ---- overwriting ---- */
 
-static void overwriting_a_rotten_record_goes_on_and_the_sums_are_right_again_after_a_count(void **state)
+static void
+overwriting_a_rotten_record_goes_on_and_the_sums_are_right_again_after_a_count(void **state)
 {
     static const struct {
         int from;
         size_t n;
-    } places[] = {{ROW_CRC, 4}, {ROW_FORMAT, 2}, {ROW_LSN, 8}, {ROW_DIGEST, 16}, {3, 1}, {ROW_CRC, 50}};
+    } places[] = {{ROW_CRC, 4},     {ROW_FORMAT, 2}, {ROW_LSN, 8},
+                  {ROW_DIGEST, 16}, {3, 1},          {ROW_CRC, 50}};
     for (size_t i = 0; i < sizeof places / sizeof places[0]; i++)
-        for (unsigned delete = 0; delete < 2; delete++) {
+        for (unsigned delete = 0; delete < 2; delete ++) {
             struct place *p = *state;
             char key[16], value[64];
             unsigned n = 10 + 20 * (unsigned)i + delete;
@@ -251,8 +252,8 @@ static void whatever_rots_in_a_row_is_repaired_by_the_same_version(void **state)
     static const struct {
         int from;
         size_t n;
-    } places[] = {{ROW_CRC, 4}, {ROW_CRC, 1}, {ROW_FORMAT, 2},     {ROW_LSN, 8},
-                  {ROW_LSN + 8, 8}, {ROW_DIGEST, 16}, {0, 20}, {5, 1}};
+    } places[] = {{ROW_CRC, 4},     {ROW_CRC, 1},     {ROW_FORMAT, 2}, {ROW_LSN, 8},
+                  {ROW_LSN + 8, 8}, {ROW_DIGEST, 16}, {0, 20},         {5, 1}};
     struct place *p = *state;
     for (size_t i = 0; i < sizeof places / sizeof places[0]; i++) {
         rot(p, "VALUE-OF-RECORD-007-END", places[i].from, places[i].n);
@@ -327,7 +328,8 @@ static void what_was_overwritten_or_deleted_meanwhile_is_left_alone(void **state
 static void each_row_beside_the_records_is_looked_at(void **state)
 {
     struct place *p = *state;
-    struct uuid session = {{'S', 'E', 'S', 'S', 'I', 'O', 'N', '-', 'U', 'U', 'I', 'D', '-', '1', '2', '3'}};
+    struct uuid session = {
+        {'S', 'E', 'S', 'S', 'I', 'O', 'N', '-', 'U', 'U', 'I', 'D', '-', '1', '2', '3'}};
     struct op op = {OP_PUT, bytes_str("deeds"), bytes_str("x"), bytes_str("y")};
     size_t before = p->h.n;
     history_session(&p->h, &session, SESSION_OPEN, "CLIENT-NAME");
@@ -369,8 +371,8 @@ int main(void)
             overwriting_a_rotten_record_goes_on_and_the_sums_are_right_again_after_a_count, set_up,
             tear_down),
         cmocka_unit_test_setup_teardown(doubt_outlives_a_restart, set_up, tear_down),
-        cmocka_unit_test_setup_teardown(sums_below_damage_stay_in_doubt_until_it_is_repaired, set_up,
-                                        tear_down),
+        cmocka_unit_test_setup_teardown(sums_below_damage_stay_in_doubt_until_it_is_repaired,
+                                        set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_count_follows_what_is_applied_between_its_steps, set_up,
                                         tear_down),
         cmocka_unit_test_setup_teardown(whatever_rots_in_a_row_is_repaired_by_the_same_version,
@@ -380,7 +382,8 @@ int main(void)
                                         set_up, tear_down),
         cmocka_unit_test_setup_teardown(what_was_overwritten_or_deleted_meanwhile_is_left_alone,
                                         set_up, tear_down),
-        cmocka_unit_test_setup_teardown(each_row_beside_the_records_is_looked_at, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(each_row_beside_the_records_is_looked_at, set_up,
+                                        tear_down),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
