@@ -50,7 +50,14 @@ events_of() { op events -n 300 --endpoints "127.0.0.1:$(client_port "$1")"; }
 says() {
     grep -qF -- "$2" <<<"$(events_of "$1")" || die "no event of $1 says '$2'"
 }
-read_at() { tv get "$2" "$3" --endpoints "127.0.0.1:$(client_port "$1")" --target standby "${@:4}"; }
+# What this very site has of the record in deeds; the value alone.
+value_at() {
+    if [ "$1" = "$primary" ]; then
+        tv get deeds "$2" --raw --endpoints "127.0.0.1:$(client_port "$1")"
+    else
+        tv get deeds "$2" --raw --standby --endpoints "127.0.0.1:$(client_port "$1")"
+    fi
+}
 
 cluster_create "$DIR/cluster"
 cd "$DIR/cluster"
@@ -70,17 +77,13 @@ for place in "$standby:1:3" "$primary:2:3" "$standby:3:-40" "$primary:4:-16" "gs
     IFS=: read -r site record offset <<<"$place"
     flip "$site/data/state/data.mdb" "MARK-OF-RECORD-$record-HERE" "$offset"
     n=$((n + 1))
-    if [ "$site" != gsr ]; then
-        tv get deeds "marked-$record" --endpoints "127.0.0.1:$(client_port "$site")" --target nearest >"$DIR/out" 2>"$DIR/err" || true
-    else
-        tv get deeds "marked-$record" --endpoints "127.0.0.1:$(client_port "$site")" --target standby >"$DIR/out" 2>"$DIR/err" || true
-    fi
+    value_at "$site" "marked-$record" >"$DIR/out" 2>"$DIR/err" || true
     for i in $(seq 1 100); do
         grep -qF "record 'marked-$record' of collection 'deeds' was repaired from" <<<"$(events_of "$site")" && break
         sleep 0.1
     done
     says "$site" "record 'marked-$record' of collection 'deeds' was repaired from"
-    got=$(tv get deeds "marked-$record" --endpoints "127.0.0.1:$(client_port "$site")" --target nearest)
+    got=$(value_at "$site" "marked-$record")
     [ "$got" = "MARK-OF-RECORD-$record-HERE" ] || die "$site gives '$got' for marked-$record"
 done
 [ "$(wait_equal)" = "$before" ] || die "the digests changed"

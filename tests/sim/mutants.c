@@ -52,6 +52,8 @@ static const struct {
                                    "local (M6)"},
     [MUTANT_WALL_CLOCK_FOLLOWED] = {"wall-clock-followed",
                                     "commit time follows the wall clock, wherever it is set to"},
+    [MUTANT_UNFIT_STANDS] = {"unfit-stands",
+                             "a site whose state differs forgets it at a restart, and stands (P9)"},
 };
 
 const char *sim_mutant_name(enum sim_mutant m)

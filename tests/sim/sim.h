@@ -84,6 +84,7 @@ enum sim_mutant {
     MUTANT_OVERLAY_KEPT,
     MUTANT_ANSWER_AT_NEW_MODE,
     MUTANT_WALL_CLOCK_FOLLOWED,
+    MUTANT_UNFIT_STANDS,
     MUTANTS,
     MUTANT_READMITTED_EARLY = MUTANTS, /* needs a played scenario: golden_test.c */
 };
@@ -207,6 +208,7 @@ struct sim_inbox {
     uint32_t bytes;
     enum repl_message_type sent;
     enum commit_mode mode;
+    bool fit;
     struct entry_position position;
 };
 
@@ -223,6 +225,8 @@ struct sim_site {
     struct term disk_term;
     uint8_t disk_voted;
     bool disk_may_vote;
+    bool unfit; /* found to differ from the others (P9); kept over a restart, as the file `differs` is */
+    bool barred; /* and its core has been told */
     uint64_t incarnation;
     uint64_t first;              /* entries up to it are recycled */
     uint64_t stable;             /* entries up to it are durable */
@@ -430,7 +434,8 @@ void sim_fault(struct sim *s);
 void sim_crash_some(struct sim *s, uint8_t site, enum sim_crash how);
 void sim_election_fault(struct sim *s, uint8_t site); /* it has just become primary */
 void sim_repository_serves(struct sim *s);            /* refills who is behind the retained log */
-uint8_t sim_primary(const struct sim *s);             /* serving with a lease, or REPL_NOBODY */
+uint8_t sim_primary(const struct sim *s);
+void sim_judge(struct sim *s, uint8_t site, bool fit);             /* serving with a lease, or REPL_NOBODY */
 
 /* ---- sim_check.c ---- */
 void sim_check_sealed(struct sim *s, uint8_t site, uint32_t id);

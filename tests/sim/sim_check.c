@@ -81,6 +81,8 @@ void sim_check_role(struct sim *s, uint8_t i, struct term term)
     if (term.v >= SIM_TERMS_MAX)
         return;
     t->elections++;
+    if (site->barred)
+        sim_fail(s, "P9: %s becomes primary, but its state differs", sim_names[i]);
     if (t->primary_boot[term.v] != 0)
         sim_fail(s, "S1: %s is primary of term %llu, and so was %s", sim_names[i], U(term.v),
                  sim_names[t->primary_of[term.v]]);

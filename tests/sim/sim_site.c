@@ -67,6 +67,9 @@ void sim_site_start(struct sim *s, uint8_t i)
             U(site->disk_term.v), U(site->n), U(site->checkpoint.lsn),
             site->disk_may_vote ? "" : ", rebuilt");
     site->tick_at_us = UINT64_MAX;
+    site->barred = site->unfit;
+    if (site->unfit && s->mutant != MUTANT_UNFIT_STANDS)
+        sim_site_post(s, i, &(struct sim_inbox){.type = REPL_EV_FIT, .site = i});
     sim_site_run(s, i);
 }
 
@@ -150,6 +153,7 @@ void sim_site_wipe(struct sim *s, uint8_t i)
     site->disk_term.v = 0;
     site->disk_voted = REPL_NOBODY;
     site->disk_may_vote = false;
+    site->unfit = false;
     if (s->mutant != MUTANT_REBUILT_VOTES)
         site->incarnation++;
     s->truth.wipes++;
@@ -569,6 +573,8 @@ static void step(struct sim *s, uint8_t i)
     struct repl_message m;
     const struct sim_inbox *in = &site->current;
     s->steps++;
+    if (in->type == REPL_EV_FIT && in->site == i)
+        site->barred = !in->fit;
     if (in->type == REPL_EV_PROPOSE && in->op != 0 && !sim_service_request(s, i)) {
         site->actions.n = site->action = 0;
         return;
@@ -580,6 +586,7 @@ static void step(struct sim *s, uint8_t i)
                            .bytes = in->bytes,
                            .sent = in->sent,
                            .mode = in->mode,
+                           .fit = in->fit,
                            .kind = in->op != 0 ? ENTRY_TXN : ENTRY_CONFIG,
                            .applied = site->marks.applied,
                            .archived = site->marks.archived};

@@ -73,6 +73,28 @@ static void operator_acts(struct sim *s)
                 s->now_us + sim_rng_between(&s->fault, 100, 2500) * SIM_MS;
 }
 
+/* Somebody has compared the states. The others are told as well, as the primary's site tells its own core of each. */
+void sim_judge(struct sim *s, uint8_t site, bool fit)
+{
+    if (s->sites[site].unfit == !fit)
+        return;
+    s->sites[site].unfit = !fit;
+    sim_say(s, site, "its state is found to be %s", fit ? "equal again" : "another one");
+    for (uint8_t i = 0; i < SIM_SITES; i++)
+        if (s->sites[i].alive) {
+            sim_site_post(s, i, &(struct sim_inbox){.type = REPL_EV_FIT, .site = site, .fit = fit});
+            sim_site_run(s, i);
+        }
+}
+
+static void judge_some(struct sim *s)
+{
+    /* No draw of its own: the seeds of before stay the stories that they were, up to the first judgement. */
+    const uint64_t h = (s->now_us ^ s->now_us >> 17) * 0x9e3779b97f4a7c15u;
+    if (h >> 61 == 0)
+        sim_judge(s, (uint8_t)((h >> 40) % SIM_SITES), (h >> 50 & 1) != 0);
+}
+
 static void change_mode(struct sim *s)
 {
     uint8_t primary = sim_primary(s);
@@ -215,7 +237,7 @@ static void one_fault(struct sim *s)
     case 8:
     case 11:
         if (w->operator_acts)
-            operator_acts(s);
+            operator_acts(s), judge_some(s);
         break;
     case 12:
         if (w->cut && w->crash)

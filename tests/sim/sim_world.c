@@ -490,6 +490,7 @@ void sim_calm(struct sim *s)
             sim_cut(s, i, k, false);
             s->clogged_until_us[i][k] = 0;
         }
+        sim_judge(s, i, true);
         sim_at(s, s->now_us, SIM_EV_UNPAUSE, i, 0);
         sim_at(s, s->now_us, SIM_EV_RESTART, i, 0);
     }
