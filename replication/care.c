@@ -1,17 +1,22 @@
 /* Care of what is stored: damage that the scrub or a reader meets is repaired from another site, and the states of the sites are
  * compared, about once a second, at exactly the same lsn (P9).
  *
- * One thread does all of it, in order and without hurry; it may wait for disks and for other sites. The loop only carries messages
- * (core/care.h), and answers what can be answered at once: a record, entries of the log, sums that the applier has kept. So no question
+ * One thread does all of it, in order and without hurry; it may wait for disks and for other sites. The loop only carries
+ * messages
+ * (core/care.h), and answers what can be answered at once: a record, entries of the log, sums that the applier has kept. So
+ * no question
  * of one site waits for a thread of another but that for the keys of a bucket, which only a primary asks.
  *
- * Nothing that comes from elsewhere is believed: a record proves itself by the digests here (state_repair_record), entries by the hash
+ * Nothing that comes from elsewhere is believed: a record proves itself by the digests here (state_repair_record), entries
+ * by the hash
  * chain (log_mend). A site that lies, or errs, can only fail to help.
  *
- * What is found to differ bars the site from promotion: the verdict goes to the protocol core (REPL_EV_FIT) and is kept in the file
+ * What is found to differ bars the site from promotion: the verdict goes to the protocol core (REPL_EV_FIT) and is kept in
+ * the file
  * `differs`, so that a restart does not forget it. It ends with the first comparison that finds the states equal.
  *
- * PAUSE. When a former primary undoes what it applied, the state is closed for a moment. The thread is then asked to let go of it:
+ * PAUSE. When a former primary undoes what it applied, the state is closed for a moment. The thread is then asked to let go
+ * of it:
  * every wait ends, and it rests until it is resumed. */
 #include "replication/care_parts.h"
 
@@ -190,11 +195,12 @@ static void send_message(struct site *s, uint8_t to, const struct care_message *
 
 static void refuse(struct site *s, uint8_t to, const struct care_message *question, const char *why)
 {
-    send_message(s, to, &(struct care_message){.kind = question->kind,
-                                               .answer = true,
-                                               .refused = true,
-                                               .id = question->id,
-                                               .payload = bytes_str(why)});
+    send_message(s, to,
+                 &(struct care_message){.kind = question->kind,
+                                        .answer = true,
+                                        .refused = true,
+                                        .id = question->id,
+                                        .payload = bytes_str(why)});
 }
 
 static void answer_sums(struct care *c, uint8_t to, enum applier_mark how)
@@ -277,12 +283,13 @@ static void on_entries(struct care *c, uint8_t from, const struct care_message *
     if (rc != 0)
         refuse(c->site, from, m, e.text);
     else
-        send_message(c->site, from, &(struct care_message){.kind = CARE_ENTRIES,
-                                                           .answer = true,
-                                                           .id = m->id,
-                                                           .lsn = m->lsn,
-                                                           .count = (uint32_t)count,
-                                                           .payload = bytes_of(p, used)});
+        send_message(c->site, from,
+                     &(struct care_message){.kind = CARE_ENTRIES,
+                                            .answer = true,
+                                            .id = m->id,
+                                            .lsn = m->lsn,
+                                            .count = (uint32_t)count,
+                                            .payload = bytes_of(p, used)});
     free(p);
 }
 
@@ -373,8 +380,9 @@ static void carry_call(struct care *c, uint8_t i)
 {
     struct call *call = &c->calls[i];
     if (call->state == CALL_TO_SEND)
-        call->state =
-            peers_send_care(c->site, i, bytes_of(call->question, call->bytes)) ? CALL_SENT : CALL_DONE;
+        call->state = peers_send_care(c->site, i, bytes_of(call->question, call->bytes))
+                          ? CALL_SENT
+                          : CALL_DONE;
     else if (call->state == CALL_SENT && !c->up[i])
         call->state = CALL_DONE;
     else
@@ -408,8 +416,9 @@ static void tell_core(struct care *c)
             c->verdict.changed = false;
         (void)pthread_mutex_unlock(&c->lock);
         if (changed && s->fatal.code == 0)
-            driver_step(s, &(struct repl_event){
-                               .type = REPL_EV_FIT, .now_ms = site_now_ms(), .site = i, .fit = fit});
+            driver_step(s,
+                        &(struct repl_event){
+                            .type = REPL_EV_FIT, .now_ms = site_now_ms(), .site = i, .fit = fit});
     }
 }
 

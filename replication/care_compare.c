@@ -1,5 +1,7 @@
-/* Comparing the states of the sites (P9). The primary chooses an lsn, a little ahead while entries come; each site's applier ends a batch
- * exactly there and keeps its sums; equal totals end it, in constant time. Otherwise the 4,096 buckets say where, and the keys and versions
+/* Comparing the states of the sites (P9). The primary chooses an lsn, a little ahead while entries come; each site's applier
+ * ends a batch
+ * exactly there and keeps its sums; equal totals end it, in constant time. Otherwise the 4,096 buckets say where, and the
+ * keys and versions
  * in the differing ones say which records.
  *
  * WHO IS WRONG. Whoever differs from what a majority of all sites has. When no majority agrees (two of three are there, say), it
@@ -86,7 +88,8 @@ static int list_some(struct care *c, uint32_t bucket, size_t max_bytes, struct l
     struct state_snapshot *snap;
     struct state_scan *scan = NULL;
     const struct scan_options o = {.after = bytes_of(l->key, l->key_bytes),
-                                   .after_collection = bytes_of(l->collection, l->collection_bytes)};
+                                   .after_collection =
+                                       bytes_of(l->collection, l->collection_bytes)};
     const size_t begin = l->n;
     int rc = state_snapshot_open(c->site->state, &snap, e);
     if (rc != 0)
@@ -116,8 +119,11 @@ static void answer_keys(struct care *c, uint8_t i, struct list *l, uint32_t buck
 {
     struct err e = ERR_NONE;
     int rc = list_some(c, bucket, CARE_KEYS_MAX_BYTES, l, &e);
-    struct care_message m = {
-        .kind = CARE_KEYS, .answer = true, .refused = rc != 0, .id = id, .payload = bytes_str(e.text)};
+    struct care_message m = {.kind = CARE_KEYS,
+                             .answer = true,
+                             .refused = rc != 0,
+                             .id = id,
+                             .payload = bytes_str(e.text)};
     if (rc == 0) {
         m.bucket = bucket;
         m.lsn = l->lsn;
@@ -228,8 +234,8 @@ static int compare_lists(const struct list *own, const struct list *theirs, stru
         rc = advance(&b, e);
     while (rc == 0 && (a.there || b.there)) {
         int c = !a.there ? 1 : !b.there ? -1 : care_compare_rows(&a.row, &b.row);
-        const bool settled =
-            (c > 0 || a.row.lsn.v <= at.v) && (c < 0 || b.row.lsn.v <= at.v); /* not changed since */
+        const bool settled = (c > 0 || a.row.lsn.v <= at.v) &&
+                             (c < 0 || b.row.lsn.v <= at.v); /* not changed since */
         if (settled && c < 0)
             add_name(names, &a.row, not_there);
         else if (settled && c > 0)
@@ -333,7 +339,8 @@ static void say_names(const struct names *names, char what[CARE_TEXT_BYTES])
 /* Where do they differ? Found once is enough, until it changes or a while has passed. */
 static void look_closer(struct care *c, uint8_t site, struct lsn at)
 {
-    struct comparison *x = &c->compared[site]; /* written by this thread only; read under the lock */
+    struct comparison *x =
+        &c->compared[site]; /* written by this thread only; read under the lock */
     struct care_message m, question = {.kind = CARE_BUCKETS, .lsn = at};
     struct names names = {.n = 0};
     struct err e = ERR_NONE;
@@ -355,13 +362,15 @@ static void look_closer(struct care *c, uint8_t site, struct lsn at)
     x->buckets = differ;
     (void)snprintf(x->what, sizeof x->what, "%s", what);
     (void)pthread_mutex_unlock(&c->lock);
-    rc = name_records(c, site, first, n < BUCKETS_NAMED ? n : (size_t)BUCKETS_NAMED, at, &names, &e);
+    rc =
+        name_records(c, site, first, n < BUCKETS_NAMED ? n : (size_t)BUCKETS_NAMED, at, &names, &e);
     if (rc != 0) {
-        events_add(c->site->events, "state: the records that differ cannot be named now: %s", e.text);
+        events_add(c->site->events, "state: the records that differ cannot be named now: %s",
+                   e.text);
         return;
     }
     say_names(&names, what);
-    if (new && names.n != 0)
+    if (new &&names.n != 0)
         events_add(c->site->events, "state: %s differs from this site in %s",
                    c->site->config->members[site].name, what);
     (void)pthread_mutex_lock(&c->lock);

@@ -7,8 +7,9 @@
 #include "store/finding.h"
 
 enum {
-    DAMAGES_MAX = 256, /* known and not repaired yet; more are found again by the next pass of the scrub */
-    ASK_MS = 5000,     /* a question is given up after this long */
+    DAMAGES_MAX =
+        256, /* known and not repaired yet; more are found again by the next pass of the scrub */
+    ASK_MS = 5000, /* a question is given up after this long */
     COMPARE_MS = 1000,
     COMPARE_WAIT_MS = 3000, /* until all are at the lsn that is compared at */
     RETRY_MIN_MS = 2000,

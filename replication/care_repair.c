@@ -1,4 +1,5 @@
-/* Repairing what is damaged here from what other sites have. What cannot be repaired now is tried again, with growing pauses; why it
+/* Repairing what is damaged here from what other sites have. What cannot be repaired now is tried again, with growing
+ * pauses; why it
  * could not stands in the status until then. */
 #include "replication/care_parts.h"
 
@@ -54,17 +55,16 @@ static int repair_record(struct care *c, const struct damage *d, struct err *why
             continue;
         int rc = repair_from(c, i, d, &e);
         if (rc == 0) {
-            events_add(s->events, "repair: record '%s' of collection '%s' was repaired from %s", key,
-                       collection, s->config->members[i].name);
+            events_add(s->events, "repair: record '%s' of collection '%s' was repaired from %s",
+                       key, collection, s->config->members[i].name);
             scrubber_repaired(s->scrubber);
             (void)pthread_mutex_lock(&c->lock);
             c->repaired++;
             (void)pthread_mutex_unlock(&c->lock);
         }
         if (rc == ERR_NOT_FOUND)
-            events_add(s->events,
-                       "repair: record '%s' of collection '%s' needs none any more: %s", key,
-                       collection, e.text);
+            events_add(s->events, "repair: record '%s' of collection '%s' needs none any more: %s",
+                       key, collection, e.text);
         if (rc == 0 || rc == ERR_NOT_FOUND || rc == ERR_CANCELLED)
             return rc == ERR_NOT_FOUND ? 0 : rc;
         *why = e;

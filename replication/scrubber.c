@@ -2,8 +2,10 @@
  * What it finds becomes an event and stands in `status` until it was repaired, or a later pass does not find it any more. Damaged
  * records and places in the log are handed on to be repaired from another site (care.c).
  *
- * A pass begins when the site starts, and then once in PASS_MS, or as soon as the one before is done where that takes longer. Where
- * it stands is not kept over a restart: then it begins again. Damage bars nothing: a damaged record is never returned by a read in
+ * A pass begins when the site starts, and then once in PASS_MS, or as soon as the one before is done where that takes
+ * longer. Where
+ * it stands is not kept over a restart: then it begins again. Damage bars nothing: a damaged record is never returned by a
+ * read in
  * any case. */
 #include "replication/site_parts.h"
 

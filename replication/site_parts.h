@@ -218,7 +218,8 @@ bool applier_failed(struct applier *a, struct err *why);
 /* The disk of the state is full; `why` says so. It goes on by itself when there is space. */
 bool applier_disk_full(struct applier *a, struct err *why);
 
-/* Run something on the applier's thread, between two batches, and wait for it: 0, its error, or ERR_CANCELLED: the applier stops. Not
+/* Run something on the applier's thread, between two batches, and wait for it: 0, its error, or ERR_CANCELLED: the applier
+ * stops. Not
  * from the loop. */
 int applier_run(struct applier *a, int (*run)(void *arg, struct err *e), void *arg, struct err *e);
 /* Keep the sums of the state exactly at `lsn`; a later call replaces it. */

@@ -190,7 +190,8 @@ int state_past_check(struct state_snapshot *snap, struct past_place *place, size
                      size_t *bytes, struct err *e);
 
 /* ---- damage in a running state ---- */
-/* Sums in doubt: a damaged record was overwritten or deleted, and what it stood for in the sums is a guess. Until they are counted
+/* Sums in doubt: a damaged record was overwritten or deleted, and what it stood for in the sums is a guess. Until they are
+ * counted
  * again (state_recount_step) digests, of buckets and collections too, are not to be compared. Survives a restart. */
 struct state_doubt {
     bool doubted;
@@ -210,13 +211,16 @@ struct finding_sink;
 int state_recount_step(struct state *s, size_t max_bytes, const struct finding_sink *sink,
                        size_t *bytes, struct err *e);
 
-/* Replace a damaged record by `r`, which another site gives for it. Only what is proven to be the very version that is damaged here
- * is taken: its digest is the one that the row keeps; or it is what the row itself still says; or it is what is missing in the sum of its
+/* Replace a damaged record by `r`, which another site gives for it. Only what is proven to be the very version that is
+ * damaged here
+ * is taken: its digest is the one that the row keeps; or it is what the row itself still says; or it is what is missing in
+ * the sum of its
  * bucket, where a recount has counted all others and nothing else is damaged there. 0; ERR_NOT_FOUND: no damaged record is there
  * (any more); ERR_STALE: not proven: it is another version, or more than one is damaged; try again later. Applier thread. */
 int state_repair_record(struct state *s, const struct record *r, struct err *e);
 
-/* The rows beside the records: look at about max_bytes more of them. Fixed size, owns nothing; zero to begin. 0; ERR_NOT_FOUND: all
+/* The rows beside the records: look at about max_bytes more of them. Fixed size, owns nothing; zero to begin. 0;
+ * ERR_NOT_FOUND: all
  * were looked at. Any thread. */
 struct state_rows_walk {
     unsigned db;

@@ -1,18 +1,22 @@
 /* Mending a segment of the log that has rotted on the disk, while the log is in use.
  *
- * The entries that can still be read are read here, the others come from another site. Neither is believed: each must follow the one
+ * The entries that can still be read are read here, the others come from another site. Neither is believed: each must follow
+ * the one
  * before by its hash, from the position that the segment begins at to the one that the next segment begins at, both of which
  * are known here. So what is written is what was there, whoever gave it.
  *
  * INVARIANTS (beside those of log_writer.c and log_keeper.c, which hold as they are)
  *   M1  Nothing is written in place. The segment is written whole into a spare, under the spare's name, synced, and only then
- *       renamed over the damaged one; the directory is synced before anybody hears of it. The damaged file keeps a name of its own,
+ *       renamed over the damaged one; the directory is synced before anybody hears of it. The damaged file keeps a name of
+ *       its own,
  *       <seq>.damaged, for inspection.
- *   M2  It has a new nonce: whoever reads the old file, or the new one by what is known of the old, sees no batches, waits until names
+ *   M2  It has a new nonce: whoever reads the old file, or the new one by what is known of the old, sees no batches, waits
+ *   until names
  *       and list agree, asks again where the entries are, and finds them (log_read.c).
  *   M3  Only a segment that is full and committed is mended, and none is recycled while it is. So its place in the log stays.
  *
- * FAILURE MODES. Any error leaves the log as it was; the spare is given back. A crash before the rename leaves a spare, one after it
+ * FAILURE MODES. Any error leaves the log as it was; the spare is given back. A crash before the rename leaves a spare, one
+ * after it
  * the mended segment; recovery knows both. */
 #include "store/io/file.h"
 #include "store/io/log_private.h"
@@ -164,8 +168,7 @@ static int take_some(struct mend *m, struct err *e)
         if (rc == 0)
             in = bytes_of(in.p + taken, in.n - taken);
     }
-    return rc == 0 ? 0
-                   : err_set(e, rc, "from lsn %" PRIu64 " on: %s", m->at.lsn.v + 1, why.text);
+    return rc == 0 ? 0 : err_set(e, rc, "from lsn %" PRIu64 " on: %s", m->at.lsn.v + 1, why.text);
 }
 
 static int write_all(struct mend *m, struct err *e)

@@ -124,9 +124,10 @@ struct log {
     struct err failure;                /* (m) code 0: none */
     bool stopping;                     /* (m) */
     uint64_t mending;                  /* (m) number of the segment that is being mended; 0: none */
-    bool swapping; /* (m) its new file has the name, the list has the old one: readers wait on `done` */
-    bool starved;                      /* (m) the writer waits for space for a segment */
-    uint64_t batches, bytes;           /* (m) */
+    bool
+        swapping; /* (m) its new file has the name, the list has the old one: readers wait on `done` */
+    bool starved;            /* (m) the writer waits for space for a segment */
+    uint64_t batches, bytes; /* (m) */
     struct {
         bool wanted; /* (m) owner to writer: cut after `last` */
         struct entry_position last;

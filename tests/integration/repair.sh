@@ -61,7 +61,7 @@ value_at() {
 
 cluster_create "$DIR/cluster"
 cd "$DIR/cluster"
-sed -i 's/^store: {/store: {checkpoint_seconds: 2, /; s/segment_mib: 32/segment_mib: 20/' ./*.yaml
+sed -i 's/^store: {/store: {checkpoint_seconds: 2, scrub_mib_per_second: 16, /; s/segment_mib: 32/segment_mib: 20/' ./*.yaml
 sites_start
 primary=$(wait_primary)
 standby=$([ "$primary" = dc ] && echo dr || echo dc)
@@ -180,10 +180,12 @@ site_start "$primary"
 wait_primary "$primary" >/dev/null
 echo "ok: it does not stand"
 
-# The way out: make it anew. The primary's log still has all.
+# The way out: make it anew, from the archive, because the primary's log does not reach back any more.
+op archive seal >/dev/null
 site_kill "$standby" TERM
 mv "$standby/data" "$standby/data.old"
-"$TRIVENI" init --config "$standby.yaml" --rebuilt >/dev/null 2>&1 || die "init --rebuilt"
+"$TRIVENI" init --config "$standby.yaml" --rebuilt >"$DIR/out" 2>&1 || die "init --rebuilt: $(cat "$DIR/out")"
+"$TRIVENI" restore -r gsr/archive -k kek --into "$standby/data/state" --yes >"$DIR/out" 2>&1 || die "restore: $(cat "$DIR/out")"
 site_start "$standby"
 wait_equal 300 >/dev/null
 wait_for "$standby" '.care.differs == false' "the new state is not found equal"

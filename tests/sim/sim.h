@@ -225,7 +225,8 @@ struct sim_site {
     struct term disk_term;
     uint8_t disk_voted;
     bool disk_may_vote;
-    bool unfit; /* found to differ from the others (P9); kept over a restart, as the file `differs` is */
+    bool
+        unfit; /* found to differ from the others (P9); kept over a restart, as the file `differs` is */
     bool barred; /* and its core has been told */
     uint64_t incarnation;
     uint64_t first;              /* entries up to it are recycled */
@@ -435,7 +436,7 @@ void sim_crash_some(struct sim *s, uint8_t site, enum sim_crash how);
 void sim_election_fault(struct sim *s, uint8_t site); /* it has just become primary */
 void sim_repository_serves(struct sim *s);            /* refills who is behind the retained log */
 uint8_t sim_primary(const struct sim *s);
-void sim_judge(struct sim *s, uint8_t site, bool fit);             /* serving with a lease, or REPL_NOBODY */
+void sim_judge(struct sim *s, uint8_t site, bool fit); /* serving with a lease, or REPL_NOBODY */
 
 /* ---- sim_check.c ---- */
 void sim_check_sealed(struct sim *s, uint8_t site, uint32_t id);

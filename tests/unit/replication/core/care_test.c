@@ -20,15 +20,45 @@ static struct bytes encode(const struct care_message *m)
 
 static const struct care_message samples[] = {
     {.kind = CARE_SUMS, .id = 7, .lsn = {9}},
-    {.kind = CARE_SUMS, .answer = true, .found = true, .known = true, .id = 7, .lsn = {9}, .records = 3, .digest = {1, 2}},
+    {.kind = CARE_SUMS,
+     .answer = true,
+     .found = true,
+     .known = true,
+     .id = 7,
+     .lsn = {9},
+     .records = 3,
+     .digest = {1, 2}},
     {.kind = CARE_BUCKETS, .id = 8, .lsn = {9}},
     {.kind = CARE_BUCKETS, .answer = true, .id = 8, .lsn = {9}},
-    {.kind = CARE_KEYS, .id = 1, .bucket = 4095, .collection = {(const uint8_t *)"c", 1}, .key = {(const uint8_t *)"k", 1}},
-    {.kind = CARE_RECORD, .id = 2, .collection = {(const uint8_t *)"c", 1}, .key = {(const uint8_t *)"k", 1}},
-    {.kind = CARE_RECORD, .answer = true, .found = true, .id = 2, .collection = {(const uint8_t *)"c", 1}, .key = {(const uint8_t *)"k", 1}, .lsn = {5}, .time = {6}, .payload = {(const uint8_t *)"value", 5}},
-    {.kind = CARE_RECORD, .answer = true, .refused = true, .id = 2, .payload = {(const uint8_t *)"damaged here too", 16}},
+    {.kind = CARE_KEYS,
+     .id = 1,
+     .bucket = 4095,
+     .collection = {(const uint8_t *)"c", 1},
+     .key = {(const uint8_t *)"k", 1}},
+    {.kind = CARE_RECORD,
+     .id = 2,
+     .collection = {(const uint8_t *)"c", 1},
+     .key = {(const uint8_t *)"k", 1}},
+    {.kind = CARE_RECORD,
+     .answer = true,
+     .found = true,
+     .id = 2,
+     .collection = {(const uint8_t *)"c", 1},
+     .key = {(const uint8_t *)"k", 1},
+     .lsn = {5},
+     .time = {6},
+     .payload = {(const uint8_t *)"value", 5}},
+    {.kind = CARE_RECORD,
+     .answer = true,
+     .refused = true,
+     .id = 2,
+     .payload = {(const uint8_t *)"damaged here too", 16}},
     {.kind = CARE_ENTRIES, .id = 3, .lsn = {10}, .to = {20}},
-    {.kind = CARE_VERDICT, .id = 4, .found = true, .lsn = {10}, .payload = {(const uint8_t *)"bucket 1", 8}},
+    {.kind = CARE_VERDICT,
+     .id = 4,
+     .found = true,
+     .lsn = {10},
+     .payload = {(const uint8_t *)"bucket 1", 8}},
     {.kind = CARE_VERDICT, .answer = true, .id = 4},
 };
 enum { SAMPLES = sizeof samples / sizeof samples[0] };
@@ -72,7 +102,8 @@ static void a_field_that_has_no_business_there_is_refused(void **state)
     (void)state;
     struct care_message m;
     for (size_t at = 2; at < CARE_FIXED_BYTES; at++) {
-        struct bytes b = encode(&samples[SAMPLES - 1]); /* the answer to a verdict has nothing but its id */
+        struct bytes b =
+            encode(&samples[SAMPLES - 1]); /* the answer to a verdict has nothing but its id */
         wire[at] ^= 1;
         assert_int_equal(care_read(b, &m, NULL), at >= 8 && at < 16 ? 0 : ERR_FORMAT);
     }

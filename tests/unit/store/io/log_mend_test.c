@@ -129,7 +129,8 @@ static void a_damaged_segment_is_mended_and_reads_as_before(void **state)
         assert_true(done.from.v < places[i] && done.to.v >= places[i]);
         assert_true(done.fetched >= 1);
         if (places[i] == 7)
-            assert_true(done.fetched < done.to.v - done.from.v); /* what is whole here is not asked for */
+            assert_true(done.fetched <
+                        done.to.v - done.from.v); /* what is whole here is not asked for */
         (void)snprintf(aside, sizeof aside, "%s/%016llx.damaged", fx.dir,
                        (unsigned long long)done.segment);
         assert_int_equal(access(aside, F_OK), 0);
@@ -205,8 +206,8 @@ static void only_a_full_and_committed_segment_is_mended(void **state)
     struct other o = {.history = &fx.chain};
     struct log_mended done;
     struct err e = ERR_NONE;
-    assert_int_equal(
-        log_mend(fx.log, (struct lsn){fx.chain.last}, all, fetch, &o, &done, &e), ERR_BUSY);
+    assert_int_equal(log_mend(fx.log, (struct lsn){fx.chain.last}, all, fetch, &o, &done, &e),
+                     ERR_BUSY);
     assert_int_equal(log_mend(fx.log, (struct lsn){7}, (struct lsn){8}, fetch, &o, &done, &e),
                      ERR_BUSY);
     assert_int_equal(log_recycle(fx.log, (struct lsn){300}, &e), 0);
