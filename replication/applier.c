@@ -395,7 +395,8 @@ int applier_run(struct applier *a, int (*run)(void *arg, struct err *e), void *a
     while (a->job != NULL && !a->stop && !a->failed)
         (void)cond_wait_ms(&a->news, &a->lock, IDLE_MS);
     if (!a->stop && !a->failed) {
-        a->job = &job; /* taken back before the return */
+        /* Taken back before the return. cppcheck-suppress autoVariables */
+        a->job = &job;
         (void)pthread_cond_broadcast(&a->news);
     }
     while (a->job == &job && !a->stop && !a->failed)

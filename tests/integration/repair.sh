@@ -105,7 +105,7 @@ echo "ok: a rotten record was overwritten, and the digests are equal"
 
 # ---- the log: a bit in a segment that is full ----
 head -c 9000000 /dev/urandom | base64 -w 0 >large
-for i in 1 2 3 4; do tv put deeds "large-$i" --file large >/dev/null; done
+for i in 1 2 3 4; do tv put deeds "large-$i" --file large --timeout 60s >/dev/null; done
 wait_equal 300 >/dev/null
 segment=$(ls "$standby"/data/log/0*.seg | head -n 1)
 grep -qa MARK-OF-RECORD-1-HERE "$segment" || die "the first segment is not what it should be"
