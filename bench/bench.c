@@ -34,7 +34,7 @@ static void usage(void)
         "usage: %s --system NAME --op put|get|scan|fill|... [--target WHERE] [--clients N] "
         "[--depth N] [--value BYTES]\n"
         "       [--seconds N] [--records N] [--rep N] [--tls --ca FILE] [--pid N]... "
-        "[--limit N] [--engine auto|uring|plain]\n",
+        "[--limit N] [--engine auto|uring|plain] [--history MIB]\n",
         program_invocation_short_name);
     exit(2);
 }
@@ -59,24 +59,22 @@ static enum bench_op op_of(const char *name)
 
 void bench_parse(int argc, char **argv, struct bench_options *o)
 {
-    static const struct option names[] = {{"system", required_argument, NULL, 's'},
-                                          {"op", required_argument, NULL, 'o'},
-                                          {"target", required_argument, NULL, 't'},
-                                          {"clients", required_argument, NULL, 'c'},
-                                          {"depth", required_argument, NULL, 'd'},
-                                          {"value", required_argument, NULL, 'v'},
-                                          {"seconds", required_argument, NULL, 'n'},
-                                          {"records", required_argument, NULL, 'r'},
-                                          {"rep", required_argument, NULL, 'R'},
-                                          {"tls", no_argument, NULL, 'T'},
-                                          {"ca", required_argument, NULL, 'C'},
-                                          {"pid", required_argument, NULL, 'p'},
-                                          {"limit", required_argument, NULL, 'l'},
-                                          {"engine", required_argument, NULL, 'e'},
-                                          {NULL, 0, NULL, 0}};
+    static const struct option names[] = {
+        {"system", required_argument, NULL, 's'},  {"op", required_argument, NULL, 'o'},
+        {"target", required_argument, NULL, 't'},  {"clients", required_argument, NULL, 'c'},
+        {"depth", required_argument, NULL, 'd'},   {"value", required_argument, NULL, 'v'},
+        {"seconds", required_argument, NULL, 'n'}, {"records", required_argument, NULL, 'r'},
+        {"rep", required_argument, NULL, 'R'},     {"tls", no_argument, NULL, 'T'},
+        {"ca", required_argument, NULL, 'C'},      {"pid", required_argument, NULL, 'p'},
+        {"limit", required_argument, NULL, 'l'},   {"engine", required_argument, NULL, 'e'},
+        {"history", required_argument, NULL, 'h'}, {NULL, 0, NULL, 0}};
     int c;
-    *o = (struct bench_options){
-        .clients = 1, .depth = 1, .value_bytes = 1024, .seconds = 2, .records = 100000};
+    *o = (struct bench_options){.clients = 1,
+                                .depth = 1,
+                                .value_bytes = 1024,
+                                .seconds = 2,
+                                .records = 100000,
+                                .history_mib = 4096};
     while ((c = getopt_long(argc, argv, "", names, NULL)) != -1)
         switch (c) {
         case 's':
@@ -114,6 +112,9 @@ void bench_parse(int argc, char **argv, struct bench_options *o)
             break;
         case 'e':
             o->engine = optarg;
+            break;
+        case 'h':
+            o->history_mib = number(optarg, 1 << 24);
             break;
         case 'l':
             o->limit = number(optarg, 4294967295);

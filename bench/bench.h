@@ -29,6 +29,7 @@ struct bench_options {
     unsigned pids[BENCH_PIDS_MAX]; /* --pid: processes of the server, whose CPU time is counted */
     unsigned pid_count;
     unsigned long long limit; /* --limit: of what the op makes of it */
+    unsigned history_mib; /* --history: of old values, as store.history_mib of a site; 0: none */
     const char
         *engine; /* --engine: how the log is written, as store.engine of a site; NULL: auto */
 };

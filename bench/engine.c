@@ -205,7 +205,12 @@ static void open_parts(struct engine *g, const struct bench_options *o)
     struct err e = ERR_NONE;
     uint64_t began = bench_now_ns();
     (void)snprintf(path, sizeof path, "%s/state", dir);
-    if (state_open(&g->state, &(struct state_options){.dir = path, .cluster_id = g->id}, &e) != 0)
+    if (state_open(&g->state,
+                   &(struct state_options){.dir = path,
+                                           .cluster_id = g->id,
+                                           .history_us = 24ull * 3600 * 1000000,
+                                           .history_bytes = (uint64_t)o->history_mib << 20},
+                   &e) != 0)
         fail(&e);
     g->recovery.state_s = since(began);
     struct entry_position start = state_applied(g->state);
