@@ -250,8 +250,9 @@ struct sim_site {
     struct repl_view view; /* as of the last step */
     struct lsn term_start; /* our no-op of the term in which we are primary */
     struct commit_clock commit_clock;
-    struct { /* the last entry that this start sealed */
-        uint64_t lsn, time_us, at_us;
+    struct {         /* the last entry that this start sealed */
+        uint32_t id; /* 0: none yet */
+        uint64_t time_us, at_us;
     } sealed;
     struct overlay *overlay;
     struct sim_state state, begun; /* begun: a checkpoint that is not published yet */

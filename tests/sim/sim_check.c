@@ -61,7 +61,7 @@ void sim_check_time(struct sim *s, uint8_t i, const struct entry_header *h)
     if (h->time.us < before)
         sim_fail(s, "S16: %s stamps lsn %llu with an earlier time than the one before",
                  sim_names[i], U(h->lsn.v));
-    if (site->sealed.lsn + 1 == h->lsn.v && site->sealed.lsn != 0) {
+    if (site->n != 0 && site->ids[site->n - 1] == site->sealed.id) {
         uint64_t passed = s->now_us - site->sealed.at_us,
                  stamped = h->time.us - site->sealed.time_us;
         /* Clocks that drift gain 4 %; they are read in milliseconds. */
@@ -69,7 +69,7 @@ void sim_check_time(struct sim *s, uint8_t i, const struct entry_header *h)
             sim_fail(s, "S16: %s stamps lsn %llu %llu us after the one before, %llu us later",
                      sim_names[i], U(h->lsn.v), U(stamped), U(passed));
     }
-    site->sealed.lsn = h->lsn.v;
+    site->sealed.id = s->entries_n;
     site->sealed.time_us = h->time.us;
     site->sealed.at_us = s->now_us;
 }

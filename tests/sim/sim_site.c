@@ -38,7 +38,7 @@ void sim_site_start(struct sim *s, uint8_t i)
     site->alive = true;
     site->paused = false;
     site->boot++;
-    site->sealed.lsn = 0;
+    site->sealed.id = 0;
     site->commit_clock = (struct commit_clock){0};
     (void)entry_next_time(&site->commit_clock, position_of(s, site, site->n).time,
                           (struct utc){sim_wall_us(s, site)}, sim_clock_ms(s, site) * 1000);
