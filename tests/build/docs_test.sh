@@ -1,5 +1,5 @@
 #!/bin/bash
-# Every path in backticks in README.md and docs/ exists, every `make x` is a target, and every link leads somewhere.
+# Every path in backticks in README.md and docs/ exists, every `make x` is a target, every link leads somewhere, and every frame is described.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 bad=0
@@ -27,5 +27,11 @@ while read -r doc; do
         [ -e "$here/${link%%#*}" ] || complain "$doc" "the link to $link leads nowhere"
     done < <(grep -oE '\]\([^)#]+' "$doc" | sed 's/^](//' | grep -vE '^https?:' | sort -u)
 done < <(find . -path ./build -prune -o -name '*.md' -print | sed 's|^\./||' | sort)
+
+# Every frame that crosses a connection is in the table of formats, under its number and name.
+while read -r name number; do
+    grep -q "^| $number $name |" docs/FORMATS.md || complain docs/FORMATS.md "frame $number $name is not described"
+done < <(sed -n 's/^ *FRAME_\([A-Z_]*\) = \([0-9]*\),.*/\1 \2/p' replication/core/frame.h |
+    grep -vE '^(REPLY|HEADER_BYTES|VERSION|HELLO_MAX_BYTES) ')
 
 exit $bad
