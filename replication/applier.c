@@ -295,24 +295,31 @@ int applier_start(struct site *s, struct applier **out, struct err *e)
     a->last_checkpoint_ms = site_now_ms();
     (void)pthread_mutex_init(&a->lock, NULL);
     cond_init(&a->news);
-    if (replay_open(&a->replay, s->log, s->state, e) != 0)
+    int rc = replay_open(&a->replay, s->log, s->state, e);
+    if (rc != 0)
         goto failed;
+    rc = ERR_NO_MEMORY;
     if (pthread_create(&a->apply_thread, NULL, apply_main, a) != 0)
-        goto failed;
+        goto no_thread;
     if (pthread_create(&a->checkpoint_thread, NULL, checkpoint_main, a) != 0) {
         (void)pthread_mutex_lock(&a->lock);
         a->stop = true;
         (void)pthread_cond_broadcast(&a->news);
         (void)pthread_mutex_unlock(&a->lock);
         (void)pthread_join(a->apply_thread, NULL);
-        goto failed;
+        goto no_thread;
     }
     *out = a;
     return 0;
+no_thread:
+    (void)err_set(e, rc, "no thread is to be had");
 failed:
+    err_wrap(e, "cannot start the applier");
+    (void)pthread_cond_destroy(&a->news);
+    (void)pthread_mutex_destroy(&a->lock);
     replay_close(a->replay);
     free(a);
-    return err_set(e, ERR_NO_MEMORY, "cannot start the applier: out of memory or threads");
+    return rc;
 }
 
 void applier_stop(struct applier *a)

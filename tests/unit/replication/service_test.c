@@ -4,6 +4,8 @@
 
 #include "replication/io/conn.h"
 
+#include <stdatomic.h>
+
 enum { REQUESTS_MAX = 4096, PATIENCE_MS = 60000 };
 
 struct raw {
@@ -209,10 +211,35 @@ static void a_snapshot_ends_when_it_is_too_old_and_says_so(void **state)
     stop(&site);
 }
 
+#if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
+static atomic_bool no_chunk;
+void *__libc_malloc(size_t n);
+void *malloc(size_t n)
+{
+    return n == 16 << 20 && atomic_load(&no_chunk) ? NULL : __libc_malloc(n);
+}
+
+/* Of the replay's two chunks, which nothing else asks for in this size. */
+static void an_applier_that_cannot_start_says_why(void **state)
+{
+    (void)state;
+    struct running site;
+    atomic_store(&no_chunk, true);
+    make_and_start("no-memory", &site);
+    int rc = wait_for(&site);
+    atomic_store(&no_chunk, false);
+    assert_int_equal(rc, ERR_NO_MEMORY);
+    assert_non_null(strstr(site.why.text, "cannot start the applier: replay: out of memory"));
+}
+#endif
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_watch_opened_while_the_primary_is_not_ready_is_answered_once),
+#if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
+        cmocka_unit_test(an_applier_that_cannot_start_says_why),
+#endif
         cmocka_unit_test(a_snapshot_ends_when_it_is_too_old_and_says_so),
     };
     return cmocka_run_group_tests(tests, kit_setup, kit_teardown);
