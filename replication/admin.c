@@ -45,8 +45,7 @@ static void add_log(struct site *s, json_t *o)
     log_status(s->log, &log);
     json_object_set_new(o, "first", json_integer((json_int_t)log.first.lsn.v + 1));
     json_object_set_new(o, "log_bytes", json_integer((json_int_t)log.disk_bytes));
-    json_object_set_new(
-        o, "engine", json_string(log.engine == LOG_ENGINE_URING ? "io_uring" : "pwrite+fdatasync"));
+    json_object_set_new(o, "engine", json_string(log_engine_name(log.engine)));
     json_object_set_new(o, "engine_reason", json_string(log.engine_reason));
     json_object_set_new(o, "log_note", log.note[0] != '\0' ? json_string(log.note) : json_null());
 }

@@ -67,8 +67,7 @@ int site_open_store(struct site *s, struct err *e)
     driver_retain_from(s, &log);
     events_add(s->events, "log: lsn %llu..%llu, %llu segments, engine %s (%s); state at lsn %llu",
                (unsigned long long)log.first.lsn.v + 1, (unsigned long long)log.last.lsn.v,
-               (unsigned long long)log.segments,
-               log.engine == LOG_ENGINE_URING ? "io_uring" : "pwrite+fdatasync", log.engine_reason,
+               (unsigned long long)log.segments, log_engine_name(log.engine), log.engine_reason,
                (unsigned long long)start.lsn.v);
     if (log.note[0] != '\0')
         events_add(s->events, "log: %s", log.note);

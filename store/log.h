@@ -12,6 +12,11 @@ struct log; /* opaque */
 
 enum log_engine { LOG_ENGINE_AUTO = 0, LOG_ENGINE_URING = 1, LOG_ENGINE_PLAIN = 2 };
 
+enum {
+    LOG_SEGMENT_MIN_BYTES = 1 << 20,
+    LOG_SEGMENT_MAX_BYTES = 1 << 30, /* recovery holds two in memory */
+};
+
 struct log_options {
     const char *dir; /* "<data>/log"; created when missing */
     struct uuid cluster_id;
@@ -26,6 +31,9 @@ struct log_options {
     void (*on_failed)(void *arg, const struct err *why);
     void *arg;
 };
+
+/* What an engine does, for people and status: "io_uring", "pwrite+O_DSYNC". */
+const char *log_engine_name(enum log_engine engine);
 
 struct log_status {
     struct entry_position first; /* position before the first entry that can still be read */

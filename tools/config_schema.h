@@ -43,7 +43,8 @@ extern const cyaml_schema_value_t config_schema;
     X(replication, election_ms, election_ms, uint32_t, 1, 50, 60000, 500)                          \
     X(replication, lease_ms, lease_ms, uint32_t, 1, 20, 60000, 400)                                \
     X(replication, compression, zstd_level, int, 1, 0, 19, 1)                                      \
-    X(store, segment_mib, segment_bytes, uint64_t, 1 << 20, 1, 4096, 64)                           \
+    X(store, segment_mib, segment_bytes, uint64_t, 1 << 20, LOG_SEGMENT_MIN_BYTES >> 20,           \
+      LOG_SEGMENT_MAX_BYTES >> 20, 64)                                                             \
     X(store, log_limit_mib, log_limit_bytes, uint64_t, 1 << 20, 16, 16777216, 16384)               \
     X(store, log_retain_mib, log_retain_bytes, uint64_t, 1 << 20, 0, 16777216, 1024)               \
     X(store, reserve_mib, reserve_bytes, uint64_t, 1 << 20, 0, 1048576, 512)                       \

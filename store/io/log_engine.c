@@ -32,6 +32,11 @@ int engine_commit(struct engine *engine, int fd, const char *path, const uint8_t
     return rc < 0 ? file_error(e, path, "sync", -rc) : 0;
 }
 
+const char *log_engine_name(enum log_engine engine)
+{
+    return engine == LOG_ENGINE_URING ? "io_uring" : "pwrite+O_DSYNC";
+}
+
 /* One real write and sync. *direct tells whether the file system does direct I/O. */
 static int probe(struct engine *engine, int dir_fd, const char *dir, bool *direct, struct err *e)
 {

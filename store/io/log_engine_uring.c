@@ -4,8 +4,8 @@
  *
  * The ring has one request in flight, so it cannot overflow. It is restricted to the two operations
  * before it is enabled: io_uring is not seen by seccomp filters, so the ring filters itself. Each
- * error becomes -errno; nothing is retried but EINTR of the wait. Kernels before 5.16 had hangs in
- * io_uring and are refused. */
+ * error becomes -errno; nothing is retried but EINTR of the wait. Kernels in which io_uring is known to
+ * hang or to lose are refused, see engine_uring_kernel_is_sound(). */
 #include "store/io/log_engine.h"
 
 #include "store/core/check.h"
@@ -77,15 +77,17 @@ static void uring_close(struct engine *self)
     free(u);
 }
 
-/* "6.1.0-9-amd64" is at least 5.16? Unknown texts are taken for new. */
-static bool kernel_is_sound(struct utsname *name)
+bool engine_uring_kernel_is_sound(const char *release, const char *version)
 {
-    if (uname(name) != 0)
-        return true;
+    /* Debian's release is that of the interface, "6.1.0-18-amd64"; what it is made of stands in the version. */
+    const char *debian = strstr(version, "Debian ");
     char *end;
-    long major = strtol(name->release, &end, 10);
-    long minor = *end == '.' ? strtol(end + 1, NULL, 10) : 0;
-    return major == 0 || major > 5 || (major == 5 && minor >= 16);
+    long major = strtol(debian != NULL ? debian + 7 : release, &end, 10);
+    long minor = *end == '.' ? strtol(end + 1, &end, 10) : 0;
+    long patch = *end == '.' ? strtol(end + 1, NULL, 10) : 0;
+    if (major != 6)
+        return major == 0 || major > 6; /* an unknown text is taken for new */
+    return minor > 1 || (minor == 1 && patch >= 67);
 }
 
 static int restrict_ring(struct io_uring *ring)
@@ -106,10 +108,12 @@ int engine_uring_open(struct engine **out, struct err *e)
 {
     struct utsname name;
     char text[128];
-    if (!kernel_is_sound(&name))
-        return err_set(e, ERR_IO,
-                       "Linux %.60s: io_uring is used from 5.16 on, earlier ones may hang",
-                       name.release);
+    if (uname(&name) == 0 && !engine_uring_kernel_is_sound(name.release, name.version))
+        return err_set(
+            e, ERR_IO,
+            "Linux %.40s: io_uring is used from 6.1.67 on; earlier kernels hang in it, or "
+            "lose synced writes on ext4",
+            name.release);
     struct uring *u = calloc(1, sizeof *u);
     if (u == NULL)
         return err_set(e, ERR_NO_MEMORY, "no memory for io_uring");

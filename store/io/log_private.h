@@ -24,8 +24,6 @@
 
 enum {
     LOG_NAME_BYTES = 40, /* of a file in the directory */
-    LOG_SEGMENT_MIN_BYTES = 1 << 20,
-    LOG_SEGMENT_MAX_BYTES = 1 << 30, /* recovery holds two in memory */
     LOG_MARK_BYTES =
         64 << 10,         /* of segment between two marks: a reader's search reads up to that */
     LOG_SPARES_READY = 2, /* made ahead: one for the next need, one while the next is made */

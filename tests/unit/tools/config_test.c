@@ -179,7 +179,10 @@ static void wrong_values(void **state)
                "whole number, without a "
                "unit");
     assert_bad(HEAD "store: {segment_mib: 0}\n",
-               "/etc/t/dc.yaml:8:9: 'store.segment_mib' is 0: 1 to 4096 are allowed");
+               "/etc/t/dc.yaml:8:9: 'store.segment_mib' is 0: 1 to 1024 are allowed");
+    /* The log's own limit: what is accepted here the log can open. */
+    assert_bad(HEAD "store: {segment_mib: 1025, log_limit_mib: 8192}\n",
+               "/etc/t/dc.yaml:8:9: 'store.segment_mib' is 1025: 1 to 1024 are allowed");
     assert_bad(
         HEAD "replication: {failover: auto}\n",
         "/etc/t/dc.yaml:8:15: 'replication.failover' is 'auto': use automatic, observe or manual");
