@@ -17,7 +17,8 @@ static const struct option site_table[] = {
     {0},
 };
 
-enum { SEAL_WAIT_MS = 60000, SEAL_POLL_MS = 100 };
+/* Asked to seal, a site in trouble tries again at once; what is still wrong after SEAL_TROUBLE_MS is not waited for. */
+enum { SEAL_WAIT_MS = 60000, SEAL_POLL_MS = 100, SEAL_TROUBLE_MS = 1000, SEAL_TELL_MS = 2000 };
 
 /* The site of kind repository, by name, copied into out; and the newest transaction that any site shows now: the archive
  * may hear of it later than we do. */
@@ -44,11 +45,29 @@ static int look_around(const struct common *c, char out[64], int64_t *newest, st
                : err_set(e, ERR_NOT_FOUND, "no site of this cluster keeps an archive");
 }
 
+/* How far the archive is, and what is wrong with it, in the site's own words; empty: nothing. */
+static void read_archive(const json_t *status, const char *site, int64_t *archived,
+                         char trouble[ERR_TEXT_BYTES])
+{
+    size_t i;
+    const json_t *row;
+    trouble[0] = '\0';
+    json_array_foreach(json_object_get(status, "sites"), i, row)
+    {
+        if (strcmp(json_text(row, "name", ""), site) != 0)
+            continue;
+        (void)json_number(row, "archived", archived);
+        (void)snprintf(trouble, ERR_TEXT_BYTES, "%s",
+                       json_text(json_object_get(row, "archive"), "trouble", ""));
+    }
+}
+
 /* Until what was applied is archived; *archived as last heard. */
 static int seal_up_to(struct tvn *db, const char *site, int64_t wanted, int64_t *archived,
                       struct err *e)
 {
-    uint64_t until = monotonic_ms() + SEAL_WAIT_MS;
+    uint64_t began = monotonic_ms(), told = began;
+    char trouble[ERR_TEXT_BYTES];
     for (*archived = 0;;) {
         json_t *status = NULL;
         json_t *reply = NULL;
@@ -57,17 +76,21 @@ static int seal_up_to(struct tvn *db, const char *site, int64_t wanted, int64_t 
         json_decref(reply);
         if (rc == 0)
             rc = admin_call(db, "status", NULL, &status, e);
-        size_t i;
-        const json_t *row;
-        json_array_foreach(json_object_get(status, "sites"), i, row)
-        {
-            if (strcmp(json_text(row, "name", ""), site) == 0)
-                (void)json_number(row, "archived", archived);
-        }
+        read_archive(status, site, archived, trouble);
         json_decref(status);
+        uint64_t now = monotonic_ms();
         if (rc != 0 || *archived >= wanted)
             return rc;
-        if (monotonic_ms() > until)
+        if (trouble[0] != '\0' && now - began >= SEAL_TROUBLE_MS)
+            return err_set(e, ERR_FAILED,
+                           "lsn %lld is not archived, only %lld, and site %s cannot go on: %.350s",
+                           (long long)wanted, (long long)*archived, site, trouble);
+        if (now - told >= SEAL_TELL_MS) {
+            told = now;
+            (void)fprintf(stderr, "triveni: archive seal: lsn %lld of %lld is archived\n",
+                          (long long)*archived, (long long)wanted);
+        }
+        if (now - began > SEAL_WAIT_MS)
             return err_set(e, ERR_TIMEOUT,
                            "lsn %lld is not archived after %d s, only %lld: see 'triveni status'",
                            (long long)wanted, SEAL_WAIT_MS / 1000, (long long)*archived);

@@ -18,7 +18,7 @@ MOUNTED=
 finish() {
     local code=$?
     cluster_stop
-    [ -z "$MOUNTED" ] || umount "$MOUNTED" || true
+    [ -z "$MOUNTED" ] || umount $MOUNTED || true
     [ "$code" -eq 0 ] || tail -n 12 "$DIR"/cluster/*.log 2>/dev/null || true
     rm -rf "$DIR"
     exit "$code"
@@ -61,7 +61,7 @@ expect 1 "another triveni runs on" "$TRIVENI" serve --config "$primary.yaml"
 sed 's#data_dir: .*#data_dir: second/data#' "$primary.yaml" >second.yaml
 "$TRIVENI" init --config second.yaml --rebuilt 2>"$DIR/err" || { cat "$DIR/err"; exit 1; }
 expect 1 "127.0.0.1:$(client_port "$primary")" "$TRIVENI" serve --config second.yaml
-sed 's/, id: [0-9a-f]/, id: f/; s/id: f[0-9a-f]/id: 0e/' "$primary.yaml" >foreign.yaml
+sed 's/, id: 0/, id: 1/; t; s/, id: [1-9a-f]/, id: 0/' "$primary.yaml" >foreign.yaml
 cmp -s foreign.yaml "$primary.yaml" && { echo "the cluster id was not changed"; exit 1; }
 expect 8 "belongs to cluster" "$TRIVENI" serve --config foreign.yaml
 expect 1 "holds a site already" "$TRIVENI" init --config "$primary.yaml" --rebuilt
@@ -169,6 +169,25 @@ if mount -t tmpfs -o size=200m tmpfs full; then
     [ "$(tv get land before)" = 1 ]
     site_alive "$primary" || { echo "the full site does not stay"; exit 1; }
     echo "ok: the full site started again, was not made primary, and lives"
+
+    # ---- a full archive: sealing ends with the reason instead of waiting, and goes on by itself when there is room ----
+    site_kill "$primary" TERM # it takes nothing more: the other two go on without it
+    site_kill gsr TERM
+    mkdir small
+    mount -t tmpfs -o size=300m tmpfs small
+    MOUNTED="$MOUNTED $PWD/small"
+    cp -a gsr/archive small/archive
+    sed -i "s#gsr/archive#small/archive#; s/pack_seconds: 2/pack_seconds: 3600/" gsr.yaml
+    cat /dev/zero >small/fill 2>/dev/null || true
+    site_start gsr
+    wait_equal 300 >/dev/null
+    tv put land into-the-archive 1 >/dev/null
+    start=$SECONDS
+    expect 1 "No space left" "$TRIVENI" archive seal --profile operator.yaml
+    [ $((SECONDS - start)) -lt 10 ] || { echo "archive seal waited for a full disk"; exit 1; }
+    rm small/fill
+    "$TRIVENI" archive seal --profile operator.yaml >/dev/null || { echo "the archive does not go on"; exit 1; }
+    echo "ok: a full archive: archive seal says so at once, and works when there is room again"
 else
     echo "NOT RUN: the full disk, since no small file system can be mounted here: run it as root; all else passed"
     exit 77

@@ -77,13 +77,14 @@ heal() {
 
 # ---- another cluster of the same name, with the same CA ----
 site_kill gsr TERM
-sed 's/\bid: [0-9a-f]\{2\}/id: ff/; s#gsr/\(data\|archive\)#foreign/\1#' gsr.right >gsr.yaml
+sed 's/, id: ff/, id: ee/; t next; s/, id: ../, id: ff/; :next; s#gsr/\(data\|archive\)#foreign/\1#' gsr.right >gsr.yaml
 cmp -s gsr.yaml gsr.right && { echo "the cluster id was not changed"; exit 1; }
 "$TRIVENI" init --config gsr.yaml 2>"$DIR/err" || { cat "$DIR/err"; exit 1; }
+foreign=$(sed -n 's/.*, id: \(..\).*/\1/p' gsr.yaml)
 mark
 site_start gsr
-told dc "link to gsr: " "site gsr has ff" "two clusters of the name 'demo'" "Compare the ids in both configurations"
-told dr "site gsr has ff"
+told dc "link to gsr: " "site gsr has $foreign" "two clusters of the name 'demo'" "Compare the ids in both configurations"
+told dr "site gsr has $foreign"
 told gsr "link from a site refused: " "two clusters of the name 'demo'"
 shown "link to gsr: 127.0.0.1:$(peer_port gsr): "
 told_once dc "two clusters of the name"
