@@ -161,14 +161,15 @@ static int command_status(struct site *s, json_t **reply, struct err *e)
     for (uint8_t i = 0; i < s->config->member_count; i++)
         json_array_append_new(sites,
                               i == s->config->self ? self_json(s, &totals, snap) : peer_json(s, i));
-    *reply = json_pack("{s:s, s:s, s:s, s:s, s:s, s:I, s:o, s:s, s:s, s:b, s:I, s:o}", "version",
-                       TRIVENI_VERSION, "cluster", s->config->cluster, "id", id, "site",
-                       s->config->members[s->config->self].name, "role",
-                       repl_role_name(s->view.role), "term", (json_int_t)s->view.term.v, "primary",
-                       primary != NULL ? json_string(primary->name) : json_null(), "policy",
-                       policies[s->config->policy], "mode", commit_mode_name(totals.mode),
-                       "serving", site_is_ready(s) && repl_lease_valid(s->repl, site_now_ms()),
-                       "clients", (json_int_t)s->service->client_count, "sites", sites);
+    *reply =
+        json_pack("{s:s, s:s, s:s, s:s, s:s, s:I, s:I, s:o, s:s, s:s, s:b, s:I, s:o}", "version",
+                  TRIVENI_VERSION, "cluster", s->config->cluster, "id", id, "site",
+                  s->config->members[s->config->self].name, "role", repl_role_name(s->view.role),
+                  "term", (json_int_t)s->view.term.v, "time_us", (json_int_t)site_now_us(),
+                  "primary", primary != NULL ? json_string(primary->name) : json_null(), "policy",
+                  policies[s->config->policy], "mode", commit_mode_name(totals.mode), "serving",
+                  site_is_ready(s) && repl_lease_valid(s->repl, site_now_ms()), "clients",
+                  (json_int_t)s->service->client_count, "sites", sites);
     return *reply != NULL ? 0 : err_set(e, ERR_NO_MEMORY, "out of memory for the status");
 }
 
@@ -349,6 +350,44 @@ static int command_seal(struct site *s, json_t **reply, struct err *e)
     return 0;
 }
 
+/* The fields that every order carries; missing ones stay zero. */
+static struct order_terms terms_of(json_t *arguments)
+{
+    json_t *told = json_object_get(arguments, "term");
+    json_int_t term = json_integer_value(told);
+    json_int_t expires = json_integer_value(json_object_get(arguments, "expires_us"));
+    const char *nonce = json_string_value(json_object_get(arguments, "nonce"));
+    return (struct order_terms){json_is_integer(told) && term >= 0,
+                                {term > 0 ? (uint64_t)term : 0},
+                                bytes_str(nonce != NULL ? nonce : ""),
+                                {expires > 0 ? (uint64_t)expires : 0}};
+}
+
+/* What changes something is carried out once, and only where it finds what it expects (R7). */
+static int give_order(struct site *s, struct client *c, uint64_t request, const char *what,
+                      json_t *arguments, json_t **reply, struct err *e)
+{
+    struct order_terms terms = terms_of(arguments);
+    struct order *order;
+    int rc = orders_admit(&s->service->orders, what, &terms, s->view.term,
+                          (struct utc){site_now_us()}, &order, e);
+    if (rc == 1 && order->code != 0)
+        return err_set(e, order->code, "%s", order->answer);
+    if (rc == 1) {
+        *reply = json_loads(order->answer, 0, NULL);
+        return *reply != NULL ? 0 : err_set(e, ERR_NO_MEMORY, "out of memory for the answer");
+    }
+    if (rc != 0)
+        return rc;
+    order->asker = client_ref(c);
+    order->request = request;
+    if (strcmp(what, "switchover") == 0)
+        return command_switchover(s, c, request, arguments, reply, e);
+    if (strcmp(what, "failover") == 0)
+        return command_failover(s, c, request, e);
+    return command_mode(s, c, request, arguments, e);
+}
+
 int admin_command(struct site *s, struct client *c, uint64_t request, struct bytes command,
                   json_t *arguments, json_t **reply, struct err *e)
 {
@@ -372,12 +411,10 @@ int admin_command(struct site *s, struct client *c, uint64_t request, struct byt
         return command_points(s, reply, e);
     if (bytes_equal(command, bytes_str("sessions")))
         return command_sessions(s, reply, e);
-    if (bytes_equal(command, bytes_str("switchover")))
-        return command_switchover(s, c, request, arguments, reply, e);
-    if (bytes_equal(command, bytes_str("failover")))
-        return command_failover(s, c, request, e);
-    if (bytes_equal(command, bytes_str("mode")))
-        return command_mode(s, c, request, arguments, e);
+    static const char *const orders[] = {"switchover", "failover", "mode"};
+    for (size_t i = 0; i < sizeof orders / sizeof orders[0]; i++)
+        if (bytes_equal(command, bytes_str(orders[i])))
+            return give_order(s, c, request, orders[i], arguments, reply, e);
     if (bytes_equal(command, bytes_str("seal")))
         return command_seal(s, reply, e);
     return err_set(e, ERR_USAGE, "command '%.*s' is unknown to triveni %s",

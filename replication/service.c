@@ -78,6 +78,20 @@ void service_error_details(struct client *c, uint64_t request, const struct wire
     send_frame(c, FRAME_ERROR, request, bytes_of(body, w.at));
 }
 
+/* An order is remembered with its answer, also when nobody is there any more to hear it: then it will be asked again. */
+static void note_order(struct client *c, uint64_t request, int code, const char *answer)
+{
+    if (orders_answered(&c->service->orders, c, request, code, answer))
+        client_unref(c);
+}
+
+void service_forget_orders(struct service *v, struct utc now)
+{
+    for (struct order k; (k = orders_forget(&v->orders, now)).state != ORDER_FREE;)
+        if (k.state == ORDER_PENDING)
+            client_unref(k.asker);
+}
+
 void service_error(struct client *c, uint64_t request, const struct err *why)
 {
     struct wire_error error = {
@@ -85,6 +99,7 @@ void service_error(struct client *c, uint64_t request, const struct err *why)
     if (why->code == ERR_NOT_PRIMARY)
         error.primary = primary_endpoint(c->service->site);
     service_error_details(c, request, &error);
+    note_order(c, request, why->code, why->text);
 }
 
 void service_reply_json(struct client *c, uint64_t request, json_t *reply)
@@ -102,6 +117,7 @@ void service_reply_json(struct client *c, uint64_t request, json_t *reply)
         wire_write_admin_reply(&w, &(struct wire_admin_reply){bytes_of(text, n)});
         check(!w.bad);
         service_reply(c, FRAME_ADMIN, request, bytes_of(body, w.at));
+        note_order(c, request, 0, text);
     }
     free(text);
 }
@@ -466,6 +482,7 @@ static void housekeeping(uv_timer_t *timer)
     for (struct client *c = v->clients; c != NULL; c = c->next)
         client_close_snapshots(c, now > s->config->snapshot_ms ? now - s->config->snapshot_ms : 0);
     service_expire_sessions(v);
+    service_forget_orders(v, (struct utc){site_now_us()});
     driver_watch_clock(s);
     retry_parked(v); /* answers those whose patience is over */
     if (v->failover.active && now >= v->failover.until_ms)
@@ -524,6 +541,7 @@ void service_stop(struct site *s)
     service_drop_waiters(v);
     drop_parked(v);
     service_watch_stop(v);
+    service_forget_orders(v, (struct utc){UINT64_MAX});
     if (v->switchover.active)
         client_unref(v->switchover.client);
     if (v->failover.active)

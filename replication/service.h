@@ -2,6 +2,7 @@
 #ifndef REPLICATION_SERVICE_H
 #define REPLICATION_SERVICE_H
 
+#include "replication/core/orders.h"
 #include "replication/site_parts.h"
 
 enum {
@@ -96,6 +97,7 @@ struct service {
         uint64_t request, until_ms;
         bool active;
     } failover;
+    struct orders orders;                         /* of operators: carried out, or under way */
     struct watches *watches;                      /* NULL: there was none yet */
     uint64_t committed, failed_conditions, reads; /* since start */
 };
@@ -107,6 +109,8 @@ void service_reply(struct client *c, enum frame_type request_type, uint64_t requ
                    struct bytes body);
 void service_error(struct client *c, uint64_t request, const struct err *why);
 void service_error_details(struct client *c, uint64_t request, const struct wire_error *error);
+/* Orders that have expired by `now` are not remembered any longer. */
+void service_forget_orders(struct service *v, struct utc now);
 void service_reply_json(struct client *c, uint64_t request,
                         json_t *reply);                                  /* takes the reference */
 uint8_t *service_buffer(struct service *v, size_t bytes, struct err *e); /* for one answer */

@@ -102,7 +102,7 @@ static void answer(struct service *v, const struct waiter *w, enum level level)
     struct site *s = v->site;
     uint8_t body[128];
     struct writer out = writer_of(body, sizeof body);
-    if (w->client->conn == NULL)
+    if (w->client->conn == NULL && w->type != FRAME_ADMIN)
         return;
     if (w->failed_condition >= 0) {
         answer_failed(w);

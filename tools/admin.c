@@ -4,9 +4,12 @@
 
 #include "tools/text.h"
 
+#include "store/core/hex.h"
+
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/random.h>
 
 int admin_call(struct tvn *db, const char *command, json_t *arguments, json_t **reply,
                struct err *e)
@@ -143,6 +146,65 @@ int open_site(const struct common *c, const char *site, struct tvn **out, struct
     }
     profile_free(profile);
     views_free(&views);
+    return rc;
+}
+
+/* What an order carries (R7): the term and the time that the site shows now, and a nonce. */
+static int seal_order(struct tvn *db, json_t *arguments, char site[64], struct err *e)
+{
+    enum { ORDER_SECONDS = 60 };
+    uint8_t random[16];
+    char nonce[2 * sizeof random + 1];
+    int64_t term, time;
+    json_t *status;
+    int rc = admin_call(db, "status", NULL, &status, e);
+    if (rc != 0)
+        return rc;
+    (void)snprintf(site, 64, "%.63s", json_text(status, "site", ""));
+    if (getrandom(random, sizeof random, 0) != (ssize_t)sizeof random)
+        rc = err_set(e, ERR_FAILED, "the random number generator failed");
+    else if (!json_number(status, "term", &term) || !json_number(status, "time_us", &time))
+        rc = err_set(e, ERR_FORMAT,
+                     "the status of site %s tells no term or no time_us: is it of "
+                     "another version than this program?",
+                     site);
+    json_decref(status);
+    if (rc != 0)
+        return rc;
+    hex_format(random, sizeof random, nonce);
+    (void)json_object_set_new(arguments, "term", json_integer(term));
+    (void)json_object_set_new(arguments, "nonce", json_string(nonce));
+    (void)json_object_set_new(arguments, "expires_us",
+                              json_integer(time + ORDER_SECONDS * INT64_C(1000000)));
+    return 0;
+}
+
+int admin_order(struct invocation *in, const char *site, const char *command, json_t *arguments,
+                json_t **reply, struct err *e)
+{
+    const struct common *c = in->options;
+    struct tvn *db = NULL;
+    char asked[64];
+    *reply = NULL;
+    int rc = open_site(c, site, &db, e);
+    if (rc == 0)
+        rc = seal_order(db, arguments, asked, e);
+    if (rc == 0)
+        rc = admin_call(db, command, json_incref(arguments), reply, e);
+    (void)tvn_close(db);
+    db = NULL;
+    if (rc == ERR_OUTCOME_UNKNOWN) { /* its answer was lost: the same order to the same site */
+        struct err again = ERR_NONE;
+        if (open_site(c, asked, &db, &again) == 0 &&
+            admin_call(db, command, json_incref(arguments), reply, &again) == 0)
+            rc = 0;
+        (void)tvn_close(db);
+    }
+    json_decref(arguments);
+    if (rc == 0 && c->format == OUTPUT_JSON) {
+        output_json(*reply);
+        *reply = NULL;
+    }
     return rc;
 }
 

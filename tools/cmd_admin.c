@@ -96,7 +96,7 @@ static int run_switchover(struct invocation *in, struct err *e)
 {
     const struct admin_options *o = in->options;
     json_t *reply;
-    int rc = admin_ask(in, NULL, "switchover", json_pack("{s:s?}", "to", o->to), &reply, e);
+    int rc = admin_order(in, NULL, "switchover", json_pack("{s:s?}", "to", o->to), &reply, e);
     print_change(reply, "switched over");
     json_decref(reply);
     return rc;
@@ -151,7 +151,7 @@ static int run_failover(struct invocation *in, struct err *e)
                           e);
     if (rc != 0)
         return rc;
-    rc = admin_ask(in, o->site, "failover", json_object(), &reply, e);
+    rc = admin_order(in, o->site, "failover", json_object(), &reply, e);
     print_change(reply, "failed over");
     json_decref(reply);
     return rc;
@@ -183,7 +183,7 @@ static int run_mode(struct invocation *in, struct err *e)
     if (strcmp(mode, "majority") != 0 && strcmp(mode, "local") != 0)
         return err_set(e, ERR_USAGE, "'%.40s' is not a protection mode: use majority or local",
                        mode);
-    int rc = admin_ask(in, NULL, "mode", json_pack("{s:s}", "mode", mode), &reply, e);
+    int rc = admin_order(in, NULL, "mode", json_pack("{s:s}", "mode", mode), &reply, e);
     if (reply != NULL)
         (void)printf("protection is %s from lsn %s on\n", json_text(reply, "mode", mode),
                      field_text(reply, "lsn", lsn, sizeof lsn));

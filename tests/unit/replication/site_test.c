@@ -1,6 +1,8 @@
 /* A whole site in this process: real log, state, TLS and client library, in a cluster of one member. */
 #include "tests/unit/replication/site_kit.h"
 
+#include <jansson.h>
+
 #include <stdatomic.h>
 
 /* ---- tests ---- */
@@ -369,6 +371,52 @@ static void a_scan_of_the_past_passes_over_any_number_of_later_records(void **st
 
 /* ---- operators ---- */
 
+/* An order as the tool gives it: with the site's term and time, and a nonce. `more` begins with a comma, or is empty. */
+static void order_text(struct tvn *db, unsigned nonce, const char *more, char out[256])
+{
+    struct tvn_error e;
+    char *reply;
+    assert_int_equal(tvn_admin(db, "status", NULL, 0, &reply, &e), 0);
+    json_t *status = json_loads(reply, 0, NULL);
+    tvn_free(reply);
+    (void)snprintf(out, 256,
+                   "{\"term\":%" JSON_INTEGER_FORMAT ",\"nonce\":\"nonce-number-%06u\","
+                   "\"expires_us\":%" JSON_INTEGER_FORMAT "%s}",
+                   json_integer_value(json_object_get(status, "term")), nonce,
+                   json_integer_value(json_object_get(status, "time_us")) + 30000000, more);
+    json_decref(status);
+}
+
+static void an_order_is_carried_out_once_and_only_in_its_term(void **state)
+{
+    (void)state;
+    struct running site;
+    struct tvn_error e;
+    char *first, *second, order[256], *at;
+    make_and_start("orders", &site);
+    struct tvn *db = connect_with(NULL);
+    (void)put(db, "k", "v");
+    assert_int_equal(tvn_admin(db, "mode", "{\"mode\":\"local\"}", 0, &first, &e), TVN_USAGE);
+    assert_non_null(strstr(e.text, "mode needs term, nonce and expires_us"));
+    order_text(db, 1, ",\"mode\":\"local\"", order);
+    assert_int_equal(tvn_admin(db, "mode", order, 0, &first, &e), 0);
+    (void)put(db, "k", "w");
+    assert_int_equal(tvn_admin(db, "mode", order, 0, &second, &e), 0);
+    assert_string_equal(first, second); /* the lsn of the first; nothing new was logged */
+    tvn_free(first);
+    tvn_free(second);
+    order_text(db, 2, ",\"to\":\"nowhere\"", order);
+    assert_int_equal(tvn_admin(db, "switchover", order, 0, &first, &e), TVN_NOT_FOUND);
+    assert_int_equal(tvn_admin(db, "switchover", order, 0, &first, &e), TVN_NOT_FOUND);
+    order_text(db, 3, ",\"mode\":\"majority\"", order);
+    at = strstr(order, "\"term\":") + 7;
+    *at = *at == '9' ? '8' : '9';
+    assert_int_equal(tvn_admin(db, "mode", order, 0, &first, &e), TVN_CONDITION);
+    assert_non_null(strstr(e.text, "was ordered for term"));
+    tvn_close(db);
+    stop(&site);
+}
+
 static void the_mode_can_be_changed_and_status_tells(void **state)
 {
     (void)state;
@@ -378,9 +426,11 @@ static void the_mode_can_be_changed_and_status_tells(void **state)
     make_and_start("mode", &site);
     struct tvn *db = connect_with(NULL);
     static const char *const modes[] = {"local", "majority", "local"};
+    (void)put(db, "k", "serving");
     for (size_t i = 0; i < sizeof modes / sizeof modes[0]; i++) {
-        char arguments[64], expected[64];
-        (void)snprintf(arguments, sizeof arguments, "{\"mode\":\"%s\"}", modes[i]);
+        char arguments[256], more[64], expected[64];
+        (void)snprintf(more, sizeof more, ",\"mode\":\"%s\"", modes[i]);
+        order_text(db, (unsigned)i, more, arguments);
         (void)snprintf(expected, sizeof expected, "\"mode\":\"%s\"", modes[i]);
         assert_int_equal(tvn_admin(db, "mode", arguments, 0, &reply, &e), 0);
         tvn_free(reply);
@@ -398,9 +448,13 @@ static void the_mode_can_be_changed_and_status_tells(void **state)
             (void)usleep(10000);
         }
     }
-    assert_int_equal(tvn_admin(db, "mode", "{\"mode\":\"none\"}", 0, &reply, &e), TVN_USAGE);
-    assert_int_equal(tvn_admin(db, "switchover", NULL, 0, &reply, &e), TVN_FAILED);
-    assert_int_equal(tvn_admin(db, "failover", NULL, 0, &reply, &e), TVN_USAGE);
+    char order[256];
+    order_text(db, 10, ",\"mode\":\"none\"", order);
+    assert_int_equal(tvn_admin(db, "mode", order, 0, &reply, &e), TVN_USAGE);
+    order_text(db, 11, "", order);
+    assert_int_equal(tvn_admin(db, "switchover", order, 0, &reply, &e), TVN_FAILED);
+    order_text(db, 12, "", order);
+    assert_int_equal(tvn_admin(db, "failover", order, 0, &reply, &e), TVN_USAGE);
     assert_int_equal(tvn_admin(db, "seal", NULL, 0, &reply, &e), TVN_USAGE);
     assert_int_equal(tvn_admin(db, "no-such-command", NULL, 0, &reply, &e), TVN_USAGE);
     assert_int_equal(tvn_admin(db, "events", "{\"limit\":", 0, &reply, &e), TVN_USAGE);
@@ -499,6 +553,7 @@ int main(void)
         cmocka_unit_test(a_snapshot_stays_and_they_are_few),
         cmocka_unit_test(the_past_is_read_as_of_an_lsn_and_a_time),
         cmocka_unit_test(a_scan_of_the_past_passes_over_any_number_of_later_records),
+        cmocka_unit_test(an_order_is_carried_out_once_and_only_in_its_term),
         cmocka_unit_test(the_mode_can_be_changed_and_status_tells),
         cmocka_unit_test(a_start_that_cannot_succeed_says_why),
         cmocka_unit_test(a_stop_waits_for_no_client),
