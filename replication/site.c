@@ -393,6 +393,8 @@ int site_run(const struct site_config *config, struct err *e)
     if (released) {
         events_free(s->events);
         free(s);
-    } /* else a look-up still writes to it; the process ends */
+    } else if (s->events != NULL) {
+        events_drain(s->events); /* a look-up still writes to `s`; the process ends */
+    }
     return rc;
 }

@@ -157,6 +157,8 @@ int site_open_core(struct site *s, struct err *e);
 
 /* ---- events.c: what happened, for people: to stderr and kept for `triveni events`. Any thread. ---- */
 struct events *events_new(const char *site_name);
+void events_drain(
+    struct events *ev); /* write what is left, for a second at most; none is written later */
 void events_free(struct events *ev);
 void events_add(struct events *ev, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 json_t *events_json(struct events *ev, size_t limit);
