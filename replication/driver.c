@@ -288,7 +288,11 @@ static void save_vote(struct site *s, struct term term, uint8_t voted_for, bool 
     if (may_vote && !s->vote.may_vote)
         events_add(s->events, "caught up: this rebuilt site votes from now on");
     s->vote.term = term;
-    s->vote.voted_for = voted_for;
+    const struct site_member *to = site_member(s, voted_for);
+    /* One that is no member any more was voted for before the list changed: its name stays. */
+    if (to != NULL || voted_for == REPL_NOBODY)
+        (void)snprintf(s->vote.voted_for, sizeof s->vote.voted_for, "%s",
+                       to != NULL ? to->name : "");
     s->vote.may_vote = may_vote;
     struct err e = ERR_NONE;
     if (vote_save(s->vote_file, &s->vote, &e) != 0)

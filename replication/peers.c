@@ -248,7 +248,8 @@ static struct conn_options link_options(struct site *s, const struct conn_callba
                   .kind = WIRE_SITE,
                   .name = bytes_str(s->config->members[s->config->self].name),
                   .incarnation = s->vote.incarnation,
-                  .software = bytes_str("triveni " TRIVENI_VERSION)},
+                  .software = bytes_str("triveni " TRIVENI_VERSION),
+                  .members = bytes_str(s->members)},
         .accept_kinds = 1u << WIRE_SITE,
         .max_body = FRAME_PEER_MAX_BYTES,
         .queue_limit_bytes = 2 * FRAME_PEER_MAX_BYTES,
@@ -290,6 +291,7 @@ int peers_start(struct site *s, struct err *e)
         p->retry.data = p;
     }
     s->began_ms = site_now_ms();
+    site_members_text(s->config, s->members);
     struct conn_options options = link_options(s, &callbacks);
     int rc = conn_listen(&s->peer_listener, &options, s->config->members[s->config->self].peer, 64,
                          nobody(s), e);

@@ -60,11 +60,20 @@ struct site_config {
     uint32_t snapshot_entries; /* a snapshot after this many entries; 0: never */
 };
 
+/* Names and kinds of the members in the order of the names: "dc data, dr data, gsr repository". What all sites must agree on. */
+enum { SITE_MEMBERS_BYTES = REPL_SITES_MAX * (SITE_NAME_MAX_BYTES + 16) };
+void site_members_text(const struct site_config *config, char out[SITE_MEMBERS_BYTES]);
+
 /* Create the data directory of a site: identity, vote file, empty log and state. ERR_EXISTS when it holds one.
  * `rebuilt`: the cluster has a history, and this site may have had a part in it: new incarnation, does not vote until it has
  * caught up (R5); a restored state is taken as it is. Otherwise this is a site of a new cluster, which votes at once: ERR_EXISTS
  * as well when there is a state or a log. */
 int site_init(const struct site_config *config, bool rebuilt, struct err *e);
+
+/* The list of members was changed at all sites, which are all stopped and equal: accept it here. `before` is what it was. ERR_DENIED
+ * when no majority of the old and of the new list are members of both; ERR_BUSY when the site runs. */
+int site_change_members(const struct site_config *config, char before[SITE_MEMBERS_BYTES],
+                        struct err *e);
 
 /* Run until SIGTERM or SIGINT (then 0) or a fatal error. Logs to stderr. */
 int site_run(const struct site_config *config, struct err *e);

@@ -1,5 +1,5 @@
 /* The data directory of a site:
- *   site.json     who this directory belongs to: cluster, site, incarnation
+ *   site.json     who this directory belongs to: cluster, site, incarnation, and the members that it counts
  *   vote          the promise (replication/io/vote.h)
  *   LOCK          flock of the process that runs on it
  *   log/ state/   store/log.h, store/state.h
@@ -63,21 +63,52 @@ static int make_dirs(const char *path, struct err *e)
     return make_dir(path, e);
 }
 
-static int write_identity(const struct site_config *c, uint64_t incarnation, struct err *e)
+void site_members_text(const struct site_config *c, char out[SITE_MEMBERS_BYTES])
 {
-    char path[SITE_PATH_BYTES + 32], id[33];
-    path_of(c, "site.json", path);
-    hex(&c->cluster_id, id);
-    json_t *o = json_pack("{s:i, s:s, s:s, s:s, s:I}", "format", SITE_FORMAT, "cluster", c->cluster,
-                          "cluster_id", id, "site", c->members[c->self].name, "incarnation",
-                          (json_int_t)incarnation);
-    /* Without a vote file it is left from an init that was interrupted: written anew. */
-    int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
-    int rc = fd >= 0 && json_dumpfd(o, fd, JSON_INDENT(2)) == 0 && fsync(fd) == 0
+    const struct site_member *last = NULL;
+    size_t at = 0;
+    out[0] = '\0';
+    for (uint32_t n = 0; n < c->member_count; n++) {
+        const struct site_member *next = NULL; /* the least name after `last` */
+        for (uint32_t i = 0; i < c->member_count; i++) {
+            const struct site_member *m = &c->members[i];
+            if ((last == NULL || strcmp(m->name, last->name) > 0) &&
+                (next == NULL || strcmp(m->name, next->name) < 0))
+                next = m;
+        }
+        if (next == NULL)
+            return; /* two of one name: the configuration does not allow it */
+        at += (size_t)snprintf(out + at, SITE_MEMBERS_BYTES - at, "%s%s %s", n == 0 ? "" : ", ",
+                               next->name, next->kind == SITE_REPOSITORY ? "repository" : "data");
+        last = next;
+    }
+}
+
+static int write_json(const char *path, const json_t *o, struct err *e)
+{
+    char part[SITE_PATH_BYTES + 40];
+    (void)snprintf(part, sizeof part, "%s.part", path);
+    int fd = open(part, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+    int rc = fd >= 0 && json_dumpfd(o, fd, JSON_INDENT(2)) == 0 && fsync(fd) == 0 &&
+                     rename(part, path) == 0
                  ? 0
                  : err_set(e, ERR_IO, "%s: %s", path, strerror(errno));
     if (fd >= 0)
         close(fd);
+    return rc;
+}
+
+/* Without a vote file it is left from an init that was interrupted, and written anew. */
+static int write_identity(const struct site_config *c, uint64_t incarnation, struct err *e)
+{
+    char path[SITE_PATH_BYTES + 32], id[33], members[SITE_MEMBERS_BYTES];
+    path_of(c, "site.json", path);
+    hex(&c->cluster_id, id);
+    site_members_text(c, members);
+    json_t *o = json_pack("{s:i, s:s, s:s, s:s, s:I, s:s}", "format", SITE_FORMAT, "cluster",
+                          c->cluster, "cluster_id", id, "site", c->members[c->self].name,
+                          "incarnation", (json_int_t)incarnation, "members", members);
+    int rc = write_json(path, o, e);
     json_decref(o);
     return rc;
 }
@@ -156,7 +187,7 @@ int site_init(const struct site_config *c, bool rebuilt, struct err *e)
         if (rc != 0)
             return rc;
     }
-    struct vote vote = {.cluster_id = c->cluster_id, .voted_for = 0xff, .may_vote = !rebuilt};
+    struct vote vote = {.cluster_id = c->cluster_id, .may_vote = !rebuilt};
     /* The first incarnation is 1; a rebuilt site gets a higher one from the clock, so that what its former self acknowledged is
      * not taken for its own (R5). */
     vote.incarnation = rebuilt ? (uint64_t)time(NULL) : 1;
@@ -184,12 +215,13 @@ static int of_another_cluster(const struct site_config *c, const char *found, st
                    c->data_dir, uuid_text(&theirs, a), uuid_text(&c->cluster_id, b));
 }
 
-int site_check_identity(const struct site_config *c, struct err *e)
+/* The identity, when the directory is this site's. *out is the caller's to release. */
+static int read_identity(const struct site_config *c, json_t **out, struct err *e)
 {
     char path[SITE_PATH_BYTES + 32], id[33];
     path_of(c, "site.json", path);
     json_error_t where = {.text = ""};
-    json_t *o = json_load_file(path, 0, &where);
+    json_t *o = *out = json_load_file(path, 0, &where);
     if (o == NULL && access(path, F_OK) != 0)
         return err_set(
             e, ERR_NOT_FOUND,
@@ -201,19 +233,83 @@ int site_check_identity(const struct site_config *c, struct err *e)
     const char *found_id = json_string_value(json_object_get(o, "cluster_id"));
     const char *found_site = json_string_value(json_object_get(o, "site"));
     json_int_t format = json_integer_value(json_object_get(o, "format"));
-    int rc = 0;
     if (format > SITE_FORMAT && format <= UINT16_MAX)
-        rc = err_newer(e, path, (unsigned)format, SITE_FORMAT);
-    else if (found_id == NULL || found_site == NULL)
-        rc = err_set(e, ERR_INTEGRITY,
-                     "%s: not the identity of a site%s%s: restore it, or make the site anew with "
-                     "triveni init --rebuilt",
-                     path, where.text[0] != '\0' ? ": " : "", where.text);
-    else if (strcmp(found_id, id) != 0)
-        rc = of_another_cluster(c, found_id, e);
-    else if (strcmp(found_site, c->members[c->self].name) != 0)
-        rc = err_set(e, ERR_DENIED, "%s belongs to site '%.32s', the configuration says '%s'",
-                     c->data_dir, found_site, c->members[c->self].name);
+        return err_newer(e, path, (unsigned)format, SITE_FORMAT);
+    if (found_id == NULL || found_site == NULL || !json_is_string(json_object_get(o, "members")))
+        return err_set(e, ERR_INTEGRITY,
+                       "%s: not the identity of a site%s%s: restore it, or make the site anew with "
+                       "triveni init --rebuilt",
+                       path, where.text[0] != '\0' ? ": " : "", where.text);
+    if (strcmp(found_id, id) != 0)
+        return of_another_cluster(c, found_id, e);
+    if (strcmp(found_site, c->members[c->self].name) != 0)
+        return err_set(e, ERR_DENIED, "%s belongs to site '%.32s', the configuration says '%s'",
+                       c->data_dir, found_site, c->members[c->self].name);
+    return 0;
+}
+
+int site_check_identity(const struct site_config *c, struct err *e)
+{
+    char members[SITE_MEMBERS_BYTES];
+    json_t *o;
+    int rc = read_identity(c, &o, e);
+    const char *found = rc != 0 ? NULL : json_string_value(json_object_get(o, "members"));
+    site_members_text(c, members);
+    if (rc == 0 && strcmp(found, members) != 0)
+        rc = err_set(e, ERR_DENIED,
+                     "%s counts the members %s, the configuration has %s: one site that counts "
+                     "others would be a second primary. Put the list back; to change it, stop all "
+                     "sites and see triveni init --help",
+                     c->data_dir, found, members);
+    json_decref(o);
+    return rc;
+}
+
+/* How many members `list` has, and how many of them the configuration has too. */
+static unsigned count_members(const struct site_config *c, const char *list, unsigned *kept)
+{
+    unsigned n = 0;
+    *kept = 0;
+    for (const char *at = list; at != NULL && *at != '\0'; n++) {
+        size_t name = strcspn(at, " ");
+        for (uint32_t i = 0; i < c->member_count; i++)
+            *kept +=
+                strlen(c->members[i].name) == name && memcmp(c->members[i].name, at, name) == 0;
+        at = strstr(at, ", ");
+        at = at == NULL ? NULL : at + 2;
+    }
+    return n;
+}
+
+int site_change_members(const struct site_config *c, char before[SITE_MEMBERS_BYTES], struct err *e)
+{
+    json_t *o;
+    int lock = -1;
+    unsigned kept, old;
+    int rc = read_identity(c, &o, e);
+    if (rc != 0)
+        goto out;
+    (void)snprintf(before, SITE_MEMBERS_BYTES, "%s",
+                   json_string_value(json_object_get(o, "members")));
+    old = count_members(c, before, &kept);
+    /* Any old majority and any new one then have a site in common, and a new one has sites enough that know the history. */
+    if (2 * kept <= old || 2 * kept <= c->member_count) {
+        rc = err_set(
+            e, ERR_DENIED,
+            "only %u of the members %s are in the new list of %u: it must be more than half "
+            "of the old list and of the new one, or two majorities could exist. Change it "
+            "in smaller steps",
+            kept, before, c->member_count);
+        goto out;
+    }
+    rc = site_lock(c, &lock, e);
+    if (rc == 0)
+        rc = write_identity(c, (uint64_t)json_integer_value(json_object_get(o, "incarnation")), e);
+    if (rc == 0)
+        rc = sync_dir(c->data_dir, e);
+out:
+    if (lock >= 0)
+        close(lock);
     json_decref(o);
     return rc;
 }

@@ -74,6 +74,19 @@ int site_open_store(struct site *s, struct err *e)
     return 0;
 }
 
+/* The index of whom this site voted for. A name that is no member's any more is nobody that could be met: the vote of its term
+ * is given away. */
+static uint8_t voted_for(const struct site *s)
+{
+    const struct site_config *c = s->config;
+    if (s->vote.voted_for[0] == '\0')
+        return REPL_NOBODY;
+    for (uint8_t i = 0; i < c->member_count; i++)
+        if (strcmp(c->members[i].name, s->vote.voted_for) == 0)
+            return i;
+    return REPL_SITES_MAX;
+}
+
 int site_open_core(struct site *s, struct err *e)
 {
     const struct site_config *c = s->config;
@@ -119,7 +132,7 @@ int site_open_core(struct site *s, struct err *e)
     repl_init(s->repl, &options,
               &(struct repl_start){.now_ms = site_now_ms(),
                                    .term = s->vote.term,
-                                   .voted_for = s->vote.voted_for,
+                                   .voted_for = voted_for(s),
                                    .incarnation = s->vote.incarnation,
                                    .may_vote = s->vote.may_vote,
                                    .first = log.first.lsn,

@@ -67,6 +67,7 @@ struct site {
         struct err why;
     } news;
     int lock_fd;
+    char members[SITE_MEMBERS_BYTES]; /* what is said of them in HELLO */
 
     struct vote_file *vote_file;
     struct vote vote;

@@ -9,7 +9,7 @@
 struct serve_options {
     struct common common;
     const char *config;
-    bool rebuilt, new_cluster, check;
+    bool rebuilt, new_cluster, members_changed, check;
 };
 #define AT(member) offsetof(struct serve_options, member)
 static const struct option serve_table[] = {
@@ -25,6 +25,8 @@ static const struct option init_table[] = {
      "the whole cluster starts for the first time: the site votes at once"},
     {"rebuilt", 0, OPTION_FLAG, AT(rebuilt), NULL, NULL,
      "the cluster has a history: the site does not vote until it has caught up"},
+    {"members-changed", 0, OPTION_FLAG, AT(members_changed), NULL, NULL,
+     "all sites are stopped, and the list of members was changed at all of them: accept it here"},
     {0},
 };
 #undef AT
@@ -81,20 +83,34 @@ const struct command command_serve = {
     .run = run_serve,
 };
 
+static int change_members(const struct site_config *config, struct err *e)
+{
+    char before[SITE_MEMBERS_BYTES], now[SITE_MEMBERS_BYTES];
+    site_members_text(config, now);
+    int rc = site_change_members(config, before, e);
+    if (rc == 0)
+        say("%s counted the members %s; from now on: %s. Do the same at the other sites before "
+            "you start one",
+            config->data_dir, before, now);
+    return rc;
+}
+
 static int run_init(struct invocation *in, struct err *e)
 {
     const struct serve_options *o = in->options;
     struct site_config *config;
-    if (o->rebuilt == o->new_cluster)
+    if (o->rebuilt + o->new_cluster + o->members_changed != 1)
         return err_set(
             e, ERR_USAGE,
             "give one of --rebuilt and --new-cluster. --rebuilt: this cluster has run before, and "
             "the site joins it again with an empty disk or a restored state. --new-cluster: the "
             "whole cluster starts for the first time. When in doubt: --rebuilt");
     int rc = read_config(o, &config, e);
-    if (rc == 0)
+    if (rc == 0 && o->members_changed)
+        rc = change_members(config, e);
+    else if (rc == 0)
         rc = site_init(config, o->rebuilt, e);
-    if (rc == 0)
+    if (rc == 0 && !o->members_changed)
         say("%s is ready%s: triveni serve --config %s", config->data_dir,
             o->rebuilt ? " to catch up" : "", o->config);
     free(config);
@@ -110,18 +126,27 @@ const struct command command_init = {
     .most = 0,
     .options_bytes = sizeof(struct serve_options),
     .tables = {init_table},
-    .about = "Never touches a directory that holds a site. A site that lost its disk, or whose "
-             "state was restored, must be made with\n"
-             "--rebuilt: it has forgotten what it promised and acknowledged, so it neither votes "
-             "nor counts until it has caught up\n"
-             "with the others. --new-cluster is for the first start of a whole cluster, at each of "
-             "its sites; used on one site of a\n"
-             "cluster that has a history, it could let that site vote against what it had "
-             "acknowledged, and lose it.",
+    .about =
+        "Never touches a directory that holds a site. A site that lost its disk, or whose "
+        "state was restored, must be made with\n"
+        "--rebuilt: it has forgotten what it promised and acknowledged, so it neither votes "
+        "nor counts until it has caught up\n"
+        "with the others. --new-cluster is for the first start of a whole cluster, at each of "
+        "its sites; used on one site of a\n"
+        "cluster that has a history, it could let that site vote against what it had "
+        "acknowledged, and lose it.\n"
+        "\n"
+        "The list of members cannot be changed while sites run. Let them become equal, stop all, "
+        "change the list in every\n"
+        "configuration, run init --members-changed at each site that was a member before and "
+        "init --rebuilt at each new one, and\n"
+        "start them. More than half of the old and of the new list must be members of both.",
     .examples = {{"the first start of a cluster, at each site",
                   "triveni init --config /etc/triveni/triveni.yaml --new-cluster"},
                  {"after the disk was replaced, or after a restore",
-                  "triveni init --config /etc/triveni/triveni.yaml --rebuilt"}},
-    .exits = "",
+                  "triveni init --config /etc/triveni/triveni.yaml --rebuilt"},
+                 {"after the list of members was changed everywhere",
+                  "triveni init --config /etc/triveni/triveni.yaml --members-changed"}},
+    .exits = "378",
     .run = run_init,
 };

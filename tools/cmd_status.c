@@ -82,6 +82,23 @@ static void merge_own(json_t *sites, const json_t *status)
     (void)json_object_set_new(row, "up", json_true());
 }
 
+/* Every site that says of itself that it is primary, with its term. */
+static json_t *primaries(const struct views *views)
+{
+    json_t *all = json_array();
+    for (size_t i = 0; i < views->count; i++) {
+        const json_t *s = views->v[i].status;
+        int64_t term = 0;
+        if (s == NULL || !is_primary(s))
+            continue;
+        (void)json_number(s, "term", &term);
+        (void)json_array_append_new(all,
+                                    json_pack("{s:s,s:I}", "site", json_text(s, "site", "unknown"),
+                                              "term", (json_int_t)term));
+    }
+    return all;
+}
+
 static json_t *merge(const struct views *views)
 {
     const json_t *best = best_view(views);
@@ -107,6 +124,7 @@ static json_t *merge(const struct views *views)
         json_t *v = json_object_get(best, heads[i]);
         (void)json_object_set_new(all, heads[i], v != NULL ? json_incref(v) : json_null());
     }
+    (void)json_object_set_new(all, "primaries", primaries(views));
     (void)json_object_set_new(all, "seen_by", json_string(json_text(best, "site", "unknown")));
     (void)json_object_set_new(all, "sites", sites);
     (void)json_object_set_new(all, "endpoints", endpoints);
@@ -259,6 +277,31 @@ static void readers(const json_t *all)
     }
 }
 
+/* In different terms the lower one was deposed and does not know it yet: it cannot acknowledge anything at a majority. */
+static void warn_of_primaries(const json_t *primaries)
+{
+    size_t i, n = json_array_size(primaries);
+    const json_t *p;
+    int64_t first = -1, term = -1;
+    bool alike = false;
+    if (n < 2)
+        return;
+    (void)printf("! %zu sites say that they are primary:", n);
+    json_array_foreach(primaries, i, p)
+    {
+        (void)json_number(p, "term", &term);
+        alike = alike || (i > 0 && term == first);
+        first = i == 0 ? term : first;
+        (void)printf("%s %s in term %lld", i == 0 ? "" : ",", json_text(p, "site", "unknown"),
+                     (long long)term);
+    }
+    (void)printf(alike
+                     ? ": their histories may be forked. Stop the applications, then the sites, "
+                       "and compare the members in all configurations\n"
+                     : ": only the one in the highest term is; if this stays so, the sites do not "
+                       "hear each other\n");
+}
+
 /* What needs somebody's attention, in one sentence each. */
 static void warnings(const json_t *all)
 {
@@ -270,6 +313,7 @@ static void warnings(const json_t *all)
     if (strcmp(json_text(all, "mode", ""), "local") == 0)
         (void)printf("! protection is 'local': a transaction is acknowledged when one site has it; "
                      "losing that site loses it\n");
+    warn_of_primaries(json_object_get(all, "primaries"));
     json_array_foreach(sites, i, row)
     {
         const char *name = json_text(row, "name", "unknown");

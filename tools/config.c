@@ -164,6 +164,13 @@ static int set_member(const struct yaml *y, unsigned i, const struct config_memb
     return 0;
 }
 
+static int by_name(const void *a, const void *b)
+{
+    const struct site_member *x = a, *y = b;
+    return strcmp(x->name, y->name);
+}
+
+/* The order in the file means nothing: sites count each other in the order of the names. */
 static int set_members(const struct yaml *y, const struct config_file *f, struct site_config *out,
                        struct err *e)
 {
@@ -174,10 +181,12 @@ static int set_members(const struct yaml *y, const struct config_file *f, struct
         int rc = set_member(y, i, &f->members[i], out, e);
         if (rc != 0)
             return rc;
-        if (strcmp(out->members[i].name, f->site) == 0)
-            out->self = i;
         data = data || out->members[i].kind == SITE_DATA;
     }
+    qsort(out->members, out->member_count, sizeof out->members[0], by_name);
+    for (uint32_t i = 0; i < out->member_count; i++)
+        if (strcmp(out->members[i].name, f->site) == 0)
+            out->self = i;
     if (!data)
         return yaml_fault(y, e, "members",
                           "no member is of kind data: nobody could become primary");

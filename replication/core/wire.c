@@ -59,6 +59,7 @@ void wire_write_hello(struct writer *w, const struct wire_hello *m)
     write_bytes16(w, m->name);
     write_u64(w, m->incarnation);
     write_bytes16(w, m->software);
+    write_bytes16(w, m->members);
 }
 
 int wire_read_hello(struct bytes body, struct wire_hello *m, struct err *e)
@@ -74,6 +75,7 @@ int wire_read_hello(struct bytes body, struct wire_hello *m, struct err *e)
     m->name = read_bytes16(&r);
     m->incarnation = read_u64(&r);
     m->software = read_bytes16(&r);
+    m->members = read_bytes16(&r);
     int rc = finish(&r, "hello", e);
     if (rc != 0)
         return rc;
@@ -83,6 +85,8 @@ int wire_read_hello(struct bytes body, struct wire_hello *m, struct err *e)
         return bad_field("hello", "name length", m->name.n, e);
     if (m->software.n > SOFTWARE_MAX_BYTES)
         return bad_field("hello", "software length", m->software.n, e);
+    if (m->members.n > WIRE_MEMBERS_MAX_BYTES)
+        return bad_field("hello", "length of the members", m->members.n, e);
     m->kind = (enum wire_kind)kind;
     return 0;
 }

@@ -13,6 +13,7 @@
 
 enum {
     WIRE_VERSION = 1,
+    WIRE_MEMBERS_MAX_BYTES = 400,
     WIRE_SCAN_MAX_RECORDS = 4096,
     WIRE_SCAN_MAX_BYTES = 4 << 20,
     WIRE_SCAN_MAX_SKIPS =
@@ -32,6 +33,7 @@ struct wire_hello {
     struct bytes name;     /* site or client name */
     uint64_t incarnation;  /* sites */
     struct bytes software; /* "triveni 0.1.0" */
+    struct bytes members;  /* sites: "dc data, dr data, gsr repository", by name; else empty */
 };
 
 /* FRAME_ERROR */

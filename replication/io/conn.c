@@ -60,6 +60,8 @@ int link_shared_new(struct link_shared **out, const struct conn_options *options
     if (rc == 0)
         rc =
             copy_text(s->software, sizeof s->software, options->hello.software, "software name", e);
+    if (rc == 0)
+        rc = copy_text(s->members, sizeof s->members, options->hello.members, "members", e);
     if (rc != 0) {
         free(s);
         return rc;
@@ -70,6 +72,7 @@ int link_shared_new(struct link_shared **out, const struct conn_options *options
     o->hello.version = WIRE_VERSION;
     o->hello.name = bytes_str(s->name);
     o->hello.software = bytes_str(s->software);
+    o->hello.members = bytes_str(s->members);
     o->queue_limit_bytes = o->queue_limit_bytes == 0 ? 64u << 20 : o->queue_limit_bytes;
     o->handshake_ms = o->handshake_ms == 0 ? 5000 : o->handshake_ms;
     o->frame_ms = o->frame_ms == 0 ? 10000 : o->frame_ms;

@@ -34,6 +34,21 @@ static int agree_on_cluster(struct conn *c, const struct uuid *theirs, struct er
                            "triveni status shows");
 }
 
+/* Two sites that count other members would find two majorities (P3). */
+static int agree_on_members(const struct conn *c, const struct wire_hello *hello, struct err *why)
+{
+    struct bytes ours = c->shared->options.hello.members;
+    if (c->shared->options.hello.kind != WIRE_SITE || hello->kind != WIRE_SITE ||
+        bytes_equal(hello->members, ours))
+        return 0;
+    char theirs[WIRE_MEMBERS_MAX_BYTES + 1];
+    link_copy_printable(theirs, sizeof theirs, hello->members);
+    return err_set(why, ERR_DENIED,
+                   "its configuration has the members %s; that of %s has %s: give all sites the "
+                   "same list",
+                   theirs, c->shared->name, c->shared->members);
+}
+
 int link_on_hello(struct conn *c, const struct frame *f, struct bytes body, struct err *why)
 {
     struct wire_hello hello;
@@ -51,7 +66,9 @@ int link_on_hello(struct conn *c, const struct frame *f, struct bytes body, stru
                        identity_kind_name(hello.kind), said, identity_kind_name(c->peer.kind),
                        c->peer.name);
     }
-    rc = listener_admit(c, why);
+    rc = agree_on_members(c, &hello, why);
+    if (rc == 0)
+        rc = listener_admit(c, why);
     if (rc != 0)
         return rc;
     if (c->server)

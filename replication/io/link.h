@@ -24,6 +24,7 @@ struct link_shared {
     struct conn_options options; /* strings point below */
     char cluster[64];
     char name[CLIENT_NAME_MAX_BYTES + 1], software[129];
+    char members[WIRE_MEMBERS_MAX_BYTES + 1];
     struct packer packer;
     struct link_chunk *spares; /* of the send queues; conn_send.c */
     unsigned spare_count;

@@ -1,6 +1,6 @@
-/* FORMAT: two slots of 4,096 bytes, of which 64 are used (little-endian)
- *   0 magic "TVNV" u32, 4 format u16 (1), 6 voted_for u8, 7 flags u8 (1 may_vote, 2 log_begun), 8 sequence u64, 16 cluster uuid,
- *   32 term u64, 40 incarnation u64, 48 zero 12, 60 CRC32C of bytes 0..59 u32
+/* FORMAT: two slots of 4,096 bytes, of which 128 are used (little-endian)
+ *   0 magic "TVNV" u32, 4 format u16 (2), 6 zero, 7 flags u8 (1 may_vote, 2 log_begun), 8 sequence u64, 16 cluster uuid,
+ *   32 term u64, 40 incarnation u64, 48 voted_for, name padded with zeros 32, 80 zero 44, 124 CRC32C of bytes 0..123 u32
  * The valid slot with the higher sequence counts; the next save goes to the other one.
  *
  * FAILURE MODES: a power cut tears at most the slot that was being written, whose promise had not been answered to anybody. A
@@ -16,7 +16,7 @@
 #include <unistd.h>
 
 enum { FLAG_MAY_VOTE = 1u << 0, FLAG_LOG_BEGUN = 1u << 1 };
-enum { SLOT_USED = 64, VOTE_MAGIC = 0x564e5654, VOTE_FORMAT = 1 };
+enum { SLOT_USED = 128, VOTE_MAGIC = 0x564e5654, VOTE_FORMAT = 2 };
 
 struct vote_file {
     int fd;
@@ -29,25 +29,26 @@ static void encode(const struct vote *v, uint64_t sequence, uint8_t out[SLOT_USE
     memset(out, 0, SLOT_USED);
     put_le32(out, VOTE_MAGIC);
     put_le16(out + 4, VOTE_FORMAT);
-    out[6] = v->voted_for;
     out[7] = (uint8_t)((v->may_vote ? FLAG_MAY_VOTE : 0) | (v->log_begun ? FLAG_LOG_BEGUN : 0));
     put_le64(out + 8, sequence);
     memcpy(out + 16, v->cluster_id.b, 16);
     put_le64(out + 32, v->term.v);
     put_le64(out + 40, v->incarnation);
-    put_le32(out + 60, hash_crc32c(0, bytes_of(out, 60)));
+    memcpy(out + 48, v->voted_for, strnlen(v->voted_for, VOTE_NAME_BYTES));
+    put_le32(out + 124, hash_crc32c(0, bytes_of(out, 124)));
 }
 
 static bool decode(const uint8_t in[SLOT_USED], struct vote *v, uint64_t *sequence, uint16_t *newer)
 {
     uint16_t format = get_le16(in + 4);
-    if (get_le32(in) != VOTE_MAGIC || get_le32(in + 60) != hash_crc32c(0, bytes_of(in, 60)))
+    if (get_le32(in) != VOTE_MAGIC || get_le32(in + 124) != hash_crc32c(0, bytes_of(in, 124)))
         return false;
     if (format > VOTE_FORMAT)
         *newer = format;
     if (format != VOTE_FORMAT)
         return false;
-    v->voted_for = in[6];
+    memcpy(v->voted_for, in + 48, VOTE_NAME_BYTES);
+    v->voted_for[VOTE_NAME_BYTES] = '\0';
     v->may_vote = (in[7] & FLAG_MAY_VOTE) != 0;
     v->log_begun = (in[7] & FLAG_LOG_BEGUN) != 0;
     *sequence = get_le64(in + 8);

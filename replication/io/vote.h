@@ -8,10 +8,13 @@
 
 #include <stdbool.h>
 
+enum { VOTE_NAME_BYTES = 32 };
+
 struct vote {
     struct uuid cluster_id;
     struct term term;
-    uint8_t voted_for;    /* site index, or REPL_NOBODY */
+    /* By name, for a place in a list may become another site's. "" nobody. */
+    char voted_for[VOTE_NAME_BYTES + 1];
     bool may_vote;        /* R5: false for a site rebuilt from nothing, until it has caught up */
     bool log_begun;       /* R5: the log has a segment since; without any it was lost */
     uint64_t incarnation; /* of this site's storage */

@@ -189,6 +189,73 @@ static void an_identity_that_cannot_be_read_is_damage(void **state)
     }
 }
 
+static void set_members(const char *const names[], uint32_t n)
+{
+    config.member_count = n;
+    for (uint32_t i = 0; i < n; i++) {
+        (void)snprintf(config.members[i].name, sizeof config.members[i].name, "%s", names[i]);
+        config.members[i].kind = strcmp(names[i], "gsr") == 0 ? SITE_REPOSITORY : SITE_DATA;
+        if (strcmp(names[i], "dc") == 0)
+            config.self = i;
+    }
+}
+#define MEMBERS(...)                                                                               \
+    set_members((const char *const[]){__VA_ARGS__},                                                \
+                sizeof((const char *const[]){__VA_ARGS__}) / sizeof(char *))
+
+/* P3: a site that counts others finds another majority. */
+static void other_members_are_refused_and_their_order_is_nothing(void **state)
+{
+    (void)state;
+    char before[SITE_MEMBERS_BYTES];
+    MEMBERS("dc", "dr", "gsr");
+    assert_int_equal(site_init(&config, false, &e), 0);
+    MEMBERS("gsr", "dc", "dr");
+    site_members_text(&config, before);
+    assert_string_equal(before, "dc data, dr data, gsr repository");
+    assert_int_equal(site_check_identity(&config, &e), 0);
+    MEMBERS("dc");
+    assert_int_equal(site_check_identity(&config, &e), ERR_DENIED);
+    assert_non_null(strstr(
+        e.text, "counts the members dc data, dr data, gsr repository, the configuration has dc "
+                "data:"));
+    MEMBERS("dc", "dr", "gsr");
+    config.members[2].kind = SITE_DATA;
+    assert_int_equal(site_check_identity(&config, &e), ERR_DENIED);
+}
+
+static void members_change_only_with_a_majority_of_both_lists(void **state)
+{
+    (void)state;
+    char before[SITE_MEMBERS_BYTES];
+    struct vote vote;
+    MEMBERS("dc", "dr", "gsr");
+    assert_int_equal(site_init(&config, true, &e), 0);
+    open_vote(&vote);
+    MEMBERS("dc");
+    assert_int_equal(site_change_members(&config, before, &e), ERR_DENIED);
+    MEMBERS("dc", "b", "c");
+    assert_int_equal(site_change_members(&config, before, &e), ERR_DENIED);
+    MEMBERS("dc", "dr", "x", "y");
+    assert_int_equal(site_change_members(&config, before, &e), ERR_DENIED);
+    MEMBERS("dc", "dr", "other");
+    int lock;
+    assert_int_equal(site_lock(&config, &lock, &e), 0);
+    assert_int_equal(site_change_members(&config, before, &e), ERR_BUSY);
+    close(lock);
+    assert_int_equal(site_change_members(&config, before, &e), 0);
+    assert_string_equal(before, "dc data, dr data, gsr repository");
+    assert_int_equal(site_check_identity(&config, &e), 0);
+    char command[160], number[40];
+    (void)snprintf(number, sizeof number, "%llu", (unsigned long long)vote.incarnation);
+    (void)snprintf(command, sizeof command, "grep -q %s %s/a/b/data/site.json", number, root);
+    assert_int_equal(system(command), 0); /* the incarnation stays */
+    MEMBERS("dc", "other");
+    assert_int_equal(site_change_members(&config, before, &e), 0);
+    MEMBERS("dc", "dr", "gsr");
+    assert_int_equal(site_check_identity(&config, &e), ERR_DENIED);
+}
+
 static void one_process_at_a_time(void **state)
 {
     (void)state;
@@ -239,6 +306,8 @@ int main(void)
         T(a_directory_of_somebody_else_is_refused),
         T(an_identity_that_cannot_be_read_is_damage),
         T(an_identity_of_a_newer_program_is_no_damage),
+        T(other_members_are_refused_and_their_order_is_nothing),
+        T(members_change_only_with_a_majority_of_both_lists),
         T(one_process_at_a_time),
         T(a_path_that_cannot_be_made_is_named),
     };

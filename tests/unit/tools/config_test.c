@@ -29,6 +29,29 @@ static void assert_bad(const char *text, const char *message)
     assert_string_equal(e.text, message);
 }
 
+/* The index of a site must not hang on the order in its own file. */
+static void members_are_sorted_by_name(void **state)
+{
+    (void)state;
+    struct site_config c;
+    struct err e = ERR_NONE;
+    const char *text = "cluster: {name: reg, id: 6f1c2a34-8f0e-4a57-9a51-7d2f6c1b0e42}\n"
+                       "site: dr\n"
+                       "members:\n"
+                       "  - {name: gsr, kind: repository, peer: 'h:5', client: 'h:6'}\n"
+                       "  - {name: dr, kind: data, peer: 'h:3', client: 'h:4'}\n"
+                       "  - {name: dc, kind: data, peer: 'h:1', client: 'h:2'}\n"
+                       "data_dir: data\n"
+                       "tls: {ca: ca.pem, cert: dc.pem, key: /abs/dc.key}\n";
+    if (parse(text, &c, &e) != 0)
+        fail_msg("%s", e.text);
+    assert_string_equal(c.members[0].name, "dc");
+    assert_string_equal(c.members[1].name, "dr");
+    assert_string_equal(c.members[2].name, "gsr");
+    assert_string_equal(c.members[0].peer, "h:1");
+    assert_int_equal(c.self, 1);
+}
+
 static void good_with_defaults(void **state)
 {
     (void)state;
@@ -312,12 +335,19 @@ static void uuids(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(good_with_defaults), cmocka_unit_test(good_all_given),
-        cmocka_unit_test(example_parses),     cmocka_unit_test(unknown_keys),
-        cmocka_unit_test(missing_keys),       cmocka_unit_test(wrong_shapes),
-        cmocka_unit_test(wrong_values),       cmocka_unit_test(wrong_members),
-        cmocka_unit_test(across_fields),      cmocka_unit_test(deep_nesting),
-        cmocka_unit_test(too_large),          cmocka_unit_test(uuids),
+        cmocka_unit_test(good_with_defaults),
+        cmocka_unit_test(good_all_given),
+        cmocka_unit_test(example_parses),
+        cmocka_unit_test(unknown_keys),
+        cmocka_unit_test(missing_keys),
+        cmocka_unit_test(wrong_shapes),
+        cmocka_unit_test(members_are_sorted_by_name),
+        cmocka_unit_test(wrong_values),
+        cmocka_unit_test(wrong_members),
+        cmocka_unit_test(across_fields),
+        cmocka_unit_test(deep_nesting),
+        cmocka_unit_test(too_large),
+        cmocka_unit_test(uuids),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -22,7 +22,8 @@ static size_t sample(enum wire_body kind, uint8_t out[SAMPLE_BYTES])
     switch (kind) {
     case WIRE_BODY_hello:
         wire_write_hello(&w, &(struct wire_hello){WIRE_VERSION, WIRE_SITE, bytes_str("dc"), 12,
-                                                  bytes_str("triveni 1")});
+                                                  bytes_str("triveni 1"),
+                                                  bytes_str("dc data, gsr repository")});
         break;
     case WIRE_BODY_error:
         wire_write_error(
@@ -155,6 +156,7 @@ static void fields_arrive_in_their_places(void **state)
     assert_int_equal(hello.kind, WIRE_SITE);
     assert_int_equal(hello.incarnation, 12);
     assert_true(bytes_equal(hello.name, bytes_str("dc")));
+    assert_true(bytes_equal(hello.members, bytes_str("dc data, gsr repository")));
     struct wire_error error;
     assert_int_equal(wire_read_error(bytes_of(in, sample(WIRE_BODY_error, in)), &error, NULL), 0);
     assert_int_equal(error.code, ERR_CONDITION);

@@ -174,8 +174,9 @@ static void hello_of_another_cluster_is_refused_and_told(void **state)
     insider(&p, &r);
     uint8_t body[128];
     struct writer w = writer_of(body, sizeof body);
-    wire_write_hello(&w, &(struct wire_hello){WIRE_VERSION, WIRE_CLIENT, bytes_str("alice"), 1,
-                                              bytes_str("raw")});
+    wire_write_hello(
+        &w, &(struct wire_hello){
+                WIRE_VERSION, WIRE_CLIENT, bytes_str("alice"), 1, bytes_str("raw"), {NULL, 0}});
     raw_frame(&r, (struct frame){.type = FRAME_HELLO, .cluster_id = {{0xee}}},
               bytes_of(body, w.at));
     assert_true(raw_run(&r, &p.loop, raw_is_done));

@@ -186,6 +186,24 @@ static void of_another_cluster(void **state)
             "refused us: its certificate is of cluster gov2");
 }
 
+/* Nothing is wrong with its certificate, but it would find other majorities (P3). */
+static void that_counts_other_members(void **state)
+{
+    (void)state;
+    struct pair p;
+    pair_init(&p, "dc", WIRE_SITE, "dr");
+    p.options[0].hello.members = bytes_str("dc data, dr data, gsr repository");
+    p.options[1].hello.members = bytes_str("dc data, dr data");
+    pair_listen(&p, 10);
+    pair_connect(&p, NULL);
+    assert_true(run_until(&p.loop, both_closed, p.ends));
+    for (int i = 0; i < 2; i++)
+        says(&p.ends[i], ERR_DENIED,
+             "its configuration has the members dc data, dr data; that of dc has dc data, dr data, "
+             "gsr repository: give all sites the same list");
+    pair_deinit(&p);
+}
+
 static void without_a_uri(void **state)
 {
     (void)state;
@@ -402,6 +420,7 @@ int main(void)
         cmocka_unit_test(of_another_ca),
         cmocka_unit_test(self_signed),
         cmocka_unit_test(of_another_cluster),
+        cmocka_unit_test(that_counts_other_members),
         cmocka_unit_test(without_a_uri),
         cmocka_unit_test(with_two_uris),
         cmocka_unit_test(with_strange_uris),

@@ -32,7 +32,7 @@ static int setup(void **state)
     (void)state;
     (void)snprintf(path, sizeof path, "/tmp/vote_test.%d", (int)getpid());
     (void)unlink(path);
-    struct vote v = {.term = {1}, .voted_for = 0xff, .may_vote = true, .incarnation = 7};
+    struct vote v = {.term = {1}, .may_vote = true, .incarnation = 7};
     memset(v.cluster_id.b, 0x5a, sizeof v.cluster_id.b);
     return vote_create(path, &v, NULL);
 }
@@ -68,7 +68,10 @@ static void a_promise_is_kept_over_reopening(void **state)
         assert_int_equal(v.may_vote, term > 2 ? (term - 1) % 3 == 0 : v.may_vote);
         v.log_begun = term % 2 == 1;
         v.may_vote = term % 3 == 0;
-        v.voted_for = (uint8_t)(term % 3);
+        static const char *const names[] = {"", "dc", "a-name-that-is-thirty-two-bytes"};
+        if (term > 2)
+            assert_string_equal(v.voted_for, names[(term - 1) % 3]);
+        (void)snprintf(v.voted_for, sizeof v.voted_for, "%s", names[term % 3]);
         assert_int_equal(vote_save(f, &v, &e), 0);
         vote_close(f);
     }
@@ -82,26 +85,26 @@ static void a_vote_of_a_newer_program_is_no_damage(void **state)
     struct vote_slot slots[VOTE_SLOTS];
     struct vote v;
     struct err e = ERR_NONE;
-    uint8_t raw[64];
+    uint8_t raw[128];
     int fd = open(path, O_RDWR);
     assert_int_equal(pread(fd, raw, sizeof raw, 0), sizeof raw);
-    put_le16(raw + 4, 2);
+    put_le16(raw + 4, 3);
     assert_int_equal(pwrite(fd, raw, sizeof raw, 0), sizeof raw);
     assert_int_equal(vote_open(&f, path, &v, &e),
                      0); /* its checksum does not hold: rot, and the other slot is whole */
     vote_close(f);
-    put_le32(raw + 60, hash_crc32c(0, bytes_of(raw, 60)));
+    put_le32(raw + 124, hash_crc32c(0, bytes_of(raw, 124)));
     assert_int_equal(pwrite(fd, raw, sizeof raw, 0), sizeof raw);
     close(fd);
     assert_int_equal(vote_open(&f, path, &v, &e), ERR_NEWER);
-    assert_non_null(strstr(e.text, "newer triveni (format 2, this one reads 1)"));
+    assert_non_null(strstr(e.text, "newer triveni (format 3, this one reads 2)"));
     assert_int_equal(vote_inspect(AT_FDCWD, path, slots, &e), ERR_NEWER);
 }
 
 static void a_torn_slot_leaves_the_promise_before_it(void **state)
 {
     (void)state;
-    for (off_t at = 0; at < 64; at++) {
+    for (off_t at = 0; at < 128; at++) {
         struct vote_file *f;
         struct vote v;
         assert_int_equal(vote_open(&f, path, &v, NULL), 0);
