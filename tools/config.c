@@ -255,24 +255,27 @@ static int set_choices(const struct yaml *y, const struct config_file *f, struct
 
 static int check_timing(const struct yaml *y, const struct site_config *c, struct err *e)
 {
-    if (c->heartbeat_ms * 3 > c->election_ms)
+    switch (repl_times_check(c->heartbeat_ms, c->election_ms, c->lease_ms)) {
+    case REPL_TIMES_OK:
+        break;
+    case REPL_TIMES_ELECTION_SHORT:
         return yaml_fault(y, e, "replication.election_ms",
                           "'replication.election_ms' is %u: with a heartbeat of %u ms it must be "
                           "at least %u, so that one "
                           "late message is not an election",
                           c->election_ms, c->heartbeat_ms, c->heartbeat_ms * 3);
-    if ((uint64_t)c->lease_ms * 10 >= (uint64_t)c->election_ms * 9)
+    case REPL_TIMES_LEASE_SHORT:
+        return yaml_fault(y, e, "replication.lease_ms",
+                          "'replication.lease_ms' is %u: with a heartbeat of %u ms it must be at "
+                          "least %u, or it ends before the next heartbeat is answered",
+                          c->lease_ms, c->heartbeat_ms, c->heartbeat_ms * 2);
+    case REPL_TIMES_LEASE_LONG:
         return yaml_fault(y, e, "replication.lease_ms",
                           "'replication.lease_ms' is %u: it must be below 9/10 of election_ms "
                           "(%u), so that it ends before "
                           "another site may be elected, also when clocks drift",
                           c->lease_ms, c->election_ms);
-    if (c->lease_ms <= c->heartbeat_ms)
-        return yaml_fault(y, e, "replication.lease_ms",
-                          "'replication.lease_ms' is %u: it must be above heartbeat_ms (%u), or it "
-                          "ends between two "
-                          "heartbeats",
-                          c->lease_ms, c->heartbeat_ms);
+    }
     return 0;
 }
 

@@ -14,12 +14,23 @@ size_t repl_size(void)
     return sizeof(struct repl);
 }
 
+enum repl_times repl_times_check(uint32_t heartbeat_ms, uint32_t election_ms, uint32_t lease_ms)
+{
+    if (election_ms < 3 * (uint64_t)heartbeat_ms)
+        return REPL_TIMES_ELECTION_SHORT;
+    if (lease_ms < 2 * (uint64_t)heartbeat_ms)
+        return REPL_TIMES_LEASE_SHORT;
+    if ((uint64_t)lease_ms * 10 >= (uint64_t)election_ms * 9)
+        return REPL_TIMES_LEASE_LONG;
+    return REPL_TIMES_OK;
+}
+
 void repl_init(struct repl *r, const struct repl_options *options, const struct repl_start *start)
 {
     check(options->sites >= 1 && options->sites <= REPL_SITES_MAX &&
           options->self < options->sites);
-    check(options->heartbeat_ms > 0 && options->lease_ms >= 2 * options->heartbeat_ms);
-    check((uint64_t)options->lease_ms * 10 < (uint64_t)options->election_ms * 9);
+    check(options->heartbeat_ms > 0 && repl_times_check(options->heartbeat_ms, options->election_ms,
+                                                        options->lease_ms) == REPL_TIMES_OK);
     for (uint8_t i = 0; i < options->sites; i++)
         check(options->names[i] != NULL);
     memset(r, 0, sizeof *r);

@@ -49,9 +49,18 @@ struct repl_options {
     enum repl_policy policy;
     uint32_t heartbeat_ms; /* default 50 */
     uint32_t election_ms;  /* silence before standing: election_ms..2*election_ms; default 500 */
-    uint32_t lease_ms; /* below 0.9 * election_ms, checked: clocks differ in rate; default 400 */
-    uint64_t seed;     /* of the election jitter */
+    uint32_t lease_ms;     /* default 400 */
+    uint64_t seed;         /* of the election jitter */
 };
+
+/* What must hold between the three times; repl_init checks it, a configuration is refused by it. */
+enum repl_times {
+    REPL_TIMES_OK,
+    REPL_TIMES_ELECTION_SHORT, /* election_ms < 3 * heartbeat_ms: one late message would be an election */
+    REPL_TIMES_LEASE_SHORT, /* lease_ms < 2 * heartbeat_ms: it would end before the next round is answered */
+    REPL_TIMES_LEASE_LONG, /* lease_ms >= 0.9 * election_ms: clocks differ in rate, and it must end before an election */
+};
+enum repl_times repl_times_check(uint32_t heartbeat_ms, uint32_t election_ms, uint32_t lease_ms);
 
 /* Entries from `from` on have `term`, up to the next run. */
 struct repl_run {

@@ -17,7 +17,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         return 0;
     }
     check(c.member_count >= 1 && c.member_count <= REPL_SITES_MAX && c.self < c.member_count);
-    check((uint64_t)c.lease_ms * 10 < (uint64_t)c.election_ms * 9 && c.lease_ms > c.heartbeat_ms);
+    /* What repl_init insists on. */
+    check(c.heartbeat_ms > 0 &&
+          repl_times_check(c.heartbeat_ms, c.election_ms, c.lease_ms) == REPL_TIMES_OK);
     check(c.log_limit_bytes >= 4 * c.segment_bytes && c.segment_bytes % 4096 == 0);
     check((c.members[c.self].kind == SITE_REPOSITORY) == (c.archive_dir[0] != '\0'));
     check(!uuid_is_zero(&c.cluster_id) && c.cluster[0] != '\0' && c.data_dir[0] != '\0');

@@ -268,9 +268,11 @@ static void across_fields(void **state)
                "it must be at least 150, "
                "so that one late message is not an election");
     assert_bad(HEAD "replication: {lease_ms: 50}\n",
-               "/etc/t/dc.yaml:8:15: 'replication.lease_ms' is 50: it must be above heartbeat_ms "
-               "(50), or it ends between "
-               "two heartbeats");
+               "/etc/t/dc.yaml:8:15: 'replication.lease_ms' is 50: with a heartbeat of 50 ms it "
+               "must be at least 100, or it ends before the next heartbeat is answered");
+    assert_bad(HEAD "replication: {heartbeat_ms: 100, election_ms: 300, lease_ms: 150}\n",
+               "/etc/t/dc.yaml:8:52: 'replication.lease_ms' is 150: with a heartbeat of 100 ms it "
+               "must be at least 200, or it ends before the next heartbeat is answered");
     assert_bad(HEAD "repository: {dir: a, kek_file: b}\n",
                "/etc/t/dc.yaml:8:1: site 'dc' is of kind data: only a site of kind repository has "
                "an archive");
