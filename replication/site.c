@@ -267,12 +267,24 @@ static int start_loop(struct site *s, struct err *e)
     return 0;
 }
 
+/* What is on the disk is damaged, or a part of it is missing: how the site comes back stands in one place. */
+static int advise(int rc, struct err *e)
+{
+    static const char advice[] =
+        ". To bring a damaged site back: triveni init --help, 'Bringing back a damaged site'";
+    size_t n = strlen(e->text);
+    size_t room = sizeof e->text - sizeof advice;
+    if (rc == ERR_INTEGRITY || rc == ERR_GAP || rc == ERR_FORMAT)
+        (void)snprintf(e->text + (n < room ? n : room), sizeof advice, "%s", advice);
+    return rc;
+}
+
 static int start(struct site *s, struct err *e)
 {
     const struct site_config *c = s->config;
     int rc = start_loop(s, e);
     if (rc == 0)
-        rc = site_check_identity(c, e);
+        rc = advise(site_check_identity(c, e), e);
     if (rc == 0)
         rc = site_lock(c, &s->lock_fd, e);
     if (rc == 0)
@@ -280,9 +292,9 @@ static int start(struct site *s, struct err *e)
             &(struct tls_files){c->ca, c->cert, c->key, c->crl[0] != '\0' ? c->crl : NULL}, &s->tls,
             e);
     if (rc == 0)
-        rc = site_open_promise(s, e);
+        rc = advise(site_open_promise(s, e), e);
     if (rc == 0)
-        rc = site_open_store(s, e);
+        rc = advise(site_open_store(s, e), e);
     if (rc == 0)
         rc = site_open_core(s, e);
     if (rc == 0 && s->marks.archives)

@@ -65,10 +65,16 @@ enum { SITE_MEMBERS_BYTES = REPL_SITES_MAX * (SITE_NAME_MAX_BYTES + 16) };
 void site_members_text(const struct site_config *config, char out[SITE_MEMBERS_BYTES]);
 
 /* Create the data directory of a site: identity, vote file, empty log and state. ERR_EXISTS when it holds one.
- * `rebuilt`: the cluster has a history, and this site may have had a part in it: new incarnation, does not vote until it has
- * caught up (R5); a restored state is taken as it is. Otherwise this is a site of a new cluster, which votes at once: ERR_EXISTS
- * as well when there is a state or a log. */
-int site_init(const struct site_config *config, bool rebuilt, struct err *e);
+ *   SITE_REBUILT      the cluster has a history, and this site may have had a part in it: new incarnation, does not vote until it
+ *                     has caught up (R5); a restored state is taken as it is
+ *   SITE_NEW_CLUSTER  nobody has a history: votes at once; ERR_EXISTS as well when there is a state or a log
+ *   SITE_ALL_LOST     no site has anything left but what was restored: votes at once, with the restored state */
+enum site_init_how {
+    SITE_NEW_CLUSTER = 0,
+    SITE_REBUILT = 1,
+    SITE_ALL_LOST = 2,
+};
+int site_init(const struct site_config *config, enum site_init_how how, struct err *e);
 
 /* The list of members was changed at all sites, which are all stopped and equal: accept it here. `before` is what it was. ERR_DENIED
  * when no majority of the old and of the new list are members of both; ERR_BUSY when the site runs. */

@@ -140,7 +140,7 @@ static bool holds_files(const char *dir)
 
 /* A log without its promises must not vote (R1). Records without them were restored or copied from somewhere: they belong to a
  * cluster that has a history, so this is not its first start (R5). */
-static int refuse_what_is_there(const struct site_config *c, bool rebuilt, struct err *e)
+static int refuse_what_is_there(const struct site_config *c, enum site_init_how how, struct err *e)
 {
     char path[SITE_PATH_BYTES + 32];
     struct stat st;
@@ -161,7 +161,7 @@ static int refuse_what_is_there(const struct site_config *c, bool rebuilt, struc
             c->data_dir);
     bool log = holds_files(path);
     path_of(c, "state", path);
-    if (!rebuilt && (log || holds_files(path)))
+    if (how == SITE_NEW_CLUSTER && (log || holds_files(path)))
         return err_set(
             e, ERR_EXISTS,
             "%s/%s is not empty, so this is no first start of a new cluster; nothing was changed. "
@@ -172,12 +172,12 @@ static int refuse_what_is_there(const struct site_config *c, bool rebuilt, struc
     return 0;
 }
 
-int site_init(const struct site_config *c, bool rebuilt, struct err *e)
+int site_init(const struct site_config *c, enum site_init_how how, struct err *e)
 {
     char path[SITE_PATH_BYTES + 32];
     int rc = make_dirs(c->data_dir, e);
     if (rc == 0)
-        rc = refuse_what_is_there(c, rebuilt, e);
+        rc = refuse_what_is_there(c, how, e);
     if (rc != 0)
         return rc;
     static const char *const folders[] = {"log", "state", "divergence"};
@@ -187,10 +187,10 @@ int site_init(const struct site_config *c, bool rebuilt, struct err *e)
         if (rc != 0)
             return rc;
     }
-    struct vote vote = {.cluster_id = c->cluster_id, .may_vote = !rebuilt};
+    struct vote vote = {.cluster_id = c->cluster_id, .may_vote = how != SITE_REBUILT};
     /* The first incarnation is 1; a rebuilt site gets a higher one from the clock, so that what its former self acknowledged is
      * not taken for its own (R5). */
-    vote.incarnation = rebuilt ? (uint64_t)time(NULL) : 1;
+    vote.incarnation = how != SITE_NEW_CLUSTER ? (uint64_t)time(NULL) : 1;
     rc = write_identity(c, vote.incarnation, e);
     path_of(c, "vote", path);
     if (rc == 0)
@@ -236,10 +236,8 @@ static int read_identity(const struct site_config *c, json_t **out, struct err *
     if (format > SITE_FORMAT && format <= UINT16_MAX)
         return err_newer(e, path, (unsigned)format, SITE_FORMAT);
     if (found_id == NULL || found_site == NULL || !json_is_string(json_object_get(o, "members")))
-        return err_set(e, ERR_INTEGRITY,
-                       "%s: not the identity of a site%s%s: restore it, or make the site anew with "
-                       "triveni init --rebuilt",
-                       path, where.text[0] != '\0' ? ": " : "", where.text);
+        return err_set(e, ERR_INTEGRITY, "%s: not the identity of a site%s%s", path,
+                       where.text[0] != '\0' ? ": " : "", where.text);
     if (strcmp(found_id, id) != 0)
         return of_another_cluster(c, found_id, e);
     if (strcmp(found_site, c->members[c->self].name) != 0)

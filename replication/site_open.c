@@ -10,6 +10,9 @@ int site_open_promise(struct site *s, struct err *e)
     char path[SITE_PATH_BYTES + 32], found[UUID_TEXT_BYTES], wanted[UUID_TEXT_BYTES];
     (void)snprintf(path, sizeof path, "%s/vote", s->config->data_dir);
     int rc = vote_open(&s->vote_file, path, &s->vote, e);
+    if (rc == ERR_NOT_FOUND)
+        rc = err_set(e, ERR_INTEGRITY, "%s is missing: this site cannot know what it promised",
+                     path);
     if (rc == 0 && !uuid_equal(&s->vote.cluster_id, &s->config->cluster_id))
         rc = err_set(
             e, ERR_DENIED,
@@ -37,10 +40,7 @@ int site_open_store(struct site *s, struct err *e)
     if (s->vote.log_begun && site_log_is_gone(dir))
         return err_set(e, ERR_INTEGRITY,
                        "%s holds no segment, but this site had a log in term %llu; its state is "
-                       "at lsn %llu, and what it "
-                       "acknowledged since may be gone (R5). Put the log back, or move the data "
-                       "directory away and make the "
-                       "site anew with triveni init --rebuilt",
+                       "at lsn %llu, and what it acknowledged since may be gone (R5)",
                        dir, (unsigned long long)s->vote.term.v, (unsigned long long)start.lsn.v);
     rc = log_open(&s->log,
                   &(struct log_options){.dir = dir,

@@ -38,6 +38,8 @@ struct checking {
 
 /* ---- findings ---- */
 
+#define BRING_BACK "bring it back (triveni init --help: 'Bringing back a damaged site')"
+
 /* What to do, for one who has to decide now. */
 static const char *advice(const struct checking *c, const struct finding *f)
 {
@@ -47,28 +49,24 @@ static const char *advice(const struct checking *c, const struct finding *f)
         if (f->to.v != 0 && c->state.known && f->to.v <= c->state.slot.at.lsn.v)
             return "the state has these entries: the site starts and passes over them; peers and "
                    "the archive that still lack them get them from another site";
-        return "this site cannot give these entries: rebuild it from the others (move the data "
-               "directory away, triveni init --rebuilt)";
+        return "this site cannot give these entries: " BRING_BACK;
     case FINDING_RECORD:
-        return "read this record from another site or restore it from the archive, and rebuild "
-               "this site (move the data directory away, triveni init --rebuilt)";
+        return "read this record from another site or restore it from the archive, and " BRING_BACK;
     case FINDING_ROW:
     case FINDING_PAGE:
     case FINDING_SUM:
-        return "do not promote this site; rebuild it from the others (move the data directory "
-               "away, triveni init --rebuilt)";
+        return "do not promote this site; " BRING_BACK;
     case FINDING_CHECKPOINT:
         return c->state.known
                    ? "the other copies are whole: the site starts, and its next checkpoints write "
                      "over it; look at the disk"
-                   : "the state cannot be used: rebuild this site (move the data directory away, "
-                     "triveni init --rebuilt)";
+                   : "the state cannot be used: " BRING_BACK;
     case FINDING_VOTE:
-        return "unless this site lost its power, it may have forgotten a promise: rebuild it (move "
-               "the data directory away, triveni init --rebuilt) rather than start it";
+        return "unless this site lost its power, it may have forgotten a promise: do not start "
+               "it, " BRING_BACK;
     case FINDING_IDENTITY:
         return "nothing here may be mixed with another site's: put the right files in their place, "
-               "or rebuild this site (triveni init --rebuilt)";
+               "or " BRING_BACK;
     case FINDING_NOTE:
     case FINDING_KINDS:
         break;

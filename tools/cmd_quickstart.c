@@ -110,7 +110,7 @@ static int make_data(const struct setup *s, size_t self, struct err *e)
     if (rc == 0)
         rc = config_load(path, config, e);
     if (rc == 0)
-        rc = site_init(config, false, e);
+        rc = site_init(config, SITE_NEW_CLUSTER, e);
     free(config);
     return rc;
 }

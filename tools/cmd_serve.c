@@ -9,7 +9,7 @@
 struct serve_options {
     struct common common;
     const char *config;
-    bool rebuilt, new_cluster, members_changed, check;
+    bool rebuilt, new_cluster, all_lost, members_changed, check;
 };
 #define AT(member) offsetof(struct serve_options, member)
 static const struct option serve_table[] = {
@@ -25,6 +25,8 @@ static const struct option init_table[] = {
      "the whole cluster starts for the first time: the site votes at once"},
     {"rebuilt", 0, OPTION_FLAG, AT(rebuilt), NULL, NULL,
      "the cluster has a history: the site does not vote until it has caught up"},
+    {"all-lost", 0, OPTION_FLAG, AT(all_lost), NULL, NULL,
+     "no site has anything left: all begin from the same restored state, and vote at once"},
     {"members-changed", 0, OPTION_FLAG, AT(members_changed), NULL, NULL,
      "all sites are stopped, and the list of members was changed at all of them: accept it here"},
     {0},
@@ -99,7 +101,7 @@ static int run_init(struct invocation *in, struct err *e)
 {
     const struct serve_options *o = in->options;
     struct site_config *config;
-    if (o->rebuilt + o->new_cluster + o->members_changed != 1)
+    if (o->rebuilt + o->new_cluster + o->all_lost + o->members_changed != 1)
         return err_set(
             e, ERR_USAGE,
             "give one of --rebuilt and --new-cluster. --rebuilt: this cluster has run before, and "
@@ -109,7 +111,11 @@ static int run_init(struct invocation *in, struct err *e)
     if (rc == 0 && o->members_changed)
         rc = change_members(config, e);
     else if (rc == 0)
-        rc = site_init(config, o->rebuilt, e);
+        rc = site_init(config,
+                       o->rebuilt    ? SITE_REBUILT
+                       : o->all_lost ? SITE_ALL_LOST
+                                     : SITE_NEW_CLUSTER,
+                       e);
     if (rc == 0 && !o->members_changed)
         say("%s is ready%s: triveni serve --config %s", config->data_dir,
             o->rebuilt ? " to catch up" : "", o->config);
@@ -135,6 +141,18 @@ const struct command command_init = {
         "its sites; used on one site of a\n"
         "cluster that has a history, it could let that site vote against what it had "
         "acknowledged, and lose it.\n"
+        "\n"
+        "Bringing back a damaged site, while the others run:\n"
+        "  1. Stop it, and move its data directory away; keep it until the end. An archive "
+        "beside it stays where it is.\n"
+        "  2. When there is much data, or status says that the site is behind the log that the "
+        "others keep: triveni restore\n"
+        "     --into DATA, with DATA its data directory (data_dir), shortens the way.\n"
+        "  3. triveni init --rebuilt, then triveni serve.\n"
+        "  4. Wait until status no longer says that it does not vote.\n"
+        "When all sites are lost: restore the same lsn at each of them, triveni init --all-lost "
+        "at each, then start them. What was\n"
+        "acknowledged after the end of the archive is gone.\n"
         "\n"
         "The list of members cannot be changed while sites run. Let them become equal, stop all, "
         "change the list in every\n"

@@ -140,10 +140,7 @@ int vote_open(struct vote_file **out, const char *path, struct vote *v, struct e
     }
     if (!found)
         rc = err_set(e, ERR_INTEGRITY,
-                     "%s: neither slot is valid, so this site cannot know what it promised. "
-                     "Rebuild it: move "
-                     "the data directory away and run triveni init --rebuilt",
-                     path);
+                     "%s: neither slot is valid, so this site cannot know what it promised", path);
     /* A process that was killed may have written a promise and not synced it; it is read back from the page cache, and may be
      * answered again without being saved again. */
     else if (fdatasync(f->fd) != 0)

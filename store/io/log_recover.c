@@ -24,9 +24,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define WHAT_TO_DO                                                                                 \
-    "Nothing was changed. Restore this site from a peer or from the repository: triveni restore "  \
-    "--help"
+#define WHAT_TO_DO "Nothing was changed"
 
 /* A segment file found in the directory. */
 struct found {

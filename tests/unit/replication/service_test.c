@@ -176,7 +176,7 @@ static void a_snapshot_ends_when_it_is_too_old_and_says_so(void **state)
     struct err err = ERR_NONE;
     make_config("old-snapshots");
     config.snapshot_ms = 1000;
-    assert_int_equal(site_init(&config, false, &err), 0);
+    assert_int_equal(site_init(&config, SITE_NEW_CLUSTER, &err), 0);
     start(&site);
     struct tvn *db = connect_with(NULL);
     (void)put(db, "k", "v");

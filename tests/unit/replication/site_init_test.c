@@ -69,7 +69,7 @@ static void a_new_site_knows_who_it_is(void **state)
     assert_int_equal(site_check_identity(&config, &e), ERR_NOT_FOUND);
     assert_non_null(strstr(e.text, "triveni init --rebuilt"));
     assert_non_null(strstr(e.text, "triveni init --new-cluster"));
-    assert_int_equal(site_init(&config, false, &e), 0);
+    assert_int_equal(site_init(&config, SITE_NEW_CLUSTER, &e), 0);
     assert_int_equal(site_check_identity(&config, &e), 0);
     open_vote(&vote);
     assert_int_equal(vote.incarnation, 1);
@@ -82,7 +82,7 @@ static void a_rebuilt_one_is_somebody_else_and_does_not_vote(void **state)
 {
     (void)state;
     struct vote vote;
-    assert_int_equal(site_init(&config, true, &e), 0);
+    assert_int_equal(site_init(&config, SITE_REBUILT, &e), 0);
     open_vote(&vote);
     assert_true(vote.incarnation > 1);
     assert_false(vote.may_vote);
@@ -91,8 +91,8 @@ static void a_rebuilt_one_is_somebody_else_and_does_not_vote(void **state)
 static void nothing_is_made_over_a_site(void **state)
 {
     (void)state;
-    assert_int_equal(site_init(&config, false, &e), 0);
-    assert_int_equal(site_init(&config, true, &e), ERR_EXISTS);
+    assert_int_equal(site_init(&config, SITE_NEW_CLUSTER, &e), 0);
+    assert_int_equal(site_init(&config, SITE_REBUILT, &e), ERR_EXISTS);
     struct vote vote;
     open_vote(&vote);
     assert_true(vote.may_vote);
@@ -103,7 +103,7 @@ static void nothing_is_made_over_a_log_without_its_vote(void **state)
 {
     (void)state;
     char path[256];
-    assert_int_equal(site_init(&config, false, &e), 0);
+    assert_int_equal(site_init(&config, SITE_NEW_CLUSTER, &e), 0);
     path_of("log", path);
     assert_true(site_log_is_gone(path));
     write_file("log/spare-1.seg", "nothing");
@@ -113,7 +113,7 @@ static void nothing_is_made_over_a_log_without_its_vote(void **state)
     assert_false(site_log_is_gone(path));
     path_of("vote", path);
     assert_int_equal(unlink(path), 0);
-    assert_int_equal(site_init(&config, false, &e), ERR_EXISTS);
+    assert_int_equal(site_init(&config, SITE_NEW_CLUSTER, &e), ERR_EXISTS);
     assert_non_null(strstr(e.text, "--rebuilt"));
     assert_int_not_equal(access(path, F_OK), 0);
 }
@@ -131,11 +131,11 @@ static void nothing_that_has_a_history_becomes_a_voter_at_once(void **state)
                        parts[i][0]);
         assert_int_equal(system(command), 0);
         write_file(parts[i][1], "data");
-        assert_int_equal(site_init(&config, false, &e), ERR_EXISTS);
+        assert_int_equal(site_init(&config, SITE_NEW_CLUSTER, &e), ERR_EXISTS);
         assert_non_null(strstr(e.text, "--rebuilt"));
         path_of("vote", path);
         assert_int_not_equal(access(path, F_OK), 0);
-        assert_int_equal(site_init(&config, true, &e), 0);
+        assert_int_equal(site_init(&config, SITE_REBUILT, &e), 0);
         open_vote(&vote);
         assert_false(vote.may_vote);
     }
@@ -145,18 +145,18 @@ static void an_interrupted_init_is_repeated(void **state)
 {
     (void)state;
     char path[256];
-    assert_int_equal(site_init(&config, false, &e), 0);
+    assert_int_equal(site_init(&config, SITE_NEW_CLUSTER, &e), 0);
     path_of("vote", path);
     assert_int_equal(unlink(path), 0); /* it is made last */
     write_file("site.json", "{");
-    assert_int_equal(site_init(&config, false, &e), 0);
+    assert_int_equal(site_init(&config, SITE_NEW_CLUSTER, &e), 0);
     assert_int_equal(site_check_identity(&config, &e), 0);
 }
 
 static void a_directory_of_somebody_else_is_refused(void **state)
 {
     (void)state;
-    assert_int_equal(site_init(&config, false, &e), 0);
+    assert_int_equal(site_init(&config, SITE_NEW_CLUSTER, &e), 0);
     config.self = 1;
     assert_int_equal(site_check_identity(&config, &e), ERR_DENIED);
     assert_non_null(strstr(e.text, "belongs to site 'dc'"));
@@ -181,7 +181,7 @@ static void an_identity_that_cannot_be_read_is_damage(void **state)
                                       "{\"site\": \"dc\"}",
                                       "{\"site\": 1, \"cluster_id\": 2}",
                                       "{\"site\": \"dc\", \"cluster_id\": \"none\"}"};
-    assert_int_equal(site_init(&config, false, &e), 0);
+    assert_int_equal(site_init(&config, SITE_NEW_CLUSTER, &e), 0);
     for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
         write_file("site.json", bad[i]);
         assert_int_equal(site_check_identity(&config, &e), ERR_INTEGRITY);
@@ -209,7 +209,7 @@ static void other_members_are_refused_and_their_order_is_nothing(void **state)
     (void)state;
     char before[SITE_MEMBERS_BYTES];
     MEMBERS("dc", "dr", "gsr");
-    assert_int_equal(site_init(&config, false, &e), 0);
+    assert_int_equal(site_init(&config, SITE_NEW_CLUSTER, &e), 0);
     MEMBERS("gsr", "dc", "dr");
     site_members_text(&config, before);
     assert_string_equal(before, "dc data, dr data, gsr repository");
@@ -230,7 +230,7 @@ static void members_change_only_with_a_majority_of_both_lists(void **state)
     char before[SITE_MEMBERS_BYTES];
     struct vote vote;
     MEMBERS("dc", "dr", "gsr");
-    assert_int_equal(site_init(&config, true, &e), 0);
+    assert_int_equal(site_init(&config, SITE_REBUILT, &e), 0);
     open_vote(&vote);
     MEMBERS("dc");
     assert_int_equal(site_change_members(&config, before, &e), ERR_DENIED);
@@ -261,7 +261,7 @@ static void one_process_at_a_time(void **state)
     (void)state;
     int first, second;
     char pid[32];
-    assert_int_equal(site_init(&config, false, &e), 0);
+    assert_int_equal(site_init(&config, SITE_NEW_CLUSTER, &e), 0);
     assert_int_equal(site_lock(&config, &first, &e), 0);
     assert_int_equal(site_lock(&config, &second, &e), ERR_BUSY);
     assert_int_equal(second, -1);
@@ -280,14 +280,14 @@ static void a_path_that_cannot_be_made_is_named(void **state)
     FILE *f = fopen(file, "w");
     assert_non_null(f);
     assert_int_equal(fclose(f), 0);
-    assert_int_equal(site_init(&config, false, &e), ERR_IO);
+    assert_int_equal(site_init(&config, SITE_NEW_CLUSTER, &e), ERR_IO);
     assert_non_null(strstr(e.text, "/a"));
 }
 
 static void an_identity_of_a_newer_program_is_no_damage(void **state)
 {
     (void)state;
-    assert_int_equal(site_init(&config, false, &e), 0);
+    assert_int_equal(site_init(&config, SITE_NEW_CLUSTER, &e), 0);
     write_file("site.json", "{\"format\": 2, \"names\": [\"gov\", \"dc\"]}");
     assert_int_equal(site_check_identity(&config, &e), ERR_NEWER);
     assert_non_null(strstr(e.text, "newer triveni (format 2, this one reads 1)"));

@@ -111,7 +111,7 @@ static inline void make_and_start(const char *data, struct running *r)
 {
     struct err e = ERR_NONE;
     make_config(data);
-    if (site_init(&config, false, &e) != 0)
+    if (site_init(&config, SITE_NEW_CLUSTER, &e) != 0)
         fail_msg("%s", e.text);
     start(r);
 }

@@ -487,7 +487,7 @@ static void a_start_that_cannot_succeed_says_why(void **state)
     struct site_config first = config;
     struct err e = ERR_NONE;
     make_config("start2");
-    assert_int_equal(site_init(&config, false, &e), 0);
+    assert_int_equal(site_init(&config, SITE_NEW_CLUSTER, &e), 0);
     memcpy(config.members[0].client, first.members[0].client, SITE_ENDPOINT_BYTES);
     expect_refusal(ERR_EXISTS, first.members[0].client);
     make_config("start2");
