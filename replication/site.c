@@ -292,6 +292,8 @@ static int start(struct site *s, struct err *e)
             &(struct tls_files){c->ca, c->cert, c->key, c->crl[0] != '\0' ? c->crl : NULL}, &s->tls,
             e);
     if (rc == 0)
+        rc = tls_check_site(c->cert, c->cluster, c->members[c->self].name, e);
+    if (rc == 0)
         rc = advise(site_open_promise(s, e), e);
     if (rc == 0)
         rc = advise(site_open_store(s, e), e);

@@ -139,6 +139,19 @@ int tls_own_identity(const char *cert_file, struct identity *out, struct err *e)
     return rc;
 }
 
+int tls_check_site(const char *cert_file, const char *cluster, const char *site, struct err *e)
+{
+    struct identity id;
+    int rc = tls_own_identity(cert_file, &id, e);
+    if (rc == 0 &&
+        (id.kind != WIRE_SITE || strcmp(id.cluster, cluster) != 0 || strcmp(id.name, site) != 0))
+        rc = err_set(e, ERR_DENIED,
+                     "own certificate %s is that of triveni://%s/%s/%s, this is "
+                     "triveni://%s/site/%s: compare tls.cert and site in the configuration",
+                     cert_file, id.cluster, identity_kind_name(id.kind), id.name, cluster, site);
+    return rc;
+}
+
 int64_t tls_seconds_until(const ASN1_TIME *when)
 {
     int days = 0, seconds = 0;

@@ -39,6 +39,8 @@ int tls_peer_identity(SSL *ssl, const char *cluster, struct identity *out, struc
 int tls_recheck(SSL *ssl, SSL_CTX *ctx, struct err *e);
 /* Own identity, from the certificate file. */
 int tls_own_identity(const char *cert_file, struct identity *out, struct err *e);
+/* Is the own certificate that of this site? 0, or ERR_DENIED with whose it is: otherwise only the others would say so. */
+int tls_check_site(const char *cert_file, const char *cluster, const char *site, struct err *e);
 /* Seconds until the certificate expires (negative: since). */
 int tls_seconds_left(const char *cert_file, int64_t *out, struct err *e);
 int64_t tls_seconds_until(const ASN1_TIME *when);

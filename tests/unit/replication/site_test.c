@@ -494,6 +494,11 @@ static void a_start_that_cannot_succeed_says_why(void **state)
     memcpy(config.members[0].peer, first.members[0].peer, SITE_ENDPOINT_BYTES);
     expect_refusal(ERR_EXISTS, first.members[0].peer);
     make_config("start2");
+    struct site_config wrong = config;
+    (void)snprintf(config.cert, SITE_PATH_BYTES, "%s/pki/ops.crt", root);
+    (void)snprintf(config.key, SITE_PATH_BYTES, "%s/pki/ops.key", root);
+    expect_refusal(ERR_DENIED, "is that of triveni://gov/operator/ops");
+    config = wrong;
     config.key[0] = '\0';
     struct running third;
     start(&third);

@@ -124,6 +124,20 @@ static void the_own_identity_is_in_the_file(void **state)
     assert_int_equal(tls_seconds_left(pki_file("olga", ".key"), &left, &e), ERR_CONFIG);
 }
 
+static void a_site_shows_its_own_certificate_only(void **state)
+{
+    (void)state;
+    struct err e = ERR_NONE;
+    issue(WIRE_SITE, "here");
+    assert_int_equal(tls_check_site(pki_file("here", ".crt"), "gov", "here", &e), 0);
+    assert_int_equal(tls_check_site(pki_file("here", ".crt"), "gov", "there", &e), ERR_DENIED);
+    assert_non_null(strstr(
+        e.text, "here.crt is that of triveni://gov/site/here, this is triveni://gov/site/there"));
+    assert_int_equal(tls_check_site(pki_file("here", ".crt"), "gov2", "here", &e), ERR_DENIED);
+    assert_int_equal(tls_check_site(pki_file("olga", ".crt"), "gov", "olga", &e), ERR_DENIED);
+    assert_non_null(strstr(e.text, "triveni://gov/operator/olga"));
+}
+
 static void identities_are_read_byte_by_byte(void **state)
 {
     (void)state;
@@ -170,6 +184,7 @@ int main(void)
         cmocka_unit_test(an_own_certificate_that_nobody_would_accept_is_refused_at_once),
         cmocka_unit_test(revocation_reaches_the_own_certificate_too),
         cmocka_unit_test(the_own_identity_is_in_the_file),
+        cmocka_unit_test(a_site_shows_its_own_certificate_only),
         cmocka_unit_test(identities_are_read_byte_by_byte),
     };
     return cmocka_run_group_tests(tests, pki_setup, pki_teardown);
