@@ -121,14 +121,18 @@ struct restore_plan {
     char point[POINT_NAME_MAX_BYTES + 1]; /* name, when the lsn has one */
     bool digest_known;                    /* the archive holds the digest at exactly this lsn */
     struct digest digest;
+    struct utc archive_ends; /* time of the last archived entry */
+    /* The asked time is not before the archive's end: transactions up to it may exist that are not archived yet. */
+    bool open_end;
 };
 /* ERR_NOT_FOUND with the range or the nearest names when the archive does not hold the target, ERR_INTEGRITY naming the pack
- * when damage lies between the nearest snapshot and the target. A time after the last entry gives the last entry. */
+ * when damage lies between the nearest snapshot and the target. A time after the last entry gives the last entry, and open_end. */
 int repository_plan(struct repository *r, const struct restore_target *target,
                     struct restore_plan *out, struct err *e);
 struct restore_result {
     struct entry_position at;
     uint64_t records, entries, digests_compared;
+    struct lsn last_compared; /* of the last digest that was compared; 0: none */
     struct digest digest;
 };
 /* Build a data directory in `into`, which must not exist or be empty (ERR_EXISTS otherwise): "<into>/state". Built as

@@ -12,7 +12,7 @@ struct restore_options {
     struct common common;
     const char *dir, *kek, *point, *time, *into;
     struct option_number lsn;
-    bool preview, yes;
+    bool or_end, preview, yes;
 };
 #define AT(member) offsetof(struct restore_options, member)
 static const struct option restore_table[] = {
@@ -24,6 +24,8 @@ static const struct option restore_table[] = {
     {"to-point", 0, OPTION_TEXT, AT(point), "NAME", NULL, "as it was at this restore point"},
     {"to-time", 0, OPTION_TEXT, AT(time), "TIME", NULL,
      "as it was at this time: ISO 8601 with Z or an offset, such as 2026-11-24T08:48:21+05:30"},
+    {"or-end", 0, OPTION_FLAG, AT(or_end), NULL, NULL,
+     "with --to-time: when the archive ends before that time, restore its end"},
     {"into", 0, OPTION_TEXT, AT(into), "DIR", NULL,
      "new or empty directory to restore into (required)"},
     {"preview", 0, OPTION_FLAG, AT(preview), NULL, NULL, "say what would be restored, and stop"},
@@ -42,6 +44,8 @@ static int choose_target(const struct restore_options *o, struct restore_target 
         return err_set(e, ERR_USAGE, "--into DIR is needed (or --preview)");
     if (given > 1)
         return err_set(e, ERR_USAGE, "give one of --to-lsn, --to-point and --to-time");
+    if (o->or_end && o->time == NULL)
+        return err_set(e, ERR_USAGE, "--or-end goes with --to-time");
     if (o->lsn.given && o->lsn.v == 0)
         return err_set(e, ERR_USAGE, "--to-lsn: the first transaction has lsn 1");
     t->lsn.v = o->lsn.v;
@@ -53,12 +57,14 @@ static json_t *plan_json(const struct restore_plan *p)
     char time[UTC_TEXT_BYTES];
     char local[LOCAL_TEXT_BYTES];
     char digest[DIGEST_HEX_BYTES];
+    char ends[UTC_TEXT_BYTES];
     digest_hex(p->digest, digest);
-    return json_pack("{s:I,s:s,s:s,s:s?,s:I,s:I,s:I,s:s?}", "lsn", (json_int_t)p->lsn.v, "time",
-                     utc_text(p->time, time), "time_local", local_text(p->time, local), "point",
-                     p->point[0] != '\0' ? p->point : NULL, "snapshot", (json_int_t)p->snapshot.v,
-                     "packs", (json_int_t)p->packs, "bytes", (json_int_t)p->bytes, "digest",
-                     p->digest_known ? digest : NULL);
+    return json_pack("{s:I,s:s,s:s,s:s?,s:I,s:I,s:I,s:s?,s:s,s:b}", "lsn", (json_int_t)p->lsn.v,
+                     "time", utc_text(p->time, time), "time_local", local_text(p->time, local),
+                     "point", p->point[0] != '\0' ? p->point : NULL, "snapshot",
+                     (json_int_t)p->snapshot.v, "packs", (json_int_t)p->packs, "bytes",
+                     (json_int_t)p->bytes, "digest", p->digest_known ? digest : NULL,
+                     "archive_ends", utc_text(p->archive_ends, ends), "open_end", p->open_end);
 }
 
 /* A table goes to stdout when it is all there is (--preview), otherwise to stderr, before anything is done. */
@@ -73,9 +79,16 @@ static void print_plan(FILE *f, const struct restore_options *o,
         (void)fprintf(f, "           %s\n", local_text(target->time, local));
     }
     (void)fprintf(f, "restores   lsn %llu%s%s%s%s\n", (unsigned long long)p->lsn.v,
-                  o->time != NULL ? ", the last transaction at or before that time" : "",
+                  o->time == NULL ? ""
+                  : p->open_end   ? ", the end of the archive"
+                                  : ", the last transaction at or before that time",
                   p->point[0] != '\0' ? ", restore point '" : "", p->point,
                   p->point[0] != '\0' ? "'" : "");
+    if (p->open_end)
+        (void)fprintf(f,
+                      "!          the archive ends at %s: later transactions up to the time asked "
+                      "for may exist that are not archived\n",
+                      utc_text(p->archive_ends, utc));
     (void)fprintf(f, "committed  %s\n", utc_text(p->time, utc));
     (void)fprintf(f, "           %s\n", local_text(p->time, local));
     if (p->snapshot.v != 0)
@@ -97,19 +110,28 @@ static void print_done(const struct restore_options *o, const struct restore_pla
     char digest[DIGEST_HEX_BYTES];
     digest_hex(r->digest, digest);
     if (o->common.format == OUTPUT_JSON) {
-        output_json(json_pack("{s:o,s:s,s:I,s:I,s:I,s:I,s:s,s:f}", "plan", plan_json(p), "into",
-                              o->into, "lsn", (json_int_t)r->at.lsn.v, "records",
-                              (json_int_t)r->records, "entries", (json_int_t)r->entries,
-                              "digests_compared", (json_int_t)r->digests_compared, "digest", digest,
-                              "seconds", seconds));
+        output_json(json_pack(
+            "{s:o,s:s,s:I,s:I,s:I,s:I,s:I,s:s,s:f}", "plan", plan_json(p), "into", o->into, "lsn",
+            (json_int_t)r->at.lsn.v, "records", (json_int_t)r->records, "entries",
+            (json_int_t)r->entries, "digests_compared", (json_int_t)r->digests_compared,
+            "last_compared", (json_int_t)r->last_compared.v, "digest", digest, "seconds", seconds));
         return;
     }
     (void)printf("restored %s: lsn %llu, %llu records, %llu transactions replayed in %.1f s; "
-                 "digest %s, compared with %llu from "
-                 "the archive: equal\n",
+                 "digest %s\n",
                  o->into, (unsigned long long)r->at.lsn.v, (unsigned long long)r->records,
-                 (unsigned long long)r->entries, seconds, digest,
-                 (unsigned long long)r->digests_compared);
+                 (unsigned long long)r->entries, seconds, digest);
+    if (r->digests_compared == 0)
+        (void)printf("NOT compared: the archive holds no digest up to lsn %llu\n",
+                     (unsigned long long)r->at.lsn.v);
+    else if (r->last_compared.v == r->at.lsn.v)
+        (void)printf("equal to the archive's digest of lsn %llu; %llu compared in all\n",
+                     (unsigned long long)r->at.lsn.v, (unsigned long long)r->digests_compared);
+    else
+        (void)printf("equal to the archive's digest of lsn %llu, the last of %llu compared; the "
+                     "archive holds none of lsn %llu itself\n",
+                     (unsigned long long)r->last_compared.v,
+                     (unsigned long long)r->digests_compared, (unsigned long long)r->at.lsn.v);
 }
 
 static void on_progress(void *arg, uint64_t done, uint64_t total)
@@ -136,6 +158,13 @@ static int run_restore(struct invocation *in, struct err *e)
         output_json(plan_json(&plan));
     else if (rc == 0)
         print_plan(o->preview ? stdout : stderr, o, &target, &plan);
+    if (rc == 0 && !o->preview && plan.open_end && !o->or_end)
+        rc =
+            err_set(e, ERR_NOT_FOUND,
+                    "the archive does not reach that time: transactions up to it may exist that "
+                    "are not archived yet. 'triveni archive seal' archives them; --to-lsn %llu, or "
+                    "--or-end, restores the end of the archive",
+                    (unsigned long long)plan.lsn.v);
     if (rc == 0 && !o->preview && !o->yes && isatty(STDIN_FILENO) == 1 && !confirm("Restore this?"))
         rc = err_set(e, ERR_CANCELLED, "not confirmed: nothing was restored");
     if (rc == 0 && !o->preview) {
@@ -159,15 +188,17 @@ const struct command command_restore = {
     .most = 0,
     .options_bytes = sizeof(struct restore_options),
     .tables = {restore_table, output_options},
-    .about = "Needs the archive and its key, and no site. The plan is shown first: which one "
-             "transaction the target means, in UTC\n"
-             "and in local time, and what is read; on a terminal it is to be confirmed. A time "
-             "without Z or an offset is refused, because it means another instant\n"
-             "elsewhere. Without a target the end of the archive is restored. The result is "
-             "counted again record by record and\n"
-             "compared with every digest that the archive holds; when one differs the directory is "
-             "renamed to DIR.rejected\n"
-             "and the exit code is 7. Look at it with 'triveni dump --data-dir DIR --all'.",
+    .about =
+        "Needs the archive and its key, and no site. The plan is shown first: which one "
+        "transaction the target means, in UTC\n"
+        "and in local time, and what is read; on a terminal it is to be confirmed. A time "
+        "without Z or an offset is refused, because it means another instant\n"
+        "elsewhere; so is one that the archive does not reach, unless --or-end is given. Without a "
+        "target the end of the archive is\n"
+        "restored. The result is counted again record by record and "
+        "compared with every digest that the archive holds; when one differs the directory is "
+        "renamed to DIR.rejected\n"
+        "and the exit code is 7. Look at it with 'triveni dump --data-dir DIR --all'.",
     .examples =
         {{"what would it be?",
           "triveni restore -r /srv/archive -k kek --to-time 2026-11-24T08:48:21+05:30 --preview"},

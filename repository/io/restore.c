@@ -105,7 +105,7 @@ int repository_plan(struct repository *r, const struct restore_target *target,
 {
     struct repo_plan plan;
     struct lsn lsn = {0};
-    *out = (struct restore_plan){{0}, {0}, {0}, 0, 0, "", false, {0, 0}};
+    *out = (struct restore_plan){.archive_ends = repo_archived(&r->inv).time};
     int rc = target_lsn(r, target, &lsn, e);
     if (rc == 0)
         rc = repo_plan_lsn(&r->inv, lsn, &plan, e);
@@ -116,6 +116,7 @@ int repository_plan(struct repository *r, const struct restore_target *target,
     if (rc != 0)
         return rc;
     out->lsn = lsn;
+    out->open_end = target->time.us != 0 && target->time.us >= out->archive_ends.us;
     if (plan.snapshot != NULL)
         out->snapshot = plan.snapshot->o.end.lsn;
     out->packs = plan.pack_end - plan.pack_begin;
@@ -220,6 +221,7 @@ static int compare_digest(struct restore_run *x, const char *where, struct lsn l
     if (rc != 0)
         return rc;
     x->result->digests_compared++;
+    x->result->last_compared = lsn;
     if (digest_equal(totals.digest, archived))
         return 0;
     x->differs = true;

@@ -105,6 +105,24 @@ expect 3 restore "${archive[@]}" --to-point "no such" --preview
 expect 0 restore "${archive[@]}" --to-point "before the end" --into "$DIR/restored"
 expect 0 dump --all --data-dir "$DIR/restored" && cmp "$DIR/out" "$DIR/dump"
 expect 1 restore "${archive[@]}" --into "$DIR/restored" # never over data
+# What is said about a restore is true: the end of the archive is not "the last transaction before" a later time, and a digest of
+# another lsn is not that of the result.
+expect 3 restore "${archive[@]}" --to-time 2100-01-01T00:00:00Z --into "$DIR/late" && says "does not reach that time"
+[ ! -e "$DIR/late" ]
+expect 0 restore "${archive[@]}" --to-time 2100-01-01T00:00:00Z --preview
+grep -q "the archive ends at" "$DIR/out"
+[ "$(grep -c "the last transaction at or before" "$DIR/out")" = 0 ]
+expect 3 restore "${archive[@]}" --to-time 1990-01-01T00:00:00Z --or-end --into "$DIR/late" && says "before the first archived entry"
+expect 2 restore "${archive[@]}" --to-lsn 5 --or-end --into "$DIR/late"
+expect 0 restore "${archive[@]}" --to-time 2100-01-01T00:00:00Z --or-end --into "$DIR/late" && grep -q "^equal to the archive's digest of lsn" "$DIR/out"
+between=0
+for lsn in $(seq 1 20); do # one whose digest the archive does not hold
+    expect 0 restore "${archive[@]}" --to-lsn "$lsn" --preview -o json
+    [ "$(jq .digest "$DIR/out")" = null ] && between=$lsn
+done
+[ "$between" -gt 0 ]
+expect 0 restore "${archive[@]}" --to-lsn "$between" --into "$DIR/between" &&
+    grep -qE "holds none of lsn $between itself|NOT compared: the archive holds no digest up to lsn $between" "$DIR/out"
 expect 0 load all "$DIR/dump" --format dump "${c[@]}"
 expect 0 dump titles "${c[@]}" && [ "$(jq -c '[.key,.value]' "$DIR/out")" = "$(jq -c 'select(.collection=="titles") | [.key,.value]' "$DIR/dump")" ]
 

@@ -319,6 +319,8 @@ static void restore_and_compare(struct world *w, const struct restore_target *t,
     assert_true(plan.snapshot.v <= lsn);
     assert_string_equal(plan.point, point);
     assert_int_equal(plan.digest_known, known);
+    assert_int_equal(plan.archive_ends.us, w->f.at.time.us);
+    assert_int_equal(plan.open_end, t->time.us != 0 && t->time.us >= w->f.at.time.us);
     assert_ok(repository_restore(w->r, &plan, w->p.into, note_progress, &progress, &result, &e), e);
     assert_int_equal(result.at.lsn.v, lsn);
     assert_int_equal(result.at.time.us, plan.time.us);
@@ -326,6 +328,7 @@ static void restore_and_compare(struct world *w, const struct restore_target *t,
     assert_true(progress.calls > 0);
     if (known) {
         assert_true(result.digests_compared > 0);
+        assert_int_equal(result.last_compared.v, lsn);
         assert_true(digest_equal(plan.digest, result.digest));
     }
     assert_int_equal(result.entries, lsn - plan.snapshot.v);
