@@ -1,7 +1,7 @@
 /* The archiver: a thread of a repository site that seals committed, applied entries into packs and takes snapshots.
  *
- * A pack is sealed when pack_bytes wait, when the oldest waiting entry has waited pack_seconds, or on demand; so the
- * archive's lag is bounded and shown. Trouble (a full, failing or damaged backend, also at the start) never stops the site or its
+ * A pack is sealed when pack_bytes wait, when the oldest waiting entry has waited pack_seconds (six times as long while little waits,
+ * see marks_seal_due), or on demand; so the archive's lag is bounded and shown. Trouble (a full, failing or damaged backend, also at the start) never stops the site or its
  * vote: it is told in `status` and in the events, sealing is tried again, and the log keeps what is not archived. Only what a
  * configuration got wrong (a key, a directory) stops the start. */
 #include "replication/site_parts.h"
@@ -129,8 +129,9 @@ static int snapshot_when_due(struct archiver *a, const struct repository_status 
 /* Is it time to seal what waits after `archived`? With the lock held. */
 static bool seal_due(const struct archiver *a, uint64_t now)
 {
-    return a->seal_now || a->appended_bytes - a->sealed_at_bytes >= a->site->config->pack_bytes ||
-           now - a->waiting_since_ms >= (uint64_t)a->site->config->pack_seconds * 1000;
+    return a->seal_now || marks_seal_due(a->appended_bytes - a->sealed_at_bytes,
+                                         now - a->waiting_since_ms, a->site->config->pack_bytes,
+                                         (uint64_t)a->site->config->pack_seconds * 1000);
 }
 
 static int open_repository(struct archiver *a, struct err *e)

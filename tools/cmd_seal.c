@@ -130,7 +130,8 @@ const struct command command_archive_seal = {
     .options_bytes = sizeof(struct seal_options),
     .tables = {site_table, output_options, connection_options},
     .about = "The archive is written when a pack is full or its oldest transaction has waited for "
-             "pack_seconds. This writes what\n"
+             "pack_seconds, or six times as\n"
+             "long while little waits. This writes what\n"
              "there is and waits until it is archived.",
     .examples = {{"before a restore of the present", "triveni archive seal"}},
     .exits = "3468",

@@ -135,3 +135,11 @@ struct lsn marks_local_to(const struct marks *m, bool lease)
 {
     return lease ? m->visible : m->commit;
 }
+
+bool marks_seal_due(uint64_t waiting_bytes, uint64_t waited_ms, uint64_t pack_bytes,
+                    uint64_t patience_ms)
+{
+    bool small = waiting_bytes < pack_bytes / MARKS_SMALL_PART;
+    return waiting_bytes >= pack_bytes ||
+           waited_ms >= (small ? MARKS_SMALL_PACKS * patience_ms : patience_ms);
+}

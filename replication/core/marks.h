@@ -71,4 +71,12 @@ enum level marks_repeat_level(enum level asked, enum commit_mode mode);
 /* LEVEL_LOCAL is answered up to here; what only this disk has needs a valid lease (R3). */
 struct lsn marks_local_to(const struct marks *m, bool lease);
 
+/* Is it time to seal a pack? When it is full; when its oldest entry has waited `patience_ms` and there is enough for a pack
+ * that is worth its three files; and in any case after MARKS_SMALL_PACKS times as long. Packs are for ever and never merged: with
+ * one transaction a second and the defaults these are 1,440 a day instead of 8,640. The lag stays bounded, by
+ * MARKS_SMALL_PACKS * patience_ms, and shown. */
+enum { MARKS_SMALL_PACKS = 6, MARKS_SMALL_PART = 16 /* of a full one */ };
+bool marks_seal_due(uint64_t waiting_bytes, uint64_t waited_ms, uint64_t pack_bytes,
+                    uint64_t patience_ms);
+
 #endif

@@ -145,6 +145,31 @@ static void a_writer_waits_at_the_level_that_its_entry_names(void **state)
     assert_int_equal(marks_local_to(&m, false).v, 5);
 }
 
+static void a_small_pack_waits_longer_and_not_for_ever(void **state)
+{
+    (void)state;
+    enum { FULL = 16 << 20, ENOUGH = FULL / MARKS_SMALL_PART, PATIENCE = 10000 };
+    assert_false(marks_seal_due(FULL - 1, 0, FULL, PATIENCE));
+    assert_true(marks_seal_due(FULL, 0, FULL, PATIENCE));
+    assert_false(marks_seal_due(ENOUGH, PATIENCE - 1, FULL, PATIENCE));
+    assert_true(marks_seal_due(ENOUGH, PATIENCE, FULL, PATIENCE));
+    assert_false(marks_seal_due(ENOUGH - 1, PATIENCE, FULL, PATIENCE));
+    assert_false(marks_seal_due(148, 6 * PATIENCE - 1, FULL, PATIENCE));
+    assert_true(marks_seal_due(148, 6 * PATIENCE, FULL, PATIENCE));
+    assert_true(marks_seal_due(0, 6 * PATIENCE, FULL, PATIENCE)); /* counted near enough only */
+    /* A transaction of 200 bytes a second, for a day. */
+    unsigned packs = 0;
+    for (uint64_t second = 0, since = 0, bytes = 0; second < 86400; second++) {
+        bytes += 200;
+        if (!marks_seal_due(bytes, (second - since) * 1000, FULL, PATIENCE))
+            continue;
+        packs++;
+        since = second;
+        bytes = 0;
+    }
+    assert_int_equal(packs, 1439);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -156,6 +181,7 @@ int main(void)
         cmocka_unit_test(a_cut_leaves_sound_marks_however_far_the_state_was),
         cmocka_unit_test(an_archive_ahead_of_the_known_commit_is_believed_later),
         cmocka_unit_test(the_log_is_kept_for_the_repository_until_it_is_archived),
+        cmocka_unit_test(a_small_pack_waits_longer_and_not_for_ever),
         cmocka_unit_test(a_writer_waits_at_the_level_that_its_entry_names),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
