@@ -17,99 +17,6 @@ static void the_times_leave_room_for_each_other(void **state)
                      REPL_TIMES_ELECTION_SHORT);
 }
 
-static int begin(void **state)
-{
-    (void)state;
-    now = 100000;
-    start_at(DC, REPL_AUTOMATIC, 10, 10);
-    return 0;
-}
-
-static struct repl_message from(enum repl_message_type type, uint8_t site)
-{
-    return (struct repl_message){
-        .type = type, .from = site, .to = r.options.self, .term = r.term, .incarnation = 1};
-}
-
-static struct repl_message ack_of(uint8_t site, uint64_t lsn)
-{
-    struct repl_message m = from(REPL_MSG_ACK, site);
-    m.lsn.v = lsn;
-    m.lsn_term = repl_log_term(&r.log, m.lsn);
-    m.hash = hash_of(lsn, m.lsn_term.v);
-    m.last = m.lsn;
-    m.last_term = m.lsn_term;
-    m.counts = true;
-    m.round = r.round;
-    return m;
-}
-
-static void acked(uint8_t site, uint64_t lsn)
-{
-    struct repl_message m = ack_of(site, lsn);
-    feed_message(&m, NULL);
-}
-
-static void sealed(void)
-{
-    struct entry_position p = {.lsn = r.log.last,
-                               .term = r.log.last_term,
-                               .hash = hash_of(r.log.last.v, r.log.last_term.v)};
-    feed((struct repl_event){.type = REPL_EV_APPENDED, .position = p});
-}
-
-static void durable(uint64_t lsn)
-{
-    struct entry_position p = {.lsn = {lsn}, .term = repl_log_term(&r.log, (struct lsn){lsn})};
-    feed((struct repl_event){.type = REPL_EV_DURABLE, .position = p});
-}
-
-/* The link took everything that it was given. */
-static void filled(uint8_t site)
-{
-    struct entry_position p = {.lsn = r.log.last, .term = r.log.last_term};
-    feed((struct repl_event){
-        .type = REPL_EV_SENT, .site = site, .sent = REPL_MSG_ENTRIES, .position = p, .bytes = 200});
-}
-
-static void become_primary(void)
-{
-    now += 1000;
-    feed((struct repl_event){.type = REPL_EV_TICK});
-    assert_int_equal(r.role, REPL_PRE_CANDIDATE);
-    struct repl_message yes = from(REPL_MSG_PREVOTE_REPLY, GSR);
-    yes.term.v++;
-    yes.granted = true;
-    yes.round = r.attempt;
-    feed_message(&yes, NULL);
-    assert_int_equal(r.role, REPL_CANDIDATE);
-    assert_int_equal(out.a[1].type, REPL_ACT_SAVE_VOTE);
-    struct repl_message vote = from(REPL_MSG_VOTE_REPLY, GSR);
-    vote.granted = true;
-    feed_message(&vote, NULL);
-    assert_int_equal(r.role, REPL_PRIMARY);
-    const struct repl_action *own = find(REPL_ACT_APPEND_OWN, 0);
-    assert_non_null(own);
-    assert_int_equal(own->kind, ENTRY_NOOP);
-    sealed();
-    filled(DR);
-    filled(GSR);
-}
-
-static void serve(void)
-{
-    become_primary();
-    durable(r.log.last.v);
-    acked(GSR, r.log.last.v);
-    acked(DR, r.log.last.v);
-    assert_int_equal(r.commit.v, r.log.last.v);
-}
-
-static void propose(void)
-{
-    feed((struct repl_event){.type = REPL_EV_PROPOSE, .kind = ENTRY_TXN});
-}
-
 /* ---- proposals and commit ---- */
 
 static void proposals_wait_for_the_first_entry_of_the_term(void **state)
@@ -764,6 +671,7 @@ static void nonsense_from_outside_is_survived(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(the_times_leave_room_for_each_other),
         TEST(proposals_wait_for_the_first_entry_of_the_term),
         TEST(entries_of_past_terms_are_committed_by_the_own_term_only),
         TEST(without_a_lease_proposals_are_refused_and_the_primary_steps_down),
@@ -785,7 +693,6 @@ int main(void)
         TEST(observe_decides_and_does_not_act),
         TEST(a_voter_that_hears_a_primary_refuses_unless_it_hands_over),
         TEST(a_voter_waits_after_its_own_start),
-        TEST(the_times_leave_room_for_each_other),
         TEST(gsr_is_never_voted_for),
         TEST(switchovers_that_cannot_work_are_refused_with_the_reason),
         TEST(a_hand_over_gives_the_lease_up_first),
