@@ -523,15 +523,16 @@ json_t *care_json(struct care *c)
 void care_trouble(struct site *s, void (*tell)(void *arg, const char *text), void *arg)
 {
     struct care *c = s->care;
-    char text[ERR_TEXT_BYTES];
+    char text[ERR_TEXT_BYTES + 64];
     if (c == NULL)
         return;
     (void)pthread_mutex_lock(&c->lock);
     if (c->verdict.differs) {
-        (void)snprintf(text, sizeof text,
-                       "its state differs from the others': %s: it is not promoted; make it anew "
-                       "with triveni init --rebuilt",
-                       c->verdict.what);
+        (void)snprintf(
+            text, sizeof text,
+            "its state differs from the others': %.300s: it is not promoted; move its data "
+            "directory away, triveni restore --into a new one, then triveni init --rebuilt",
+            c->verdict.what);
         tell(arg, text);
     }
     for (uint8_t i = 0; i < s->config->member_count; i++) {

@@ -117,13 +117,14 @@ static void end_pass(struct scrubber *c)
     c->passes++;
     c->last_us = site_now_us();
     c->last_bytes = c->walk.bytes;
-    c->last_damaged = c->walk.damaged;
+    /* What was repaired before the pass was over is not damaged any more. */
+    c->last_damaged = c->walk.damaged > c->repaired ? c->walk.damaged - c->repaired : 0;
     c->bytes = c->damaged = c->repaired = 0;
     if (c->last_damaged == 0)
         c->trouble[0] = '\0';
-    if (c->last_damaged != 0 || c->passes == 1)
+    if (c->walk.damaged != 0 || c->passes == 1)
         events_add(c->site->events, "scrub: a pass over %llu bytes found %llu damaged",
-                   (unsigned long long)c->last_bytes, (unsigned long long)c->last_damaged);
+                   (unsigned long long)c->last_bytes, (unsigned long long)c->walk.damaged);
     c->walk = (struct scrub){.bytes = 0};
 }
 

@@ -158,7 +158,7 @@ static int get_visible(struct site *s, struct state_snapshot *snap, bool overlay
             break;
         }
     int rc = as_of.kind == AS_OF_NONE ? state_get(snap, collection, key, out, e)
-                                : state_get_as_of(snap, as_of, collection, key, out, e);
+                                      : state_get_as_of(snap, as_of, collection, key, out, e);
     if (rc == ERR_INTEGRITY && as_of.kind == AS_OF_NONE)
         care_suspect(s, collection, key);
     return rc;

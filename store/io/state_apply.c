@@ -271,8 +271,8 @@ struct pass {
     struct state_row row;
     MDB_cursor *cursor;
     struct collection_row collection;
-    bool stored; /* the collection has a row */
-    bool shown;  /* and had records */
+    bool stored;       /* the collection has a row */
+    bool shown;        /* and had records */
     bool rotten;       /* the record at hand was damaged */
     struct bytes key;  /* of its row */
     uint64_t replaced; /* damaged records of this batch */
