@@ -438,10 +438,10 @@ bool driver_may_stand(struct site *s, struct err *e)
 
 void driver_tick(struct site *s)
 {
-    /* Time alone makes a standby stand; it votes and follows by what it hears. */
-    if (s->view.role != REPL_PRIMARY && !driver_may_stand(s, NULL))
-        return;
-    driver_step(s, &(struct repl_event){.type = REPL_EV_TICK, .now_ms = site_now_ms()});
+    driver_step(s, &(struct repl_event){.type = REPL_EV_TICK,
+                                        .now_ms = site_now_ms(),
+                                        .full = s->view.role != REPL_PRIMARY &&
+                                                !driver_may_stand(s, NULL)});
 }
 
 void driver_give_orders(struct site *s)

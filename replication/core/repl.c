@@ -181,6 +181,7 @@ void repl_step(struct repl *r, const struct repl_event *event, struct repl_actio
         r->now_ms = event->now_ms;
     switch (event->type) {
     case REPL_EV_TICK:
+        r->full = event->full;
         tick(r, out);
         break;
     case REPL_EV_MESSAGE:

@@ -139,7 +139,7 @@ struct repl_entry_meta {
 
 /* ---- events ---- */
 enum repl_event_type {
-    REPL_EV_TICK = 1,
+    REPL_EV_TICK = 1,  /* full: the log takes no entry now, so this site does not stand */
     REPL_EV_MESSAGE,   /* message, metas[message->count] */
     REPL_EV_PEER_UP,   /* site: link established and identity checked */
     REPL_EV_PEER_DOWN, /* site: link closed */
@@ -164,6 +164,7 @@ struct repl_event {
     struct entry_position position;
     uint32_t bytes;
     enum entry_kind kind;
+    bool full;
     bool more; /* PROPOSE: another one follows at once; entries are sent with the last */
     enum repl_message_type sent; /* SENT, GONE: type of the message that was to be filled */
     enum commit_mode mode;

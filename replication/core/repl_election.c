@@ -104,7 +104,8 @@ static bool unfit(const struct repl *r)
 
 static bool may_stand(const struct repl *r)
 {
-    return r->options.electable[r->options.self] && r->may_vote && !r->broken && !unfit(r);
+    return r->options.electable[r->options.self] && r->may_vote && !r->broken && !r->full &&
+           !unfit(r);
 }
 
 static uint32_t votes(const struct repl *r)
@@ -213,6 +214,7 @@ static void only_watch(struct repl *r, struct repl_actions *out)
                     : !r->options.electable[r->options.self] ? "waiting, this site never stands"
                     : r->broken                              ? "not standing, this site is broken"
                     : unfit(r)     ? "not standing, the state of this site differs from the others'"
+                    : r->full      ? "not standing, the log of this site takes no more"
                     : !r->may_vote ? "not standing, this site was rebuilt and has not caught up"
                                    : "waiting for an operator, the policy is manual");
         r->waiting_told = true;
@@ -255,6 +257,19 @@ static void attempt_deadline(struct repl *r, struct repl_actions *out)
         repl_become_standby(r, out, REPL_NOBODY);
 }
 
+/* A term begins with an entry, and there is no room for one: what was begun is ended, and who ordered it is told. */
+static void give_up_standing(struct repl *r, struct repl_actions *out)
+{
+    if (r->forced_until_ms != 0)
+        repl_act_text(r, out, REPL_ACT_SWITCHOVER, false, "the log of this site takes no more");
+    r->forced_until_ms = 0;
+    if (r->role != REPL_STANDBY) {
+        repl_trace(r, out, "term %llu: the log of this site takes no more -> standby",
+                   U(r->term.v));
+        repl_become_standby(r, out, REPL_NOBODY);
+    }
+}
+
 void repl_election_tick(struct repl *r, struct repl_actions *out)
 {
     if (r->role == REPL_PRIMARY)
@@ -264,6 +279,8 @@ void repl_election_tick(struct repl *r, struct repl_actions *out)
         repl_act_text(r, out, REPL_ACT_SWITCHOVER, false,
                       "no majority elected this site: see what the other sites say");
     }
+    if (r->full)
+        give_up_standing(r, out);
     if (r->now_ms >= r->deadline_ms) {
         if (r->role == REPL_STANDBY)
             standby_deadline(r, out);

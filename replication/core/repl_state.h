@@ -83,6 +83,7 @@ struct repl {
     bool may_vote;
     bool vote_dirty; /* term, voted_for or may_vote are not in a SAVE_VOTE yet */
     bool broken;
+    bool full; /* as of the last tick: the log takes no entry, so this site does not stand */
 
     enum repl_role role;
     uint8_t primary; /* or REPL_NOBODY */

@@ -524,6 +524,39 @@ static void a_hand_over_gives_the_lease_up_first(void **state)
     assert_true(repl_lease_valid(&r, now));
 }
 
+/* A full log keeps a site from standing, not from telling what became of a hand-over. */
+static void a_full_log_does_not_stand_but_answers_in_time(void **state)
+{
+    (void)state;
+    const struct repl_event full = {.type = REPL_EV_TICK, .full = true};
+    serve();
+    feed((struct repl_event){.type = REPL_EV_SWITCHOVER, .site = DR});
+    struct repl_message vote = from(REPL_MSG_VOTE, DR);
+    vote.term.v++;
+    vote.lsn = r.log.last;
+    vote.lsn_term = r.log.last_term;
+    vote.transfer = true;
+    vote.round = r.round;
+    feed_message(&vote, NULL);
+    assert_int_equal(r.role, REPL_STANDBY);
+    now += 1001;
+    feed(full);
+    assert_true(told("it is not known yet who became primary: ask for the status"));
+    assert_int_equal(r.role, REPL_STANDBY);
+    now += 1001; /* the silence is over, and over again */
+    feed(full);
+    assert_int_equal(r.role, REPL_STANDBY);
+    assert_null(sent(REPL_MSG_PREVOTE, GSR));
+    feed((struct repl_event){.type = REPL_EV_FAILOVER});
+    assert_true(told("the log of this site takes no more"));
+    assert_int_equal(r.forced_until_ms, 0);
+    now += 1001;
+    feed((struct repl_event){.type = REPL_EV_TICK}); /* there is room again */
+    assert_int_equal(r.role, REPL_PRE_CANDIDATE);
+    feed(full);
+    assert_int_equal(r.role, REPL_STANDBY);
+}
+
 static void a_cluster_of_one_serves_alone(void **state)
 {
     (void)state;
@@ -605,7 +638,7 @@ static void random_event(void)
     now += fuzz(30);
     switch (fuzz(14)) {
     case 0:
-        feed((struct repl_event){.type = REPL_EV_TICK});
+        feed((struct repl_event){.type = REPL_EV_TICK, .full = fuzz(8) == 0});
         break;
     case 1:
         feed((struct repl_event){.type = fuzz(2) ? REPL_EV_PEER_UP : REPL_EV_PEER_DOWN,
@@ -696,6 +729,7 @@ int main(void)
         TEST(gsr_is_never_voted_for),
         TEST(switchovers_that_cannot_work_are_refused_with_the_reason),
         TEST(a_hand_over_gives_the_lease_up_first),
+        TEST(a_full_log_does_not_stand_but_answers_in_time),
         TEST(a_cluster_of_one_serves_alone),
         TEST(nonsense_from_outside_is_survived),
     };
