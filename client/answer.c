@@ -34,6 +34,9 @@ static void not_primary(struct link *l, struct request *r, const struct wire_err
         fail_with(l, r, ERR_NOT_PRIMARY, m->text);
         return;
     }
+    (void)snprintf(rt->said, sizeof rt->said, "%s says: %.*s", l->site,
+                   (int)(m->text.n < ERR_TEXT_BYTES / 2 ? m->text.n : ERR_TEXT_BYTES / 2),
+                   (const char *)m->text.p);
     again(l, r, ERR_NOT_PRIMARY, false);
     if (l == rt->active)
         client_route_redirect(rt, m->primary, false);

@@ -115,8 +115,9 @@ void client_late(const struct route *rt, const struct link *sent_on, struct err 
     if (sent_on != NULL)
         err_set(e, ERR_TIMEOUT, "%s did not answer before the deadline", sent_on->site);
     else if (rt->active == NULL && rt->reached)
-        err_set(e, ERR_NOT_PRIMARY, "no site that answers is the %s; last: %s",
+        err_set(e, ERR_NOT_PRIMARY, "no site that answers is the %s%s%.240s; last: %s",
                 rt->target == TVN_TARGET_PRIMARY ? "primary" : "one wanted",
+                rt->said[0] != '\0' ? "; " : "", rt->said,
                 rt->why.code == 0 ? "no site knows a primary" : rt->why.text);
     else if (rt->active == NULL)
         err_set(e, ERR_UNREACHABLE, "no site could be reached; last: %s",

@@ -200,6 +200,8 @@ struct route {
     uint32_t ready, denied, others;   /* how this round's attempts ended */
     bool reached;                     /* a site was ready in this or the last round */
     struct err why;                   /* the last failure to connect */
+    char
+        said[ERR_TEXT_BYTES]; /* why a site that answered is not the primary; empty: none said so */
 };
 
 enum { BACKOFF_MIN_MS = 10, BACKOFF_MAX_MS = 1000 };

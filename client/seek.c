@@ -335,6 +335,7 @@ void client_link_proved(struct link *l)
 {
     struct route *rt = l->route;
     l->proved = true;
+    l->route->said[0] = '\0';
     if (l != rt->active)
         return;
     rt->tried = 0;
@@ -352,6 +353,10 @@ void client_route_redirect(struct route *rt, struct bytes endpoint, bool fresh)
     }
     if (rt->active != NULL) {
         rt->tried |= rt->active->endpoint_bit;
+        if (rt->said[0] == '\0' && endpoint.n == 0)
+            (void)snprintf(rt->said, sizeof rt->said,
+                           "%s answers and knows of none: perhaps there is no majority of sites",
+                           rt->active->site);
         client_event(rt->db, "%s is not primary, %s%s", rt->active->site,
                      endpoint.n == 0 ? "and knows of none" : "the primary is at ",
                      endpoint.n == 0 ? "" : rt->hint);

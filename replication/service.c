@@ -460,8 +460,10 @@ void service_handover_done(struct site *s, bool done, const char *why)
     struct service *v = s->service;
     if (v == NULL)
         return;
-    events_add(s->events, "hand-over %s%s%s", done ? "done" : "not done",
-               why[0] != '\0' ? ": " : "", why);
+    /* Nobody ordered it: a stop that found no successor has been told by the machine. */
+    if (done || v->switchover.active || v->failover.active)
+        events_add(s->events, "hand-over %s%s%s", done ? "done" : "not done",
+                   why[0] != '\0' ? ": " : "", why);
     if (v->switchover.active)
         switchover_done(v, done, why);
     else if (v->failover.active && !done)

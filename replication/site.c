@@ -397,13 +397,13 @@ int site_run(const struct site_config *config, struct err *e)
         on_tick(&s->tick);
         (void)uv_run(&s->loop, UV_RUN_DEFAULT);
     }
-    bool released = stop(s);
+    bool started = rc == 0, released = stop(s);
     if (rc == 0 && s->fatal.code != 0) {
         *e = s->fatal;
         rc = s->fatal.code;
     }
-    if (s->events != NULL)
-        events_add(s->events, rc == 0 ? "stopped" : "stopped: %s", e->text);
+    if (started) /* whoever ran us tells why there was no start, or that there was a fatal end */
+        events_add(s->events, "stopped");
     if (released) {
         events_free(s->events);
         free(s);

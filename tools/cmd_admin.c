@@ -2,6 +2,7 @@
 #include "tools/commands.h"
 
 #include "tools/admin.h"
+#include "tools/load_progress.h"
 #include "tools/table.h"
 
 #include <string.h>
@@ -229,7 +230,9 @@ static int run_digest(struct invocation *in, struct err *e)
         const json_t *c;
         json_array_foreach(json_object_get(reply, "collections"), i, c)
         {
-            table_cell(&t, STYLE_NONE, "%s", json_text(c, "name", "unknown"));
+            const char *name = json_text(c, "name", "unknown");
+            bool ours = strcmp(name, LOAD_PROGRESS_COLLECTION) == 0; /* not the user's records */
+            table_cell(&t, STYLE_NONE, "%s%s", name, ours ? " (kept by triveni load)" : "");
             table_cell(&t, STYLE_NONE, "%s", field_text(c, "records", text, sizeof text));
             table_cell(&t, STYLE_NONE, "%s", json_text(c, "digest", "unknown"));
         }

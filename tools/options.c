@@ -8,7 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { CANDIDATES_MAX = 128, WORD_MAX = 48 };
+enum { BEGINNING_MIN = 3, CANDIDATES_MAX = 128, WORD_MAX = 48 };
 
 static size_t min3(size_t a, size_t b, size_t c)
 {
@@ -113,7 +113,7 @@ static const struct option *find(const struct option *const *tables, const char 
 
 static int unknown(const struct option *const *tables, const char *name, size_t n, struct err *e)
 {
-    const char *known[CANDIDATES_MAX];
+    const char *known[CANDIDATES_MAX] = {NULL};
     size_t count = 0;
     for (size_t t = 0; tables[t] != NULL; t++)
         for (const struct option *o = tables[t]; o->name != NULL && count < CANDIDATES_MAX; o++)
@@ -121,6 +121,10 @@ static int unknown(const struct option *const *tables, const char *name, size_t 
     char word[WORD_MAX + 1] = {0};
     memcpy(word, name, n < WORD_MAX ? n : WORD_MAX);
     const char *near = nearest(word, known, count);
+    /* Left unfinished, it may be far from the whole. */
+    for (size_t i = 0; i < count && near == NULL && strlen(word) >= BEGINNING_MIN; i++)
+        if (strncmp(known[i], word, strlen(word)) == 0)
+            near = known[i];
     if (near != NULL)
         return err_set(e, ERR_USAGE, "unknown option '--%s': did you mean '--%s'?", word, near);
     return err_set(e, ERR_USAGE, "unknown option '--%s'", word);

@@ -2,6 +2,7 @@
 
 #include "tools/output.h"
 
+#include <signal.h>
 #include <stdio.h>
 #include <time.h>
 #include <unistd.h>
@@ -28,10 +29,32 @@ const char *bytes_text(uint64_t bytes, char out[24])
     return out;
 }
 
+/* Interrupted with a bar on the line, the shell's prompt would stand behind it. The signal then does what it always does. */
+static void leave_the_line(int number)
+{
+    ssize_t n = write(STDERR_FILENO, "\n", 1);
+    (void)n;
+    (void)raise(number); /* delivered when this returns; SA_RESETHAND has put the default back */
+}
+
+/* From the default to ours and back; whoever ignores the signal, or has a handler, keeps that. */
+static void watch(int number, bool on)
+{
+    struct sigaction now;
+    struct sigaction next = {.sa_handler = on ? leave_the_line : SIG_DFL,
+                             .sa_flags = on ? (int)SA_RESETHAND : 0};
+    if (sigaction(number, NULL, &now) == 0 && now.sa_handler == (on ? SIG_DFL : leave_the_line))
+        (void)sigaction(number, &next, NULL);
+}
+
 void progress_begin(struct progress *p, const char *what, const char *unit, uint64_t first)
 {
     *p = (struct progress){.what = what, .unit = unit, .first = first};
     p->terminal = isatty(STDERR_FILENO) == 1;
+    if (p->terminal) {
+        watch(SIGINT, true);
+        watch(SIGTERM, true);
+    }
     p->began_ms = p->shown_ms = monotonic_ms();
 }
 
@@ -78,6 +101,9 @@ void progress_show(struct progress *p, uint64_t done, uint64_t total, uint64_t i
 
 void progress_end(struct progress *p)
 {
-    if (p->terminal)
-        (void)fputs("\r\033[K", stderr);
+    if (!p->terminal)
+        return;
+    (void)fputs("\r\033[K", stderr);
+    watch(SIGINT, false);
+    watch(SIGTERM, false);
 }

@@ -72,7 +72,8 @@ void repl_on_switchover(struct repl *r, struct repl_actions *out, uint8_t site)
         site = best_successor(r);
     obstacle(r, site, why, sizeof why);
     repl_trace(r, out, "term %llu: switchover to %s ordered -> %s%s", U(r->term.v),
-               repl_site_name(r, site), why[0] == '\0' ? "writes stop here" : "refused: ", why);
+               site == REPL_NOBODY ? "any other site" : repl_site_name(r, site),
+               why[0] == '\0' ? "writes stop here" : "refused: ", why);
     if (why[0] != '\0') {
         repl_act_text(r, out, REPL_ACT_SWITCHOVER, false, "%s", why);
         return;

@@ -58,6 +58,7 @@ sites_start
 primary=$(wait_primary)
 other=$([ "$primary" = dc ] && echo dr || echo dc)
 expect 1 "another triveni runs on" "$TRIVENI" serve --config "$primary.yaml"
+[ "$(grep -c "another triveni runs on" "$DIR/err")" = 1 ] || { echo "a start that fails is told twice"; cat "$DIR/err"; exit 1; }
 sed 's#data_dir: .*#data_dir: second/data#' "$primary.yaml" >second.yaml
 "$TRIVENI" init --config second.yaml --rebuilt 2>"$DIR/err" || { cat "$DIR/err"; exit 1; }
 expect 1 "127.0.0.1:$(client_port "$primary")" "$TRIVENI" serve --config second.yaml
@@ -192,4 +193,12 @@ else
     echo "NOT RUN: the full disk, since no small file system can be mounted here: run it as root; all else passed"
     exit 77
 fi
+
+# ---- one site alone: what it says is told, not only that the others cannot be connected to ----
+for site in dc dr gsr; do site_kill "$site" TERM; done
+site_start "$other"
+sleep 2
+expect 6 "$other answers and knows of none" "$TRIVENI" put land alone 1 "${client[@]}" --timeout 2
+grep -q "no site that answers is the primary" "$DIR/err"
+expect 2 "did you mean '--if-version'" "$TRIVENI" put land alone 1 "${client[@]}" --if-vers 7
 echo "faults: all handled"

@@ -79,7 +79,7 @@ heal() {
 site_kill gsr TERM
 sed 's/, id: ff/, id: ee/; t next; s/, id: ../, id: ff/; :next; s#gsr/\(data\|archive\)#foreign/\1#' gsr.right >gsr.yaml
 cmp -s gsr.yaml gsr.right && { echo "the cluster id was not changed"; exit 1; }
-"$TRIVENI" init --config gsr.yaml 2>"$DIR/err" || { cat "$DIR/err"; exit 1; }
+"$TRIVENI" init --new-cluster --config gsr.yaml 2>"$DIR/err" || { cat "$DIR/err"; exit 1; }
 foreign=$(sed -n 's/.*, id: \(..\).*/\1/p' gsr.yaml)
 mark
 site_start gsr

@@ -146,6 +146,27 @@ static void durations(void **state)
     assert_int_equal(parse_duration("t", "", &ms, &e), ERR_USAGE);
 }
 
+static void what_is_left_unfinished_is_suggested_whole(void **state)
+{
+    (void)state;
+    static const struct option unfinished[] = {
+        {"if-version", 0, OPTION_TEXT, 0, "LSN", NULL, "condition"},
+        {"if-absent", 0, OPTION_TEXT, 0, "X", NULL, "condition"},
+        {0},
+    };
+    const struct option *const some[] = {unfinished, NULL};
+    const char *into = NULL;
+    struct err e = ERR_NONE;
+    int operands;
+    bool help = false;
+    char *argv[] = {(char[]){"--if-vers"}, (char[]){"7"}};
+    assert_int_equal(options_parse(some, &into, 2, argv, &operands, &help, &e), ERR_USAGE);
+    assert_non_null(strstr(e.text, "did you mean '--if-version'?"));
+    char *less[] = {(char[]){"--i"}};
+    assert_int_equal(options_parse(some, &into, 1, less, &operands, &help, &e), ERR_USAGE);
+    assert_null(strstr(e.text, "did you mean"));
+}
+
 static void suggestions(void **state)
 {
     (void)state;
@@ -164,8 +185,13 @@ static void suggestions(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(spellings),   cmocka_unit_test(help_stops), cmocka_unit_test(mistakes),
-        cmocka_unit_test(environment), cmocka_unit_test(durations),  cmocka_unit_test(suggestions),
+        cmocka_unit_test(spellings),
+        cmocka_unit_test(help_stops),
+        cmocka_unit_test(mistakes),
+        cmocka_unit_test(environment),
+        cmocka_unit_test(durations),
+        cmocka_unit_test(suggestions),
+        cmocka_unit_test(what_is_left_unfinished_is_suggested_whole),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
