@@ -486,6 +486,7 @@ static void housekeeping(uv_timer_t *timer)
     service_expire_sessions(v);
     service_forget_orders(v, (struct utc){site_now_us()});
     driver_watch_clock(s);
+    certificates_look(s, false);
     retry_parked(v); /* answers those whose patience is over */
     if (v->failover.active && now >= v->failover.until_ms)
         failover_done(v, false,
@@ -518,6 +519,7 @@ int service_start(struct site *s, struct err *e)
                   .software = bytes_str("triveni " TRIVENI_VERSION)},
         .accept_kinds = 1u << WIRE_CLIENT | 1u << WIRE_OPERATOR,
         .max_body = FRAME_CLIENT_MAX_BYTES,
+        .max_per_identity = s->config->max_per_identity,
         .callbacks = &callbacks,
     };
     int rc = conn_listen(&s->client_listener, &options, self->client, s->config->max_clients,

@@ -219,6 +219,14 @@ static void on_signal(uv_signal_t *signal, int number)
         site_stop(s);
 }
 
+static void on_hangup(uv_signal_t *signal, int number)
+{
+    struct site *s = signal->data;
+    (void)number;
+    if (!s->stopping)
+        certificates_look(s, true);
+}
+
 void site_fail(struct site *s, const struct err *why)
 {
     if (s->fatal.code != 0)
@@ -255,12 +263,16 @@ static int start_loop(struct site *s, struct err *e)
         status = uv_signal_init(&s->loop, &s->sigterm);
     if (status == 0)
         status = uv_signal_init(&s->loop, &s->sigint);
+    if (status == 0)
+        status = uv_signal_init(&s->loop, &s->sighup);
     if (status != 0)
         return err_set(e, ERR_FAILED, "the event loop cannot be set up: %s", uv_strerror(status));
-    s->wake.data = s->tick.data = s->prepare.data = s->sigterm.data = s->sigint.data = s;
+    s->wake.data = s->tick.data = s->prepare.data = s->sigterm.data = s->sigint.data =
+        s->sighup.data = s;
     (void)uv_prepare_start(&s->prepare, on_prepare);
     (void)uv_signal_start(&s->sigterm, on_signal, SIGTERM);
     (void)uv_signal_start(&s->sigint, on_signal, SIGINT);
+    (void)uv_signal_start(&s->sighup, on_hangup, SIGHUP);
     (void)signal(SIGPIPE, SIG_IGN);
     /* A file size limit is a full disk, not a reason to die (store/state.h). */
     (void)signal(SIGXFSZ, SIG_IGN);
@@ -288,9 +300,7 @@ static int start(struct site *s, struct err *e)
     if (rc == 0)
         rc = site_lock(c, &s->lock_fd, e);
     if (rc == 0)
-        rc = tls_context(
-            &(struct tls_files){c->ca, c->cert, c->key, c->crl[0] != '\0' ? c->crl : NULL}, &s->tls,
-            e);
+        rc = certificates_open(s, e);
     if (rc == 0)
         rc = tls_check_site(c->cert, c->cluster, c->members[c->self].name, e);
     if (rc == 0)
@@ -332,7 +342,8 @@ static bool stop_loop(struct site *s)
     if (!s->loop_begun)
         return true;
     uv_handle_t *const own[] = {(uv_handle_t *)&s->tick, (uv_handle_t *)&s->prepare,
-                                (uv_handle_t *)&s->sigterm, (uv_handle_t *)&s->sigint};
+                                (uv_handle_t *)&s->sigterm, (uv_handle_t *)&s->sigint,
+                                (uv_handle_t *)&s->sighup};
     for (size_t i = 0; i < sizeof own / sizeof own[0]; i++)
         if (own[i]->loop != NULL)
             uv_close(own[i], NULL);

@@ -52,6 +52,7 @@ struct site_config {
     uint32_t session_hours;             /* idle sessions expire */
     uint32_t snapshot_ms;               /* clients' snapshots are closed when they are as old */
     uint32_t max_clients;
+    uint32_t max_per_identity; /* connections of one client's name; 0: no limit of their own */
 
     /* repository (kind: repository) */
     char archive_dir[SITE_PATH_BYTES], kek_file[SITE_PATH_BYTES];

@@ -49,8 +49,12 @@ struct site {
     uv_timer_t tick;
     uv_prepare_t
         prepare; /* before the loop sleeps: parked requests; close the turn's read transaction */
-    uv_signal_t sigterm, sigint;
+    uv_signal_t sigterm, sigint, sighup;
     SSL_CTX *tls;
+    struct {
+        uint64_t stamp;               /* of the files that were read last */
+        char trouble[ERR_TEXT_BYTES]; /* why they cannot be used; empty: they are in use */
+    } certificates;
     struct listener *peer_listener, *client_listener;
     struct quiet refused_sites, refused_clients; /* connections to either */
     char refused_last[ERR_TEXT_BYTES]; /* of those to the port for sites; not told whose it was */
@@ -187,6 +191,11 @@ void driver_follow_marks(struct site *s);
 void driver_give_orders(struct site *s); /* the first half */
 /* The primary is ready: serving, and everything before its term is applied. */
 bool site_is_ready(const struct site *s);
+
+/* ---- certificates.c ---- */
+int certificates_open(struct site *s, struct err *e); /* s->tls */
+/* Read them again when the files have changed, or when asked to, and put them in use. Once a second. */
+void certificates_look(struct site *s, bool asked);
 
 /* ---- peers.c ---- */
 int peers_start(struct site *s, struct err *e);

@@ -82,6 +82,9 @@ static void add_role(struct site *s, json_t *list)
             "met a history that contradicts what is committed here: it neither votes, acknowledges "
             "nor stands; "
             "compare triveni events, then make the wrong site anew with triveni init --rebuilt");
+    if (s->certificates.trouble[0] != '\0')
+        add(list, "the certificate files have changed and cannot be used: %s",
+            s->certificates.trouble);
     if (!s->view.may_vote)
         add(list, "was rebuilt, and does not vote before it has caught up");
     if (s->view.role != REPL_PRIMARY)

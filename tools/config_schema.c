@@ -67,6 +67,7 @@ static const cyaml_schema_field_t store_fields[] = {
     IN(store, session_hours, 0),
     IN(store, snapshot_seconds, 0),
     IN(store, max_clients, 0),
+    IN(store, max_per_identity, 0),
     CYAML_FIELD_END,
 };
 

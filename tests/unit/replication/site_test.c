@@ -463,6 +463,35 @@ static void the_mode_can_be_changed_and_status_tells(void **state)
     stop(&site);
 }
 
+/* ---- certificates ---- */
+
+static void connections_of_one_name_are_limited(void **state)
+{
+    (void)state;
+    struct running site;
+    make_config("names");
+    config.max_per_identity = 2;
+    struct err why = ERR_NONE;
+    assert_int_equal(site_init(&config, false, &why), 0);
+    start(&site);
+    struct tvn *first = connect_with(NULL), *second = connect_with(NULL);
+    (void)put(first, "k", "1");
+    (void)put(second, "k", "2");
+    struct tvn_options o = TVN_OPTIONS_INIT;
+    o.timeout_ms = 600;
+    struct tvn *third = connect_with(&o);
+    struct tvn_error e;
+    assert_int_not_equal(tvn_put(third, "land", tvn_str("k"), tvn_str("3"), NULL, &e), 0);
+    assert_non_null(strstr(e.text, "has 2 connections already, which is its limit"));
+    tvn_close(first);
+    tvn_close(third);
+    third = connect_with(NULL);
+    (void)put(third, "k", "3");
+    tvn_close(second);
+    tvn_close(third);
+    stop(&site);
+}
+
 /* ---- starting and stopping ---- */
 
 static void expect_refusal(int code, const char *text)
@@ -560,6 +589,7 @@ int main(void)
         cmocka_unit_test(a_scan_of_the_past_passes_over_any_number_of_later_records),
         cmocka_unit_test(an_order_is_carried_out_once_and_only_in_its_term),
         cmocka_unit_test(the_mode_can_be_changed_and_status_tells),
+        cmocka_unit_test(connections_of_one_name_are_limited),
         cmocka_unit_test(a_start_that_cannot_succeed_says_why),
         cmocka_unit_test(a_stop_waits_for_no_client),
     };

@@ -109,7 +109,8 @@ static void good_all_given(void **state)
              "  history_hours: 0\n"
              "  history_mib: 3\n"
              "  snapshot_seconds: 3\n"
-             "  max_clients: 8\n";
+             "  max_clients: 8\n"
+             "  max_per_identity: 3\n";
     if (parse(text, &c, &e) != 0)
         fail_msg("%s", e.text);
     assert_int_equal(c.policy, REPL_OBSERVE);
@@ -128,6 +129,7 @@ static void good_all_given(void **state)
     assert_int_equal(c.history_bytes, 3 << 20);
     assert_int_equal(c.snapshot_ms, 3000);
     assert_int_equal(c.max_clients, 8);
+    assert_int_equal(c.max_per_identity, 3);
 }
 
 static void example_parses(void **state)
