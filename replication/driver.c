@@ -261,6 +261,21 @@ static int fill_message(struct site *s, struct repl_message *m, size_t *used, st
     return rc;
 }
 
+/* An old entry that cannot be read is as good as gone for the site that needs it: that one is refilled from elsewhere, and this
+ * one, which has acknowledged and applied it long ago, goes on. */
+static void note_unreadable(struct site *s, uint8_t site, int rc, const struct err *why)
+{
+    char *text = s->unreadable[site];
+    if (rc == 0) {
+        text[0] = '\0';
+        return;
+    }
+    if (strcmp(text, why->text) != 0)
+        events_add(s->events, "log: what %s needs cannot be read here: %s",
+                   site_member(s, site)->name, why->text);
+    (void)snprintf(text, ERR_TEXT_BYTES, "%s", why->text);
+}
+
 static void send_entries(struct site *s, const struct repl_action *a)
 {
     struct repl_message m = a->message;
@@ -268,12 +283,14 @@ static void send_entries(struct site *s, const struct repl_action *a)
     struct err e = ERR_NONE;
     size_t used;
     int rc = fill_message(s, &m, &used, &e);
-    if (rc == ERR_GAP) {
-        outcome.type = REPL_EV_GONE;
-    } else if (rc != 0) {
+    if (rc == ERR_NO_MEMORY) {
         err_wrap(&e, "reading the log for %s", site_member(s, m.to)->name);
         site_fail(s, &e);
         return;
+    }
+    note_unreadable(s, m.to, rc != ERR_GAP ? rc : 0, &e);
+    if (rc != 0) {
+        outcome.type = REPL_EV_GONE;
     } else if (peers_send(s, &m, bytes_of(s->read_buffer, used)) && m.count > 0) {
         outcome.position = last_position(s->read_buffer, m.count);
         outcome.bytes = (uint32_t)used;

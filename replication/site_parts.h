@@ -129,6 +129,8 @@ struct site {
         bool active;
         char refused[REPL_TEXT_BYTES];
     } proposal;
+    /* why entries for this site could not be read from the log; "" they could, when it last asked */
+    char unreadable[REPL_SITES_MAX][ERR_TEXT_BYTES];
     struct err log_refused; /* why the last entries that came were not taken; code 0: they were */
     struct lsn retain;
     struct {

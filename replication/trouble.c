@@ -119,7 +119,13 @@ static void add_peers(struct site *s, json_t *list)
             continue;
         if (!s->peers[i].up)
             add_link(s, list, i);
-        if (p->needs_refill)
+        if (s->unreadable[i][0] != '\0')
+            add(list,
+                "the log is damaged where %s needs it: %s. Refill %s from the archive (triveni "
+                "init "
+                "--help), then bring this site back too",
+                name, s->unreadable[i], name);
+        else if (p->needs_refill)
             add(list,
                 "%s is behind the log that is kept here: fill its data directory again from the "
                 "archive or from another site",

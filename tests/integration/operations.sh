@@ -3,7 +3,7 @@
 # of all sites too, and certificates are changed one site at a time.
 #
 # Usage: BUILD=build/gcc-release tests/integration/operations.sh
-# limit: 120 s
+# limit: 240 s
 set -euo pipefail
 : "${BUILD:?set BUILD to the folder of the programs}"
 TRIVENI=$(realpath "$BUILD/triveni")
@@ -95,6 +95,51 @@ site_start dr
 whole dr
 grep -q "state at lsn [1-9]" dr.log || die "the restored state was not used"
 echo "ok: brought back with a restore"
+
+# ---- an old entry that the primary cannot read: it goes on, and the site that needs it is refilled from elsewhere ----
+primary=$(wait_primary)
+other=$([ "$primary" = dc ] && echo dr || echo dc)
+site_kill "$other" KILL
+tv put land cold MARK-OF-THE-COLD-ENTRY >/dev/null
+op archive seal >/dev/null
+site_kill gsr TERM
+site_kill "$primary" TERM
+site_start "$primary" # what was in memory is forgotten
+site_start gsr
+wait_primary "$primary" >/dev/null
+segment=$(grep -l MARK-OF-THE-COLD-ENTRY "$primary"/data/log/0*.seg | head -n 1)
+at=$(grep -abo MARK-OF-THE-COLD-ENTRY "$segment" | head -n 1 | cut -d : -f 1)
+printf 'm' | dd of="$segment" bs=1 seek="$at" conv=notrunc,fsync status=none
+echo 'replication: {failover: manual}' >>"$other.yaml" # it does not fetch from gsr before the primary reaches it
+site_start "$other"
+for i in $(seq 1 100); do
+    grep -q "what $other needs cannot be read here" "$primary.log" && break
+    sleep 0.1
+done
+grep -q "what $other needs cannot be read here" "$primary.log" || die "the damage was not met"
+sleep 1
+site_alive "$primary" || die "the primary stopped for an entry that another site needs"
+tv put land while-damaged 1 >/dev/null
+grep -q "^! site $primary: the log is damaged where $other needs it" <<<"$(op status || true)" || die "status does not show it: $(op status)"
+site_kill "$other" KILL
+rm -rf "$other/data"
+expect 0 "restored" "$TRIVENI" restore "${archive[@]}" --into "$other/data" --yes
+expect 0 "ready to catch up" "$TRIVENI" init --config "$other.yaml" --rebuilt
+site_start "$other"
+for i in $(seq 1 150); do
+    [ "$(site_status "$other" | jq .votes)" = true ] && break
+    sleep 0.1
+done
+op switchover --to "$other" >/dev/null || die "$other does not take over"
+op archive seal >/dev/null
+site_kill "$primary" KILL
+rm -rf "$primary/data"
+# The log of a site that was restored begins where the restore ends: what is older comes from the archive.
+expect 0 "restored" "$TRIVENI" restore "${archive[@]}" --into "$primary/data" --yes
+expect 0 "ready to catch up" "$TRIVENI" init --config "$primary.yaml" --rebuilt
+site_start "$primary"
+whole "$primary"
+echo "ok: a damaged old entry did not stop the primary"
 
 # ---- certificates, one site at a time ----
 for site in gsr dr dc; do
