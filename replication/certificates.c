@@ -28,8 +28,17 @@ int certificates_open(struct site *s, struct err *e)
 {
     const struct site_config *c = s->config;
     s->certificates.stamp = stamp_of(c); /* before: a change while they are read is seen later */
-    return tls_context(
-        &(struct tls_files){c->ca, c->cert, c->key, c->crl[0] != '\0' ? c->crl : NULL}, &s->tls, e);
+    SSL_CTX *tls;
+    int rc = tls_context(
+        &(struct tls_files){c->ca, c->cert, c->key, c->crl[0] != '\0' ? c->crl : NULL}, &tls, e);
+    if (rc != 0)
+        return rc;
+    rc = tls_check_site(c->cert, c->cluster, c->members[c->self].name, e);
+    if (rc == 0)
+        s->tls = tls;
+    else
+        SSL_CTX_free(tls);
+    return rc;
 }
 
 static void put_in_use(struct site *s, SSL_CTX *tls)
@@ -55,7 +64,6 @@ void certificates_look(struct site *s, bool asked)
     int64_t seconds = 0;
     int rc = certificates_open(s, &e);
     if (rc != 0) {
-        s->tls = former;
         events_add(s->events,
                    "certificates: the files have changed and cannot be used: %s; the former ones "
                    "stay in use",

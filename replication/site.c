@@ -302,8 +302,6 @@ static int start(struct site *s, struct err *e)
     if (rc == 0)
         rc = certificates_open(s, e);
     if (rc == 0)
-        rc = tls_check_site(c->cert, c->cluster, c->members[c->self].name, e);
-    if (rc == 0)
         rc = advise(site_open_promise(s, e), e);
     if (rc == 0)
         rc = advise(site_open_store(s, e), e);

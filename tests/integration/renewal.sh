@@ -61,8 +61,21 @@ cp right.key "pki/$primary.key"
 told "$primary" "certificates: read again, in use from now on" 2
 tv status >"$DIR/status" 2>&1 || true
 ! grep -q "certificate files" "$DIR/status" || die "trouble that is over is shown"
+# ---- another site's certificate and key, which do belong together ----
+cp "pki/$primary.crt" right.crt
+other=$([ "$primary" = dc ] && echo dr || echo dc)
+cp "pki/$other.crt" "pki/$primary.crt"
+cp "pki/$other.key" "pki/$primary.key"
 kill -HUP "${SITE_PID[$primary]}"
-told "$primary" "certificates: read again, in use from now on" 3
+told "$primary" "certificates: the files have changed and cannot be used" 2
+sleep 1.5 # the files may have been looked at between the two copies
+[ "$(serial "$primary")" = "$now" ] || die "another site's certificate is in use"
+cp right.crt "pki/$primary.crt"
+cp right.key "pki/$primary.key"
+sleep 1.5
+seen=$(grep -cF "certificates: read again, in use from now on" "$primary.log")
+kill -HUP "${SITE_PID[$primary]}"
+told "$primary" "certificates: read again, in use from now on" $((seen + 1))
 echo "ok: files that do not belong together change nothing, and are told; SIGHUP reads them again"
 
 # ---- the links: the other sites are linked again under the new certificate ----
