@@ -1,7 +1,9 @@
 /* The archiver: a thread of a repository site that seals committed, applied entries into packs and takes snapshots.
  *
- * A pack is sealed when pack_bytes wait, when the oldest waiting entry has waited pack_seconds (six times as long while little waits,
- * see marks_seal_due), or on demand; so the archive's lag is bounded and shown. Trouble (a full, failing or damaged backend, also at the start) never stops the site or its
+ * A pack is sealed when pack_bytes wait, when the oldest waiting entry has waited pack_seconds (six times as long while
+ * little waits,
+ * see marks_seal_due), or on demand; so the archive's lag is bounded and shown. Trouble (a full, failing or damaged backend,
+ * also at the start) never stops the site or its
  * vote: it is told in `status` and in the events, sealing is tried again, and the log keeps what is not archived. Only what a
  * configuration got wrong (a key, a directory) stops the start. */
 #include "replication/site_parts.h"

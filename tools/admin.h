@@ -30,10 +30,12 @@ void views_free(struct views *v);
 /* A connection to one site by name, found by asking every endpoint; NULL or "": the primary. */
 int open_site(const struct common *c, const char *site, struct tvn **out, struct err *e);
 
-/* Ask a site (NULL: the primary) on a connection of its own. With -o json the answer is printed as it is, and *reply is NULL. */
+/* Ask a site (NULL: the primary) on a connection of its own. With -o json the answer is printed as it is, and *reply is
+ * NULL. */
 int admin_ask(struct invocation *in, const char *site, const char *command, json_t *arguments,
               json_t **reply, struct err *e);
-/* The same for what changes something: with the term that the site shows now, a nonce and an expiry (R7). When the answer is lost the
+/* The same for what changes something: with the term that the site shows now, a nonce and an expiry (R7). When the answer is
+ * lost the
  * same order is given once more, to the same site, which knows whether it has carried it out. */
 int admin_order(struct invocation *in, const char *site, const char *command, json_t *arguments,
                 json_t **reply, struct err *e);
