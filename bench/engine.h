@@ -15,8 +15,8 @@
 
 struct engine; /* opaque */
 
-/* Opens what is in the directory `target` or creates it, and replays; exits on failure. `applies`: with the threads behind; without,
- * only the log grows. */
+/* Opens what is in the directory `target` or creates it, and replays; exits on failure. `applies`: with the threads behind;
+ * without, only the log grows. */
 struct engine *engine_open(const struct bench_options *o, bool applies);
 /* Waits for everything; an engine that applies ends with a checkpoint, so that the next open replays nothing. */
 void engine_close(struct engine *g);

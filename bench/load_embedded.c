@@ -7,7 +7,8 @@
  *   floor    for `--seconds`, in turn one put and one raw synchronous write of a block: what the store adds to the disk. Only
  *            so: a shared disk or a busy core changes both by a factor of ten from one second to the next
  *   recover  append `--limit` MiB of log that no checkpoint covers, close, and time how long it takes to be back
- *   mixed    one thread reads, for half of `--seconds` alone and for half beside `--clients` that write: reads for a second of the
+ *   mixed    one thread reads, for half of `--seconds` alone and for half beside `--clients` that write: reads for a second of
+ * the
  *            reader's processor time, so that what the writers take of two cores does not count
  *   grow     puts for `--seconds`, with sizes of memory and files every tenth of it */
 #include "bench/disk.h"

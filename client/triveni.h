@@ -402,7 +402,8 @@ struct tvn_scan_options {
 
 struct tvn_scan; /* opaque */
 /* Start a scan; nothing is sent yet. Without a snapshot in `how` each page shows the state of its moment, never an
- * older one than the page before; with one, and as of the past, the whole scan shows one state. The deadline counts for each page. */
+ * older one than the page before; with one, and as of the past, the whole scan shows one state. The deadline counts for each
+ * page. */
 int tvn_scan_open(struct tvn *db, const struct tvn_scan_options *options,
                   const struct tvn_read *how, struct tvn_scan **out, struct tvn_error *error);
 /* 1: *record is the next one, valid until the next call with this scan; 0: there are no more; negative: an error, after
@@ -414,8 +415,8 @@ uint64_t tvn_scan_age_us(const struct tvn_scan *scan);
 void tvn_scan_close(struct tvn_scan *scan); /* NULL is allowed */
 
 /* Hold one state for reading, at the handle's target. It lives on the connection that it was opened on: when that is
- * lost, reads give TVN_STALE, and also when it was open for as long as the site allows (store.snapshot_seconds, ten minutes unless
- * configured). Close it soon: sites keep few (16 of a connection), and a held state holds space. */
+ * lost, reads give TVN_STALE, and also when it was open for as long as the site allows (store.snapshot_seconds, ten minutes
+ * unless configured). Close it soon: sites keep few (16 of a connection), and a held state holds space. */
 int tvn_snapshot_open(struct tvn *db, const struct tvn_read *how, struct tvn_snapshot **out,
                       struct tvn_error *error);
 uint64_t tvn_snapshot_lsn(const struct tvn_snapshot *snapshot);

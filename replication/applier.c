@@ -402,7 +402,7 @@ int applier_run(struct applier *a, int (*run)(void *arg, struct err *e), void *a
     while (a->job != NULL && !a->stop && !a->failed)
         (void)cond_wait_ms(&a->news, &a->lock, IDLE_MS);
     if (!a->stop && !a->failed) {
-        /* Taken back before the return. cppcheck-suppress autoVariables */
+        /* cppcheck-suppress autoVariables ; it is taken back before the return */
         a->job = &job;
         (void)pthread_cond_broadcast(&a->news);
     }

@@ -158,8 +158,8 @@ static void append_own(struct site *s, const struct repl_action *a)
 }
 
 /* The applier was told to go beyond `keep` (local mode). Whatever it has applied of that is undone by going back to the
- * checkpoint, which is never beyond what is committed (M2). A site that archives never comes here (M7): the archiver reads the state,
- * and a snapshot of it may take minutes. */
+ * checkpoint, which is never beyond what is committed (M2). A site that archives never comes here (M7): the archiver reads the
+ * state, and a snapshot of it may take minutes. */
 static int undo_state(struct site *s, struct lsn keep, struct err *e)
 {
     check(s->archiver == NULL);

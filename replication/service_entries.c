@@ -125,8 +125,9 @@ int service_session_close(struct client *c, const struct frame *f, struct bytes 
 }
 
 /* Sessions that no connection holds and that are idle for longer than session_hours, by a clock that nobody can set
- * (store/core/commit_time.h): whoever loses a session to a jump of the clock loses the outcomes of its writes (P6). Found by a walk over
- * the state once a minute, expired by an entry, so that every site and every later primary agrees which sessions are gone. */
+ * (store/core/commit_time.h): whoever loses a session to a jump of the clock loses the outcomes of its writes (P6). Found by a
+ * walk over the state once a minute, expired by an entry, so that every site and every later primary agrees which sessions are
+ * gone. */
 struct expiry {
     const struct service *service;
     struct utc now;

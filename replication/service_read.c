@@ -1,7 +1,7 @@
 /* Reads. At the primary they are linearizable: the site is ready, its lease is valid (R3, R4), point reads see everything
  * visible (the overlay first, then the state) and scans and snapshots wait until the state has caught up with what was visible
- * when they came. The past is read from the state alone, which has to hold all of it. Standbys answer those who allow it, from a state not older than the caller's token, and say how old it
- * may be. */
+ * when they came. The past is read from the state alone, which has to hold all of it. Standbys answer those who allow it, from
+ * a state not older than the caller's token, and say how old it may be. */
 #include "replication/service.h"
 
 #include "store/core/check.h"

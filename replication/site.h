@@ -77,8 +77,8 @@ enum site_init_how {
 };
 int site_init(const struct site_config *config, enum site_init_how how, struct err *e);
 
-/* The list of members was changed at all sites, which are all stopped and equal: accept it here. `before` is what it was. ERR_DENIED
- * when no majority of the old and of the new list are members of both; ERR_BUSY when the site runs. */
+/* The list of members was changed at all sites, which are all stopped and equal: accept it here. `before` is what it was.
+ * ERR_DENIED when no majority of the old and of the new list are members of both; ERR_BUSY when the site runs. */
 int site_change_members(const struct site_config *config, char before[SITE_MEMBERS_BYTES],
                         struct err *e);
 

@@ -1,7 +1,8 @@
 /* The log: the truth of a site. Segmented, recycled, written in padded batches, by threads of its own.
  *
  * Threads: append, truncate, recycle and close are called by one owner thread (the site's loop). read, position,
- * runs and status may be called by any thread. The callbacks run on the log's own threads, one call at a time, and must only post to the owner. */
+ * runs and status may be called by any thread. The callbacks run on the log's own threads, one call at a time, and must only
+ * post to the owner. */
 #ifndef STORE_LOG_H
 #define STORE_LOG_H
 

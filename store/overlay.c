@@ -1,7 +1,7 @@
 /* One hash table over everything in flight.
  *
- * MEMORY. Entries stand one behind the other in chunks. They leave in the order in which they came, or from the end, so a chunk is
- * empty when its last entry has left, and goes to the spares: no holes, no search. A large entry has a block of its own.
+ * MEMORY. Entries stand one behind the other in chunks. They leave in the order in which they came, or from the end, so a chunk
+ * is empty when its last entry has left, and goes to the spares: no holes, no search. A large entry has a block of its own.
  *
  * An entry is one block of memory: its position, its nodes, and a copy of its body that the nodes point into. A node is one
  * effect: a put or delete of a record, a result, an act on a session, a restore point. Its identity is a space

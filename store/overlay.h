@@ -4,9 +4,9 @@
  * ask here first, then the state. Scans and snapshots wait for the state instead.
  *
  * Single-threaded: owned by the site's loop. Entries come in order of lsn, leave from the front when they were applied and
- * from the back when the log is truncated. Memory goes round in chunks, so that in a steady state nothing is allocated but for entries
- * above OVERLAY_LARGE_BYTES; every call is O(1) per op, but for the number of versions of that same key newer than `upto`. Bounded by
- * its owner, who looks at overlay_bytes. */
+ * from the back when the log is truncated. Memory goes round in chunks, so that in a steady state nothing is allocated but for
+ * entries above OVERLAY_LARGE_BYTES; every call is O(1) per op, but for the number of versions of that same key newer than
+ * `upto`. Bounded by its owner, who looks at overlay_bytes. */
 #ifndef STORE_OVERLAY_H
 #define STORE_OVERLAY_H
 

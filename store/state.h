@@ -177,8 +177,8 @@ int state_sums(struct state_snapshot *snap, struct state_sums *out, struct err *
  * names what differs. */
 int state_verify(struct state_snapshot *snap, struct err *e);
 
-/* Read the past's rows from a place on (zero: the start), about max_bytes of them, with their checksums; *bytes says how many. The
- * next call goes on behind them, in this snapshot or a later one. 0: there is more; ERR_NOT_FOUND: that was all;
+/* Read the past's rows from a place on (zero: the start), about max_bytes of them, with their checksums; *bytes says how many.
+ * The next call goes on behind them, in this snapshot or a later one. 0: there is more; ERR_NOT_FOUND: that was all;
  * ERR_INTEGRITY: a row is damaged, go on. */
 enum { PAST_KEY_MAX_BYTES = 512 };
 struct past_place {

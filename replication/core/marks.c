@@ -7,7 +7,8 @@
  *   M5  Nothing is recycled that recovery (after the checkpoint), the archive (after archived) or, within the retention limit,
  *       another site still needs. A dead site never fills another's disk: `retain` bounds `needed`.
  *   M6  Who waits, waits at the level that is written into the entry, whatever the mode becomes meanwhile (P4, R6).
- *   M7  At a site that archives nothing is visible that is not committed, for such a site is never primary, also in local mode. So
+ *   M7  At a site that archives nothing is visible that is not committed, for such a site is never primary, also in local mode.
+ * So
  *       nothing that it has applied is ever undone, and an undo need not wait for the archiver's snapshots of the state. */
 #include "replication/core/marks.h"
 

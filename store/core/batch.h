@@ -81,8 +81,8 @@ bool batch_header_decode(const uint8_t raw[BATCH_HEADER_BYTES],
                          const struct segment_header *segment, uint64_t block,
                          struct batch_header *out);
 
-/* The format of a batch that belongs here and that a newer program wrote; 0: it is none. Checksum, segment, nonce and block are at the
- * same place in every format. */
+/* The format of a batch that belongs here and that a newer program wrote; 0: it is none. Checksum, segment, nonce and block are
+ * at the same place in every format. */
 uint16_t batch_newer_format(const uint8_t raw[BATCH_HEADER_BYTES],
                             const struct segment_header *segment, uint64_t block);
 

@@ -8,12 +8,13 @@
  * So a running process follows its wall clock only as far as the boot clock confirms it:
  *
  *   base       the wall clock when the process started
- *   from then  the boot clock; what the wall clock gains or loses beside it is followed by at most a sixteenth of the time that passes
- *              (COMMIT_TIME_SLEW: more than ntpd and chronyd ever slew, so a clock that they discipline is followed exactly)
- *   a jump     of more than COMMIT_TIME_FOLLOW_US is not followed at all, until the process starts again or the clock is set back;
- *              the site tells it (status, events)
- *   the log    of which the last time is ahead sets the base forward: what another site has stamped stays true (this much is a hybrid
- *              logical clock: Kulkarni et al., OPODIS 2014)
+ *   from then  the boot clock; what the wall clock gains or loses beside it is followed by at most a sixteenth of the time
+ *              that passes (COMMIT_TIME_SLEW: more than ntpd and chronyd ever slew, so a clock that they discipline is followed
+ *              exactly)
+ *   a jump     of more than COMMIT_TIME_FOLLOW_US is not followed at all, until the process starts again or the clock
+ *              is set back; the site tells it (status, events)
+ *   the log    of which the last time is ahead sets the base forward: what another site has stamped stays true (this much
+ *              is a hybrid logical clock: Kulkarni et al., OPODIS 2014)
  *
  * What it does not do: a process that starts while its wall clock is wrong believes it. The log tells no better, since a
  * cluster may have been down for a month. */
@@ -33,8 +34,8 @@ struct commit_clock {
     uint64_t boot_us; /* ... at this moment of the boot clock */
 };
 
-/* Commit time now, for the entry after one with time `prev`: never below `prev`, nor below what this clock told before. Call it for
- * each entry that is sealed, and now and then: what is followed grows with the time between calls. */
+/* Commit time now, for the entry after one with time `prev`: never below `prev`, nor below what this clock told before. Call it
+ * for each entry that is sealed, and now and then: what is followed grows with the time between calls. */
 struct utc entry_next_time(struct commit_clock *c, struct utc prev, struct utc wall,
                            uint64_t boot_us);
 
@@ -42,8 +43,8 @@ struct utc entry_next_time(struct commit_clock *c, struct utc prev, struct utc w
 int64_t commit_time_jump_us(const struct commit_clock *c, struct utc wall, uint64_t boot_us);
 
 /* May a session whose last entry has the time `last` be ended, `limit_us` being how long it may be idle? `now` is commit time,
- * `primary_us` how long, by the boot clock, this site has been primary in this term. Commit time cannot jump within a term, but between
- * two: another process with another clock went on. So only what this primary has seen itself counts: a failover makes
+ * `primary_us` how long, by the boot clock, this site has been primary in this term. Commit time cannot jump within a term, but
+ * between two: another process with another clock went on. So only what this primary has seen itself counts: a failover makes
  * sessions live longer, never shorter. */
 bool session_was_idle(struct utc last, struct utc now, uint64_t primary_us, uint64_t limit_us);
 

@@ -72,8 +72,8 @@ struct entry_view {
 struct sha256 entry_seal(struct entry_header *h, struct bytes body,
                          uint8_t out[ENTRY_HEADER_BYTES]);
 
-/* Decode and check a header alone. 0, ERR_FORMAT with the reason in `e`, or ERR_NEWER: its checksum holds, its format is a later one.
- * Foreign bytes are expected. */
+/* Decode and check a header alone. 0, ERR_FORMAT with the reason in `e`, or ERR_NEWER: its checksum holds, its format is a
+ * later one. Foreign bytes are expected. */
 int entry_header_decode(const uint8_t raw[ENTRY_HEADER_BYTES], struct entry_header *out,
                         struct err *e);
 
@@ -82,8 +82,9 @@ int entry_header_decode(const uint8_t raw[ENTRY_HEADER_BYTES], struct entry_head
  * entry does (then nothing is wrong yet, *used is how many bytes are needed). */
 int entry_decode(struct bytes in, struct entry_view *out, size_t *used, struct err *e);
 
-/* The same for bytes whose body hash this process has checked already, when they came or when the log was opened: the header alone
- * is checked, and the body taken as it is. entry_body_intact() tells by its CRC whether it has rotted since: 0 or ERR_FORMAT. */
+/* The same for bytes whose body hash this process has checked already, when they came or when the log was opened: the header
+ * alone is checked, and the body taken as it is. entry_body_intact() tells by its CRC whether it has rotted since: 0 or
+ * ERR_FORMAT. */
 int entry_view_stored(struct bytes in, struct entry_view *out, size_t *used, struct err *e);
 int entry_body_intact(const struct entry_view *v, struct err *e);
 

@@ -67,8 +67,8 @@ int err_wrap(struct err *e, const char *fmt, ...) __attribute__((format(printf, 
 /* Put "; <advice>" behind the message: what to do next. Returns the code as err_wrap does. */
 int err_advise(struct err *e, const char *advice);
 
-/* What is stored has a format above the one that this program reads: not damage, and nothing to repair. Whoever finds it stops before it
- * changes anything. Decided only when the checksum holds, which every format has at the same place. */
+/* What is stored has a format above the one that this program reads: not damage, and nothing to repair. Whoever finds it stops
+ * before it changes anything. Decided only when the checksum holds, which every format has at the same place. */
 int err_newer(struct err *e, const char *what, unsigned format, unsigned reads);
 
 /* Stable name ("not-primary") and exit code of a code; unknown codes give "failed" and 1. 0 gives "ok", 0. */

@@ -7,8 +7,8 @@
  *   - a later segment begins after it (its header is written when all before it is durable), or
  *   - the state's checkpoint is beyond it (published only when the log is durable up to it).
  * Otherwise it was in flight and no acknowledgement can have been sent: it is cut, and with it whatever was in flight behind
- * it, even if that is whole. The writer adds an empty batch after the last one when it pauses and when it closes, so that the last
- * acknowledged batch of a quiet log has its proof too.
+ * it, even if that is whole. The writer adds an empty batch after the last one when it pauses and when it closes, so that the
+ * last acknowledged batch of a quiet log has its proof too.
  *
  * INVARIANTS (each a test over all inputs)
  *   I1  The table is total: every combination of facts has exactly one action.

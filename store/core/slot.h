@@ -52,9 +52,10 @@ int slot_decode(const uint8_t block[SLOT_BYTES], struct slot *out, struct err *e
 /* Byte of the file where copy 0 or 1 of this sequence lives. */
 uint64_t slot_offset(uint64_t sequence, unsigned copy);
 
-/* Which checkpoint does the file tell of? 0 and the newest valid one; ERR_NEWER when any block is of a later format; or ERR_INTEGRITY: no block is valid, or both
- * copies of one slot are damaged. The latter is never the work of a power cut (copy 1 is written after copy 0 is
- * durable), so the lost slot may have been the newest, and then the pages of the other one may be gone. */
+/* Which checkpoint does the file tell of? 0 and the newest valid one; ERR_NEWER when any block is of a later format; or
+ * ERR_INTEGRITY: no block is valid, or both copies of one slot are damaged. The latter is never the work of a power cut (copy 1
+ * is written after copy 0 is durable), so the lost slot may have been the newest, and then the pages of the other one may be
+ * gone. */
 int slot_choose(const uint8_t file[SLOT_FILE_BYTES], struct slot *out, struct err *e);
 
 /* Take the picture of LMDB's meta page, which must be the one of transaction slot->txn_id. `page` are the first

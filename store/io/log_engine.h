@@ -21,8 +21,8 @@ struct engine {
     void (*close)(struct engine *self);
 };
 
-/* Is io_uring sound in the kernel that uname() calls so? Below 6.1 it had hangs; before 6.1.67 of that series synced direct writes to
- * ext4 could be lost (6.1.64, 6.1.65) or hang. Pure. */
+/* Is io_uring sound in the kernel that uname() calls so? Below 6.1 it had hangs; before 6.1.67 of that series synced direct
+ * writes to ext4 could be lost (6.1.64, 6.1.65) or hang. Pure. */
 bool engine_uring_kernel_is_sound(const char *release, const char *version);
 int engine_uring_open(struct engine **out, struct err *e);
 int engine_plain_open(struct engine **out, struct err *e);

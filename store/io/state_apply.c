@@ -297,8 +297,8 @@ static void count_change(struct pass *p, uint32_t bucket, const struct digest *o
     state_recount_change(p->state, p->key, bucket, old, p->rotten, new);
 }
 
-/* The record that is about to be replaced. What a damaged one stood for in the sums can only be guessed at: they are in doubt from
- * then on, and are counted again (state_recount.c); that it is overwritten is right in any case. */
+/* The record that is about to be replaced. What a damaged one stood for in the sums can only be guessed at: they are in doubt
+ * from then on, and are counted again (state_recount.c); that it is overwritten is right in any case. */
 static int read_old(struct pass *p, const struct effect *x, struct bytes key, MDB_val row,
                     struct digest *digest, struct old_version *old, struct err *e)
 {

@@ -122,7 +122,8 @@ int state_lmdb_error(struct err *e, MDB_env *env, int rc, const char *what);
 /* A name or key for a message: printable characters as they are, others as \xNN, cut with "...". */
 const char *row_quote(struct bytes b, char out[ROW_QUOTE_BYTES]);
 
-/* Get functions: 0, ERR_NOT_FOUND, ERR_INTEGRITY naming database and key; of the state's row also ERR_NEWER. Put functions replace. */
+/* Get functions: 0, ERR_NOT_FOUND, ERR_INTEGRITY naming database and key; of the state's row also ERR_NEWER. Put functions
+ * replace. */
 int row_get_state(const struct state_txn *t, struct state_row *out, struct err *e);
 int row_put_state(const struct state_txn *t, const struct state_row *row, struct err *e);
 

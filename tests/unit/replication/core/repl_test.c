@@ -1,5 +1,5 @@
-/* One site of the machine, its peers played by hand: decisions that the scenarios and the simulator show only in passing. What each
- * file of the machine decides by itself has a test at that file's name. */
+/* One site of the machine, its peers played by hand: decisions that the scenarios and the simulator show only in passing. What
+ * each file of the machine decides by itself has a test at that file's name. */
 #include "tests/unit/replication/core/repl_kit.h"
 
 /* What a configuration is refused by is what repl_init insists on: the edges of each rule. */

@@ -309,7 +309,8 @@ static void make_newer(uint8_t *raw, size_t crc, size_t n)
     put_le32(raw + crc, hash_crc32c(0, bytes_of(raw, n)));
 }
 
-/* A batch that a newer program wrote is neither the end of the log nor torn nor damaged, wherever it is and whatever is known of it. */
+/* A batch that a newer program wrote is neither the end of the log nor torn nor damaged, wherever it is and whatever is known
+ * of it. */
 static void a_future_batch_or_entry_ends_nothing(void **state)
 {
     (void)state;

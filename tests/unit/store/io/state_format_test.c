@@ -1,5 +1,5 @@
-/* A state that a newer program wrote, opened and checked after a downgrade: it is not damage, nothing is changed, and nobody is told to
- * throw it away. */
+/* A state that a newer program wrote, opened and checked after a downgrade: it is not damage, nothing is changed, and nobody is
+ * told to throw it away. */
 #include "store/core/hash.h"
 #include "store/io/state_check.h"
 

@@ -1,5 +1,5 @@
-/* The path of a transaction through the store, in a steady state: salt, log and overlay allocate nothing for it. What is left is the
- * state's (LMDB) and what belongs to a segment, not to a transaction. */
+/* The path of a transaction through the store, in a steady state: salt, log and overlay allocate nothing for it. What is left
+ * is the state's (LMDB) and what belongs to a segment, not to a transaction. */
 #include "store/io/salts.h"
 #include "store/log.h"
 #include "store/overlay.h"
