@@ -28,7 +28,8 @@ struct log_options {
     enum log_engine engine;
     /* All appended entries up to `last` are on stable storage. */
     void (*on_durable)(void *arg, struct entry_position last);
-    /* A write or sync failed. Nothing more is written, nothing is retried; the site must stop. */
+    /* A write or sync failed. Nothing more is written, nothing is retried; the site must stop. A batch that was being written
+     * may still be told durable: it is. */
     void (*on_failed)(void *arg, const struct err *why);
     void *arg;
 };

@@ -13,6 +13,8 @@
  *
  * FAILURE MODES. A spare that cannot be made (disk full, limit) is no failure of the log: it is
  * remembered as `trouble`, tried again each second, and refuses those appends that would need it.
+ * A sync that fails for another reason than space is one: the disk that refused it is the one that
+ * the next batch trusts. It ends the log as a failed sync of the writer's does.
  */
 #include "store/io/cond.h"
 #include "store/io/file.h"
@@ -38,7 +40,7 @@ static bool stopping(struct log *log)
 
 /* Zeros from end to end, in steps, so that a stop does not wait for a whole segment on a slow disk.
  */
-static int fill(struct log *log, int fd, const char *name, struct err *e)
+static int fill(struct log *log, int fd, const char *name, bool *sync_failed, struct err *e)
 {
     uint8_t *zeros = file_buffer(FILL_BYTES);
     if (zeros == NULL)
@@ -51,13 +53,22 @@ static int fill(struct log *log, int fd, const char *name, struct err *e)
                            : file_write_at(fd, name, zeros,
                                            left < FILL_BYTES ? (size_t)left : FILL_BYTES, at, e);
     }
-    if (rc == 0 && fsync(fd) != 0)
+    if (rc == 0 && fsync(fd) != 0) {
         rc = file_error(e, name, "sync", errno);
+        *sync_failed = rc != ERR_NO_SPACE;
+    }
     free(zeros);
     return rc;
 }
 
-static int make_spare(struct log *log, uint64_t number, struct err *e)
+static int sync_names(struct log *log, bool *sync_failed, struct err *e)
+{
+    int rc = file_sync_dir(log->dir_fd, log->dir, e);
+    *sync_failed = rc != 0 && rc != ERR_NO_SPACE;
+    return rc;
+}
+
+static int make_spare(struct log *log, uint64_t number, bool *sync_failed, struct err *e)
 {
     char name[LOG_NAME_BYTES];
     bool direct;
@@ -75,10 +86,10 @@ static int make_spare(struct log *log, uint64_t number, struct err *e)
     int fd = file_open_direct(log->dir_fd, name, O_RDWR | O_CREAT | O_TRUNC, &direct);
     if (fd < 0)
         return file_error(e, name, "create", -fd);
-    rc = fill(log, fd, name, e);
+    rc = fill(log, fd, name, sync_failed, e);
     (void)close(fd);
     if (rc == 0)
-        rc = file_sync_dir(log->dir_fd, log->dir, e);
+        rc = sync_names(log, sync_failed, e);
     if (rc != 0)
         (void)unlinkat(log->dir_fd, name, 0);
     return rc;
@@ -86,7 +97,7 @@ static int make_spare(struct log *log, uint64_t number, struct err *e)
 
 /* Rename or remove a retired file. *spare tells its number when it became one. */
 static int take_back(struct log *log, const struct retired *r, bool keep, uint64_t *spare,
-                     struct err *e)
+                     bool *sync_failed, struct err *e)
 {
     char name[LOG_NAME_BYTES], to[LOG_NAME_BYTES];
     log_segment_name(r->seq, name);
@@ -104,7 +115,7 @@ static int take_back(struct log *log, const struct retired *r, bool keep, uint64
     }
     if (rc != 0)
         return file_error(e, name, "recycle", errno);
-    return file_sync_dir(log->dir_fd, log->dir, e);
+    return sync_names(log, sync_failed, e);
 }
 
 static void retire_first(struct log *log)
@@ -116,11 +127,14 @@ static void retire_first(struct log *log)
         k->last = &k->first;
     bool keep = r->bytes == log->segment_bytes && k->ready_count < LOG_SPARES_MAX;
     uint64_t spare;
+    bool sync_failed = false;
     struct err e = ERR_NONE;
     pthread_mutex_unlock(&log->mutex);
-    int rc = take_back(log, r, keep, &spare, &e);
+    int rc = take_back(log, r, keep, &spare, &sync_failed, &e);
     pthread_mutex_lock(&log->mutex);
-    if (rc != 0)
+    if (sync_failed)
+        log_fail(log, &e);
+    else if (rc != 0)
         k->trouble = e;
     else if (spare != 0)
         k->ready[k->ready_count++] = spare, k->trouble = (struct err)ERR_NONE;
@@ -134,11 +148,14 @@ static void make_one(struct log *log)
 {
     struct keeper *k = &log->keeper;
     struct err e = ERR_NONE;
+    bool sync_failed = false;
     uint64_t number = k->next_number++;
     log->disk_bytes += log->segment_bytes;
     pthread_mutex_unlock(&log->mutex);
-    int rc = make_spare(log, number, &e);
+    int rc = make_spare(log, number, &sync_failed, &e);
     pthread_mutex_lock(&log->mutex);
+    if (sync_failed)
+        log_fail(log, &e);
     if (rc == 0)
         k->ready[k->ready_count++] = number;
     else
@@ -158,8 +175,10 @@ static void *keeper_main(void *arg)
     struct keeper *k = &log->keeper;
     pthread_mutex_lock(&log->mutex);
     bool rest = false; /* after a failure, until the next try */
-    while (!k->stopping || k->first != NULL) {
-        if (k->first != NULL) {
+    while (!k->stopping || (k->first != NULL && log->failure.code == 0)) {
+        if (log->failure.code != 0) {
+            pthread_cond_wait(&k->wake, &log->mutex);
+        } else if (k->first != NULL) {
             retire_first(log);
         } else if (k->ready_count < LOG_SPARES_READY && within_limit(log) && !rest) {
             make_one(log);
@@ -224,6 +243,8 @@ int keeper_take(struct log *log, bool patient, uint64_t *number, struct err *e)
     struct keeper *k = &log->keeper;
     int rc = 0;
     while (k->ready_count == 0) {
+        if (log->failure.code != 0)
+            return err_set(e, log->failure.code, "%s", log->failure.text);
         rc = no_spare(log, e);
         if (rc != 0 && (!patient || log->stopping))
             break;

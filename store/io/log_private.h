@@ -218,5 +218,8 @@ int writer_start(struct log *log, struct err *e);
 void writer_stop(struct log *log);
 /* Under the mutex: is there something that an idle lane would write now? */
 bool writer_may_write(const struct log *log);
+/* The disk has failed: wraps the reason, tells it once, and lets nothing more be written. Under the mutex,
+ * which is given up for on_failed; only the first failure counts. */
+void log_fail(struct log *log, struct err *why);
 
 #endif

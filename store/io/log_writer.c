@@ -365,11 +365,12 @@ static void advise(struct err *e)
                            "(triveni serve): it goes on from what is whole on disk");
 }
 
-/* Under the mutex, which is given up for on_failed. The first failure is the one that counts. */
-static void fail(struct log *log, const struct err *why)
+void log_fail(struct log *log, struct err *why)
 {
     if (log->failure.code != 0)
         return;
+    (void)err_wrap(why, "log %s", log->dir);
+    advise(why);
     log->failure = *why;
     pthread_cond_broadcast(&log->done);
     pthread_cond_broadcast(&log->wake);
@@ -392,11 +393,8 @@ static void *lane_main(void *arg)
             break;
         rc = job == JOB_WRITE ? do_write(lane, &e) : do_alone(lane, job, &e);
     } while (rc == 0 && job != JOB_STOP);
-    if (rc != 0) {
-        (void)err_wrap(&e, "log %s", log->dir);
-        advise(&e);
-        fail(log, &e);
-    }
+    if (rc != 0)
+        log_fail(log, &e);
     pthread_cond_broadcast(&log->wake);
     pthread_mutex_unlock(&log->mutex);
     return NULL;
