@@ -174,12 +174,15 @@ fuzz-smoke: deps ## fuzz every decoder of foreign bytes for FUZZ_SECONDS=10 each
 # ---- power cuts; see tests/crash/README.md ----
 .PHONY: crash crash-programs
 CUTS     ?= 2000
-CRASH     = $(patsubst %,$(BUILD)/tests/crash/%,cuts powerfs ledger)
+CRASH     = $(patsubst %,$(BUILD)/tests/crash/%,cuts powerfs ledger faults)
 $(BUILD)/libcrash.a: $(patsubst %,$(BUILD)/tests/crash/%.o,disk record lab)
 $(BUILD)/tests/crash/cuts: $(BUILD)/libcrash.a
 # Not with the archive: record.o would take the place of the C library's calls in powerfs itself.
 $(BUILD)/tests/crash/powerfs: $(BUILD)/tests/crash/powerfs.o $(BUILD)/tests/crash/disk.o
 	$(call link,$(BUILD)/tests/crash/disk.o -lfuse3 -lxxhash)
+# What libraries call is replaced as well: their symbols are looked up in the program first.
+$(BUILD)/tests/crash/faults: $(BUILD)/tests/crash/faults.o $(BUILD)/tests/lib/faults.o $(ARCHIVES)
+	$(call link,$(BUILD)/tests/lib/faults.o)
 crash-programs: $(BUILD)/triveni $(CRASH)
 crash: crash-programs ## cut the power CUTS=2000 times, under the store and under a real site; nothing may be lost
 	@BUILD=$(BUILD) tests/crash/crash.sh $(CUTS)

@@ -150,6 +150,7 @@ part_crash() { # power cuts under the store; planted bugs; failing disks (cuts u
     try 120 crash/kills "$cuts" kills
     try 120 crash/all "$cuts" all --length 1
     try 300 crash/planted "$cuts" planted --cuts 6000
+    try 240 crash/faults build/gcc-release/tests/crash/faults --quick
     BUILD=$PWD/build/gcc-release try 120 crash/stops tests/crash/stops.sh
 }
 

@@ -36,5 +36,7 @@ part all "$BUILD/tests/crash/cuts" all --length "${LENGTH:-2}" --seed "$SEED"
 part chains "$BUILD/tests/crash/cuts" chains --cuts $((CUTS > sum + 100 ? CUTS - sum : 100)) --seed "$SEED"
 "$HERE/planted.sh" "$SEED" || bad=1
 "$HERE/stops.sh" "$SEED" || bad=1
+"$BUILD/tests/crash/faults" || bad=1
+"$BUILD/tests/crash/faults" --engine uring || bad=1
 echo "$sum power cuts, $lost transactions lost"
 [ "$bad" = 0 ] && [ "$lost" = 0 ]
