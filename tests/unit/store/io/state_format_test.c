@@ -34,8 +34,10 @@ static void make_state(void)
     history_free(&h);
 }
 
-/* Give the row that begins `row_at` bytes from `text` the format 2, wherever it is, and the checksum of key and contents. */
-static void make_newer(struct bytes key, const char *text, long row_at, size_t row_bytes)
+/* Give the row that begins `row_at` bytes from `text`, wherever it is, the format after `format`, and the checksum of key and
+ * contents. */
+static void make_newer(struct bytes key, uint16_t format, const char *text, long row_at,
+                       size_t row_bytes)
 {
     size_t n, length = strlen(text), changed = 0;
     uint8_t *p = kit_read(dir, "data.mdb", &n);
@@ -44,9 +46,9 @@ static void make_newer(struct bytes key, const char *text, long row_at, size_t r
         if (memcmp(p + i, text, length) != 0)
             continue;
         uint32_t crc = hash_crc32c(hash_crc32c(0, key), bytes_of(row + 4, row_bytes - 4));
-        if (crc != get_le32(row) || get_le16(row + 4) != 1)
+        if (crc != get_le32(row) || get_le16(row + 4) != format)
             continue;
-        put_le16(row + 4, 2);
+        put_le16(row + 4, (uint16_t)(format + 1));
         put_le32(row, hash_crc32c(hash_crc32c(0, key), bytes_of(row + 4, row_bytes - 4)));
         changed++;
     }
@@ -109,9 +111,9 @@ static void a_state_row_of_a_newer_program_is_no_damage(void **state)
     struct state_options o = kit_options(dir);
     make_state();
     /* It stands right behind its key. */
-    make_newer(bytes_str("state"), "state", 5, 4 + 2 + 1 + 3 * 8 + 32 + 3 * 8 + 16);
+    make_newer(bytes_str("state"), 2, "state", 5, 4 + 2 + 1 + 3 * 8 + 32 + 3 * 8 + 16 + 4 * 8);
     must_fail(state_open(&s, &o, &e), ERR_NEWER,
-              "the state was written by a newer triveni (format 2, this one reads 1)");
+              "the state was written by a newer triveni (format 3, this one reads 2)");
     struct err advice = ERR_NONE;
     assert_int_equal(state_open(&s, &o, &advice), ERR_NEWER);
     assert_null(strstr(advice.text, "rebuild"));
@@ -127,7 +129,7 @@ static void a_record_of_a_newer_program_is_no_damage(void **state)
     struct state_options o = kit_options(dir);
     make_state();
     static const uint8_t key[] = {0, 0, 0, 0, 0, 0, 0, 1, 'p', 'l', 'o', 't', '-', '1', '7'};
-    make_newer(bytes_of(key, sizeof key), "belongs to Ada", -40, 40 + 14);
+    make_newer(bytes_of(key, sizeof key), 1, "belongs to Ada", -40, 40 + 14);
     must(state_open(&s, &o, &e));
     must(state_snapshot_open(s, &snap, &e));
     must_fail(state_get(snap, bytes_str("titles"), bytes_str("plot-17"), &r, &e), ERR_NEWER,
