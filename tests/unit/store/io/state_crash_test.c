@@ -168,7 +168,7 @@ static void power_cuts_lose_nothing(void **unused)
     must(state_open(&s, &o, &e));
     struct entry_position at;
     must(state_checkpoint_begin(s, &at, &e));
-    for (unsigned round = 0; round < 8; round++) {
+    for (unsigned round = 0; round < 5; round++) {
         must(state_checkpoint_finish(s, &e));
         album_clear(&a);
         album_add(&a, dir, s);
@@ -504,7 +504,7 @@ static void kills_lose_nothing_published(void **unused)
     struct state_options o = kit_options(dir);
     uint64_t published = 0;
     unsigned moved = 0;
-    for (unsigned round = 0; round < 60; round++) {
+    for (unsigned round = 0; round < 24; round++) {
         int told[2];
         assert_int_equal(pipe(told), 0);
         struct chance child = {chance_u64(&c)};
@@ -538,7 +538,7 @@ static void kills_lose_nothing_published(void **unused)
         state_close(s);
         published = lsn;
     }
-    print_message("60 kills, lsn %llu reached, %u rounds published\n",
+    print_message("24 kills, lsn %llu reached, %u rounds published\n",
                   (unsigned long long)published, moved);
     assert_true(moved > 5);
     kit_dir_remove(dir);

@@ -646,7 +646,8 @@ static void another_format_is_refused_with_what_to_do(void **unused)
         put_le32(copy, hash_crc32c(hash_crc32c(0, bytes_str("state")),
                                    bytes_of(copy + 4, v.mv_size - 4)));
         must_fail(row_read_state(bytes_str("state"), bytes_of(copy, v.mv_size), &row, &e),
-                  ERR_FORMAT, format == 1 ? "older than this program's" : "newer than this");
+                  format == 1 ? ERR_FORMAT : ERR_NEWER,
+                  format == 1 ? "older than this program's" : "written by a newer triveni");
         mdb_txn_abort(t.txn);
     }
     damage_end(&d);
