@@ -47,8 +47,8 @@ static void a_disciplined_clock_is_followed_exactly(void **state)
 static void a_jump_of_years_is_not_followed_and_told(void **state)
 {
     (void)state;
-    static const int64_t jumps[] = {10 * (int64_t)YEAR, -(int64_t)(noon.us), -10 * (int64_t)YEAR,
-                                    (int64_t)HOUR, -(int64_t)HOUR};
+    const int64_t jumps[] = {10 * (int64_t)YEAR, -(int64_t)(noon.us), -10 * (int64_t)YEAR,
+                             (int64_t)HOUR, -(int64_t)HOUR};
     for (size_t i = 0; i < sizeof jumps / sizeof jumps[0]; i++) {
         struct commit_clock c = {0};
         uint64_t boot = 0;
