@@ -70,7 +70,7 @@ int care_answer(struct care *c, uint8_t site, enum care_kind kind, uint64_t ms,
                        rc == ERR_TIMEOUT     ? "does not answer"
                        : rc == ERR_CANCELLED ? "was not waited for"
                                              : "cannot be reached");
-    if ((rc = care_read(bytes_of(call->answer, call->answer_bytes), m, e)) != 0)
+    if (care_read(bytes_of(call->answer, call->answer_bytes), m, e) != 0)
         return err_wrap(e, "%s", name);
     if (m->kind != kind)
         return err_set(e, ERR_FORMAT, "%s answers something else", name);
@@ -632,7 +632,7 @@ void care_free(struct care *c)
 {
     if (c == NULL)
         return;
-    for (uint8_t i = 0; i < REPL_SITES_MAX; i++) {
+    for (size_t i = 0; i < REPL_SITES_MAX; i++) {
         free(c->calls[i].answer);
         free(c->keys[i].answer);
     }
