@@ -218,7 +218,7 @@ static void only_a_full_and_committed_segment_is_mended(void **state)
 /* A second thread reads all the time. */
 struct reading {
     pthread_t thread;
-    volatile bool stop;
+    _Atomic bool stop;
     unsigned bad, rounds;
 };
 
