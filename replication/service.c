@@ -16,21 +16,6 @@
 
 /* ---- clients ---- */
 
-struct client *client_ref(struct client *c)
-{
-    c->references++;
-    return c;
-}
-
-void client_unref(struct client *c)
-{
-    check(c->references > 0);
-    if (--c->references == 0) {
-        check(c->conn == NULL);
-        free(c);
-    }
-}
-
 uint8_t *service_buffer(struct service *v, size_t bytes, struct err *e)
 {
     if (bytes > v->out_capacity) {

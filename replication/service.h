@@ -102,9 +102,10 @@ struct service {
     uint64_t committed, failed_conditions, reads; /* since start */
 };
 
-/* service.c */
+/* service_client.c */
 struct client *client_ref(struct client *c);
 void client_unref(struct client *c);
+/* service.c */
 void service_reply(struct client *c, enum frame_type request_type, uint64_t request,
                    struct bytes body);
 void service_error(struct client *c, uint64_t request, const struct err *why);
