@@ -141,7 +141,7 @@ int tls_own_identity(const char *cert_file, struct identity *out, struct err *e)
 
 int tls_check_site(const char *cert_file, const char *cluster, const char *site, struct err *e)
 {
-    struct identity id;
+    struct identity id = {.name = ""};
     int rc = tls_own_identity(cert_file, &id, e);
     if (rc == 0 &&
         (id.kind != WIRE_SITE || strcmp(id.cluster, cluster) != 0 || strcmp(id.name, site) != 0))
