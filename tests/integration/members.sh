@@ -90,8 +90,8 @@ without gsr dc
 sed -i 's/"members": "[^"]*"/"members": "dc data, dr data"/' dc/data/site.json
 site_start dc
 site_start dr
-logged dr "link refused: .*its configuration has the members dc data, dr data; that of dr has dc data, dr data, gsr repository"
-logged dc "link to dr refused: .*its configuration has the members dc data, dr data; that of dr has dc data, dr data, gsr repository"
+logged dr "link from a site refused: .*its configuration has the members dc data, dr data; that of dr has dc data, dr data, gsr repository"
+logged dc "link to dr: .*refused us: .*its configuration has the members dc data, dr data; that of dr has dc data, dr data, gsr repository"
 echo "ok: both sides say how their lists differ"
 site_kill dc TERM
 site_kill dr TERM
