@@ -2,9 +2,9 @@
  *
  * A program that links faults.c has the C library's calls for files, memory and threads replaced, for itself and for liblmdb and
  * with io_uring's submission. Each call is known by its site: the address that it returns to, in the program or in liblmdb; calls
- * from elsewhere pass. While counting is on, each site notes how often it was reached; when a fault is armed, the n-th call of one
- * site fails in the given way. The table lies in memory that is shared with children, so that a scenario runs in a process of its
- * own (it may die) and another goes on counting.
+ * from elsewhere pass. While counting is on, each site notes how often it was reached; when a fault is armed, the n-th call of
+ * one site fails in the given way. The table lies in memory that is shared with children, so that a scenario runs in a process
+ * of its own (it may die) and another goes on counting.
  *
  * Not with AddressSanitizer, which has its own allocator. */
 #ifndef TESTS_LIB_FAULTS_H
