@@ -104,6 +104,7 @@ tv put land cold MARK-OF-THE-COLD-ENTRY >/dev/null
 op archive seal >/dev/null
 site_kill gsr TERM
 site_kill "$primary" TERM
+sed -i 's/^store: {/store: {scrub_mib_per_second: 0, /' "$primary.yaml" # or it is mended from gsr before it is needed
 site_start "$primary" # what was in memory is forgotten
 site_start gsr
 wait_primary "$primary" >/dev/null

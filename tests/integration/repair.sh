@@ -38,12 +38,12 @@ flip() {
 }
 # wait_for SITE FILTER TEXT: until what the site says of itself fits.
 wait_for() {
-    local i
-    for i in $(seq 1 150); do
+    local until=$((SECONDS + 20))
+    while site_alive "$1" && [ "$SECONDS" -lt "$until" ]; do
         [ "$(site_status "$1" | jq "$2" 2>/dev/null)" = true ] && return 0
         sleep 0.1
     done
-    die "$3: $(site_status "$1" | jq -c '[.care, .scrub, .trouble]')"
+    die "$3: $(site_alive "$1" && site_status "$1" | jq -c '[.care, .scrub, .trouble]' || echo "$1 does not run")"
 }
 events_of() { op events -n 300 --endpoints "127.0.0.1:$(client_port "$1")"; }
 # says SITE TEXT: an event of the site has it.
@@ -113,7 +113,8 @@ for i in $(seq 1 150); do # until gsr has it, also in its state
 done
 site_kill "$primary" TERM
 site_start "$primary" # so that a pass of the scrub begins; recovery still finds everything whole
-wait_for "$primary" '.scrub != null' "the primary does not start"
+# What is read to be applied must be whole: it is the scrub that is to find the damage.
+wait_for "$primary" '.scrub != null and .applied == .last' "the primary does not start"
 [ "$(ls "$primary"/data/log/0*.seg | wc -l)" -ge 3 ] || die "the log has too few segments"
 segment=$(ls "$primary"/data/log/0*.seg | head -n 2 | tail -n 1)
 byte=$(od -An -tu1 -j 5000000 -N 1 "$segment") # in the middle of a large value
