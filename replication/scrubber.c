@@ -2,11 +2,9 @@
  * What it finds becomes an event and stands in `status` until it was repaired, or a later pass does not find it any more. Damaged
  * records and places in the log are handed on to be repaired from another site (care.c).
  *
- * A pass begins when the site starts, and then once in PASS_MS, or as soon as the one before is done where that takes
- * longer. Where
- * it stands is not kept over a restart: then it begins again. Damage bars nothing: a damaged record is never returned by a
- * read in
- * any case. */
+ * A pass begins when the site starts, and then as often as configured (scrub_ms), or as soon as the one before is
+ * done where that takes longer. Where it stands is not kept over a restart: then it begins again. Damage bars nothing: a damaged
+ * record is never returned by a read in any case. */
 #include "replication/site_parts.h"
 
 #include "store/scrub.h"
@@ -16,7 +14,6 @@
 
 enum {
     STEPS_A_SECOND = 10,
-    PASS_MS = 3600 * 1000,
     EVENTS_A_PASS = 50, /* so that a dead disk does not drive all else out of the event log */
 };
 
@@ -135,7 +132,7 @@ static void *scrub_main(void *arg)
     (void)snprintf(state_dir, sizeof state_dir, "%s/state", c->site->config->data_dir);
     const struct scrub_parts parts = {c->site->state, c->site->log, state_dir, recount, c};
     const struct finding_sink sink = {on_found, NULL, c};
-    const uint64_t rate = c->site->config->scrub_bytes;
+    const uint64_t rate = c->site->config->scrub_bytes, period = c->site->config->scrub_ms;
     uint64_t began = site_now_ms();
     (void)pthread_mutex_lock(&c->lock);
     while (!c->stop) {
@@ -152,7 +149,7 @@ static void *scrub_main(void *arg)
         c->damaged = c->walk.damaged;
         if (rc == ERR_NOT_FOUND) {
             end_pass(c);
-            pause = now - began < PASS_MS ? PASS_MS - (now - began) : pause;
+            pause = now - began < period ? period - (now - began) : pause;
             began = now + pause;
         } else if (read * 1000 / rate > pause) { /* a value larger than the budget */
             pause = read * 1000 / rate;

@@ -48,6 +48,7 @@ struct site_config {
     uint32_t checkpoint_ms;    /* and at least this often when something changed */
     uint64_t memory_bytes;     /* in-flight overlay and queues; beyond it clients are paused */
     uint64_t scrub_bytes;      /* a second, read to find damage; 0: no scrub */
+    uint32_t scrub_ms;         /* a pass of the scrub begins as often as this */
     uint64_t history_us, history_bytes; /* the past that can be read; either 0: none */
     uint32_t session_hours;             /* idle sessions expire */
     uint32_t snapshot_ms;               /* clients' snapshots are closed when they are as old */

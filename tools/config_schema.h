@@ -26,8 +26,8 @@ struct config_file {
     } replication;
     struct {
         char *engine, *segment_mib, *log_limit_mib, *log_retain_mib, *reserve_mib, *checkpoint_mib;
-        char *checkpoint_seconds, *memory_mib, *scrub_mib_per_second, *session_hours,
-            *snapshot_seconds, *max_clients, *max_per_identity;
+        char *checkpoint_seconds, *memory_mib, *scrub_mib_per_second, *scrub_seconds,
+            *session_hours, *snapshot_seconds, *max_clients, *max_per_identity;
         char *history_hours, *history_mib;
     } store;
     struct {
@@ -52,6 +52,7 @@ extern const cyaml_schema_value_t config_schema;
     X(store, checkpoint_seconds, checkpoint_ms, uint32_t, 1000, 1, 86400, 60)                      \
     X(store, memory_mib, memory_bytes, uint64_t, 1 << 20, 16, 1048576, 256)                        \
     X(store, scrub_mib_per_second, scrub_bytes, uint64_t, 1 << 20, 0, 1024, 4)                     \
+    X(store, scrub_seconds, scrub_ms, uint32_t, 1000, 1, 2592000, 3600)                            \
     X(store, history_hours, history_us, uint64_t, 3600000000, 0, 87600, 24)                        \
     X(store, history_mib, history_bytes, uint64_t, 1 << 20, 0, 16777216, 4096)                     \
     X(store, session_hours, session_hours, uint32_t, 1, 1, 8760, 24)                               \
