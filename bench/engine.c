@@ -1,14 +1,18 @@
 /* See engine.h.
  *
- * WAITING. The log's thread tells how far the log is durable. Few waiting threads it wakes itself; many are left to a
- * thread of their own, because each wake costs a system call and the next batch should be on its way meanwhile. (RocksDB's
- * writers have the same cost, borne by the leader of a group.)
+ * WAITING. Whoever finds the log idle writes what has gathered (log_lend). Who wrote tells how far the log is durable; few
+ * waiting threads it wakes itself; many are left to a thread of their own, because each wake costs a system call and the next batch
+ * should be on its way meanwhile. (RocksDB's writers have the same cost, borne by the leader of a group.)
+ *
+ * APPLYING lags behind as it does at a site (replication/applier.c): what is durable gathers for LINGER_MS, or until there are
+ * LINGER_ENTRIES of it.
  *
  * LIMIT. At most UNAPPLIED_BYTES of log are not yet applied: then puts wait, as clients of a site do. */
 #include "bench/engine.h"
 
 #include "store/core/body.h"
 #include "store/core/commit_time.h"
+#include "store/io/cond.h"
 #include "store/replay.h"
 
 #include <errno.h>
@@ -24,6 +28,8 @@ enum {
     UNAPPLIED_BYTES = 256 << 20,
     WAKE_BY_LOG = 2,
     DEPTH_MAX = 1024,
+    LINGER_ENTRIES = 8192,
+    LINGER_MS = 50,
 };
 
 struct waiter {
@@ -44,12 +50,14 @@ struct engine {
     uint8_t headers[DEPTH_MAX][ENTRY_HEADER_BYTES];
 
     pthread_mutex_t lock; /* everything below */
-    pthread_cond_t durable_news, applied_news, checkpoint_news;
+    pthread_cond_t wake_news, durable_news, applied_news,
+        checkpoint_news; /* of waker, applier, all, checkpointer */
     struct waiter ring[BENCH_CLIENTS_MAX];
     unsigned head, count;
     uint64_t durable, applied, appended_bytes, applied_bytes;
     uint64_t checkpoints, entries;
     bool stop, checkpoint_begun;
+    bool idle, hurry; /* the applier has nothing to do; is not to linger */
 
     bool applies;
     pthread_t applier, waker, checkpointer;
@@ -80,7 +88,11 @@ static void on_durable(void *arg, struct entry_position last)
     g->durable = last.lsn.v;
     if (g->count <= WAKE_BY_LOG)
         wake(g);
-    (void)pthread_cond_broadcast(&g->durable_news);
+    else
+        (void)pthread_cond_signal(&g->wake_news);
+    if (g->idle || g->durable - g->applied >= LINGER_ENTRIES)
+        (void)pthread_cond_signal(&g->durable_news);
+    g->idle = false;
     (void)pthread_mutex_unlock(&g->lock);
 }
 
@@ -96,13 +108,28 @@ static void *wake_main(void *arg)
     (void)pthread_mutex_lock(&g->lock);
     while (!g->stop) {
         wake(g);
-        (void)pthread_cond_wait(&g->durable_news, &g->lock);
+        (void)pthread_cond_wait(&g->wake_news, &g->lock);
     }
     (void)pthread_mutex_unlock(&g->lock);
     return NULL;
 }
 
 /* ---- applied ---- */
+
+/* With the lock held: until there is something to apply, and enough of it, or it is the end; false: nothing is left. */
+static bool wait_for_entries(struct engine *g)
+{
+    while (g->durable <= g->applied && !g->stop) {
+        g->idle = true;
+        (void)pthread_cond_wait(&g->durable_news, &g->lock);
+    }
+    g->idle = false;
+    const struct timespec until = cond_deadline(LINGER_MS);
+    while (g->durable - g->applied < LINGER_ENTRIES && !g->stop && !g->hurry &&
+           cond_wait_until(&g->durable_news, &g->lock, &until))
+        ;
+    return g->durable > g->applied;
+}
 
 /* Apply the next batch, at most to `to`; returns its bytes. */
 static uint64_t apply_some(struct engine *g, uint64_t to)
@@ -129,12 +156,8 @@ static void *apply_main(void *arg)
             since = 0;
             (void)pthread_cond_signal(&g->checkpoint_news);
         }
-        if (g->durable <= g->applied) {
-            if (g->stop)
-                break;
-            (void)pthread_cond_wait(&g->durable_news, &g->lock);
-            continue;
-        }
+        if (!wait_for_entries(g))
+            break;
         uint64_t to = g->durable;
         (void)pthread_mutex_unlock(&g->lock);
         uint64_t n = apply_some(g, to);
@@ -220,6 +243,7 @@ static void open_parts(struct engine *g, const struct bench_options *o)
                  &(struct log_options){.dir = path,
                                        .cluster_id = g->id,
                                        .engine = engine_of(o->engine),
+                                       .lent = true,
                                        .on_durable = on_durable,
                                        .on_failed = on_failed,
                                        .arg = g},
@@ -253,7 +277,8 @@ struct engine *engine_open(const struct bench_options *o, bool applies)
     (void)mkdir(o->target, 0700);
     (void)pthread_mutex_init(&g->appending, NULL);
     (void)pthread_mutex_init(&g->lock, NULL);
-    (void)pthread_cond_init(&g->durable_news, NULL);
+    (void)pthread_cond_init(&g->wake_news, NULL);
+    cond_init(&g->durable_news);
     (void)pthread_cond_init(&g->applied_news, NULL);
     (void)pthread_cond_init(&g->checkpoint_news, NULL);
     open_parts(g, o);
@@ -275,8 +300,9 @@ void engine_close(struct engine *g)
     struct err e = ERR_NONE;
     (void)pthread_mutex_lock(&g->lock);
     g->stop = true;
-    (void)pthread_cond_broadcast(&g->durable_news);
-    (void)pthread_cond_broadcast(&g->checkpoint_news);
+    (void)pthread_cond_signal(&g->wake_news);
+    (void)pthread_cond_signal(&g->durable_news);
+    (void)pthread_cond_signal(&g->checkpoint_news);
     (void)pthread_mutex_unlock(&g->lock);
     (void)pthread_join(g->waker, NULL);
     if (g->applies) {
@@ -396,6 +422,7 @@ void engine_put(struct engine_client *c, const struct op *ops, unsigned n, bool 
     if (log_append(g->log, g->views, count, &e) != 0)
         fail(&e);
     (void)pthread_mutex_unlock(&g->appending);
+    log_lend(g->log);
     while (sem_wait(&c->done) != 0)
         ;
 }
@@ -411,8 +438,11 @@ double engine_drain(struct engine *g)
 {
     uint64_t began = bench_now_ns();
     (void)pthread_mutex_lock(&g->lock);
+    g->hurry = true;
+    (void)pthread_cond_signal(&g->durable_news);
     while (g->applies && g->applied < g->durable)
         (void)pthread_cond_wait(&g->applied_news, &g->lock);
+    g->hurry = false;
     (void)pthread_mutex_unlock(&g->lock);
     return since(began);
 }

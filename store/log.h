@@ -1,8 +1,8 @@
 /* The log: the truth of a site. Segmented, recycled, written in padded batches, by threads of its own.
  *
  * Threads: append, truncate, recycle and close are called by one owner thread (the site's loop). read, position,
- * runs and status may be called by any thread. The callbacks run on the log's own threads, one call at a time, and must only
- * post to the owner. */
+ * runs, lend and status may be called by any thread. The callbacks run on the log's own threads, or in log_lend(), one call at a
+ * time, and must only post to the owner. */
 #ifndef STORE_LOG_H
 #define STORE_LOG_H
 
@@ -26,6 +26,7 @@ struct log_options {
     uint64_t reserve_bytes; /* ... or when the file system has less free than this */
     uint64_t memory_bytes;  /* recent entries kept for readers, default 32 MiB when 0 */
     enum log_engine engine;
+    bool lent; /* log_append() wakes nobody: whoever appended calls log_lend() behind it */
     /* All appended entries up to `last` are on stable storage. */
     void (*on_durable)(void *arg, struct entry_position last);
     /* A write or sync failed. Nothing more is written, nothing is retried; the site must stop. A batch that was being written
@@ -63,6 +64,11 @@ int log_close(struct log *log, struct err *e);
 /* Queue sealed entries, which must follow the last appended (checked: ERR_INTEGRITY). Copies; never blocks on the
  * disk. ERR_BUSY when more than 64 MiB wait to be written, ERR_NO_SPACE at a limit: then nothing was taken. */
 int log_append(struct log *log, const struct entry_view *entries, size_t n, struct err *e);
+
+/* Lend this thread to the log, which was opened with `lent`: when nothing is being written, what waits is written here, and is
+ * durable and told when this returns; otherwise the log's own threads take it, and this returns at once. A single writer so
+ * waits for its disk and for no other thread. */
+void log_lend(struct log *log);
 
 /* Would entries of `bytes` together (headers included) be taken by log_append now? 0, or the error that it would give for
  * them: asked before an entry is given its place, so that what has a place is never refused: after 0 the next append of at most

@@ -176,6 +176,7 @@ static int take_options(struct log *log, const struct log_options *o, struct err
     log->on_durable = o->on_durable != NULL ? o->on_durable : ignore_durable;
     log->on_failed = o->on_failed != NULL ? o->on_failed : ignore_failed;
     log->arg = o->arg;
+    log->lent = o->lent;
     log->dir = strdup(o->dir);
     log->block = file_buffer(BATCH_BLOCK_BYTES);
     return log->dir == NULL || log->block == NULL ? err_set(e, ERR_NO_MEMORY, "no memory") : 0;
@@ -195,6 +196,12 @@ static struct log *log_new(void)
     return log;
 }
 
+static void close_engine(struct lane *lane)
+{
+    if (lane->engine != NULL)
+        lane->engine->close(lane->engine);
+}
+
 /* Stops what runs and releases everything, in any stage of opening. */
 static void log_free(struct log *log)
 {
@@ -208,8 +215,9 @@ static void log_free(struct log *log)
     if (log->current.fd >= 0)
         (void)close(log->current.fd);
     for (unsigned i = 0; i < LOG_LANES && log->engines_owned; i++)
-        if (log->lanes[i].engine != NULL)
-            log->lanes[i].engine->close(log->lanes[i].engine);
+        close_engine(&log->lanes[i]);
+    if (log->engines_owned)
+        close_engine(&log->borrowed);
     for (size_t i = 0; i < log->segment_count; i++)
         segment_deinit(&log->segments[i]);
     free(log->segments);
@@ -254,11 +262,14 @@ static int choose_engines(struct log *log, const struct log_options *options, st
 {
     int rc = engine_choose(options->engine, log->dir_fd, options->dir, &log->lanes[0].engine,
                            log->engine_reason, e);
-    if (rc == 0 && log->lanes[0].engine->kind == LOG_ENGINE_URING)
-        (void)engine_uring_open(&log->lanes[1].engine, NULL);
-    else if (rc == 0)
-        (void)engine_plain_open(&log->lanes[1].engine, NULL);
-    return rc;
+    if (rc != 0)
+        return rc;
+    int (*open)(struct engine **, struct err *) =
+        log->lanes[0].engine->kind == LOG_ENGINE_URING ? engine_uring_open : engine_plain_open;
+    (void)open(&log->lanes[1].engine, NULL);
+    if (log->lent)
+        (void)open(&log->borrowed.engine, NULL);
+    return 0;
 }
 
 int log_open_seam(struct log **out, const struct log_options *options,
@@ -272,6 +283,7 @@ int log_open_seam(struct log **out, const struct log_options *options,
     log->engines_owned = seam->engine == NULL;
     log->lanes[0] = (struct lane){.log = log, .engine = seam->engine};
     log->lanes[1] = (struct lane){.log = log, .engine = seam->beside};
+    log->borrowed = (struct lane){.log = log, .engine = seam->lent};
     int rc = take_options(log, options, e);
     if (rc == 0)
         rc = file_open_dir(options->dir, &log->dir_fd, e);
@@ -389,7 +401,7 @@ int log_append(struct log *log, const struct entry_view *entries, size_t n, stru
         for (size_t i = 0; i < n; i++)
             log_run_add(log, entries[i].header.term, entries[i].header.lsn);
         log->last = entry_position_of(&entries[n - 1]);
-        if (writer_may_write(log))
+        if (!log->lent && writer_may_write(log))
             pthread_cond_signal(&log->wake);
     }
     pthread_mutex_unlock(&log->mutex);

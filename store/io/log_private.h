@@ -135,6 +135,9 @@ struct log {
 
     struct lane lanes[LOG_LANES];
     unsigned lane_count;
+    bool lent;                 /* the option */
+    struct lane borrowed;      /* of whoever lends a thread; no engine: there is none to lend to */
+    bool watched;              /* (m) a lane waits for the time of the proof */
     uint64_t taken, published; /* (m) batches; what is between is in flight */
     bool alone;                /* (m) a lane does what needs that nothing is in flight */
     struct timespec prove_at;  /* (m) when the last batch gets its proof, if nothing follows */
@@ -147,6 +150,7 @@ struct log {
 struct log_seam {
     struct engine *engine; /* used instead of choosing one, not closed; NULL: choose */
     struct engine *beside; /* with `engine`: that of a second lane; NULL: there is one lane */
+    struct engine *lent;   /* with `engine`: that of log_lend(); NULL: nothing is lent */
     uint32_t idle_ms;      /* 0: LOG_IDLE_MS */
 };
 int log_open_seam(struct log **out, const struct log_options *options,
