@@ -7,6 +7,7 @@
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 int engine_commit(struct engine *engine, int fd, const char *path, const uint8_t *p, size_t n,
@@ -37,69 +38,139 @@ const char *log_engine_name(enum log_engine engine)
     return engine == LOG_ENGINE_URING ? "io_uring" : "pwrite+O_DSYNC";
 }
 
-/* One real write and sync. *direct tells whether the file system does direct I/O. */
-static int probe(struct engine *engine, int dir_fd, const char *dir, bool *direct, struct err *e)
+/* ---- choosing ---- */
+
+enum {
+    TRIAL_BLOCKS = 16, /* of the trial file: written before they are timed, as segments are */
+    TRIAL_ROUNDS = 15,
+    TRIAL_MAX_US = 150000,   /* no more rounds behind that: a start must not wait for a slow disk */
+    URING_GAIN_PERCENT = 10, /* less than that is chance */
+};
+static const char trial_name[] = "probe.tmp";
+
+/* An engine on trial. */
+struct trial {
+    struct engine *engine; /* NULL: not wanted, or it did not open */
+    int fd;
+    bool direct;
+    unsigned rounds;
+    uint32_t us[TRIAL_ROUNDS];
+    struct err why; /* code 0: it works */
+};
+
+static uint64_t now_us(void)
 {
-    static const char name[] = "probe.tmp";
-    int rc = ERR_NO_MEMORY;
-    uint8_t *block = file_buffer(BATCH_BLOCK_BYTES);
-    int fd = file_open_direct(dir_fd, name, O_RDWR | O_CREAT | engine->open_flags, direct);
-    if (fd < 0)
-        rc = file_error(e, dir, "create a file for a trial write", -fd);
-    else if (block == NULL)
-        rc = err_set(e, ERR_NO_MEMORY, "no memory for a block");
-    else {
-        memset(block, 0, BATCH_BLOCK_BYTES);
-        rc = engine_commit(engine, fd, dir, block, BATCH_BLOCK_BYTES, 0, e);
-    }
-    if (fd >= 0) {
-        (void)unlinkat(dir_fd, name, 0);
-        (void)close(fd);
-    }
-    free(block);
-    return rc;
+    struct timespec t;
+    (void)clock_gettime(CLOCK_MONOTONIC, &t);
+    return (uint64_t)t.tv_sec * 1000000 + (uint64_t)t.tv_nsec / 1000;
 }
 
-static void give_reason(char reason[ENGINE_REASON_BYTES], const char *text, bool direct)
+/* Open the engine, and let it write and sync the whole trial file: it may be forbidden to do so although it opens. */
+static void trial_begin(struct trial *t, int (*open)(struct engine **, struct err *), int dir_fd,
+                        const char *dir, const uint8_t *blocks)
 {
-    (void)snprintf(reason, ENGINE_REASON_BYTES, "%s%s", text,
-                   direct ? "" : "; no direct I/O on this file system, the page cache is used");
+    if (open(&t->engine, &t->why) != 0)
+        return;
+    t->fd =
+        file_open_direct(dir_fd, trial_name, O_RDWR | O_CREAT | t->engine->open_flags, &t->direct);
+    if (t->fd < 0)
+        (void)file_error(&t->why, dir, "create a file for a trial write", -t->fd);
+    else
+        (void)engine_commit(t->engine, t->fd, dir, blocks, TRIAL_BLOCKS * BATCH_BLOCK_BYTES, 0,
+                            &t->why);
+}
+
+static bool works(const struct trial *t)
+{
+    return t->engine != NULL && t->why.code == 0;
+}
+
+static void trial_round(struct trial *t, const char *dir, const uint8_t *block)
+{
+    const uint64_t began = now_us(),
+                   offset = t->rounds % TRIAL_BLOCKS * (uint64_t)BATCH_BLOCK_BYTES;
+    if (engine_commit(t->engine, t->fd, dir, block, BATCH_BLOCK_BYTES, offset, &t->why) == 0)
+        t->us[t->rounds++] = (uint32_t)(now_us() - began);
+}
+
+static void trial_end(struct trial *t, bool taken)
+{
+    if (t->fd >= 0)
+        (void)close(t->fd);
+    if (t->engine != NULL && !taken)
+        t->engine->close(t->engine);
+}
+
+static int by_time(const void *a, const void *b)
+{
+    const uint32_t x = *(const uint32_t *)a, y = *(const uint32_t *)b;
+    return (x > y) - (x < y);
+}
+
+static uint32_t median_us(struct trial *t)
+{
+    qsort(t->us, t->rounds, sizeof t->us[0], by_time);
+    return t->us[t->rounds / 2];
+}
+
+/* Both work: time them in turn, so that what else the disk does meets both alike. */
+static bool uring_is_faster(struct trial *uring, struct trial *plain, const char *dir,
+                            const uint8_t *block, char *text, size_t cap)
+{
+    const uint64_t until = now_us() + TRIAL_MAX_US;
+    do {
+        trial_round(uring, dir, block);
+        trial_round(plain, dir, block);
+    } while (works(uring) && works(plain) && plain->rounds < TRIAL_ROUNDS && now_us() < until);
+    if (!works(uring) || !works(plain))
+        return works(uring);
+    const uint32_t u = median_us(uring), p = median_us(plain);
+    (void)snprintf(text, cap, "a block takes io_uring %u us here and pwrite+O_DSYNC %u us", u, p);
+    return engine_uring_is_worth_it(u, p);
+}
+
+bool engine_uring_is_worth_it(uint32_t uring_us, uint32_t plain_us)
+{
+    return (uint64_t)uring_us * 100 < (uint64_t)plain_us * (100 - URING_GAIN_PERCENT);
+}
+
+static int refuse(enum log_engine wanted, const struct err *why, struct err *e)
+{
+    (void)err_set(e, why->code, "%s", why->text);
+    return err_wrap(e, wanted == LOG_ENGINE_URING
+                           ? "log engine uring (choose 'auto' or 'plain' to do without)"
+                           : "log engine plain");
 }
 
 int engine_choose(enum log_engine wanted, int dir_fd, const char *dir, struct engine **out,
                   char reason[ENGINE_REASON_BYTES], struct err *e)
 {
-    struct engine *engine = NULL;
-    bool direct = false;
+    struct trial uring = {.fd = -1}, plain = {.fd = -1}, *taken = &plain;
     char text[ENGINE_REASON_BYTES - 80] = "as configured";
-    if (wanted != LOG_ENGINE_PLAIN) {
-        struct err why = ERR_NONE;
-        int rc = engine_uring_open(&engine, &why);
-        if (rc == 0)
-            rc = probe(engine, dir_fd, dir, &direct, &why);
-        if (rc == 0) {
-            *out = engine;
-            give_reason(reason, wanted == LOG_ENGINE_AUTO ? "io_uring works here" : text, direct);
-            return 0;
-        }
-        if (engine != NULL)
-            engine->close(engine);
-        engine = NULL;
-        if (wanted == LOG_ENGINE_URING) {
-            (void)err_set(e, why.code, "%s", why.text);
-            return err_wrap(e, "log engine uring (choose 'auto' or 'plain' to do without)");
-        }
-        (void)snprintf(text, sizeof text, "no io_uring here: %.140s", why.text);
+    uint8_t *blocks = file_buffer(TRIAL_BLOCKS * BATCH_BLOCK_BYTES);
+    if (blocks == NULL)
+        return err_set(e, ERR_NO_MEMORY, "no memory for a trial of the log's engine");
+    memset(blocks, 0, TRIAL_BLOCKS * BATCH_BLOCK_BYTES);
+    if (wanted != LOG_ENGINE_PLAIN)
+        trial_begin(&uring, engine_uring_open, dir_fd, dir, blocks);
+    if (wanted != LOG_ENGINE_URING)
+        trial_begin(&plain, engine_plain_open, dir_fd, dir, blocks);
+    if (wanted == LOG_ENGINE_URING ||
+        (works(&uring) && works(&plain) &&
+         uring_is_faster(&uring, &plain, dir, blocks, text, sizeof text)))
+        taken = &uring;
+    if (wanted == LOG_ENGINE_AUTO && uring.why.code != 0)
+        (void)snprintf(text, sizeof text, "no io_uring here: %.140s", uring.why.text);
+    int rc = works(taken) ? 0 : refuse(wanted, &taken->why, e);
+    if (rc == 0) {
+        *out = taken->engine;
+        (void)snprintf(
+            reason, ENGINE_REASON_BYTES, "%s%s", text,
+            taken->direct ? "" : "; no direct I/O on this file system, the page cache is used");
     }
-    int rc = engine_plain_open(&engine, e);
-    if (rc == 0)
-        rc = probe(engine, dir_fd, dir, &direct, e);
-    if (rc != 0) {
-        if (engine != NULL)
-            engine->close(engine);
-        return err_wrap(e, "log engine plain");
-    }
-    *out = engine;
-    give_reason(reason, text, direct);
-    return 0;
+    trial_end(&uring, rc == 0 && taken == &uring);
+    trial_end(&plain, rc == 0 && taken == &plain);
+    (void)unlinkat(dir_fd, trial_name, 0);
+    free(blocks);
+    return rc;
 }

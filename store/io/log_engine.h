@@ -24,14 +24,16 @@ struct engine {
 /* Is io_uring sound in the kernel that uname() calls so? Below 6.1 it had hangs; before 6.1.67 of that series synced direct
  * writes to ext4 could be lost (6.1.64, 6.1.65) or hang. Pure. */
 bool engine_uring_kernel_is_sound(const char *release, const char *version);
+/* AUTO's rule, for medians of one block. Pure. */
+bool engine_uring_is_worth_it(uint32_t uring_us, uint32_t plain_us);
 int engine_uring_open(struct engine **out, struct err *e);
 int engine_plain_open(struct engine **out, struct err *e);
 
 enum { ENGINE_REASON_BYTES = 256 };
-/* Open the engine asked for. AUTO tries io_uring with one real write and sync of a file in the
- * directory, which is removed again, and takes the plain one when that fails; `reason` tells why
- * the engine was taken, and whether the page cache had to be used because the file system has no
- * direct I/O. */
+/* Open the engine asked for. Whatever it is proves itself with a real write and sync of a file in the directory, which is removed
+ * again. AUTO times a few synced blocks with both, in turn, for at most some 150 ms, and takes io_uring only if it is clearly faster:
+ * that differs from machine to machine (docs/PERFORMANCE.md). `reason` tells why the engine was taken, and whether the page cache
+ * had to be used because the file system has no direct I/O. */
 int engine_choose(enum log_engine wanted, int dir_fd, const char *dir, struct engine **out,
                   char reason[ENGINE_REASON_BYTES], struct err *e);
 
