@@ -1,8 +1,8 @@
 /* See engine.h.
  *
  * WAITING. Whoever finds the log idle writes what has gathered (log_lend). Who wrote tells how far the log is durable; few
- * waiting threads it wakes itself; many are left to a thread of their own, because each wake costs a system call and the next batch
- * should be on its way meanwhile. (RocksDB's writers have the same cost, borne by the leader of a group.)
+ * waiting threads it wakes itself; many are left to a thread of their own, because each wake costs a system call and the next
+ * batch should be on its way meanwhile. (RocksDB's writers have the same cost, borne by the leader of a group.)
  *
  * APPLYING lags behind as it does at a site (replication/applier.c): what is durable gathers for LINGER_MS, or until there are
  * LINGER_ENTRIES of it.

@@ -31,9 +31,9 @@ int engine_plain_open(struct engine **out, struct err *e);
 
 enum { ENGINE_REASON_BYTES = 256 };
 /* Open the engine asked for. Whatever it is proves itself with a real write and sync of a file in the directory, which is removed
- * again. AUTO times a few synced blocks with both, in turn, for at most some 150 ms, and takes io_uring only if it is clearly faster:
- * that differs from machine to machine (docs/PERFORMANCE.md). `reason` tells why the engine was taken, and whether the page cache
- * had to be used because the file system has no direct I/O. */
+ * again. AUTO times a few synced blocks with both, in turn, for at most some 150 ms, and takes io_uring only if it is clearly
+ * faster: that differs from machine to machine (docs/PERFORMANCE.md). `reason` tells why the engine was taken, and whether the
+ * page cache had to be used because the file system has no direct I/O. */
 int engine_choose(enum log_engine wanted, int dir_fd, const char *dir, struct engine **out,
                   char reason[ENGINE_REASON_BYTES], struct err *e);
 

@@ -5,8 +5,8 @@
  * beside the first only while it is small (LOG_BESIDE_BYTES): then the disk takes it for nothing; a large one is better left to
  * gather, because each write has its price in processor time.
  *
- * A thread that is lent (log_lend) does for one batch what a lane does, if nothing is in flight; lanes take what gathers meanwhile.
- * Waking a lane, and being woken by it, costs a single writer a fifth of what the disk takes.
+ * A thread that is lent (log_lend) does for one batch what a lane does, if nothing is in flight; lanes take what gathers
+ * meanwhile. Waking a lane, and being woken by it, costs a single writer a fifth of what the disk takes.
  *
  * Each batch says up to which one the segment was known durable when it was taken (`durable` of its header); recovery.c rests
  * on that. So when the power goes, a batch may be whole on disk although the one before it is not: neither was acknowledged,

@@ -133,7 +133,8 @@ static void several_lenders_leave_nobody_waiting(void **state)
     static const size_t bodies[LENDERS] = {100, 700, 3000, 9000}; /* over several segments */
     util_open(&fx, 0);
     for (size_t i = 0; i < LENDERS; i++)
-        assert_int_equal(pthread_create(&threads[i], NULL, lend_often, (void *)(uintptr_t)&bodies[i]), 0);
+        assert_int_equal(
+            pthread_create(&threads[i], NULL, lend_often, (void *)(uintptr_t)&bodies[i]), 0);
     for (size_t i = 0; i < LENDERS; i++)
         assert_int_equal(pthread_join(threads[i], NULL), 0);
     assert_int_equal(durable(), LENDERS * EACH);
@@ -146,7 +147,8 @@ static void several_lenders_leave_nobody_waiting(void **state)
 
 /* ---- failure ---- */
 
-static ssize_t write_nothing(struct engine *self, int fd, const uint8_t *p, size_t n, uint64_t offset)
+static ssize_t write_nothing(struct engine *self, int fd, const uint8_t *p, size_t n,
+                             uint64_t offset)
 {
     (void)self;
     (void)fd;
@@ -192,13 +194,18 @@ static void a_lent_write_that_fails_stops_the_log_once(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test_setup_teardown(what_is_lent_for_is_durable_on_return_and_told_by_the_lender, set_up, tear_down),
-        cmocka_unit_test_setup_teardown(what_nobody_lent_for_is_written_when_the_log_is_closed, set_up, tear_down),
-        cmocka_unit_test_setup_teardown(a_batch_that_needs_a_new_segment_is_left_to_the_logs_threads, set_up, tear_down),
-        cmocka_unit_test_setup_teardown(the_last_batch_gets_its_proof_although_no_thread_of_the_log_was_awake, set_up,
-                                        tear_down),
+        cmocka_unit_test_setup_teardown(
+            what_is_lent_for_is_durable_on_return_and_told_by_the_lender, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(what_nobody_lent_for_is_written_when_the_log_is_closed,
+                                        set_up, tear_down),
+        cmocka_unit_test_setup_teardown(
+            a_batch_that_needs_a_new_segment_is_left_to_the_logs_threads, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(
+            the_last_batch_gets_its_proof_although_no_thread_of_the_log_was_awake, set_up,
+            tear_down),
         cmocka_unit_test_setup_teardown(several_lenders_leave_nobody_waiting, set_up, tear_down),
-        cmocka_unit_test_setup_teardown(a_lent_write_that_fails_stops_the_log_once, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(a_lent_write_that_fails_stops_the_log_once, set_up,
+                                        tear_down),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
