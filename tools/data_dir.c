@@ -43,10 +43,12 @@ static void close_fd(int *fd)
 
 void data_dir_close(struct data_dir *d)
 {
-    if (d->log_fd != d->fd)
-        close_fd(&d->log_fd);
-    if (d->state_fd != d->fd)
-        close_fd(&d->state_fd);
+    if (d->log_fd == d->fd)
+        d->log_fd = -1;
+    if (d->state_fd == d->fd)
+        d->state_fd = -1;
+    close_fd(&d->log_fd);
+    close_fd(&d->state_fd);
     close_fd(&d->fd);
     for (int i = 0; i < 3; i++)
         close_fd(&d->locks[i]);
