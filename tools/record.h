@@ -29,7 +29,6 @@ void print_result(const struct common *c, const struct tvn_result *r);
 /* Operand -> key or value: as it is, or (base64) decoded in place. */
 int operand_bytes(char *text, bool base64, struct tvn_bytes *out, struct err *e);
 
-/* "0.2 s old" on stderr, for reads that a standby answered. */
 /* --as-of: digits are an lsn, anything else is a time (utc_parse), which needs its offset. NULL: the present. */
 int as_of_parse(const char *text, struct tvn_read *how, struct err *e);
 /* What a command that takes --as-of says of it, and of --standby, on stderr. */
@@ -40,6 +39,7 @@ void say_as_of(const struct common *c, const char *as_of, uint64_t lsn, uint64_t
             "as it was after transaction LSN, or at TIME (with its offset: "                       \
             "2026-11-24T08:48:21+05:30)"                                                           \
     }
+/* "at most 0.200 s old" on stderr, for reads that a standby answered. */
 void say_age(const struct common *c, uint64_t lsn, uint64_t age_us);
 
 #endif
