@@ -4,6 +4,7 @@
  *
  *   cut SEED      the power fails now. Every operation gives EIO from here on
  *   arm N SEED    ... at the N-th change or sync from now, which fails already; then a line "cut ..." is printed by itself
+ *   tell N        print a line "told" by itself at the N-th change or sync from now, which happens; 0: no more
  *   on            mount again what the disk holds after the cut (without a cut: nothing is lost, all caches are)
  *   lie NAME      plant a bug: syncs of files with NAME in their path are answered and not carried out; "dir": those of
  *                 directories; "tail": writes to *.seg take the block before along; "none"
@@ -40,7 +41,8 @@ static struct {
     struct disk *disk;
     struct disk *image; /* what a cut left; NULL: there is power */
     uint64_t changes;
-    uint64_t cut_at; /* this change and all after it fail; 0: none */
+    uint64_t cut_at;  /* this change and all after it fail; 0: none */
+    uint64_t tell_at; /* this change is told; 0: none */
     uint64_t seed;
     char lie[64], fail[64];
 } power;
@@ -70,6 +72,8 @@ static bool has_power(fuse_req_t req, const char *what, uint64_t ino)
 {
     char at[128];
     power.changes++;
+    if (power.image == NULL && power.changes == power.tell_at)
+        (void)puts("told");
     if (power.image == NULL && power.cut_at != 0 && power.changes >= power.cut_at) {
         (void)snprintf(at, sizeof at, "%s %s", what, disk_born(power.disk, ino));
         lose_power(power.seed, at);
@@ -397,6 +401,9 @@ static bool obey(const char *line, struct fuse_session **s, const char *where)
     } else if (sscanf(line, "arm %" SCNu64 " %" SCNu64, &n, &power.seed) == 2) {
         power.cut_at = power.changes + n;
         (void)puts("armed");
+    } else if (sscanf(line, "tell %" SCNu64, &n) == 1) {
+        power.tell_at = n == 0 ? 0 : power.changes + n;
+        (void)puts("telling");
     } else if (strcmp(line, "on\n") == 0) {
         bool done = turn_on(s, where);
         (void)puts(done ? "on" : "error: cannot mount");

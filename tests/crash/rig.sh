@@ -48,10 +48,13 @@ fs_start() {
     [ -z "${LIE:-}" ] || fs "lie $LIE"
 }
 
-# fs COMMAND: its answer is in $answer.
+# fs COMMAND: its answer is in $answer. What `tell` says by itself may come before it.
 fs() {
     echo "$1" >&"$FS_IN"
-    read -r -t 60 answer <&"$FS_OUT" || failed "powerfs does not answer '$1'"
+    answer=told
+    while [ "$answer" = told ]; do
+        read -r -t 60 answer <&"$FS_OUT" || failed "powerfs does not answer '$1'"
+    done
     case $answer in error*) failed "powerfs: $answer" ;; esac
 }
 
