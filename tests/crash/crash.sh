@@ -5,7 +5,7 @@
 #
 # Usage: BUILD=build/gcc-release tests/crash/crash.sh [CUTS [SEED]]
 # RIGS=N file systems with a site each, at once; default: one more than there are processors, since a site that starts waits
-# for its election. LENGTH=L of the workloads of `all`, CHAINS=N cuts of `chains`.
+# for its election. LENGTH=L of the workloads of `all`, default 3, CHAINS=N cuts of `chains`.
 set -uo pipefail
 : "${BUILD:?set BUILD to the folder of the programs}"
 CUTS=${1:-2000}
@@ -20,7 +20,7 @@ sum=0 lost=0 bad=0
 # sum would say less than it seems to.
 add() {
     local line
-    sed "s/^/$1: /" "$3"
+    sed "s|^|$1: |" "$3"
     [ "$2" = 0 ] || bad=1
     [ "$2" != 77 ] || echo "$1: FAILED: it cannot run here" >&2
     line=$(sed -n 's/^\([0-9]*\) power cuts, \([0-9]*\) transactions lost.*/\1 \2/p' "$3" | tail -n 1)
@@ -50,12 +50,26 @@ rigs() {
     done
 }
 
+# All workloads, a share for each processor.
+all() {
+    local i n pids=()
+    n=$(nproc)
+    for ((i = 0; i < n; i++)); do
+        "$BUILD/tests/crash/cuts" all --length "${LENGTH:-3}" --seed "$SEED" --part "$i/$n" >"$OUT/all$i" 2>&1 &
+        pids+=($!)
+    done
+    for ((i = 0; i < n; i++)); do
+        wait "${pids[i]}"
+        add "all $((i + 1))/$n" $? "$OUT/all$i"
+    done
+}
+
 began=$SECONDS
 rigs
 real=$sum sum=0
 echo "site: $real power cuts in $((SECONDS - began)) s, $RIGS at once"
 part kills "$BUILD/tests/crash/cuts" kills --seed "$SEED"
-part all "$BUILD/tests/crash/cuts" all --length "${LENGTH:-2}" --seed "$SEED"
+all
 part chains "$BUILD/tests/crash/cuts" chains --cuts "${CHAINS:-1000}" --seed "$SEED"
 "$HERE/planted.sh" "$SEED" || bad=1
 "$HERE/stops.sh" "$SEED" || bad=1

@@ -3,7 +3,9 @@
  * is to fail. What the disk holds then is written out, opened by the store and compared with what was promised.
  *
  *   cuts chains  --cuts N [--seed S]     long lives: open, work, lose power or be killed, go on from there
- *   cuts all     --length L [--seed S]   all workloads of up to L operations, all images of each of their moments
+ *   cuts all     --length L [--seed S] [--part I/N]
+ *                                        all workloads of up to L operations, all images of each of their moments;
+ *                                        with --part every N-th of them
  *   cuts kills   [--seed S]              a kill at every moment of a first run, another run, and then a cut
  *   cuts planted [--cuts N] [--seed S]   the same chains with a bug: each must be caught within N cuts
  *
@@ -14,7 +16,11 @@
  * ALL. For each moment every combination of: each version of every unsynced sector of log and side slots, their sizes, and
  * every subset of unsynced changes of names. LMDB's own file, whose unsynced pages must not matter at all, and the files
  * that hold no data (LOCK, lock.mdb, probe.tmp) are drawn at random for each image. Images that were seen with the same
- * promise are not tried again. A moment with more than ALL_MAX combinations is sampled, and counted apart.
+ * promise are not tried again. Two symmetries make it few enough:
+ *   of a batch of the log, whose checksum covers all that is behind its header, recovery can tell no more than whether all of
+ *   that is there; which sectors are missing makes no difference (store/core/batch.h), so of many only some such sets are tried;
+ *   the moments before the last operation of a workload are those of the shorter one, and are tried there.
+ * A moment with more than ALL_MAX combinations is sampled, and counted apart.
  *
  * KILLS. What a killed process left unsynced is read back by the next one as if it were durable. So after a kill at each
  * moment the next run works on, and then the power fails and everything that is not synced is lost, or any of it.
@@ -43,12 +49,13 @@ enum {
 };
 
 struct totals {
+    uint64_t cut_short; /* moments with too many images */
     uint64_t cuts, kills, runs, workloads, moments, sampled, broken;
 };
 
 struct options {
     uint64_t cuts, seed;
-    unsigned length;
+    unsigned length, part, parts;
     enum lie lie;
     bool quiet, on;
 };
@@ -58,6 +65,7 @@ struct life {
     struct lab lab;
     struct disk *disk;
     struct trace trace;
+    size_t last_act; /* of the trace: where the last act begins */
     uint64_t *moments;
     char scratch[64];
     struct totals *totals;
@@ -100,8 +108,11 @@ static int life_run(struct life *f, const enum act *acts, size_t n, struct err *
     trace_clear(&f->trace);
     record_into(&f->trace, f->options->lie);
     int rc = lab_open(&f->lab, e);
-    for (size_t i = 0; rc == 0 && i < n; i++)
+    f->last_act = 0;
+    for (size_t i = 0; rc == 0 && i < n; i++) {
+        f->last_act = i == 0 ? 0 : record_count();
         rc = lab_act(&f->lab, acts[i], e);
+    }
     int closed = f->lab.log != NULL ? lab_close(&f->lab, rc == 0 ? e : NULL) : 0;
     record_into(NULL, LIE_NOT);
     f->moments = realloc(f->moments, (f->trace.n + 1) * sizeof *f->moments);
@@ -326,19 +337,27 @@ static bool seen_add(struct seen *s, uint64_t x)
     return true;
 }
 
+static bool is_log(const char *born)
+{
+    return strncmp(born, "spare-", 6) == 0;
+}
+
 static bool holds_data(const char *born)
 {
-    return strncmp(born, "spare-", 6) == 0 || strncmp(born, "checkpoint", 10) == 0;
+    return is_log(born) || strncmp(born, "checkpoint", 10) == 0;
 }
 
 /* All images of this moment. */
 static bool try_all(struct life *f, size_t k, struct seen *seen, struct odometer *o)
 {
-    bool drawn[256] = {false};
+    bool drawn[256] = {false}, alike[256] = {false};
     check(disk_files(f->disk) <= sizeof drawn);
-    for (uint64_t ino = DISK_ROOT; ino < disk_files(f->disk); ino++)
+    for (uint64_t ino = DISK_ROOT; ino < disk_files(f->disk); ino++) {
         drawn[ino] = !disk_is_dir(f->disk, ino) && !holds_data(disk_born(f->disk, ino));
-    struct disk_dice dice = {.choose = next_digit, .arg = o, .drawn = drawn, .draw = draw};
+        alike[ino] = is_log(disk_born(f->disk, ino));
+    }
+    struct disk_dice dice = {
+        .choose = next_digit, .arg = o, .drawn = drawn, .draw = draw, .alike = alike};
     o->count = o->at = 0;
     o->overflow = false;
     uint64_t product = 1;
@@ -349,6 +368,7 @@ static bool try_all(struct life *f, size_t k, struct seen *seen, struct odometer
     if (sample)
         dice = (struct disk_dice){.choose = draw, .arg = o, .wild = true};
     f->totals->moments++;
+    f->totals->cut_short += sample;
     o->count = o->at = 0;
     bool good = true;
     for (unsigned i = 0; good && (!sample || i < ALL_DRAWN); i++) {
@@ -404,7 +424,7 @@ static bool workload(const struct options *o, struct totals *t, const enum act *
         broken(&f, f.trace.n, e.text);
     for (size_t k = 0; good && k < f.trace.n; k++) {
         play(&f, k);
-        good = try_all(&f, k, &seen, &odometer);
+        good = k < f.last_act || try_all(&f, k, &seen, &odometer);
     }
     free(seen.v);
     life_end(&f);
@@ -418,6 +438,8 @@ static void all(const struct options *o, struct totals *t)
         for (unsigned i = 0; i < n; i++)
             words *= LETTERS;
         for (unsigned word = 0; word < words && t->broken == 0; word++) {
+            if ((word + n) % o->parts != o->part)
+                continue;
             enum act acts[8];
             unsigned rest = word;
             for (unsigned i = 0; i < n; i++, rest /= LETTERS)
@@ -540,12 +562,10 @@ static uint64_t number(const char *text)
 
 int main(int argc, char **argv)
 {
-    static const struct option names[] = {{"cuts", 1, NULL, 'c'},
-                                          {"seed", 1, NULL, 's'},
-                                          {"length", 1, NULL, 'l'},
-                                          {"on", 0, NULL, 'o'},
-                                          {NULL, 0, NULL, 0}};
-    struct options o = {.cuts = 1000, .seed = 1, .length = 2};
+    static const struct option names[] = {{"cuts", 1, NULL, 'c'},   {"seed", 1, NULL, 's'},
+                                          {"length", 1, NULL, 'l'}, {"part", 1, NULL, 'p'},
+                                          {"on", 0, NULL, 'o'},     {NULL, 0, NULL, 0}};
+    struct options o = {.cuts = 1000, .seed = 1, .length = 2, .parts = 1};
     struct totals t = {0};
     int c;
     while ((c = getopt_long(argc, argv, "", names, NULL)) != -1) {
@@ -557,7 +577,7 @@ int main(int argc, char **argv)
             o.length = (unsigned)number(optarg);
         else if (c == 'o')
             o.on = true;
-        else
+        else if (c != 'p' || sscanf(optarg, "%u/%u", &o.part, &o.parts) != 2 || o.part >= o.parts)
             return 2;
     }
     const char *what = optind + 1 == argc ? argv[optind] : "";
@@ -573,8 +593,9 @@ int main(int argc, char **argv)
     } else if (strcmp(what, "all") == 0 && o.length <= 8) {
         all(&o, &t);
         (void)printf("all: %" PRIu64 " workloads, %" PRIu64 " moments, %" PRIu64
-                     " different images, of them %" PRIu64 " sampled\n",
-                     t.workloads, t.moments, t.cuts, t.sampled);
+                     " different images; of %" PRIu64 " moments with more than %d images %" PRIu64
+                     " were sampled\n",
+                     t.workloads, t.moments, t.cuts, t.cut_short, ALL_MAX, t.sampled);
     } else {
         (void)fprintf(stderr,
                       "usage: cuts chains|all|kills|planted [--cuts N] [--length L] [--seed S]\n");

@@ -400,6 +400,9 @@ void disk_sync(struct disk *d, uint64_t ino, uint64_t mark)
 
 /* ---- losing power ---- */
 
+/* Shorter writes have all their combinations tried, even where their sectors are alike. */
+enum { ALIKE_MIN = 4 };
+
 enum order { ORDER_ANY, ORDER_PREFIX, ORDER_ALL, ORDER_NONE };
 
 struct cut {
@@ -457,23 +460,30 @@ static struct version *tear(const struct cut *c, const struct version *v)
     return torn;
 }
 
-static void cut_sector(const struct cut *c, struct inode *to, size_t sector, struct version *newest)
+/* The image's sector is this version, or none; unsynced ones as a copy that is durable. */
+static void put_version(struct inode *to, size_t sector, struct version *v)
 {
-    struct version *v = pick(c, newest), *alone;
-    if (v == newest && v->moment != 0 && c->dice->wild && c->order == ORDER_ANY &&
-        choose(c, 8) == 0) {
-        alone = tear(c, v);
-    } else if (v == NULL) {
-        alone = NULL;
-    } else if (v->moment == 0) {
+    struct version *put = v;
+    if (v != NULL && v->moment == 0) {
         v->users++;
-        alone = v;
-    } else {
-        alone = version_new(NULL, 0);
-        memcpy(alone->bytes, v->bytes, DISK_SECTOR);
+    } else if (v != NULL) {
+        put = version_new(NULL, 0);
+        memcpy(put->bytes, v->bytes, DISK_SECTOR);
     }
     version_release(to->sectors[sector]);
-    to->sectors[sector] = alone;
+    to->sectors[sector] = put;
+}
+
+static void cut_sector(const struct cut *c, struct inode *to, size_t sector, struct version *newest)
+{
+    struct version *v = pick(c, newest);
+    if (v == newest && v->moment != 0 && c->dice->wild && c->order == ORDER_ANY &&
+        choose(c, 8) == 0) {
+        version_release(to->sectors[sector]);
+        to->sectors[sector] = tear(c, v);
+    } else {
+        put_version(to, sector, v);
+    }
 }
 
 /* What lies behind the end is not there any more should the file grow again. */
@@ -493,6 +503,34 @@ static void cut_off(struct inode *i, uint64_t size)
     i->sectors[last] = v;
 }
 
+/* How many sectors from here on hold nothing unsynced but what one write left there. */
+static size_t one_write(const struct inode *i, size_t s)
+{
+    const uint64_t moment = i->sectors[s]->moment;
+    size_t n = 0;
+    for (const struct version *v; s + n < i->sector_count; n++) {
+        v = i->sectors[s + n];
+        if (v == NULL || v->moment != moment || (v->older != NULL && v->older->moment != 0))
+            break;
+    }
+    return n;
+}
+
+/* What is behind the first sector of a write. */
+static void cut_alike(const struct cut *c, const struct inode *from, struct inode *to, size_t first,
+                      size_t n)
+{
+    enum { WHOLE, ALL_BUT_ONE, SOME, NONE, ANSWERS };
+    const struct disk_dice *dice = c->dice;
+    uint32_t answer = choose(c, ANSWERS), odd = dice->draw(dice->arg, (uint32_t)n);
+    for (size_t k = 0; k < n; k++) {
+        struct version *v = from->sectors[first + k];
+        bool there = answer == WHOLE || (answer == ALL_BUT_ONE && k != odd) ||
+                     (answer == SOME && dice->draw(dice->arg, 2) == 0);
+        put_version(to, first + k, there ? v : v->older);
+    }
+}
+
 static void cut_file(const struct cut *c, const struct inode *from, struct inode *to)
 {
     to->sectors = calloc(from->sector_count + 1, sizeof *to->sectors);
@@ -503,8 +541,15 @@ static void cut_file(const struct cut *c, const struct inode *from, struct inode
         struct version *v = from->sectors[s];
         if (v == NULL)
             continue;
+        size_t alike = v->moment != 0 && c->dice->alike != NULL && c->dice->alike[c->ino]
+                           ? one_write(from, s)
+                           : 0;
         if (v->moment != 0) {
             cut_sector(c, to, s, v);
+            if (alike > ALIKE_MIN) {
+                cut_alike(c, from, to, s + 1, alike - 1);
+                s += alike - 1;
+            }
         } else {
             v->users++;
             to->sectors[s] = v;

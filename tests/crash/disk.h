@@ -61,6 +61,9 @@ struct disk_dice {
     /* By number of file: its choices are taken from `draw` instead; NULL: of none. */
     const bool *drawn;
     uint32_t (*draw)(void *arg, uint32_t n);
+    /* By number of file: where nothing but one write is unsynced, its sectors behind the first share one answer: all are there,
+     * all but a drawn one, a drawn half, none. For files whose reader takes them all or not at all. NULL: of none. */
+    const bool *alike;
     /* Tear sectors, and mix the kinds of order above. Without it every version of every sector, size and name is one
      * choice, so that whoever tries all answers sees all images. */
     bool wild;

@@ -76,6 +76,14 @@ void trace_clear(struct trace *t)
     t->n = 0;
 }
 
+size_t record_count(void)
+{
+    (void)pthread_mutex_lock(&lock);
+    size_t n = recorder.trace == NULL ? 0 : recorder.trace->n;
+    (void)pthread_mutex_unlock(&lock);
+    return n;
+}
+
 void record_note(int what, uint64_t n, uint64_t limit)
 {
     (void)pthread_mutex_lock(&lock);

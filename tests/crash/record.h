@@ -47,6 +47,8 @@ const char *lie_name(enum lie lie);
 void record_into(struct trace *t, enum lie lie);
 /* The store is being opened (LIE_REOPEN). */
 void record_opening(bool opening);
+/* How many events there are so far. */
+size_t record_count(void);
 /* Any thread. */
 void record_note(int what, uint64_t n, uint64_t limit);
 void trace_clear(struct trace *t);
