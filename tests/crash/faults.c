@@ -370,6 +370,8 @@ static int second_life(struct err *e)
     if (!end_of_log(&which, &last))
         return err_set(e, ERR_INTEGRITY, "WRONG: the log ends in an entry that nobody wrote");
     const uint64_t to = last + 5 < ENTRIES ? last + 5 : ENTRIES;
+    if (last <= CUT_AFTER) /* in both histories: the log goes on in the one that counts */
+        which = report->first;
     if (which == 1)
         report->first = 1;
     report->durable = last;
