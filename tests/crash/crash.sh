@@ -73,8 +73,8 @@ all
 part chains "$BUILD/tests/crash/cuts" chains --cuts "${CHAINS:-1000}" --seed "$SEED"
 "$HERE/planted.sh" "$SEED" || bad=1
 "$HERE/stops.sh" "$SEED" || bad=1
-"$BUILD/tests/crash/faults" || bad=1
-"$BUILD/tests/crash/faults" --engine uring || bad=1
+"$BUILD/tests/crash/faults" --deep || bad=1
+"$BUILD/tests/crash/faults" --deep --engine uring || bad=1
 [ "$real" -ge "$CUTS" ] || { bad=1 && echo "crash: $real cuts of $CUTS were made" >&2; }
 echo "beside them $sum power cuts under log and state alone, in the process"
 echo "$real power cuts, $lost transactions lost"
