@@ -6,11 +6,13 @@
 # Usage: BUILD=build/gcc-release tests/crash/crash.sh [CUTS [SEED]]
 # RIGS=N file systems with a site each, at once; default: one more than there are processors, since a site that starts waits
 # for its election. LENGTH=L of the workloads of `all`, default 3, CHAINS=N cuts of `chains`.
+# ENGINES='plain' where io_uring is forbidden; default: uring and plain in turn.
 set -uo pipefail
 : "${BUILD:?set BUILD to the folder of the programs}"
 CUTS=${1:-2000}
 SEED=${2:-$((RANDOM * 32768 + RANDOM))}
 RIGS=${RIGS:-$(($(nproc) + 1))}
+ENGINES=${ENGINES:-uring plain}
 HERE=$(dirname "$0")
 OUT=$(mktemp -d "${TMPDIR:-/tmp}/triveni-crash.XXXXXX")
 trap 'rm -rf "$OUT"' EXIT
@@ -37,11 +39,12 @@ part() {
     add "$name" $? "$OUT/part"
 }
 
-# Every other one with io_uring, where kernel and file system have it.
+# Each engine of the log has its share.
 rigs() {
-    local i pids=() engines=(auto plain)
+    local i pids=() engines
+    read -ra engines <<<"$ENGINES"
     for ((i = 0; i < RIGS; i++)); do
-        ENGINE=${engines[i % 2]} "$HERE/site.sh" $(((CUTS + i) / RIGS)) $((SEED + i)) >"$OUT/rig$i" 2>&1 &
+        ENGINE=${engines[i % ${#engines[@]}]} "$HERE/site.sh" $(((CUTS + i) / RIGS)) $((SEED + i)) >"$OUT/rig$i" 2>&1 &
         pids+=($!)
     done
     for ((i = 0; i < RIGS; i++)); do
