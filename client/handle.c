@@ -249,6 +249,7 @@ static void turn(uv_prepare_t *prepare)
 
 static void *run(void *arg)
 {
+    (void)pthread_setname_np(pthread_self(), "libtriveni");
     struct tvn *db = arg;
     (void)uv_run(&db->loop, UV_RUN_DEFAULT);
     return NULL;

@@ -233,6 +233,7 @@ static void apply_some(struct applier *a)
 
 static void *apply_main(void *arg)
 {
+    (void)pthread_setname_np(pthread_self(), "applier");
     struct applier *a = arg;
     (void)pthread_mutex_lock(&a->lock);
     while (!a->stop && !a->failed) {
@@ -262,6 +263,7 @@ static void *apply_main(void *arg)
 
 static void *checkpoint_main(void *arg)
 {
+    (void)pthread_setname_np(pthread_self(), "checkpoint");
     struct applier *a = arg;
     (void)pthread_mutex_lock(&a->lock);
     while (!a->stop && !a->failed) {

@@ -559,6 +559,7 @@ void care_trouble(struct site *s, void (*tell)(void *arg, const char *text), voi
 
 static void *care_main(void *arg)
 {
+    (void)pthread_setname_np(pthread_self(), "care");
     struct care *c = arg;
     (void)pthread_mutex_lock(&c->lock);
     while (!c->stop) {

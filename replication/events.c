@@ -76,6 +76,7 @@ static bool next_line(struct events *ev, char line[EVENT_LINE_BYTES])
 
 static void *write_events(void *arg)
 {
+    (void)pthread_setname_np(pthread_self(), "events");
     struct events *ev = arg;
     char line[EVENT_LINE_BYTES];
     uint64_t end_ms = 0;

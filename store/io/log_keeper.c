@@ -171,6 +171,7 @@ static bool within_limit(const struct log *log)
 
 static void *keeper_main(void *arg)
 {
+    (void)pthread_setname_np(pthread_self(), "log keeper");
     struct log *log = arg;
     struct keeper *k = &log->keeper;
     pthread_mutex_lock(&log->mutex);

@@ -183,6 +183,7 @@ struct image {
 
 static void *image_main(void *arg)
 {
+    (void)pthread_setname_np(pthread_self(), "log recovery");
     struct image *m = arg;
     m->rc = log_read_image(m->dir_fd, m->name, m->p, m->bytes, &m->lost, &m->why);
     return NULL;

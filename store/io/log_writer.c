@@ -387,6 +387,7 @@ void log_fail(struct log *log, struct err *why)
 
 static void *lane_main(void *arg)
 {
+    (void)pthread_setname_np(pthread_self(), "log writer");
     struct lane *lane = arg;
     struct log *log = lane->log;
     struct err e = ERR_NONE;

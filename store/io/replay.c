@@ -90,6 +90,7 @@ static void chunk_read(struct chunk *c, struct log *log, struct lsn from, struct
 
 static void *ahead_main(void *arg)
 {
+    (void)pthread_setname_np(pthread_self(), "log read ahead");
     struct replay *r = arg;
     (void)pthread_mutex_lock(&r->lock);
     while (!r->stop) {
