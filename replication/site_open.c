@@ -4,6 +4,7 @@
 #include "replication/site_parts.h"
 
 #include "store/core/hex.h"
+#include "store/io/map_guard.h"
 
 int site_open_promise(struct site *s, struct err *e)
 {
@@ -22,17 +23,39 @@ int site_open_promise(struct site *s, struct err *e)
     return rc;
 }
 
+/* A process died of a fault in the state's file: nothing of it is believed before all was read. */
+static int verify_marked(struct site *s, const char *dir, struct err *e)
+{
+    uint64_t records, damaged;
+    if (!map_guard_marked(dir))
+        return 0;
+    events_add(s->events, "state: the last process died of a fault in its file, all of it is "
+                          "verified before it is served");
+    int rc = map_guard_verify(dir, &records, &damaged, e);
+    if (rc != 0)
+        return err_wrap(e, "verifying the state in %s after a fault in its file", dir);
+    events_add(s->events, "state: verified, %llu records, %llu of them damaged%s",
+               (unsigned long long)records, (unsigned long long)damaged,
+               damaged == 0 ? "" : ": the scrub has them repaired by another site");
+    return 0;
+}
+
 int site_open_store(struct site *s, struct err *e)
 {
     const struct site_config *c = s->config;
     char dir[SITE_PATH_BYTES + 32];
     (void)snprintf(dir, sizeof dir, "%s/state", c->data_dir);
-    int rc = state_open(&s->state,
-                        &(struct state_options){.dir = dir,
-                                                .cluster_id = c->cluster_id,
-                                                .history_us = c->history_us,
-                                                .history_bytes = c->history_bytes},
-                        e);
+    int rc = map_guard_arm(dir, e);
+    if (rc == 0)
+        rc = verify_marked(s, dir, e);
+    if (rc != 0)
+        return rc;
+    rc = state_open(&s->state,
+                    &(struct state_options){.dir = dir,
+                                            .cluster_id = c->cluster_id,
+                                            .history_us = c->history_us,
+                                            .history_bytes = c->history_bytes},
+                    e);
     if (rc != 0)
         return err_wrap(e, "opening the state");
     struct entry_position start = state_applied(s->state);

@@ -9,6 +9,7 @@
  *   lie NAME      plant a bug: syncs of files with NAME in their path are answered and not carried out; "dir": those of
  *                 directories; "tail": writes to *.seg take the block before along; "none"
  *   fail NAME     syncs of files that were made with NAME in their name give EIO, and nothing of theirs becomes durable; "none"
+ *   bad NAME FROM reads of files that were made with NAME in their name give EIO from byte FROM on; "none"
  *   save DIR      write what reads now into an empty directory
  *   count         how many changes and syncs there were
  *
@@ -44,7 +45,8 @@ static struct {
     uint64_t cut_at;  /* this change and all after it fail; 0: none */
     uint64_t tell_at; /* this change is told; 0: none */
     uint64_t seed;
-    char lie[64], fail[64];
+    char lie[64], fail[64], bad[64];
+    uint64_t bad_from;
 } power;
 
 /* ---- losing power ---- */
@@ -233,6 +235,11 @@ static void on_rename(fuse_req_t req, fuse_ino_t parent, const char *name, fuse_
     (void)fuse_reply_err(req, errnum);
 }
 
+static bool is_named(fuse_ino_t ino, const char *part)
+{
+    return part[0] != '\0' && strstr(disk_born(power.disk, ino), part) != NULL;
+}
+
 static void on_read(fuse_req_t req, fuse_ino_t ino, size_t n, off_t offset,
                     struct fuse_file_info *fi)
 {
@@ -240,14 +247,11 @@ static void on_read(fuse_req_t req, fuse_ino_t ino, size_t n, off_t offset,
     char *p = malloc(n);
     if (p == NULL)
         (void)fuse_reply_err(req, ENOMEM);
+    else if (is_named(ino, power.bad) && (uint64_t)offset + n > power.bad_from)
+        (void)fuse_reply_err(req, EIO);
     else if (is_on(req))
         (void)fuse_reply_buf(req, p, disk_read(power.disk, ino, p, n, (uint64_t)offset));
     free(p);
-}
-
-static bool is_named(fuse_ino_t ino, const char *part)
-{
-    return part[0] != '\0' && strstr(disk_born(power.disk, ino), part) != NULL;
 }
 
 /* False: there is an error, and it was answered. */
@@ -414,6 +418,9 @@ static bool obey(const char *line, struct fuse_session **s, const char *where)
     } else if (sscanf(line, "fail %63s", word) == 1) {
         (void)snprintf(power.fail, sizeof power.fail, "%s", strcmp(word, "none") == 0 ? "" : word);
         (void)puts("failing");
+    } else if (sscanf(line, "bad %63s %" SCNu64, word, &power.bad_from) == 2) {
+        (void)snprintf(power.bad, sizeof power.bad, "%s", strcmp(word, "none") == 0 ? "" : word);
+        (void)puts("bad");
     } else if (sscanf(line, "save %255s", word) == 1) {
         disk_save(power.disk, word);
         (void)puts("saved");

@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # A disk that does not sync, under a real site: the site stops with exit code 1 and says what failed and what to do next; started
 # again, once at once and once after a power cut, it holds everything that was acknowledged. Each of the log (with both of its
-# engines), LMDB's file, the checkpoint and the vote.
+# engines), LMDB's file, the checkpoint and the vote. And blocks of LMDB's file that cannot be read: the site dies of SIGBUS, says
+# so, and does not serve before it could read all of its state.
 #
 # Usage: BUILD=build/gcc-release tests/crash/stops.sh [SEED]
 # limit: 180 s
@@ -66,6 +67,43 @@ one() {
     done
 }
 
+# gone: wait until the site has ended by itself; its exit code is in $code.
+gone() {
+    local i
+    for ((i = 0; i < 200; i++)); do
+        kill -0 "$SERVER" 2>/dev/null || break
+        sleep 0.1
+    done
+    kill -0 "$SERVER" 2>/dev/null && failed "the site goes on"
+    wait "$SERVER" 2>/dev/null
+    code=$?
+    SERVER=''
+}
+
+cannot_be_read() {
+    what="blocks of data.mdb that cannot be read"
+    end "$SERVER"
+    fs on
+    fs "bad data.mdb 8192"
+    site_start
+    gone
+    [ "$code" = $((128 + $(kill -l BUS))) ] || failed "exit code $code instead of SIGBUS"
+    grep -a 'SIGBUS' "$DIR/serve.log" | tail -n 1 >"$DIR/last"
+    grep -q 'triveni: SIGBUS at byte [0-9]* of .*/data.mdb: .*triveni serve' "$DIR/last" || failed "it says: $(cat "$DIR/last")"
+    echo "ok: $what: $(sed "s#$DIR/##g" "$DIR/last")"
+    site_start
+    gone
+    [ "$code" -lt 128 ] || failed "started again it dies again ($code)"
+    tail -n 1 "$DIR/serve.log" >"$DIR/last"
+    grep -q 'after a fault in its file: .*Input/output error' "$DIR/last" || failed "started again it says: $(cat "$DIR/last")"
+    echo "ok: $what, started again: $(sed "s#$DIR/##g" "$DIR/last" | head -c 300)"
+    fs "bad none 0"
+    holds_everything
+    grep -q 'state: verified, [1-9][0-9]* records, 0 of them damaged' "$DIR/serve.log" || failed "it serves without having verified"
+    end "$SERVER"
+    SERVER=''
+}
+
 for ENGINE in plain uring; do
     configure
     site_new
@@ -80,7 +118,7 @@ for ENGINE in plain uring; do
     stops "vote"
     fs "fail none"
     holds_everything
-    end "$SERVER"
+    cannot_be_read
 done
 [ "$(wc -l <"$DIR/ledger")" -gt 20 ] || failed "clients had no time to write anything"
 echo "stops: all with a reason, nothing lost"
