@@ -222,5 +222,6 @@ void channel_shutdown(struct channel *ch)
 
 bool channel_has_part_of_record(const struct channel *ch)
 {
-    return SSL_has_pending(ch->ssl) == 1;
+    /* A header alone is not pending to OpenSSL, but its body is waited for. */
+    return SSL_has_pending(ch->ssl) == 1 || strcmp(SSL_rstate_string(ch->ssl), "RB") == 0;
 }
