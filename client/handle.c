@@ -132,8 +132,10 @@ static void fail_late(struct tvn *db, struct request *r)
     struct err e = ERR_NONE;
     bool refused =
         r->refused == ERR_BUSY || r->refused == ERR_STALE || r->refused == ERR_UNREACHABLE;
+    /* Reads only: what became of a write that is under way is not known, whatever was said of earlier attempts. */
+    bool telling = r->sent_on == NULL || r->type == FRAME_GET || r->type == FRAME_SCAN;
     r->doubtful |= r->sent_on != NULL;
-    if (r->sent_on == NULL && rt->active != NULL && refused)
+    if (telling && rt->active != NULL && refused)
         err_set(&e, r->refused, "%s refused until the deadline: %s", rt->active->site,
                 tvn_strerror(r->refused));
     else

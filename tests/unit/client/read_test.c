@@ -240,7 +240,7 @@ static void standbys_answer_with_their_age(void **state)
     /* A standby that is behind is not read until it has caught up: read your writes. */
     LOCKED(c, c->sites[1].lag = c->sites[2].lag = 5);
     struct tvn_read how = TVN_READ_INIT;
-    how.timeout_ms = 150;
+    how.timeout_ms = 500;
     assert_int_equal(tvn_get(db, "a", tvn_str("1"), &how, &r, &error), TVN_STALE);
     assert_int_equal(error.retryable, 1);
     LOCKED(c, c->sites[1].lag = c->sites[2].lag = 0);
