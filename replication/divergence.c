@@ -55,8 +55,7 @@ static int write_line(struct bundle *b, json_t *line, struct err *e)
 static bool surely_not_acknowledged(const struct site *s, const struct entry_header *h,
                                     enum level level)
 {
-    return level > LEVEL_LOCAL && s->term_led.v != 0 && h->term.v == s->term_led.v &&
-           h->lsn.v >= s->term_start.v && h->lsn.v > s->marks.commit.v;
+    return level > LEVEL_LOCAL && h->term.v == s->term_led.v && h->lsn.v > s->marks.commit.v;
 }
 
 static int write_txn(struct bundle *b, const struct entry_view *v, struct err *e)

@@ -180,14 +180,16 @@ static void only_what_this_process_would_have_answered_is_surely_not_acknowledge
     append_txn(5, LEVEL_MAJORITY, two_ops, 1); /* 5 */
     append_txn(5, LEVEL_LOCAL, two_ops, 1);    /* 6: was answered by this disk */
     append_txn(5, LEVEL_ALL, two_ops, 1);      /* 7 */
+    append_noop(6);                            /* 8: another one leads again, */
+    append_txn(6, LEVEL_MAJORITY, two_ops, 1); /* 9: and was to answer this */
     site.term_led.v = 5;
     site.term_start.v = 3;
     site.marks.commit.v = 4;
-    export_and_read(0, "5-1-7.jsonl");
-    static const char *const expected[] = {"",         "",   "possible", "",
-                                           "possible", "no", "possible", "no"};
-    assert_int_equal(line_count, 8);
-    for (size_t i = 1; i < 8; i++)
+    export_and_read(0, "6-1-9.jsonl");
+    static const char *const expected[] = {"",   "",         "possible", "", "possible",
+                                           "no", "possible", "no",       "", "possible"};
+    assert_int_equal(line_count, 10);
+    for (size_t i = 1; i < 10; i++)
         assert_string_equal(text(i, "acknowledged"), expected[i]);
 }
 
