@@ -25,6 +25,7 @@ enum {
     LINGER_ENTRIES = 8192,
     LINGER_MS = 50, /* a standby's readers see the state at most this much older */
     RETRY_MS = 500,
+    GROWTH = 4, /* times checkpoint_bytes of the state's file: new records take about two */
     IDLE_MS = 200,
     RECOUNT_BYTES = 8 << 20, /* of records, at a time, while the sums are in doubt */
     RECOUNT_MS = 50,
@@ -62,6 +63,7 @@ struct applier {
     uint64_t replaced;      /* damaged records overwritten, as told */
     struct replay *replay;  /* applier thread only, as what follows */
     uint64_t bytes_since_checkpoint;
+    uint64_t file_at_checkpoint; /* size of the state's file when the last one began */
     uint64_t last_checkpoint_ms;
 };
 
@@ -77,10 +79,19 @@ static void fail(struct applier *a, const struct err *why)
     (void)uv_async_send(&a->site->wake);
 }
 
+/* Pages of the last checkpoint are not used again before the next. Small changes all over the state replace many pages with
+ * little log, so the file may grow by far more than the log does. */
+static bool has_grown(const struct applier *a)
+{
+    return a->bytes_since_checkpoint > 0 &&
+           state_file_bytes(a->site->state) >=
+               a->file_at_checkpoint + GROWTH * a->site->config->checkpoint_bytes;
+}
+
 static bool checkpoint_due(const struct applier *a, uint64_t now)
 {
     const struct site_config *c = a->site->config;
-    return a->bytes_since_checkpoint >= c->checkpoint_bytes ||
+    return a->bytes_since_checkpoint >= c->checkpoint_bytes || has_grown(a) ||
            (a->bytes_since_checkpoint > 0 && now - a->last_checkpoint_ms >= c->checkpoint_ms);
 }
 
@@ -88,6 +99,7 @@ static bool checkpoint_due(const struct applier *a, uint64_t now)
 static void begin_checkpoint(struct applier *a, uint64_t now)
 {
     struct err e = ERR_NONE;
+    a->file_at_checkpoint = state_file_bytes(a->site->state);
     if (state_checkpoint_begin(a->site->state, &a->checkpoint_at, &e) != 0) {
         events_add(a->site->events, "checkpoint: not begun: %s", e.text);
         a->last_checkpoint_ms = now;
@@ -295,6 +307,7 @@ int applier_start(struct site *s, struct applier **out, struct err *e)
     a->applied = state_applied(s->state).lsn;
     a->apply_to = a->applied;
     a->last_checkpoint_ms = site_now_ms();
+    a->file_at_checkpoint = state_file_bytes(s->state);
     (void)pthread_mutex_init(&a->lock, NULL);
     cond_init(&a->news);
     int rc = replay_open(&a->replay, s->log, s->state, e);

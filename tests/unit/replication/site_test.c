@@ -28,6 +28,61 @@ static void every_level_is_reached_and_stated(void **state)
     stop(&site);
 }
 
+/* A scan waits until all is applied that was visible when it came. */
+static void assert_all_applied(struct tvn *db)
+{
+    struct tvn_scan_options options = TVN_SCAN_INIT;
+    struct tvn_scan *scan;
+    struct tvn_record record;
+    struct tvn_error e;
+    options.collection = "land";
+    assert_int_equal(tvn_scan_open(db, &options, NULL, &scan, &e), 0);
+    assert_int_equal(tvn_scan_next(scan, &record, &e), 1);
+    tvn_scan_close(scan);
+}
+
+static json_int_t checkpoint_of(struct tvn *db)
+{
+    struct tvn_error e;
+    char *reply;
+    assert_int_equal(tvn_admin(db, "status", NULL, 0, &reply, &e), 0);
+    json_t *status = json_loads(reply, 0, NULL);
+    const json_t *self = json_array_get(json_object_get(status, "sites"), 0);
+    json_int_t at = json_integer_value(json_object_get(self, "checkpoint"));
+    json_decref(status);
+    tvn_free(reply);
+    return at;
+}
+
+/* Beside what was due by time or by the size of the log: small changes that each replace many pages. */
+static void a_checkpoint_is_begun_when_the_file_has_grown(void **state)
+{
+    (void)state;
+    struct running site;
+    uint64_t written = 0;
+    json_int_t durable = 0;
+    make_config("growth");
+    config.checkpoint_bytes = 256 << 10;
+    config.checkpoint_ms = 3600 * 1000;
+    struct err e = ERR_NONE;
+    if (site_init(&config, SITE_NEW_CLUSTER, &e) != 0)
+        fail_msg("%s", e.text);
+    start(&site);
+    struct tvn *db = connect_with(NULL);
+    for (unsigned i = 0; durable == 0 && i < 600; i++) {
+        char key[16];
+        (void)snprintf(key, sizeof key, "%u", i * 7919 % 1000);
+        put(db, key, "v");
+        written += 400; /* more than it takes in the log */
+        assert_all_applied(db);
+        durable = checkpoint_of(db);
+    }
+    assert_true(durable > 0);
+    assert_true(written < config.checkpoint_bytes);
+    tvn_close(db);
+    stop(&site);
+}
+
 static void conditions_see_what_is_in_flight(void **state)
 {
     (void)state;
@@ -582,6 +637,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_level_is_reached_and_stated),
+        cmocka_unit_test(a_checkpoint_is_begun_when_the_file_has_grown),
         cmocka_unit_test(conditions_see_what_is_in_flight),
         cmocka_unit_test(a_pipeline_is_answered_once_each_in_order),
         cmocka_unit_test(scans_are_answered_under_steady_writes),
