@@ -12,8 +12,9 @@
  * ORDER of a checkpoint: begun by the applier between batches (pins the state), finished by the other thread only when the
  * site says that log and majority cover it (marks_publish_to); see store/state.h.
  *
- * FAILURE MODES. A full disk lets the applier wait and try again: the entries are in the log, reads go on. Anything else stops
- * the site, which then starts again from its checkpoint. */
+ * FAILURE MODES. A full disk lets the applier wait and try again: the entries are in the log, reads go on. Before it comes to
+ * that there is the reserve: with less than it beside the state writes are refused, so that it is left to what is logged.
+ * Anything else stops the site, which then starts again from its checkpoint. */
 #include "replication/site_parts.h"
 
 #include "store/core/check.h"
@@ -55,6 +56,7 @@ struct applier {
     struct lsn applied;
     bool checkpoint_pending; /* begun, waits for or is in finish */
     struct err disk_full;    /* code 0: it is not */
+    struct err disk_low;     /* the same for the reserve */
     struct entry_position checkpoint_at;
     struct job *job;        /* NULL: none */
     struct lsn mark;        /* a batch ends there, and the sums are kept; 0: not asked */
@@ -125,6 +127,21 @@ static void note_space(struct applier *a, const struct err *full)
     a->disk_full = *full;
     /* A checkpoint frees pages of the file (store/README.md). */
     a->bytes_since_checkpoint = a->site->config->checkpoint_bytes;
+}
+
+/* With the lock held; given up while it asks. The reserve is for what is in the log already. */
+static void look_at_reserve(struct applier *a)
+{
+    struct err why = ERR_NONE;
+    (void)pthread_mutex_unlock(&a->lock);
+    int rc = state_room(a->site->state, a->site->config->reserve_bytes, &why);
+    (void)pthread_mutex_lock(&a->lock);
+    bool low = rc == ERR_NO_SPACE, was = a->disk_low.code != 0;
+    if (low && !was)
+        events_add(a->site->events, "state: %s; writes are refused, reads go on", why.text);
+    else if (!low && was)
+        events_add(a->site->events, "state: there is more free than the reserve again");
+    a->disk_low = low ? why : (struct err)ERR_NONE;
 }
 
 /* ---- between two batches ---- */
@@ -238,6 +255,7 @@ static void apply_some(struct applier *a)
         a->bytes_since_checkpoint += (uint64_t)n;
     if (n >= 0 || n == ERR_NO_SPACE)
         note_space(a, n < 0 ? &e : NULL);
+    look_at_reserve(a);
     (void)uv_async_send(&a->site->wake);
     if (n == ERR_NO_SPACE)
         (void)cond_wait_ms(&a->news, &a->lock, RETRY_MS);
@@ -248,6 +266,7 @@ static void *apply_main(void *arg)
     (void)pthread_setname_np(pthread_self(), "applier");
     struct applier *a = arg;
     (void)pthread_mutex_lock(&a->lock);
+    look_at_reserve(a);
     while (!a->stop && !a->failed) {
         uint64_t now = site_now_ms();
         if (do_between(a, now))
@@ -256,6 +275,8 @@ static void *apply_main(void *arg)
             a->waiting_since_ms = 0;
             (void)cond_wait_ms(&a->news, &a->lock,
                                a->recount_ms > now ? RECOUNT_MS : (uint64_t)IDLE_MS);
+            if (a->disk_low.code != 0) /* nothing will be applied that would ask again */
+                look_at_reserve(a);
             continue;
         }
         if (a->waiting_since_ms == 0)
@@ -398,16 +419,24 @@ bool applier_failed(struct applier *a, struct err *why)
     return failed;
 }
 
+static bool read_trouble(struct applier *a, const struct err *from, struct err *why)
+{
+    (void)pthread_mutex_lock(&a->lock);
+    bool is = from->code != 0;
+    if (is)
+        *why = *from;
+    (void)pthread_mutex_unlock(&a->lock);
+    return is;
+}
+
 bool applier_disk_full(struct applier *a, struct err *why)
 {
-    if (a == NULL)
-        return false;
-    (void)pthread_mutex_lock(&a->lock);
-    bool full = a->disk_full.code != 0;
-    if (full)
-        *why = a->disk_full;
-    (void)pthread_mutex_unlock(&a->lock);
-    return full;
+    return a != NULL && read_trouble(a, &a->disk_full, why);
+}
+
+bool applier_disk_low(struct applier *a, struct err *why)
+{
+    return a != NULL && read_trouble(a, &a->disk_low, why);
 }
 
 int applier_run(struct applier *a, int (*run)(void *arg, struct err *e), void *arg, struct err *e)

@@ -431,6 +431,8 @@ int driver_propose(struct site *s, enum entry_kind kind, struct bytes body, stru
     int rc = log_room(s->log, ENTRY_HEADER_BYTES + body.n, e);
     if (rc != 0)
         return rc;
+    if (applier_disk_low(s->applier, e))
+        return err_wrap(e, "the state takes no more");
     s->proposal.active = true;
     s->proposal.kind = kind;
     s->proposal.body = body;
@@ -450,7 +452,13 @@ int driver_propose(struct site *s, enum entry_kind kind, struct bytes body, stru
 
 bool driver_may_stand(struct site *s, struct err *e)
 {
-    return log_room(s->log, 2 * ENTRY_HEADER_BYTES + SITE_NAME_MAX_BYTES, e) != ERR_NO_SPACE;
+    struct err low;
+    if (log_room(s->log, 2 * ENTRY_HEADER_BYTES + SITE_NAME_MAX_BYTES, e) == ERR_NO_SPACE)
+        return false;
+    if (!applier_disk_low(s->applier, &low))
+        return true;
+    (void)err_set(e, low.code, "the state takes no more: %s", low.text);
+    return false;
 }
 
 void driver_tick(struct site *s)

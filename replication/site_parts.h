@@ -231,6 +231,8 @@ void applier_checkpoint_now(struct applier *a);
 bool applier_failed(struct applier *a, struct err *why);
 /* The disk of the state is full; `why` says so. It goes on by itself when there is space. */
 bool applier_disk_full(struct applier *a, struct err *why);
+/* There is less space than reserve_bytes beside the state: what is in the log is applied, and nothing more should be logged. */
+bool applier_disk_low(struct applier *a, struct err *why);
 
 /* Run something on the applier's thread, between two batches, and wait for it: 0, its error, or ERR_CANCELLED: the applier
  * stops. Not

@@ -26,7 +26,7 @@ static void add_disks(struct site *s, json_t *list)
         add(list, "the log takes no more: %s", why.text);
     else if (s->log_refused.code != 0)
         add(list, "entries from the primary are not taken: %s", s->log_refused.text);
-    if (applier_disk_full(s->applier, &why))
+    if (applier_disk_full(s->applier, &why) || applier_disk_low(s->applier, &why))
         add(list, "the state takes no more: %s", why.text);
     if (s->archiver == NULL)
         return;

@@ -252,5 +252,7 @@ int state_results(struct state_snapshot *snap,
                   void *arg, struct err *e);
 
 uint64_t state_file_bytes(struct state *s); /* size of the LMDB file */
+/* 0, or ERR_NO_SPACE with the figures: the file system has less than `reserve_bytes` free. Any thread. */
+int state_room(const struct state *s, uint64_t reserve_bytes, struct err *e);
 
 #endif

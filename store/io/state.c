@@ -22,6 +22,7 @@
 
 #include "store/core/check.h"
 #include "store/io/checkpoint.h"
+#include "store/io/file.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -450,6 +451,19 @@ uint64_t state_file_bytes(struct state *s)
     if (s->env != NULL)
         (void)data_bytes(s, &bytes, NULL);
     return bytes;
+}
+
+int state_room(const struct state *s, uint64_t reserve_bytes, struct err *e)
+{
+    uint64_t free_bytes;
+    int rc = file_free_bytes(s->dir_fd, s->options.dir, &free_bytes, e);
+    if (rc == 0 && free_bytes < reserve_bytes)
+        rc = err_set(e, ERR_NO_SPACE,
+                     "%s: %llu MiB free, %llu MiB are held in reserve: free space or make the file "
+                     "system larger",
+                     s->options.dir, (unsigned long long)free_bytes >> 20,
+                     (unsigned long long)reserve_bytes >> 20);
+    return rc;
 }
 
 /* ---- the checkpoint ---- */

@@ -168,7 +168,7 @@ if mount -t tmpfs -o size=200m tmpfs full; then
     site_alive "$primary" || { echo "the site died of a full disk"; exit 1; }
     echo "ok: full disk at the primary after $((full - 1)) blocks: writes refused, reads go on"
     tv status >"$DIR/status" 2>&1 || true
-    grep -q "^! site $primary: the log takes no more" "$DIR/status" || { echo "status does not show it"; cat "$DIR/status"; exit 1; }
+    grep -q "^! site $primary: the \(log\|state\) takes no more" "$DIR/status" || { echo "status does not show it"; cat "$DIR/status"; exit 1; }
     site_kill "$primary" TERM # hands over
     wait_primary "$other" >/dev/null
     site_start "$primary"
