@@ -252,11 +252,16 @@ struct fields {
     const char *wrong; /* first member that is missing or not what it must be */
 };
 
+static void wrong(struct fields *f, const char *name)
+{
+    f->wrong = f->wrong == NULL ? name : f->wrong;
+}
+
 static uint64_t get_u64(struct fields *f, const json_t *o, const char *name)
 {
     const json_t *v = json_object_get(o, name);
     if (!json_is_integer(v) || json_integer_value(v) < 0) {
-        f->wrong = f->wrong == NULL ? name : f->wrong;
+        wrong(f, name);
         return 0;
     }
     return (uint64_t)json_integer_value(v);
@@ -267,7 +272,7 @@ static const char *get_text(struct fields *f, const json_t *o, const char *name)
     const json_t *v = json_object_get(o, name);
     if (json_is_string(v))
         return json_string_value(v);
-    f->wrong = f->wrong == NULL ? name : f->wrong;
+    wrong(f, name);
     return "";
 }
 
@@ -275,7 +280,7 @@ static const char *get_text(struct fields *f, const json_t *o, const char *name)
 static void get_hex(struct fields *f, const json_t *o, const char *name, uint8_t *out, size_t n)
 {
     if (hex_parse(get_text(f, o, name), out, n) != 0)
-        f->wrong = f->wrong == NULL ? name : f->wrong;
+        wrong(f, name);
 }
 
 static struct digest get_digest(struct fields *f, const json_t *o, bool *known)
@@ -283,7 +288,7 @@ static struct digest get_digest(struct fields *f, const json_t *o, bool *known)
     struct digest d = {0, 0};
     *known = json_object_get(o, "digest") != NULL;
     if (*known && digest_parse(get_text(f, o, "digest"), &d) != 0)
-        f->wrong = f->wrong == NULL ? "digest" : f->wrong;
+        wrong(f, "digest");
     return d;
 }
 
@@ -291,7 +296,7 @@ static struct uuid get_uuid(struct fields *f, const json_t *o, const char *name)
 {
     struct uuid u = {{0}};
     if (uuid_of_text(get_text(f, o, name), &u) != 0)
-        f->wrong = f->wrong == NULL ? name : f->wrong;
+        wrong(f, name);
     return u;
 }
 
@@ -299,12 +304,12 @@ static struct entry_position get_position(struct fields *f, const char *name)
 {
     struct entry_position p = {{0}, {0}, {0}, {{0}}};
     const json_t *o = json_object_get(f->root, name);
+    if (!json_is_object(o))
+        wrong(f, name);
     p.lsn.v = get_u64(f, o, "lsn");
     p.term.v = get_u64(f, o, "term");
     p.time.us = get_u64(f, o, "time_us");
     get_hex(f, o, "hash", p.hash.b, sizeof p.hash.b);
-    if (f->wrong != NULL && !json_is_object(o))
-        f->wrong = name;
     return p;
 }
 
@@ -345,7 +350,7 @@ int repo_about_read(struct bytes text, struct repo_about *out, struct err *e)
     if (rc == 0) {
         const char *name = get_text(&f, f.root, "cluster");
         if (strlen(name) >= sizeof out->cluster)
-            f.wrong = "cluster";
+            wrong(&f, "cluster");
         (void)snprintf(out->cluster, sizeof out->cluster, "%s", name);
         out->cluster_id = get_uuid(&f, f.root, "cluster_id");
         out->created.us = get_u64(&f, f.root, "created_us");
@@ -375,12 +380,12 @@ static void get_object(struct fields *f, enum repo_kind kind, const struct uuid 
     *out = (struct repo_object){.bytes = get_u64(f, f->root, "bytes")};
     (void)snprintf(out->name, sizeof out->name, "%s", object);
     if (strcmp(get_text(f, f->root, "kind"), repo_kind_name(kind)) != 0)
-        f->wrong = "kind";
+        wrong(f, "kind");
     if (strcmp(get_text(f, f->root, "object"), object) != 0)
-        f->wrong = "object";
+        wrong(f, "object");
     struct uuid id = get_uuid(f, f->root, "cluster_id");
     if (!uuid_equal(&id, cluster))
-        f->wrong = "cluster_id";
+        wrong(f, "cluster_id");
     out->created.us = get_u64(f, f->root, "created_us");
     out->plain_bytes = get_u64(f, f->root, "plain_bytes");
     get_hex(f, f->root, "sha256", out->sha256.b, 32);
@@ -395,7 +400,7 @@ static int get_points(struct fields *f, struct repo_pack *out, struct err *e)
     const json_t *list = json_object_get(f->root, "points");
     size_t n = json_array_size(list);
     if (!json_is_array(list)) {
-        f->wrong = f->wrong == NULL ? "points" : f->wrong;
+        wrong(f, "points");
         return 0;
     }
     if (n == 0)
@@ -418,14 +423,14 @@ static int get_points(struct fields *f, struct repo_pack *out, struct err *e)
             memcpy(names, json_string_value(name), bytes);
         }
         if (bytes == 0 || bytes > POINT_NAME_MAX_BYTES)
-            f->wrong = "points";
+            wrong(f, "points");
         p->name = bytes_of(names, bytes);
         p->lsn.v = get_u64(f, o, "lsn");
         p->time.us = get_u64(f, o, "time_us");
         p->digest = get_digest(f, o, &p->digest_known);
         if (p->lsn.v < out->first.v || p->lsn.v > out->o.end.lsn.v ||
             (i > 0 && p->lsn.v <= out->points[i - 1].lsn.v))
-            f->wrong = "points";
+            wrong(f, "points");
     }
     return 0;
 }
@@ -436,7 +441,7 @@ static int get_frames(struct fields *f, struct repo_pack *out, struct repo_frame
     const json_t *list = json_object_get(f->root, "frames");
     size_t n = json_array_size(list);
     if (n == 0 || n > UINT32_MAX) {
-        f->wrong = f->wrong == NULL ? "frames" : f->wrong;
+        wrong(f, "frames");
         return 0;
     }
     out->frames = (uint32_t)n;
@@ -454,7 +459,7 @@ static int get_frames(struct fields *f, struct repo_pack *out, struct repo_frame
         if (!json_is_integer(lsn) || !json_is_integer(time) ||
             (i == 0 ? s->lsn.v != out->first.v : s->lsn.v <= (s - 1)->lsn.v) ||
             s->lsn.v > out->o.end.lsn.v)
-            f->wrong = "frames";
+            wrong(f, "frames");
     }
     return 0;
 }
@@ -486,7 +491,7 @@ int repo_pack_read(struct bytes text, const struct uuid *cluster, const char *ob
         out->first_time.us = get_u64(&f, f.root, "first_time_us");
         if (out->first.v != name.first.v || out->o.end.lsn.v != name.last.v ||
             out->o.end.term.v != name.term.v)
-            f.wrong = "object";
+            wrong(&f, "object");
         rc = get_points(&f, out, e);
     }
     if (rc == 0)
@@ -522,9 +527,9 @@ int repo_snapshot_read(struct bytes text, const struct uuid *cluster, const char
         out->results = get_u64(&f, f.root, "results");
         out->points = get_u64(&f, f.root, "points");
         if (out->o.end.lsn.v != name.last.v)
-            f.wrong = "object";
+            wrong(&f, "object");
         if (!out->o.digest_known)
-            f.wrong = "digest";
+            wrong(&f, "digest");
         rc = parsed(&f, e);
     }
     json_decref(f.root);
