@@ -1,5 +1,5 @@
-/* The text files of an archive: what is written is read, no changed byte passes, and what was sealed by a wrong program is refused
- * with the name of the member. */
+/* The text files of an archive: what is written is read, no changed byte passes, and what was sealed by a wrong program is
+ * refused with the name of the member. */
 #include "repository/io/meta.h"
 #include "store/core/hash.h"
 #include "store/core/hex.h"

@@ -100,7 +100,7 @@ static void publish(struct repository *r, struct forged *f)
     repo_draft_drop(&d);
 }
 
-/* What a verification finds in an archive of this one snapshot: the reason must say `why`, or nothing is found when it is NULL. */
+/* What a verification finds in an archive of this one snapshot: the reason must say `why`; NULL: nothing is found. */
 static void found(struct forged f, const char *why)
 {
     struct place p;
