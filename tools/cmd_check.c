@@ -58,12 +58,11 @@ static const char *advice(const struct checking *c, const struct finding *f)
         return "do not promote this site; " BRING_BACK;
     case FINDING_CHECKPOINT:
         return c->state.known
-                   ? "the other copies are whole: the site starts, and its next checkpoints write "
+                   ? "a whole checkpoint is left: the site starts, and its next checkpoints write "
                      "over it; look at the disk"
                    : "the state cannot be used: " BRING_BACK;
     case FINDING_VOTE:
-        return "unless this site lost its power, it may have forgotten a promise: do not start "
-               "it, " BRING_BACK;
+        return "this site may have forgotten a promise: do not start it, " BRING_BACK;
     case FINDING_IDENTITY:
         return "nothing here may be mixed with another site's: put the right files in their place, "
                "or " BRING_BACK;
@@ -213,10 +212,16 @@ static int check_vote(struct checking *c, int dir_fd, struct err *e)
     if (rc != 0)
         return err_set(e, rc, "%s", why.text);
     for (unsigned i = 0; i < VOTE_SLOTS; i++) {
-        char text[100];
-        (void)snprintf(text, sizeof text, "slot %u is damaged, or torn by a power cut", i);
+        bool torn = !slots[i].valid && slots[1 - i].valid;
+        char text[160];
+        (void)snprintf(text, sizeof text, "slot %u is not valid%s", i,
+                       torn
+                           ? " (as a power cut leaves it; the other slot is). If this site did not "
+                             "lose its power, it may have forgotten a promise"
+                           : "");
         if (!slots[i].valid) {
-            tell(c, FINDING_VOTE, "vote", (uint64_t)i * VOTE_SLOT_BYTES, text);
+            tell(c, torn ? FINDING_NOTE : FINDING_VOTE, "vote", (uint64_t)i * VOTE_SLOT_BYTES,
+                 text);
         } else if (!c->vote_known || slots[i].sequence > newest) {
             newest = slots[i].sequence;
             c->vote = slots[i].vote;
@@ -421,9 +426,10 @@ const struct command command_check = {
         "Each damaged record, page, segment or slot is named, with what to do, and the check goes "
         "on behind it. Nothing is changed\n"
         "and no copy is made: LMDB's pages are read directly, since LMDB itself would have to "
-        "write to open a state. A torn\n"
-        "tail of the log, which a power cut leaves, is a note and no damage. Exit code 7 when "
-        "anything is damaged.",
+        "write to open a state. What a\n"
+        "power cut leaves is a note and no damage: a torn tail of the log, one torn copy of a "
+        "checkpoint slot, one torn slot of the\n"
+        "vote. Exit code 7 when anything is damaged.",
     .examples = {{"a stopped site", "triveni check /var/lib/triveni"},
                  {"which records are damaged",
                   "triveni check /srv/copy -o json | jq -r '.findings[] | select(.kind == "

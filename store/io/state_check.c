@@ -74,23 +74,30 @@ static bool is_zero(const uint8_t *p, size_t n)
     return true;
 }
 
+/* A power cut while a slot is written tears one copy, since the other is written before or after with a sync between. Both are
+ * never its work, and then the slot is lost. */
 static void check_copies(const struct check *c, const uint8_t *file)
 {
-    for (unsigned slot = 0; slot < 2; slot++)
+    for (unsigned slot = 0; slot < 2; slot++) {
+        struct err why[SLOT_COPIES] = {ERR_NONE, ERR_NONE};
+        bool bad[SLOT_COPIES];
+        struct slot s;
         for (unsigned copy = 0; copy < SLOT_COPIES; copy++) {
-            const uint64_t at = slot_offset(slot, copy);
-            struct slot s;
-            struct err why = ERR_NONE;
-            char text[ERR_TEXT_BYTES];
-            if (is_zero(file + at, SLOT_BYTES) || slot_decode(file + at, &s, &why) == 0 ||
-                why.code == ERR_NEWER)
-                continue;
-            (void)snprintf(text, sizeof text,
-                           "slot %u, copy %u: %.200s (a power cut while it was written leaves "
-                           "the same)",
-                           slot, copy, why.text);
-            found(c, FINDING_CHECKPOINT, CHECKPOINT_FILE, at, text);
+            const uint8_t *block = file + slot_offset(slot, copy);
+            bad[copy] = !is_zero(block, SLOT_BYTES) && slot_decode(block, &s, &why[copy]) != 0 &&
+                        why[copy].code != ERR_NEWER;
         }
+        for (unsigned copy = 0; copy < SLOT_COPIES; copy++) {
+            char text[ERR_TEXT_BYTES];
+            if (!bad[copy])
+                continue;
+            (void)snprintf(
+                text, sizeof text, "slot %u, copy %u: %.200s%s", slot, copy, why[copy].text,
+                bad[1 - copy] ? "" : " (as a power cut leaves it; the other copy is not damaged)");
+            found(c, bad[1 - copy] ? FINDING_CHECKPOINT : FINDING_NOTE, CHECKPOINT_FILE,
+                  slot_offset(slot, copy), text);
+        }
+    }
 }
 
 static int check_slots(struct check *c, int dir_fd, struct err *e)

@@ -201,6 +201,7 @@ static void a_short_or_missing_data_file_is_named(void **state)
     free(data);
 }
 
+/* One is what a power cut leaves, and no damage; both copies of a slot are. */
 static void each_copy_of_a_slot_is_looked_at(void **state)
 {
     const struct place *p = *state;
@@ -213,7 +214,7 @@ static void each_copy_of_a_slot_is_looked_at(void **state)
         kit_write(p->dir, "checkpoint", slots, n);
         struct findings all = look(p, &t);
         assert_int_equal(all.n, 1);
-        assert_int_equal(all.kind[FINDING_CHECKPOINT], 1);
+        assert_int_equal(all.kind[FINDING_NOTE], 1);
         assert_true(t.known);
         slots[at] ^= 8;
     }
