@@ -127,6 +127,10 @@ int scrub_step(struct scrub *s, const struct scrub_parts *parts, size_t max_byte
         break;
     case SCRUB_FILES:
         rc = step_files(parts->state_dir, &counted, e);
+        /* Not there: the site goes on with what it has open, but would not start again. */
+        if (rc == ERR_NOT_FOUND)
+            tell(&t, &(struct finding){
+                         .kind = FINDING_CHECKPOINT, .file = CHECKPOINT_FILE, .text = e->text});
         rc = rc == 0 ? ERR_NOT_FOUND : rc;
         break;
     case SCRUB_LOG:

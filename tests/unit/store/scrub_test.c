@@ -188,6 +188,19 @@ static void a_damaged_slot_of_the_checkpoint_is_found(void **unused)
     assert_int_equal(s.damaged, found.n);
 }
 
+static void a_checkpoint_file_that_is_gone_is_found(void **unused)
+{
+    (void)unused;
+    struct scrub s = {.bytes = 0};
+    char path[128];
+    kit_path(path, p.dir, "checkpoint");
+    assert_int_equal(unlink(path), 0);
+    (void)pass(&s, STEP_BYTES);
+    assert_int_equal(found.kind[FINDING_CHECKPOINT], 1);
+    assert_int_equal(found.n, 1);
+    assert_int_equal(s.damaged, 1);
+}
+
 static void a_damaged_place_in_the_log_is_told_with_the_entries_that_are_lost(void **unused)
 {
     (void)unused;
@@ -218,6 +231,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_damaged_row_of_the_past_is_found, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_damaged_slot_of_the_checkpoint_is_found, set_up,
                                         tear_down),
+        cmocka_unit_test_setup_teardown(a_checkpoint_file_that_is_gone_is_found, set_up, tear_down),
         cmocka_unit_test_setup_teardown(
             a_damaged_place_in_the_log_is_told_with_the_entries_that_are_lost, set_up, tear_down),
     };
