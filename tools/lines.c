@@ -86,7 +86,7 @@ int lines_next(struct lines *l, struct line *out, struct err *e)
         seen = l->to - l->from;
         if (end != NULL || l->ended)
             break;
-        if (seen > l->longest) { /* keep its beginning, drop the rest as it comes */
+        if (seen > l->longest + 1) { /* not by a "\r" alone: keep its beginning, drop the rest */
             if (!too_long)
                 memcpy(l->head, l->buffer + l->from, LINES_HEAD_BYTES);
             too_long = true;

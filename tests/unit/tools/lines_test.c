@@ -4,6 +4,9 @@
 #include "store/core/hash.h"
 #include "tools/lines.h"
 
+#include <pthread.h>
+#include <sys/ioctl.h>
+
 static struct lines l;
 
 static void open_text(const char *text, size_t n, size_t longest)
@@ -91,6 +94,43 @@ static void a_line_may_be_as_long_as_allowed_and_no_longer(void **state)
     }
 }
 
+/* A line of the longest length, its "\r" and its "\n" in two writes: the second when the first was read. */
+static void *write_in_two(void *arg)
+{
+    const int fd = *(const int *)arg;
+    char text[301];
+    int unread = 1;
+    memset(text, 'a', sizeof text);
+    text[300] = '\r';
+    assert_int_equal(write(fd, text, sizeof text), sizeof text);
+    while (ioctl(fd, FIONREAD, &unread) == 0 && unread > 0)
+        (void)usleep(1000);
+    assert_int_equal(write(fd, "\n", 1), 1);
+    (void)close(fd);
+    return NULL;
+}
+
+static void whether_a_line_is_too_long_does_not_hang_on_how_it_arrives(void **state)
+{
+    (void)state;
+    int ends[2];
+    pthread_t writer;
+    char path[32];
+    struct err e = ERR_NONE;
+    struct line line;
+    assert_int_equal(pipe(ends), 0);
+    (void)snprintf(path, sizeof path, "/dev/fd/%d", ends[0]);
+    assert_int_equal(lines_open(&l, path, 300, &e), 0);
+    assert_int_equal(pthread_create(&writer, NULL, write_in_two, &ends[1]), 0);
+    assert_int_equal(lines_next(&l, &line, &e), 1);
+    assert_false(line.too_long);
+    assert_int_equal(line.text.n, 300);
+    assert_int_equal(pthread_join(writer, NULL), 0);
+    expect_end();
+    lines_close(&l);
+    (void)close(ends[0]);
+}
+
 static void what_cannot_be_read_is_named(void **state)
 {
     (void)state;
@@ -114,6 +154,7 @@ int main(void)
                                         temp_dir_tear_down),
         cmocka_unit_test_setup_teardown(a_line_may_be_as_long_as_allowed_and_no_longer,
                                         temp_dir_set_up, temp_dir_tear_down),
+        cmocka_unit_test(whether_a_line_is_too_long_does_not_hang_on_how_it_arrives),
         cmocka_unit_test_setup_teardown(what_cannot_be_read_is_named, temp_dir_set_up,
                                         temp_dir_tear_down),
     };
