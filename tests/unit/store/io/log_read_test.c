@@ -1,5 +1,5 @@
-/* Reading a log whose memory or files are not what they were: what is lost is named, is not given out, and does not hide what lies
- * behind it. Damage within a batch is in log_mend_test.c and log_scan_test.c. */
+/* Reading a log whose memory or files are not what they were: what is lost is named, is not given out, and does not hide what
+ * lies behind it. Damage within a batch is in log_mend_test.c and log_scan_test.c. */
 #include "log_util.h"
 
 static struct fixture fx;

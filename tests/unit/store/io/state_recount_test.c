@@ -1,5 +1,5 @@
-/* Counting again beside a state in use tells sums that are wrong under a right checksum: once each, with what was counted and what
- * is kept. What it does to sums in doubt is in state_repair_test.c. */
+/* Counting again beside a state in use tells sums that are wrong under a right checksum: once each, with what was counted and
+ * what is kept. What it does to sums in doubt is in state_repair_test.c. */
 #include "tests/unit/store/io/state_tamper.h"
 
 #include "store/finding.h"

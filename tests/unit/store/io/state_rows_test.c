@@ -1,5 +1,5 @@
-/* Rows of the state's databases decoded from bytes: each rule that a row can break under a right checksum, by name; names for people;
- * and what LMDB's codes mean to who runs a site. */
+/* Rows of the state's databases decoded from bytes: each rule that a row can break under a right checksum, by name; names for
+ * people; and what LMDB's codes mean to who runs a site. */
 #include "store/io/state_rows.h"
 
 #include "store/core/hash.h"

@@ -1,5 +1,5 @@
-/* A verification counts everything again and believes no sum: rows that are wrong under a right checksum are found, each with what
- * it says and what there is. */
+/* A verification counts everything again and believes no sum: rows that are wrong under a right checksum are found, each with
+ * what it says and what there is. */
 #include "tests/unit/store/io/state_tamper.h"
 
 #include "store/io/state_rows.h"
