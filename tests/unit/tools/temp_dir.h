@@ -74,4 +74,13 @@ static inline void assert_file(const char *path, const char *expected)
     assert_string_equal(text, expected);
 }
 
+/* The call fails with this code, and what it says in `e` has this part. */
+#define assert_fails(call, code, part)                                                             \
+    do {                                                                                           \
+        struct err e = ERR_NONE;                                                                   \
+        assert_int_equal(call, code);                                                              \
+        if (strstr(e.text, part) == NULL)                                                          \
+            fail_msg("'%s' does not say '%s'", e.text, part);                                      \
+    } while (0)
+
 #endif
