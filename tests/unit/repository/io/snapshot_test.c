@@ -100,24 +100,41 @@ static void publish(struct repository *r, struct forged *f)
     repo_draft_drop(&d);
 }
 
-/* What a verification finds in an archive of this one snapshot: the reason must say `why`; NULL: nothing is found. */
+static struct place shared;
+static struct repository *archive;
+
+static int open_shared(void **state)
+{
+    (void)state;
+    place_make(&shared);
+    archive = archive_open(&shared, false);
+    return 0;
+}
+
+static int close_shared(void **state)
+{
+    (void)state;
+    repository_close(archive);
+    place_drop(&shared);
+    return 0;
+}
+
+/* What a verification finds in an archive of this one snapshot: the reason must say `why`; nothing when it is NULL. */
 static void found(struct forged f, const char *why)
 {
-    struct place p;
     struct damages d = {0};
     struct repository_report report;
     struct err e = ERR_NONE;
-    place_make(&p);
-    struct repository *r = archive_open(&p, false);
-    publish(r, &f);
-    int rc = repository_verify(r, REPOSITORY_READABLE, note_damage, NULL, &d, &report, &e);
+    char meta[REPO_NAME_BYTES];
+    publish(archive, &f);
+    int rc = repository_verify(archive, REPOSITORY_READABLE, note_damage, NULL, &d, &report, &e);
     assert_int_equal(rc, why == NULL ? 0 : ERR_INTEGRITY);
     assert_int_equal(d.n, why != NULL);
     if (why != NULL && strstr(d.reason, why) == NULL)
         fail_msg("'%s' does not say '%s'", d.reason, why);
     assert_true(why == NULL || strcmp(d.object, f.meta.o.name) == 0);
-    repository_close(r);
-    place_drop(&p);
+    repo_name_meta(f.meta.o.name, meta); /* without it the snapshot does not exist */
+    assert_int_equal(unlinkat(archive->dir, meta, 0), 0);
 }
 
 static void take_out(struct forged *f, size_t i)
@@ -346,5 +363,5 @@ int main(void)
         cmocka_unit_test(snapshots_are_listed_by_lsn_whenever_they_were_taken),
         cmocka_unit_test(of_nothing_no_snapshot_is_taken),
     };
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    return cmocka_run_group_tests(tests, open_shared, close_shared);
 }
