@@ -146,13 +146,21 @@ part_integration() { # real processes, gcc, release
 part_crash() { # power cuts under a real site and under the store; planted bugs; failing disks
     build crash crash-programs || return 1
     local cuts=build/gcc-release/tests/crash/cuts
-    BUILD=$PWD/build/gcc-release try 180 crash/site tests/crash/site.sh 60
-    try 120 crash/chains "$cuts" chains --cuts 400 --seed "$RANDOM"
-    try 120 crash/kills "$cuts" kills
-    try 120 crash/all "$cuts" all --length 2
-    try 300 crash/planted "$cuts" planted --cuts 6000
-    try 240 crash/faults build/gcc-release/tests/crash/faults --quick
-    BUILD=$PWD/build/gcc-release try 120 crash/stops tests/crash/stops.sh
+    local -x BUILD=$PWD/build/gcc-release
+    try 180 crash/site tests/crash/site.sh 60 &
+    turn
+    try 240 crash/faults build/gcc-release/tests/crash/faults --quick &
+    turn
+    try 120 crash/chains "$cuts" chains --cuts 400 --seed "$RANDOM" &
+    turn
+    try 120 crash/kills "$cuts" kills &
+    turn
+    try 120 crash/all "$cuts" all --length 2 &
+    turn
+    try 300 crash/planted "$cuts" planted --cuts 6000 &
+    turn
+    try 120 crash/stops tests/crash/stops.sh &
+    wait
 }
 
 # total COLUMN: of all results so far.
