@@ -1,4 +1,4 @@
-/* JSON and indexes, through jansson: a declaration's text, the keys of documents, and the bounds of a scan.  Numbers are
+/* JSON and indexes, through jansson: a declaration's text, the keys of documents, and the bounds of a scan. Numbers are
  * read as doubles from the start (JSON_DECODE_INT_AS_REAL): jansson would refuse a document for one integer above 2^63,
  * and the key is a double in any case. Zero bytes in strings are allowed, as JSON allows them; in names of members jansson
  * does not take them, and the document is then in no index. */
