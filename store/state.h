@@ -11,6 +11,7 @@
 #include "store/core/digest.h"
 #include "store/core/entry.h"
 #include "store/core/err.h"
+#include "store/core/index_key.h"
 
 struct state; /* opaque */
 
@@ -173,8 +174,8 @@ struct state_sums {
 };
 int state_sums(struct state_snapshot *snap, struct state_sums *out, struct err *e);
 
-/* Count the digest again from every record and compare with the one kept, and check the past's rows and chains; ERR_INTEGRITY
- * names what differs. */
+/* Count the digest again from every record and compare with the one kept, and check the past's rows and chains, and that each
+ * index has the rows of its records and no others; ERR_INTEGRITY names what differs. */
 int state_verify(struct state_snapshot *snap, struct err *e);
 
 /* Read the past's rows from a place on (zero: the start), about max_bytes of them, with their checksums; *bytes says how many.
@@ -230,10 +231,85 @@ struct state_rows_walk {
 int state_rows_step(struct state_snapshot *snap, struct state_rows_walk *w, size_t max_bytes,
                     const struct finding_sink *sink, size_t *bytes, struct err *e);
 
+/* ---- secondary indexes ---- */
+/* Declared by records of a system collection, kept by each site for itself: rows are not part of the digest, and are built anew
+ * from the records whenever they cannot be trusted. A snapshot that sees an index READY sees exactly the rows of its records. */
+/* Key and value of its records: store/core/index_key.h, store/io/index_json.h. */
+#define INDEXES_COLLECTION "_indexes"
+enum {
+    INDEXES_PER_COLLECTION = 8, /* each costs every write of the collection up to two rows */
+    INDEXES_MAX = 1024, /* of a site: the catalog is in memory and read at each declaration */
+    INDEX_TOKEN_MAX_BYTES = INDEX_ROW_KEY_MAX_BYTES - 8,
+};
+enum index_status {
+    INDEX_BUILDING = 1, /* rows of existing records are added; not to be scanned */
+    INDEX_READY = 2,
+    INDEX_DROPPING = 3, /* no longer declared, or replaced: its rows are being removed */
+    INDEX_INVALID = 4,  /* declared by a record that this program cannot follow: `why` */
+};
+const char *index_status_name(enum index_status status); /* "building", "ready", ... */
+struct index_info {
+    struct bytes collection;
+    struct bytes name; /* INVALID: it may be the record's whole key, and the collection empty */
+    enum index_status status;
+    struct index_declaration declaration;
+    struct lsn declared; /* of the record that declares it */
+    uint64_t id; /* of these rows, on this site, as long as they are trusted; 0: it has none */
+    uint64_t rows;
+    uint64_t duplicates; /* of a unique index: rows less different values */
+    uint64_t passed;     /* records that the build has looked at, ... */
+    uint64_t records;    /* ... of so many in the collection now */
+    const char *why;     /* INVALID, "" else */
+};
+/* Those of a collection (empty: of all), in order of collection and name; an index that is dropped comes after the one that
+ * replaces it. Views in `info` are valid during the call. Stops at, and returns, the callback's first non-zero result. */
+int state_indexes(struct state_snapshot *snap, struct bytes collection,
+                  int (*each)(void *arg, const struct index_info *info), void *arg, struct err *e);
+/* How many indexes of the collection a write keeps up: what an op on it weighs is 1 + 2 * that, and a transaction's weight may be
+ * TXN_MAX_OPS at most. Any thread, cheap; as of the last applied entry. */
+uint32_t state_index_count(struct state *s, struct bytes collection);
+
+struct index_options {
+    struct bytes collection, name;
+    struct index_range range; /* index_range_parse, or index_range_*; zero: all */
+    struct bytes after;       /* continuation: a token of an earlier scan; empty: none */
+    bool reverse;
+};
+struct state_index_scan; /* opaque; belongs to its snapshot, close it first */
+/* By value, then by key of the record. (Values that are equal for their first INDEX_KEY_CUT_BYTES - 9 bytes as encoded, and
+ * keys that are equal for their first 247, are not in order among each other.) ERR_NOT_FOUND: not declared; ERR_BUSY: building,
+ * with how far; ERR_FORMAT: invalid, with why; ERR_USAGE: the token is none. */
+int state_index_open(struct state_snapshot *snap, const struct index_options *options,
+                     struct state_index_scan **out, struct err *e);
+/* 0 with the next record; ERR_NOT_FOUND at the end; ERR_INTEGRITY: a row or its record is damaged, or they do not agree: named
+ * in `e` (also in `out`, where the row tells), the next call goes on behind it. */
+int state_index_next(struct state_index_scan *scan, struct record *out, struct err *e);
+/* Token of the row that state_index_next was at last, valid until the next call. It stays good after the index is built anew. */
+struct bytes state_index_token(const struct state_index_scan *scan);
+void state_index_close(struct state_index_scan *scan);
+
+/* A record, but `except`, whose value in the index is this one: for the primary's check of a unique index. 0 with its key;
+ * ERR_NOT_FOUND: none; ERR_BUSY: the index is not ready; ERR_INTEGRITY. `id` is index_info's. */
+int state_index_holder(struct state_snapshot *snap, uint64_t id, const struct index_key *value,
+                       struct bytes except, struct bytes *key, struct err *e);
+/* Two records with one value in the index: an example of why it cannot be enforced. Looks at 1,000,000 rows at most:
+ * ERR_NOT_FOUND. */
+int state_index_duplicate(struct state_snapshot *snap, uint64_t id, struct bytes *key_a,
+                          struct bytes *key_b, struct err *e);
+
+/* Build and drop, a little at a time: about max_work records looked at and rows written, in one LMDB transaction. 0: there is
+ * more to do; ERR_NOT_FOUND: nothing (any more); ERR_INTEGRITY: what is left waits for damaged records to be repaired or
+ * overwritten, `e` names one; try again later, as after other errors. Applier thread, between applies. */
+int state_index_step(struct state *s, size_t max_work, struct err *e);
+/* A row of the databases `indexes` or `index` is damaged (a FINDING_ROW): build that index anew, under a new id. 0;
+ * ERR_NOT_FOUND: the row belongs to no index (any more). Applier thread. */
+int state_index_rebuild(struct state *s, struct bytes database, struct bytes row_key,
+                        struct err *e);
+
 /* ---- building a state from a repository snapshot: only into an empty, new state ---- */
-/* Records must come in order of (collection, key); a session before its results. state_build_end makes position, sessions
- * and points durable together with a first checkpoint; it ends the build also when it fails. Abandoning leaves the
- * state empty. No snapshot may be open when a build is abandoned or fails. Applier thread. */
+/* Records must come in order of (collection, key); a session before its results. state_build_end makes position, sessions and
+ * points durable together with a first checkpoint; it ends the build also when it fails. Declared indexes begin as building.
+ * Abandoning leaves the state empty. No snapshot may be open when a build is abandoned or fails. Applier thread. */
 struct state_build; /* opaque */
 int state_build_begin(struct state *s, struct state_build **out, struct err *e);
 int state_build_record(struct state_build *b, const struct record *r, struct err *e);
