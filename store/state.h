@@ -261,8 +261,8 @@ struct index_info {
     uint64_t records;    /* ... of so many in the collection now */
     const char *why;     /* INVALID, "" else */
 };
-/* Those of a collection (empty: of all), in order of collection and name; an index that is dropped comes after the one that
- * replaces it. Views in `info` are valid during the call. Stops at, and returns, the callback's first non-zero result. */
+/* Those of a collection (empty: of all), in order of collection and name; those that are being dropped come last. Views in
+ * `info` are valid during the call. Stops at, and returns, the callback's first non-zero result. */
 int state_indexes(struct state_snapshot *snap, struct bytes collection,
                   int (*each)(void *arg, const struct index_info *info), void *arg, struct err *e);
 /* How many indexes of the collection a write keeps up: what an op on it weighs is 1 + 2 * that, and a transaction's weight may be
@@ -289,7 +289,7 @@ struct bytes state_index_token(const struct state_index_scan *scan);
 void state_index_close(struct state_index_scan *scan);
 
 /* A record, but `except`, whose value in the index is this one: for the primary's check of a unique index. 0 with its key;
- * ERR_NOT_FOUND: none; ERR_BUSY: the index is not ready; ERR_INTEGRITY. `id` is index_info's. */
+ * ERR_NOT_FOUND: none; ERR_INTEGRITY: a row is damaged. `id` is that of an index that is READY in this snapshot. */
 int state_index_holder(struct state_snapshot *snap, uint64_t id, const struct index_key *value,
                        struct bytes except, struct bytes *key, struct err *e);
 /* Two records with one value in the index: an example of why it cannot be enforced. Looks at 1,000,000 rows at most:
@@ -301,6 +301,13 @@ int state_index_duplicate(struct state_snapshot *snap, uint64_t id, struct bytes
  * more to do; ERR_NOT_FOUND: nothing (any more); ERR_INTEGRITY: what is left waits for damaged records to be repaired or
  * overwritten, `e` names one; try again later, as after other errors. Applier thread, between applies. */
 int state_index_step(struct state *s, size_t max_work, struct err *e);
+/* Indexes that were built anew since the state was opened, because a row was missing or damaged, or a damaged record was
+ * overwritten. Any thread. */
+struct state_index_trouble {
+    uint64_t rebuilt;
+    char last[ERR_TEXT_BYTES]; /* which one was the last, and why; "" when none */
+};
+void state_index_trouble(struct state *s, struct state_index_trouble *out);
 /* A row of the databases `indexes` or `index` is damaged (a FINDING_ROW): build that index anew, under a new id. 0;
  * ERR_NOT_FOUND: the row belongs to no index (any more). Applier thread. */
 int state_index_rebuild(struct state *s, struct bytes database, struct bytes row_key,

@@ -18,7 +18,7 @@
  *   crash or power cut at any point   the next open goes back to the published checkpoint (checkpoint.h)
  *   a sync fails                      `failed` is set: no more writes; the site stops and opens again
  *   LMDB finds its own bug            its assertion ends in check_failed: the site stops */
-#include "store/io/state_internal.h"
+#include "store/io/state_index.h"
 
 #include "store/core/check.h"
 #include "store/io/checkpoint.h"
@@ -278,6 +278,8 @@ static int open_databases(struct state *s, struct state_doubt *doubt, struct err
         doubt->doubted = rc == 0;
         rc = rc == ERR_NOT_FOUND ? 0 : rc;
     }
+    if (rc == 0)
+        rc = index_begin(s, &t, e);
     const struct entry_position *at = &s->published.at;
     if (rc == 0 && (s->row.at.lsn.v != at->lsn.v || s->row.at.term.v != at->term.v ||
                     !sha256_equal(&s->row.at.hash, &at->hash)))
@@ -288,8 +290,10 @@ static int open_databases(struct state *s, struct state_doubt *doubt, struct err
         mdb_txn_abort(txn);
         return rc;
     }
-    rc = mdb_txn_commit(txn);
-    return rc == 0 ? 0 : state_lmdb_error(e, s->env, rc, "open databases");
+    if ((rc = mdb_txn_commit(txn)) != 0)
+        return state_lmdb_error(e, s->env, rc, "open databases");
+    index_begun(s);
+    return 0;
 }
 
 static void stop(struct state *s)
@@ -376,6 +380,7 @@ void state_close(struct state *s)
     close_fd(&s->dir_fd);
     state_batch_free(s->batch);
     state_recount_drop(s);
+    index_end(s);
     (void)pthread_mutex_destroy(&s->lock);
     free((char *)(uintptr_t)s->options.dir);
     free(s);

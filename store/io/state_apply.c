@@ -14,7 +14,7 @@
  *
  * FAILURE MODES: an entry that does not follow, or a body that cannot be read, is refused with its lsn; when LMDB
  * cannot write, the transaction is aborted and the same entries can be applied again later. */
-#include "store/io/state_internal.h"
+#include "store/io/state_index.h"
 
 #include "store/core/check.h"
 
@@ -41,6 +41,9 @@ struct batch {
     size_t n, capacity;
     uint64_t bytes; /* of values */
     uint32_t runs;
+    size_t weight; /* ops, and for each two rows of every index of its collection */
+    const struct catalog *catalog;
+    bool declares; /* it has ops on INDEXES_COLLECTION: it is one entry (X2 in state_index.c) */
 
     struct session_event *events;
     size_t event_count, event_capacity;
@@ -50,6 +53,7 @@ struct batch {
     struct entry_position at; /* last entry */
 
     struct past_gather past;
+    struct index_gather index;
     struct digest added[DIGEST_BUCKETS]; /* change of each bucket */
     bool touched[DIGEST_BUCKETS];
 };
@@ -62,11 +66,16 @@ void state_batch_free(struct batch *b)
     free(b->sorted);
     free(b->events);
     past_free(&b->past);
+    index_gather_free(&b->index);
     free(b);
 }
 
-static void batch_reset(struct batch *b, const struct entry_position *at)
+static void batch_reset(struct batch *b, const struct entry_position *at,
+                        const struct catalog *catalog)
 {
+    b->catalog = catalog;
+    b->weight = 0;
+    b->declares = false;
     b->n = b->event_count = 0;
     b->bytes = 0;
     b->runs = 0;
@@ -121,18 +130,32 @@ static uint64_t key_prefix(struct bytes key)
     return get_be64(first);
 }
 
+/* How many indexes the collection of an op has. Most sites have none. */
+static size_t indexes_of(struct batch *b, struct bytes collection)
+{
+    if (collection.p[0] == '_')
+        b->declares |= bytes_equal(collection, bytes_str(INDEXES_COLLECTION));
+    return b->catalog->n == 0 ? 0 : catalog_count(b->catalog, collection);
+}
+
 static int add_txn(struct batch *b, const struct entry_view *v, struct bytes body, struct err *e)
 {
     struct body_txn txn;
     int rc = body_read_txn(body, &txn, e);
     if (rc != 0 || (rc = reserve_effects(b, txn.op_count, e)) != 0)
         return rc;
+    size_t indexes = 0;
     for (uint32_t i = 0; i < txn.op_count; i++) {
         struct op op;
         if ((rc = body_next_op(&txn.ops, &op, e)) != 0)
             return rc;
-        if (b->n == 0 || !bytes_equal(b->effects[b->n - 1].collection, op.collection))
+        const bool other =
+            b->n == 0 || !bytes_equal(b->effects[b->n - 1].collection, op.collection);
+        if (other)
             b->runs++;
+        if (other || i == 0)
+            indexes = indexes_of(b, op.collection);
+        b->weight += 1 + 2 * indexes;
         b->effects[b->n] = (struct effect){op.collection, op.key,         op.value,
                                            v->header.lsn, v->header.time, op.kind == OP_PUT};
         b->sorted[b->n] = (struct sort_key){key_prefix(op.key), b->runs, (uint32_t)b->n};
@@ -193,13 +216,24 @@ static int add_entry(struct batch *b, const struct entry_view *v, struct err *e)
     return err_set(e, ERR_FORMAT, "entry kind %d is unknown", (int)v->header.kind);
 }
 
-/* Take entries until a bound or a restore point; at least one. An entry of a body's size counts as that many bytes. */
+/* Take back what the last entry added: it gets a batch of its own. */
+static void take_back(struct batch *b, const struct entry_view *v, size_t ops)
+{
+    b->n = ops;
+    b->declares = false;
+    if (v->header.kind == ENTRY_TXN && b->event_count != 0 &&
+        b->events[b->event_count - 1].at.lsn.v == v->header.lsn.v)
+        b->event_count--;
+}
+
+/* Take entries until a bound, a restore point or a declaration of an index; at least one. An entry of a body's size counts as
+ * that many bytes. */
 static int gather(struct batch *b, const struct entry_view *entries, size_t n, size_t *taken,
                   struct err *e)
 {
     for (*taken = 0; *taken < n;) {
         const struct entry_view *v = &entries[*taken];
-        if (*taken != 0 && (b->n >= BATCH_MAX_OPS || b->event_count >= BATCH_MAX_OPS ||
+        if (*taken != 0 && (b->weight >= BATCH_MAX_OPS || b->event_count >= BATCH_MAX_OPS ||
                             b->bytes + v->header.body_bytes > BATCH_MAX_BYTES))
             break;
         size_t before = b->n;
@@ -208,16 +242,13 @@ static int gather(struct batch *b, const struct entry_view *entries, size_t n, s
             err_wrap(e, "lsn %llu", (unsigned long long)v->header.lsn.v);
         if (rc != 0)
             return rc;
-        if (*taken != 0 && b->n > BATCH_MAX_OPS) {
-            b->n = before; /* a large transaction gets a batch of its own */
-            if (v->header.kind == ENTRY_TXN && b->event_count != 0 &&
-                b->events[b->event_count - 1].at.lsn.v == v->header.lsn.v)
-                b->event_count--;
+        if (*taken != 0 && (b->weight > BATCH_MAX_OPS || b->declares)) {
+            take_back(b, v, before);
             break;
         }
         b->at = entry_position_of(v);
         (*taken)++;
-        if (b->point.n != 0)
+        if (b->point.n != 0 || b->declares)
             break;
     }
     return 0;
@@ -274,6 +305,7 @@ struct pass {
     bool stored;       /* the collection has a row */
     bool shown;        /* and had records */
     bool rotten;       /* the record at hand was damaged */
+    bool indexed;      /* the collection has indexes */
     struct bytes key;  /* of its row */
     uint64_t replaced; /* damaged records of this batch */
     struct err damage; /* the last of them */
@@ -314,10 +346,15 @@ static int read_old(struct pass *p, const struct effect *x, struct bytes key, MD
         p->replaced++;
         (void)state_record_damaged(&p->damage, x->collection, x->key, &why);
         (void)row_read_rotten(bytes_of_val(row), &r.lsn, &r.value, digest);
+        if (p->indexed)
+            index_distrust_record(&p->batch->index, &p->state->catalog, x->collection, x->key);
         return 0;
     }
-    if (!past->keep)
-        return 0;
+    if (p->indexed)
+        rc = index_gather_value(&p->batch->index, &p->state->catalog, NULL, x->collection, x->key,
+                                r.value, false, e);
+    if (rc != 0 || !past->keep)
+        return rc;
     old->lsn = r.lsn;
     old->time = r.time;
     return past_copy(past, old, r.value, e);
@@ -342,7 +379,9 @@ static int put_record(struct pass *p, const struct effect *x, struct bytes key, 
         return state_lmdb_error(e, mdb_txn_env(p->t.txn), rc, "put a record");
     row_write_record(key, &r, new, v.mv_data);
     count_change(p, bucket, before->there ? &old : NULL, &new);
-    return 0;
+    return !p->indexed ? 0
+                       : index_gather_value(&p->batch->index, &p->state->catalog, NULL,
+                                            x->collection, x->key, x->value, true, e);
 }
 
 static int delete_record(struct pass *p, const struct effect *x, struct bytes key, uint32_t bucket,
@@ -368,6 +407,7 @@ static int delete_record(struct pass *p, const struct effect *x, struct bytes ke
 static int begin_collection(struct pass *p, struct bytes name, struct err *e)
 {
     int rc = row_get_collection(&p->t, name, &p->collection, e);
+    p->indexed = p->state->catalog.n != 0 && catalog_count(&p->state->catalog, name) != 0;
     p->stored = rc == 0;
     p->shown = rc == 0 && p->collection.records != 0;
     if (rc == ERR_NOT_FOUND) {
@@ -530,6 +570,15 @@ static int write_history(struct pass *p, const struct state_options *limits, siz
                                 budget < BATCH_MAX_OPS ? budget : (size_t)BATCH_MAX_OPS, pruned, e);
 }
 
+/* After the records: an index that is declared here begins with none of them. */
+static int write_indexes(struct pass *p, struct err *e)
+{
+    int rc = index_write(&p->batch->index, &p->state->catalog, &p->t, e);
+    if (rc == 0 && p->batch->declares)
+        rc = index_reconcile(p->state, &p->t, e);
+    return rc != 0 ? rc : index_save(p->state, &p->t, e);
+}
+
 static int write_batch(struct state *s, struct batch *b, size_t *pruned, struct err *e)
 {
     struct pass p = {.state = s, .batch = b, .row = s->row};
@@ -539,9 +588,12 @@ static int write_batch(struct state *s, struct batch *b, size_t *pruned, struct 
         rc = state_write_begin(s, &p.t, e);
     if (rc != 0)
         return rc;
-    rc = write_records(&p, e);
+    if ((rc = index_refresh(s, &p.t, e)) == 0)
+        rc = write_records(&p, e);
     if (p.cursor != NULL)
         mdb_cursor_close(p.cursor);
+    if (rc == 0)
+        rc = write_indexes(&p, e);
     if (rc == 0)
         rc = write_buckets(&p, e);
     if (rc == 0)
@@ -554,6 +606,10 @@ static int write_batch(struct state *s, struct batch *b, size_t *pruned, struct 
         rc = state_write_commit(s, &p.t, &p.row, e);
     else
         mdb_txn_abort(p.t.txn);
+    if (rc == 0)
+        index_committed(s, &b->index);
+    else
+        index_dropped(s, &b->index);
     if (rc != 0)
         state_recount_drop(s);
     else if (p.replaced != 0)
@@ -589,7 +645,7 @@ int state_apply(struct state *s, const struct entry_view *entries, size_t n, str
     if (s->batch == NULL && (s->batch = calloc(1, sizeof *s->batch)) == NULL)
         return err_set(e, ERR_NO_MEMORY, "apply: out of memory");
     for (size_t done = 0, taken; done < n; done += taken) {
-        batch_reset(s->batch, &s->row.at);
+        batch_reset(s->batch, &s->row.at, &s->catalog);
         int rc = gather(s->batch, entries + done, n - done, &taken, e);
         size_t pruned = 0;
         if (rc == 0)

@@ -3,7 +3,7 @@
  *
  * The checkpoint at transaction 0 stays the published one until state_build_end publishes the finished state,
  * so a build that stops half-way leaves an empty state at the next open. */
-#include "store/io/state_internal.h"
+#include "store/io/state_index.h"
 
 #include "store/core/check.h"
 
@@ -188,7 +188,11 @@ int state_build_end(struct state_build *b, const struct entry_position *at, enum
     if (rc == 0)
         rc = put_buckets(b, e);
     if (rc == 0)
-        rc = commit(b, e);
+        rc = index_begin(s, &b->t, e);
+    if (rc == 0 && (rc = commit(b, e)) == 0)
+        index_begun(s);
+    else
+        index_dropped(s, NULL);
     if (rc == 0)
         rc = state_checkpoint_begin(s, &position, e);
     if (rc == 0)

@@ -1,20 +1,19 @@
 /* How a state is checked without being opened.
  *
- * Opening a state puts LMDB's meta page back to the checkpoint (checkpoint.h), which writes; and liblmdb believes its
- * file, so that
- * one wrong bit in a page may stop the process. So the tree of the checkpoint is walked here page by page (lmdb_walk.h), from the
- * picture of the meta page that the side slot holds. That needs no copy, no lock file and no writable directory.
+ * Opening a state puts LMDB's meta page back to the checkpoint (checkpoint.h), which writes; and liblmdb believes its file, so
+ * that one wrong bit in a page may stop the process. So the tree of the checkpoint is walked here page by page (lmdb_walk.h),
+ * from the picture of the meta page that the side slot holds. That needs no copy, no lock file and no writable directory.
  *
  * What is compared: the slots with each other and with data.mdb; pages with their place; each row's and record's checksum; each
- * record's digest; number and digest of each collection, each bucket, the totals, the position of the state row; number and
- * size of the rows of the history, and that the chains of old versions are whole (past_sum). Sums are
- * compared only where nothing is known to be damaged below them: otherwise they would only say the same again. */
+ * record's digest; number and digest of each collection, each bucket, the totals, the position of the state row; number and size
+ * of the rows of the history, and that the chains of old versions are whole (past_sum); the number of each index's rows. Sums
+ * are compared only where nothing is known to be damaged below them: otherwise they would only say the same again. */
 #include "store/io/state_check.h"
 
 #include "store/io/checkpoint.h"
 #include "store/io/file.h"
 #include "store/io/lmdb_walk.h"
-#include "store/io/state_internal.h"
+#include "store/io/state_index.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -47,6 +46,8 @@ struct check {
     size_t count, cap;
     bool records_damaged, collections_damaged;
     bool past_damaged; /* of `deleted` or of the history */
+    bool indexes_damaged;
+    struct index_tally indexes;
     struct past_sum past;
     struct digest bucket[DIGEST_BUCKETS];
     struct err *e;
@@ -271,6 +272,24 @@ static int check_history(struct check *c, struct bytes key, struct bytes row, st
     return rc;
 }
 
+static int check_catalog(struct check *c, struct bytes key, struct bytes row, struct err *why)
+{
+    struct index x;
+    int rc = row_read_catalog(key, row, &x, why);
+    c->indexes_damaged |= rc != 0;
+    return rc != 0 ? rc : index_tally_catalog(&c->indexes, &x, why);
+}
+
+static int check_index(struct check *c, struct bytes key, struct bytes row, struct err *why)
+{
+    struct index_row x;
+    int rc = row_read_index(key, row, &x, why);
+    c->indexes_damaged |= rc != 0;
+    if (rc == 0)
+        index_tally_row(&c->indexes, x.id, x.value);
+    return rc;
+}
+
 static int on_row(void *arg, struct bytes key, struct bytes row, bool is_tree, uint64_t page)
 {
     struct check *c = arg;
@@ -318,6 +337,12 @@ static int on_row(void *arg, struct bytes key, struct bytes row, bool is_tree, u
     case DB_HISTORY:
         rc = check_history(c, key, row, &why);
         break;
+    case DB_INDEXES:
+        rc = check_catalog(c, key, row, &why);
+        break;
+    case DB_INDEX:
+        rc = check_index(c, key, row, &why);
+        break;
     case DB_COUNT:
         break;
     }
@@ -356,6 +381,7 @@ static int on_damaged(void *arg, uint64_t page, struct bytes low, struct bytes h
     c->records_damaged |= c->db == DB_RECORDS;
     c->collections_damaged |= c->db == DB_COLLECTIONS;
     c->past_damaged |= c->db == DB_DELETED || c->db == DB_HISTORY;
+    c->indexes_damaged |= c->db == DB_INDEXES || c->db == DB_INDEX;
     if (c->db == DB_RECORDS && low.n > COLLECTION_ID_BYTES && bytes_equal(low, high)) {
         record_damaged(c, find(c, get_be64(low.p)),
                        bytes_of(low.p + COLLECTION_ID_BYTES, low.n - COLLECTION_ID_BYTES), page,
@@ -496,6 +522,11 @@ static void check_past(const struct check *c)
               "trusted, its present can");
 }
 
+static void index_differs(void *arg, const char *text)
+{
+    found(arg, FINDING_SUM, CHECKPOINT_DATA, 0, text);
+}
+
 /* ---- all ---- */
 
 static int walk_databases(struct check *c, struct err *e)
@@ -505,12 +536,13 @@ static int walk_databases(struct check *c, struct err *e)
     int rc = 0;
     for (c->db = 0; rc == 0 && c->db < DB_COUNT; c->db++) {
         char text[100];
+        const bool of_indexes = c->db == DB_INDEXES || c->db == DB_INDEX;
         if (c->there[c->db]) {
             rc = lmdb_walk(c->file, &c->trees[c->db], &v, e);
-        } else {
+        } else if (!of_indexes || (c->row_known && c->row.has_indexes)) {
             (void)snprintf(text, sizeof text, "database %s is missing", state_db_name(c->db));
             found(c, FINDING_PAGE, CHECKPOINT_DATA, 0, text);
-            c->records_damaged = true;
+            c->records_damaged = true; /* no sums: whatever it was, they would say the same again */
         }
         if (c->db == DB_COLLECTIONS && c->count != 0)
             qsort(c->collections, c->count, sizeof *c->collections, by_id);
@@ -546,6 +578,8 @@ static int check_data(struct check *c, int fd, struct err *e)
     if (rc == 0) {
         check_sums(c);
         check_past(c);
+        if (!c->indexes_damaged)
+            index_tally_compare(&c->indexes, index_differs, c);
     }
     for (size_t i = 0; i < c->count; i++)
         c->out->collections += c->collections[i].kept_records != 0;
@@ -582,6 +616,7 @@ int state_check(int dir_fd, const struct finding_sink *sink, struct state_check_
         rc = file_error(e, CHECKPOINT_DATA, "open", errno);
     if (fd >= 0)
         (void)close(fd);
+    index_tally_free(&c->indexes);
     free(c->collections);
     free(c);
     return rc;

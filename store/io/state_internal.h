@@ -17,6 +17,18 @@ enum {
 
 struct batch;   /* state_apply.c */
 struct recount; /* state_recount.c */
+struct index;   /* state_index.h */
+struct index_gather;
+
+struct catalog { /* of indexes */
+    struct index *v;
+    size_t n, cap;
+};
+struct index_count {
+    uint8_t name[COLLECTION_MAX_BYTES];
+    size_t name_bytes;
+    uint32_t indexes;
+};
 
 struct state_snapshot {
     struct state *state;
@@ -44,7 +56,10 @@ struct state {
     struct state_row row; /* as committed last */
     struct batch *batch;
     bool building;
-    struct recount *recount; /* NULL: none has begun */
+    struct recount *recount;           /* NULL: none has begun */
+    struct catalog catalog;            /* with what the transaction at hand changed */
+    bool catalog_is_stale;             /* that transaction was aborted */
+    struct index_gather *index_gather; /* of state_index_step; NULL: never needed */
 
     /* Checkpoints: two read transactions, one pinned at the published slot, one for the next. */
     MDB_txn *pin[2];
@@ -59,6 +74,9 @@ struct state {
     bool failed; /* a checkpoint or a reset failed: nothing more is written */
     struct entry_position applied;
     struct state_doubt doubt;
+    struct index_count *index_counts; /* by collection */
+    size_t index_counts_n;
+    struct state_index_trouble index_trouble;
     struct state_snapshot *pool;
     uint32_t snapshots_made, snapshots_open;
 };

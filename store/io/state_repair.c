@@ -10,8 +10,9 @@
  *       may say whatever it says. That needs a complete count, nothing else damaged in the bucket, and sums that are not in
  *       doubt.
  *
- * The sums stay as they are: they have counted the record all along. */
-#include "store/io/state_internal.h"
+ * The sums stay as they are: they have counted the record all along. Its rows in indexes, too; they are written again, which
+ * changes nothing where they are there. */
+#include "store/io/state_index.h"
 
 static bool is_damaged(const struct record *r, struct bytes row_key, struct bytes row)
 {
@@ -76,12 +77,24 @@ static int replace(struct state *s, const struct state_txn *t, const struct reco
     return 0;
 }
 
+static int write_rows(struct state *s, const struct state_txn *t, const struct record *r,
+                      struct index_gather *g, struct err *e)
+{
+    int rc = index_refresh(s, t, e);
+    if (rc == 0)
+        rc = index_gather_value(g, &s->catalog, NULL, r->collection, r->key, r->value, true, e);
+    if (rc == 0)
+        rc = index_write(g, &s->catalog, t, e);
+    return rc != 0 ? rc : index_save(s, t, e);
+}
+
 int state_repair_record(struct state *s, const struct record *r, struct err *e)
 {
     struct state_txn t;
     struct collection_row collection;
     uint8_t buffer[RECORD_KEY_MAX_BYTES];
     struct bytes key = {buffer, 0};
+    struct index_gather index = {.n = 0};
     if (r->collection.n == 0 || r->collection.n > COLLECTION_MAX_BYTES || r->key.n == 0 ||
         r->key.n > KEY_MAX_BYTES || r->value.n > VALUE_MAX_BYTES)
         return err_set(e, ERR_FORMAT, "this is no record");
@@ -96,12 +109,21 @@ int state_repair_record(struct state *s, const struct record *r, struct err *e)
         key = row_record_key(collection.id, r->key, buffer);
         rc = replace(s, &t, r, key, given, e);
     }
+    if (rc == 0)
+        rc = write_rows(s, &t, r, &index, e);
     if (rc != 0) {
         mdb_txn_abort(t.txn);
+        index_dropped(s, &index);
+        index_gather_free(&index);
         return rc;
     }
     struct state_row row = s->row;
     rc = state_write_commit(s, &t, &row, e);
+    if (rc == 0)
+        index_committed(s, &index);
+    else
+        index_dropped(s, &index);
+    index_gather_free(&index);
     if (rc == 0)
         state_recount_repaired(s, key, digest_bucket(r->collection, r->key), given);
     return rc;

@@ -1,6 +1,6 @@
 /* Formats of the state's rows (state_rows.h) and access to single ones.
  *
- * Each row goes through the same two functions: seal() puts the checksum of key and contents in front, open_row() checks
+ * Each row goes through the same two functions: row_seal() puts the checksum of key and contents in front, row_open() checks
  * it and hands a bounded reader to the decoder. So a flipped bit anywhere in a row, or a row found under
  * another key, is an error that names database and key, never a wrong answer. */
 #include "store/io/state_rows.h"
@@ -12,11 +12,11 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-enum { STATE_FORMAT = 2, RECORD_FORMAT = 1, CRC_BYTES = 4 };
+enum { STATE_FORMAT = 3, STATE_FORMAT_OLDEST = 2, RECORD_FORMAT = 1, CRC_BYTES = 4 };
 
-static const char *const db_names[DB_COUNT] = {"meta",    "collections", "records",
-                                               "buckets", "sessions",    "results",
-                                               "points",  "deleted",     "history"};
+static const char *const db_names[DB_COUNT] = {"meta",     "collections", "records", "buckets",
+                                               "sessions", "results",     "points",  "deleted",
+                                               "history",  "indexes",     "index"};
 static const struct bytes state_key = {(const uint8_t *)"state", 5};
 static const struct bytes doubt_key = {(const uint8_t *)"doubt", 5};
 
@@ -125,7 +125,7 @@ static uint32_t row_crc(struct bytes key, struct bytes row)
     return hash_crc32c(hash_crc32c(0, key), bytes_of(row.p + CRC_BYTES, row.n - CRC_BYTES));
 }
 
-static struct bytes seal(struct bytes key, struct writer *w)
+struct bytes row_seal(struct bytes key, struct writer *w)
 {
     check(!w->bad);
     struct bytes row = bytes_of(w->p, w->at);
@@ -133,7 +133,7 @@ static struct bytes seal(struct bytes key, struct writer *w)
     return row;
 }
 
-static int row_damaged(enum state_db db, struct bytes key, const char *why, struct err *e)
+int row_damaged(enum state_db db, struct bytes key, const char *why, struct err *e)
 {
     char quoted[ROW_QUOTE_BYTES];
     return err_set(e, ERR_INTEGRITY,
@@ -141,8 +141,8 @@ static int row_damaged(enum state_db db, struct bytes key, const char *why, stru
                    row_quote(key, quoted), db_names[db], why);
 }
 
-static int open_row(enum state_db db, struct bytes key, struct bytes row, struct reader *out,
-                    struct err *e)
+int row_open(enum state_db db, struct bytes key, struct bytes row, struct reader *out,
+             struct err *e)
 {
     if (row.n < CRC_BYTES || get_le32(row.p) != row_crc(key, row))
         return row_damaged(db, key, "checksum mismatch", e);
@@ -151,13 +151,13 @@ static int open_row(enum state_db db, struct bytes key, struct bytes row, struct
     return 0;
 }
 
-static int close_row(enum state_db db, struct bytes key, const struct reader *r, struct err *e)
+int row_close(enum state_db db, struct bytes key, const struct reader *r, struct err *e)
 {
     return reader_done(r) ? 0 : row_damaged(db, key, "its size is wrong", e);
 }
 
-static int find_row(const struct state_txn *t, enum state_db db, struct bytes key,
-                    struct bytes *out, struct err *e)
+int row_find(const struct state_txn *t, enum state_db db, struct bytes key, struct bytes *out,
+             struct err *e)
 {
     MDB_val k = val_of(key), v;
     int rc = mdb_get(t->txn, t->dbi[db], &k, &v);
@@ -167,10 +167,10 @@ static int find_row(const struct state_txn *t, enum state_db db, struct bytes ke
     return 0;
 }
 
-static int put_row(const struct state_txn *t, enum state_db db, struct bytes key, struct writer *w,
-                   struct err *e)
+int row_put(const struct state_txn *t, enum state_db db, struct bytes key, struct writer *w,
+            struct err *e)
 {
-    MDB_val k = val_of(key), v = val_of(seal(key, w));
+    MDB_val k = val_of(key), v = val_of(row_seal(key, w));
     int rc = mdb_put(t->txn, t->dbi[db], &k, &v, 0);
     return rc == 0 ? 0 : state_lmdb_error(e, mdb_txn_env(t->txn), rc, db_names[db]);
 }
@@ -179,7 +179,7 @@ static int put_row(const struct state_txn *t, enum state_db db, struct bytes key
 static int add_row(const struct state_txn *t, enum state_db db, struct bytes key, struct writer *w,
                    bool *added, struct err *e)
 {
-    MDB_val k = val_of(key), v = val_of(seal(key, w));
+    MDB_val k = val_of(key), v = val_of(row_seal(key, w));
     int rc = mdb_put(t->txn, t->dbi[db], &k, &v, MDB_NOOVERWRITE);
     *added = rc == 0;
     return rc == 0 || rc == MDB_KEYEXIST
@@ -199,14 +199,14 @@ int row_delete(const struct state_txn *t, enum state_db db, struct bytes key, st
 int row_get_state(const struct state_txn *t, struct state_row *out, struct err *e)
 {
     struct bytes row;
-    int rc = find_row(t, DB_META, state_key, &row, e);
+    int rc = row_find(t, DB_META, state_key, &row, e);
     return rc != 0 ? rc : row_read_state(state_key, row, out, e);
 }
 
 int row_read_state(struct bytes key, struct bytes row, struct state_row *out, struct err *e)
 {
     struct reader r;
-    int rc = open_row(DB_META, key, row, &r, e);
+    int rc = row_open(DB_META, key, row, &r, e);
     if (rc != 0)
         return rc;
     if (!bytes_equal(key, state_key))
@@ -214,14 +214,13 @@ int row_read_state(struct bytes key, struct bytes row, struct state_row *out, st
     uint16_t format = read_u16(&r);
     if (format > STATE_FORMAT)
         return err_newer(e, "the state", format, STATE_FORMAT);
-    if (format != STATE_FORMAT)
+    if (format < STATE_FORMAT_OLDEST)
         return err_set(e, ERR_FORMAT,
-                       "the state is of format %u, which is %s than this program's %d: %s", format,
-                       format < STATE_FORMAT ? "older" : "newer", STATE_FORMAT,
-                       format < STATE_FORMAT
-                           ? "move the state directory away and start again, the site refills from "
-                             "a peer's log or from the repository"
-                           : "run the program that wrote it, or a later one");
+                       "the state is of format %u, which is older than this program's %d: move the "
+                       "state directory away and start again, the site refills from a peer's log "
+                       "or from the repository",
+                       format, STATE_FORMAT);
+    out->has_indexes = format >= 3;
     uint8_t mode = read_u8(&r);
     out->at.lsn.v = read_u64(&r);
     out->at.term.v = read_u64(&r);
@@ -238,7 +237,7 @@ int row_read_state(struct bytes key, struct bytes row, struct state_row *out, st
     if (mode != COMMIT_MAJORITY && mode != COMMIT_LOCAL)
         return row_damaged(DB_META, state_key, "its commit mode is unknown", e);
     out->mode = (enum commit_mode)mode;
-    return close_row(DB_META, state_key, &r, e);
+    return row_close(DB_META, state_key, &r, e);
 }
 
 int row_put_state(const struct state_txn *t, const struct state_row *row, struct err *e)
@@ -259,7 +258,7 @@ int row_put_state(const struct state_txn *t, const struct state_row *row, struct
     write_u64(&w, row->history_time.us);
     write_u64(&w, row->history_rows);
     write_u64(&w, row->history_bytes);
-    return put_row(t, DB_META, state_key, &w, e);
+    return row_put(t, DB_META, state_key, &w, e);
 }
 
 bool row_is_doubt(struct bytes key)
@@ -270,17 +269,17 @@ bool row_is_doubt(struct bytes key)
 int row_read_doubt(struct bytes key, struct bytes row, struct lsn *since, struct err *e)
 {
     struct reader r;
-    int rc = open_row(DB_META, key, row, &r, e);
+    int rc = row_open(DB_META, key, row, &r, e);
     if (rc != 0)
         return rc;
     since->v = read_u64(&r);
-    return close_row(DB_META, key, &r, e);
+    return row_close(DB_META, key, &r, e);
 }
 
 int row_get_doubt(const struct state_txn *t, struct lsn *since, struct err *e)
 {
     struct bytes row;
-    int rc = find_row(t, DB_META, doubt_key, &row, e);
+    int rc = row_find(t, DB_META, doubt_key, &row, e);
     return rc != 0 ? rc : row_read_doubt(doubt_key, row, since, e);
 }
 
@@ -289,7 +288,7 @@ int row_put_doubt(const struct state_txn *t, struct lsn since, struct err *e)
     uint8_t b[ROW_MAX_BYTES];
     struct writer w = row_begin(b);
     write_u64(&w, since.v);
-    return put_row(t, DB_META, doubt_key, &w, e);
+    return row_put(t, DB_META, doubt_key, &w, e);
 }
 
 int row_delete_doubt(const struct state_txn *t, struct err *e)
@@ -303,21 +302,21 @@ int row_read_collection(struct bytes key, struct bytes row, struct collection_ro
                         struct err *e)
 {
     struct reader r;
-    int rc = open_row(DB_COLLECTIONS, key, row, &r, e);
+    int rc = row_open(DB_COLLECTIONS, key, row, &r, e);
     if (rc != 0)
         return rc;
     out->id = read_u64(&r);
     out->records = read_u64(&r);
     out->digest = read_digest(&r);
     out->deleted = read_u64(&r);
-    return close_row(DB_COLLECTIONS, key, &r, e);
+    return row_close(DB_COLLECTIONS, key, &r, e);
 }
 
 int row_get_collection(const struct state_txn *t, struct bytes name, struct collection_row *out,
                        struct err *e)
 {
     struct bytes row;
-    int rc = find_row(t, DB_COLLECTIONS, name, &row, e);
+    int rc = row_find(t, DB_COLLECTIONS, name, &row, e);
     return rc != 0 ? rc : row_read_collection(name, row, out, e);
 }
 
@@ -330,7 +329,7 @@ int row_put_collection(const struct state_txn *t, struct bytes name,
     write_u64(&w, row->records);
     write_digest(&w, row->digest);
     write_u64(&w, row->deleted);
-    return put_row(t, DB_COLLECTIONS, name, &w, e);
+    return row_put(t, DB_COLLECTIONS, name, &w, e);
 }
 
 static struct bytes bucket_key(uint32_t bucket, uint8_t out[2])
@@ -345,7 +344,7 @@ int row_get_bucket(const struct state_txn *t, uint32_t bucket, struct digest *ou
 {
     uint8_t k[2];
     struct bytes key = bucket_key(bucket, k), row;
-    int rc = find_row(t, DB_BUCKETS, key, &row, e);
+    int rc = row_find(t, DB_BUCKETS, key, &row, e);
     if (rc == ERR_NOT_FOUND) /* all were made when the state was */
         return row_damaged(DB_BUCKETS, key, "it is missing", e);
     return rc != 0 ? rc : row_read_bucket(key, row, &bucket, out, e);
@@ -355,14 +354,14 @@ int row_read_bucket(struct bytes key, struct bytes row, uint32_t *bucket, struct
                     struct err *e)
 {
     struct reader r;
-    int rc = open_row(DB_BUCKETS, key, row, &r, e);
+    int rc = row_open(DB_BUCKETS, key, row, &r, e);
     if (rc != 0)
         return rc;
     *bucket = key.n == 2 ? (uint32_t)key.p[0] << 8 | key.p[1] : DIGEST_BUCKETS;
     if (*bucket >= DIGEST_BUCKETS)
         return row_damaged(DB_BUCKETS, key, "there is no such bucket", e);
     *out = read_digest(&r);
-    return close_row(DB_BUCKETS, key, &r, e);
+    return row_close(DB_BUCKETS, key, &r, e);
 }
 
 int row_put_bucket(const struct state_txn *t, uint32_t bucket, struct digest digest, unsigned flags,
@@ -372,7 +371,7 @@ int row_put_bucket(const struct state_txn *t, uint32_t bucket, struct digest dig
     struct bytes key = bucket_key(bucket, k);
     struct writer w = row_begin(b);
     write_digest(&w, digest);
-    MDB_val kv = val_of(key), v = val_of(seal(key, &w));
+    MDB_val kv = val_of(key), v = val_of(row_seal(key, &w));
     int rc = mdb_put(t->txn, t->dbi[DB_BUCKETS], &kv, &v, flags);
     return rc == 0 ? 0 : state_lmdb_error(e, mdb_txn_env(t->txn), rc, db_names[DB_BUCKETS]);
 }
@@ -382,7 +381,7 @@ int row_put_bucket(const struct state_txn *t, uint32_t bucket, struct digest dig
 int row_read_session(struct bytes key, struct bytes row, struct session_row *out, struct err *e)
 {
     struct reader r;
-    int rc = open_row(DB_SESSIONS, key, row, &r, e);
+    int rc = row_open(DB_SESSIONS, key, row, &r, e);
     if (rc != 0)
         return rc;
     if (key.n != sizeof(struct uuid))
@@ -391,14 +390,14 @@ int row_read_session(struct bytes key, struct bytes row, struct session_row *out
     out->info.last.us = read_u64(&r);
     out->results = read_u32(&r);
     out->info.client = read_bytes16(&r);
-    return close_row(DB_SESSIONS, key, &r, e);
+    return row_close(DB_SESSIONS, key, &r, e);
 }
 
 int row_get_session(const struct state_txn *t, const struct uuid *id, struct session_row *out,
                     struct err *e)
 {
     struct bytes key = bytes_of(id->b, sizeof id->b), row;
-    int rc = find_row(t, DB_SESSIONS, key, &row, e);
+    int rc = row_find(t, DB_SESSIONS, key, &row, e);
     return rc != 0 ? rc : row_read_session(key, row, out, e);
 }
 
@@ -411,7 +410,7 @@ int row_put_session(const struct state_txn *t, const struct uuid *id, const stru
     write_u64(&w, row->info.last.us);
     write_u32(&w, row->results);
     write_bytes16(&w, row->info.client);
-    return put_row(t, DB_SESSIONS, bytes_of(id->b, sizeof id->b), &w, e);
+    return row_put(t, DB_SESSIONS, bytes_of(id->b, sizeof id->b), &w, e);
 }
 
 static struct bytes result_key(const struct uuid *id, uint64_t sequence,
@@ -425,7 +424,7 @@ static struct bytes result_key(const struct uuid *id, uint64_t sequence,
 int row_read_result(struct bytes key, struct bytes row, struct entry_position *out, struct err *e)
 {
     struct reader r;
-    int rc = open_row(DB_RESULTS, key, row, &r, e);
+    int rc = row_open(DB_RESULTS, key, row, &r, e);
     if (rc != 0)
         return rc;
     if (key.n != RESULT_KEY_BYTES)
@@ -434,7 +433,7 @@ int row_read_result(struct bytes key, struct bytes row, struct entry_position *o
     out->lsn.v = read_u64(&r);
     out->term.v = read_u64(&r);
     out->time.us = read_u64(&r);
-    return close_row(DB_RESULTS, key, &r, e);
+    return row_close(DB_RESULTS, key, &r, e);
 }
 
 int row_get_result(const struct state_txn *t, const struct uuid *id, uint64_t sequence,
@@ -442,7 +441,7 @@ int row_get_result(const struct state_txn *t, const struct uuid *id, uint64_t se
 {
     uint8_t k[RESULT_KEY_BYTES];
     struct bytes key = result_key(id, sequence, k), row;
-    int rc = find_row(t, DB_RESULTS, key, &row, e);
+    int rc = row_find(t, DB_RESULTS, key, &row, e);
     return rc != 0 ? rc : row_read_result(key, row, out, e);
 }
 
@@ -462,21 +461,21 @@ int row_add_result(const struct state_txn *t, const struct uuid *id, uint64_t se
 int row_read_point(struct bytes key, struct bytes row, struct restore_point *out, struct err *e)
 {
     struct reader r;
-    int rc = open_row(DB_POINTS, key, row, &r, e);
+    int rc = row_open(DB_POINTS, key, row, &r, e);
     if (rc != 0)
         return rc;
     out->name = key;
     out->lsn.v = read_u64(&r);
     out->time.us = read_u64(&r);
     out->digest = read_digest(&r);
-    return close_row(DB_POINTS, key, &r, e);
+    return row_close(DB_POINTS, key, &r, e);
 }
 
 int row_get_point(const struct state_txn *t, struct bytes name, struct restore_point *out,
                   struct err *e)
 {
     struct bytes row;
-    int rc = find_row(t, DB_POINTS, name, &row, e);
+    int rc = row_find(t, DB_POINTS, name, &row, e);
     return rc != 0 ? rc : row_read_point(name, row, out, e);
 }
 
@@ -515,7 +514,7 @@ void row_write_record(struct bytes row_key, const struct record *r, struct diges
     write_digest(&w, digest);
     check(w.at == RECORD_ROW_BYTES);
     write_bytes(&w, r->value);
-    (void)seal(row_key, &w);
+    (void)row_seal(row_key, &w);
 }
 
 bool row_read_rotten(struct bytes row, struct lsn *lsn, struct bytes *value, struct digest *digest)
@@ -561,7 +560,7 @@ int row_read_record(struct bytes row_key, struct bytes row, bool checked, struct
 int row_read_deleted(struct bytes key, struct bytes row, struct deleted_row *out, struct err *e)
 {
     struct reader r;
-    int rc = open_row(DB_DELETED, key, row, &r, e);
+    int rc = row_open(DB_DELETED, key, row, &r, e);
     if (rc != 0)
         return rc;
     if (key.n <= COLLECTION_ID_BYTES || key.n > RECORD_KEY_MAX_BYTES)
@@ -571,14 +570,14 @@ int row_read_deleted(struct bytes key, struct bytes row, struct deleted_row *out
     out->collection = read_bytes16(&r);
     if (out->collection.n > COLLECTION_MAX_BYTES)
         return row_damaged(DB_DELETED, key, "its collection's name is too long", e);
-    return close_row(DB_DELETED, key, &r, e);
+    return row_close(DB_DELETED, key, &r, e);
 }
 
 int row_get_deleted(const struct state_txn *t, struct bytes record_key, struct deleted_row *out,
                     struct err *e)
 {
     struct bytes row;
-    int rc = find_row(t, DB_DELETED, record_key, &row, e);
+    int rc = row_find(t, DB_DELETED, record_key, &row, e);
     return rc != 0 ? rc : row_read_deleted(record_key, row, out, e);
 }
 
@@ -590,7 +589,7 @@ int row_put_deleted(const struct state_txn *t, struct bytes record_key,
     write_u64(&w, row->lsn.v);
     write_u64(&w, row->time.us);
     write_bytes16(&w, row->collection);
-    return put_row(t, DB_DELETED, record_key, &w, e);
+    return row_put(t, DB_DELETED, record_key, &w, e);
 }
 
 struct bytes row_history_key(struct lsn lsn, struct bytes record_key,
@@ -605,7 +604,7 @@ struct bytes row_history_key(struct lsn lsn, struct bytes record_key,
 int row_read_history(struct bytes key, struct bytes row, struct history_row *out, struct err *e)
 {
     struct reader r;
-    int rc = open_row(DB_HISTORY, key, row, &r, e);
+    int rc = row_open(DB_HISTORY, key, row, &r, e);
     if (rc != 0)
         return rc;
     if (key.n <= 8 + COLLECTION_ID_BYTES || key.n > HISTORY_KEY_MAX_BYTES)
@@ -626,7 +625,7 @@ int row_read_history(struct bytes key, struct bytes row, struct history_row *out
     if (out->previous.v >= out->lsn.v || out->previous_time.us > out->time.us ||
         out->jump.v >= out->lsn.v)
         return row_damaged(DB_HISTORY, key, "what it leads to is not older than itself", e);
-    return close_row(DB_HISTORY, key, &r, e);
+    return row_close(DB_HISTORY, key, &r, e);
 }
 
 int row_get_history(const struct state_txn *t, struct lsn lsn, struct bytes record_key,
@@ -634,7 +633,7 @@ int row_get_history(const struct state_txn *t, struct lsn lsn, struct bytes reco
 {
     uint8_t buffer[HISTORY_KEY_MAX_BYTES];
     struct bytes key = row_history_key(lsn, record_key, buffer), row;
-    int rc = find_row(t, DB_HISTORY, key, &row, e);
+    int rc = row_find(t, DB_HISTORY, key, &row, e);
     return rc != 0 ? rc : row_read_history(key, row, out, e);
 }
 
@@ -657,7 +656,7 @@ int row_append_history(const struct state_txn *t, struct bytes record_key,
     write_u64(&w, row->jump.v);
     check(w.at == HISTORY_ROW_BYTES);
     write_bytes(&w, row->value);
-    (void)seal(key, &w);
+    (void)row_seal(key, &w);
     return 0;
 }
 

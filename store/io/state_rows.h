@@ -18,6 +18,10 @@
  *   history      lsn be64, collection id be64, key
  *                                              flags u8, time u64, previous lsn u64, previous time u64, depth u32,
  *                                              jump lsn u64, value
+ *   indexes      collection, '/', name, zero, id be64
+ *                                              status u8, flags u8 (1 unique, 2 enforced), declared lsn u64, rows u64,
+ *                                              duplicates u64, passed u64, place str16, pointers u8, each a str16
+ *   index        id be64, value, record key    value's bytes u16, record key; index_key.h has the key's format
  * Collection ids are given as collections appear and differ between sites and after a restore: nothing that can be
  * observed depends on them. A collection without records has no row, unless rows of `deleted` need its id.
  *
@@ -42,6 +46,8 @@ enum state_db {
     DB_POINTS,
     DB_DELETED,
     DB_HISTORY,
+    DB_INDEXES,
+    DB_INDEX,
     DB_COUNT,
 };
 const char *state_db_name(enum state_db db);
@@ -68,6 +74,7 @@ struct state_row {
         history_from; /* the state as of an lsn can be read if and only if it is at least this */
     struct utc history_time;              /* of the entry there */
     uint64_t history_rows, history_bytes; /* of keys and rows */
+    bool has_indexes; /* read: its format knows their databases; what is written always does */
 };
 struct collection_row {
     uint64_t id;
@@ -121,6 +128,20 @@ int state_lmdb_error(struct err *e, MDB_env *env, int rc, const char *what);
 
 /* A name or key for a message: printable characters as they are, others as \xNN, cut with "...". */
 const char *row_quote(struct bytes b, char out[ROW_QUOTE_BYTES]);
+
+/* ---- any row: what the functions below, and those of other files, are made of ---- */
+/* Puts the checksum of key and contents over the first four bytes, and gives the row. */
+struct bytes row_seal(struct bytes key, struct writer *w);
+/* Checks it; the reader stands behind it. */
+int row_open(enum state_db db, struct bytes key, struct bytes row, struct reader *out,
+             struct err *e);
+/* ERR_INTEGRITY unless all of the row was read. */
+int row_close(enum state_db db, struct bytes key, const struct reader *r, struct err *e);
+int row_damaged(enum state_db db, struct bytes key, const char *why, struct err *e);
+int row_find(const struct state_txn *t, enum state_db db, struct bytes key, struct bytes *out,
+             struct err *e);
+int row_put(const struct state_txn *t, enum state_db db, struct bytes key, struct writer *w,
+            struct err *e);
 
 /* Get functions: 0, ERR_NOT_FOUND, ERR_INTEGRITY naming database and key; of the state's row also ERR_NEWER. Put functions
  * replace. */

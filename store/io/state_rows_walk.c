@@ -1,7 +1,7 @@
 /* Looking at the rows beside the records, some at a time: their checksums and formats. Each step has a snapshot of its own,
  * so what
  * is changed while the walk goes on is seen or not; what stays is seen once. */
-#include "store/io/state_internal.h"
+#include "store/io/state_index.h"
 
 #include "store/core/check.h"
 #include "store/finding.h"
@@ -17,6 +17,8 @@ static int read_row(enum state_db db, struct bytes key, struct bytes row, struct
     struct restore_point point;
     struct digest digest;
     struct lsn since;
+    struct index index;
+    struct index_row index_row;
     uint32_t bucket;
     switch (db) {
     case DB_META:
@@ -32,6 +34,10 @@ static int read_row(enum state_db db, struct bytes key, struct bytes row, struct
         return row_read_result(key, row, &at, e);
     case DB_POINTS:
         return row_read_point(key, row, &point, e);
+    case DB_INDEXES:
+        return row_read_catalog(key, row, &index, e);
+    case DB_INDEX:
+        return row_read_index(key, row, &index_row, e);
     case DB_RECORDS: /* state_recount.c */
     case DB_DELETED: /* state_past.c, as the next */
     case DB_HISTORY:
@@ -79,7 +85,9 @@ int state_rows_step(struct state_snapshot *snap, struct state_rows_walk *w, size
     *bytes = 0;
     if (w->db == DB_RECORDS)
         w->db++;
-    if (w->db >= DB_DELETED)
+    if (w->db == DB_DELETED)
+        w->db = DB_INDEXES;
+    if (w->db >= DB_COUNT)
         return err_set(e, ERR_NOT_FOUND, "all rows were looked at");
     MDB_cursor *cursor;
     int rc = mdb_cursor_open(snap->t.txn, snap->t.dbi[w->db], &cursor);

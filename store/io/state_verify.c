@@ -1,9 +1,10 @@
 /* Counting the digest again, from every record.
  *
- * What is compared: each record's checksum and kept digest; number and digest of each collection; each bucket; the
- * totals; and that no record belongs to no collection. So damage is named as narrowly as it can be. Of the past: each row's
- * checksum, that deleted records are not there and have their change in the history, and that all chains are whole. */
-#include "store/io/state_internal.h"
+ * What is compared: each record's checksum and kept digest; number and digest of each collection; each bucket; the totals; and
+ * that no record belongs to no collection. So damage is named as narrowly as it can be. Of the past: each row's checksum, that
+ * deleted records are not there and have their change in the history, and that all chains are whole. Of indexes:
+ * state_index_verify.c. */
+#include "store/io/state_index.h"
 
 #include "store/core/check.h"
 
@@ -277,6 +278,8 @@ int state_verify(struct state_snapshot *snap, struct err *e)
         rc = verify_totals(c, e);
     if (rc == 0)
         rc = verify_past(c, e);
+    if (rc == 0)
+        rc = index_verify(snap, e);
     free(c);
     if (rc != 0)
         err_wrap(e, "verify at lsn %llu", (unsigned long long)snap->row.at.lsn.v);

@@ -111,9 +111,9 @@ static void a_state_row_of_a_newer_program_is_no_damage(void **state)
     struct state_options o = kit_options(dir);
     make_state();
     /* It stands right behind its key. */
-    make_newer(bytes_str("state"), 2, "state", 5, 4 + 2 + 1 + 3 * 8 + 32 + 3 * 8 + 16 + 4 * 8);
+    make_newer(bytes_str("state"), 3, "state", 5, 4 + 2 + 1 + 3 * 8 + 32 + 3 * 8 + 16 + 4 * 8);
     must_fail(state_open(&s, &o, &e), ERR_NEWER,
-              "the state was written by a newer triveni (format 3, this one reads 2)");
+              "the state was written by a newer triveni (format 4, this one reads 3)");
     struct err advice = ERR_NONE;
     assert_int_equal(state_open(&s, &o, &advice), ERR_NEWER);
     assert_null(strstr(advice.text, "rebuild"));
