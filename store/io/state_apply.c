@@ -43,7 +43,7 @@ struct batch {
     uint32_t runs;
     size_t weight; /* ops, and for each two rows of every index of its collection */
     const struct catalog *catalog;
-    bool declares; /* it has ops on INDEXES_COLLECTION: it is one entry (X2 in state_index.c) */
+    bool declares; /* it has ops on INDEXES_COLLECTION */
 
     struct session_event *events;
     size_t event_count, event_capacity;
@@ -216,17 +216,7 @@ static int add_entry(struct batch *b, const struct entry_view *v, struct err *e)
     return err_set(e, ERR_FORMAT, "entry kind %d is unknown", (int)v->header.kind);
 }
 
-/* Take back what the last entry added: it gets a batch of its own. */
-static void take_back(struct batch *b, const struct entry_view *v, size_t ops)
-{
-    b->n = ops;
-    b->declares = false;
-    if (v->header.kind == ENTRY_TXN && b->event_count != 0 &&
-        b->events[b->event_count - 1].at.lsn.v == v->header.lsn.v)
-        b->event_count--;
-}
-
-/* Take entries until a bound, a restore point or a declaration of an index; at least one. An entry of a body's size counts as
+/* Take entries until a bound or a restore point; at least one. An entry of a body's size counts as
  * that many bytes. */
 static int gather(struct batch *b, const struct entry_view *entries, size_t n, size_t *taken,
                   struct err *e)
@@ -236,19 +226,24 @@ static int gather(struct batch *b, const struct entry_view *entries, size_t n, s
         if (*taken != 0 && (b->weight >= BATCH_MAX_OPS || b->event_count >= BATCH_MAX_OPS ||
                             b->bytes + v->header.body_bytes > BATCH_MAX_BYTES))
             break;
-        size_t before = b->n;
+        const size_t before = b->n;
+        const bool declares = b->declares;
         int rc = entry_follows(&b->at, &v->header, e);
         if (rc == 0 && (rc = add_entry(b, v, e)) != 0)
             err_wrap(e, "lsn %llu", (unsigned long long)v->header.lsn.v);
         if (rc != 0)
             return rc;
-        if (*taken != 0 && (b->weight > BATCH_MAX_OPS || b->declares)) {
-            take_back(b, v, before);
+        if (*taken != 0 && b->weight > BATCH_MAX_OPS) {
+            b->n = before; /* a large transaction gets a batch of its own */
+            b->declares = declares;
+            if (v->header.kind == ENTRY_TXN && b->event_count != 0 &&
+                b->events[b->event_count - 1].at.lsn.v == v->header.lsn.v)
+                b->event_count--;
             break;
         }
         b->at = entry_position_of(v);
         (*taken)++;
-        if (b->point.n != 0 || b->declares)
+        if (b->point.n != 0)
             break;
     }
     return 0;
@@ -408,6 +403,11 @@ static int begin_collection(struct pass *p, struct bytes name, struct err *e)
 {
     int rc = row_get_collection(&p->t, name, &p->collection, e);
     p->indexed = p->state->catalog.n != 0 && catalog_count(&p->state->catalog, name) != 0;
+    if (p->indexed && p->batch->weight > TXN_MAX_OPS) {
+        index_distrust_all(&p->batch->index, &p->state->catalog, name,
+                           "a transaction changes more of its rows than can be done at once");
+        p->indexed = false;
+    }
     p->stored = rc == 0;
     p->shown = rc == 0 && p->collection.records != 0;
     if (rc == ERR_NOT_FOUND) {
@@ -570,7 +570,7 @@ static int write_history(struct pass *p, const struct state_options *limits, siz
                                 budget < BATCH_MAX_OPS ? budget : (size_t)BATCH_MAX_OPS, pruned, e);
 }
 
-/* After the records: an index that is declared here begins with none of them. */
+/* After the records: an index that is declared here begins with none of them (X2 in state_index.c). */
 static int write_indexes(struct pass *p, struct err *e)
 {
     int rc = index_write(&p->batch->index, &p->state->catalog, &p->t, e);

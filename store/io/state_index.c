@@ -11,13 +11,15 @@
  *
  * INVARIANTS
  *   X1  An index has exactly the rows of the records it covers: READY all, BUILDING those up to its place (index_covers).
- *   X2  The catalog that holds for an entry is the one before its batch: an entry that declares is a batch of its own, and its
- *       declarations count from behind it. An index that begins then begins with nothing covered, so X1 holds.
+ *   X2  The catalog that holds for a batch is the one before it, also where the batch declares: what it declares counts from
+ *       behind it. An index that begins covers nothing, and one whose declaration went and came has been kept up; so X1 holds
+ *       however the entries are cut into batches.
  *   X3  `rows` is the number of rows; `duplicates`, of a unique index, rows less different values.
  *   X4  Ids are never given twice while rows of the first are left.
  *
  * FAILURE MODES: what cannot be trusted is built anew, never repaired: a record that was damaged before it was overwritten (its
- * old rows are not known), a row that should have been there, a damaged row. Nothing about an index ever stops a site. */
+ * old rows are not known), a row that should have been there, a damaged row; also when a transaction would change more rows than
+ * one of LMDB's may hold, which the primary does not let in, but a log may have from before the index. Nothing about an index ever stops a site. */
 #include "store/io/state_index.h"
 
 #include "store/core/check.h"
@@ -123,6 +125,15 @@ void index_distrust_record(struct index_gather *g, const struct catalog *c, stru
                    row_quote(key, quoted));
     for (size_t i = 0; i < c->n; i++)
         if (index_is_live(&c->v[i]) && !c->v[i].distrusted && index_covers(&c->v[i], key) &&
+            bytes_equal(index_collection(&c->v[i]), collection))
+            index_distrust(g, &c->v[i], why);
+}
+
+void index_distrust_all(struct index_gather *g, const struct catalog *c, struct bytes collection,
+                        const char *why)
+{
+    for (size_t i = 0; i < c->n; i++)
+        if (index_is_live(&c->v[i]) && !c->v[i].distrusted &&
             bytes_equal(index_collection(&c->v[i]), collection))
             index_distrust(g, &c->v[i], why);
 }

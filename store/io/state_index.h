@@ -95,10 +95,12 @@ void index_gather_free(struct index_gather *g);
 int index_gather_value(struct index_gather *g, const struct catalog *c, const struct index *only,
                        struct bytes collection, struct bytes key, struct bytes value, bool is_added,
                        struct err *e);
-/* The index is built anew under another id; all that cover a record. */
+/* The index is built anew under another id; all that cover a record; all of a collection. */
 void index_distrust(struct index_gather *g, struct index *x, const char *why);
 void index_distrust_record(struct index_gather *g, const struct catalog *c, struct bytes collection,
                            struct bytes key);
+void index_distrust_all(struct index_gather *g, const struct catalog *c, struct bytes collection,
+                        const char *why);
 /* Write what was gathered, in order of the rows, and count it in the catalog. An index without a row that should be there is
  * distrusted. */
 int index_write(struct index_gather *g, struct catalog *c, const struct state_txn *t,
