@@ -18,8 +18,9 @@
  *   X4  Ids are never given twice while rows of the first are left.
  *
  * FAILURE MODES: what cannot be trusted is built anew, never repaired: a record that was damaged before it was overwritten (its
- * old rows are not known), a row that should have been there, a damaged row; also when a transaction would change more rows than
- * one of LMDB's may hold, which the primary does not let in, but a log may have from before the index. Nothing about an index ever stops a site. */
+ * old rows are not known), a row that should have been there, a damaged row; also when a transaction would change more rows
+ * than one of LMDB's may hold, which the primary does not let in, but a log may have from before the index. Nothing about an
+ * index ever stops a site. */
 #include "store/io/state_index.h"
 
 #include "store/core/check.h"
@@ -401,8 +402,11 @@ static void publish(struct state *s)
     const struct catalog *c = &s->catalog;
     struct index_count *counts = NULL;
     size_t n = 0;
-    if (c->n != 0 && (counts = calloc(c->n, sizeof *counts)) == NULL)
-        check_failed(__FILE__, __LINE__, "out of memory for the list of indexed collections");
+    if (c->n != 0)
+        counts = calloc(c->n, sizeof *counts);
+    s->counts_are_stale = c->n != 0 && counts == NULL;
+    if (s->counts_are_stale) /* tried again after the next transaction */
+        return;
     for (size_t i = 0; i < c->n; i++) {
         const struct index *x = &c->v[i];
         size_t at = 0;
@@ -439,7 +443,7 @@ void index_committed(struct state *s, struct index_gather *g)
 {
     struct catalog *c = &s->catalog;
     size_t kept = 0;
-    bool any = false;
+    bool any = s->counts_are_stale;
     for (size_t i = 0; i < c->n; i++) {
         any |= c->v[i].moved;
         c->v[i].changed = c->v[i].moved = false;

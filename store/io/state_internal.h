@@ -59,6 +59,7 @@ struct state {
     struct recount *recount;           /* NULL: none has begun */
     struct catalog catalog;            /* with what the transaction at hand changed */
     bool catalog_is_stale;             /* that transaction was aborted */
+    bool counts_are_stale;             /* index_counts is of an older catalog */
     struct index_gather *index_gather; /* of state_index_step; NULL: never needed */
 
     /* Checkpoints: two read transactions, one pinned at the published slot, one for the next. */
