@@ -130,7 +130,7 @@ static int next_row(const struct step *p, uint64_t id, uint8_t out[INDEX_ROW_KEY
 static int drop_rows(struct step *p, struct index *x)
 {
     uint8_t buffer[INDEX_ROW_KEY_MAX_BYTES];
-    struct bytes key;
+    struct bytes key = {buffer, 0};
     int rc = 0;
     while (rc == 0 && !is_full(p) && (rc = next_row(p, x->id, buffer, &key)) == 0) {
         p->work++;
