@@ -15,6 +15,34 @@
 
 enum { PAGE = 4096, SECTOR = 512, PICTURES = 12 };
 
+/* Random entries, and among them documents in one of their collections, with indexes that are declared, changed and dropped. */
+static void history_with_indexes(struct history *h, struct chance *c, size_t n, uint32_t keys,
+                                 uint32_t value_max)
+{
+    static const char *const on[] = {"{\"on\":[\"/n\"]}", "{\"on\":[\"/s\"],\"unique\":true}"};
+    for (size_t end = h->n + n; h->n < end;) {
+        history_random(h, c, 20, keys, value_max);
+        for (unsigned i = 0; i < 10; i++) {
+            char key[16], value[64];
+            (void)snprintf(key, sizeof key, "k%u", chance_below(c, keys));
+            (void)snprintf(value, sizeof value, "{\"n\":%u,\"s\":\"%u\"}", chance_below(c, 50),
+                           chance_below(c, 1000));
+            history_put(h, "titles", key, value);
+        }
+        const char *name = chance_below(c, 2) != 0 ? "titles/i0" : "titles/i1";
+        if (chance_below(c, 12) == 0)
+            history_delete(h, INDEXES_COLLECTION, name);
+        else if (chance_below(c, 3) == 0)
+            history_put(h, INDEXES_COLLECTION, name, on[chance_below(c, 8) == 0]);
+    }
+}
+
+static int index_step(struct state *s, struct err *e)
+{
+    int rc = state_index_step(s, 20, e);
+    return rc == ERR_NOT_FOUND ? 0 : rc;
+}
+
 /* Digest of the model after each lsn. */
 static struct digest *digests_of(const struct history *h)
 {
@@ -105,6 +133,7 @@ static void step(struct state *s, const struct history *h, struct chance *c, uin
 {
     size_t at = state_applied(s).lsn.v, n = 1 + chance_below(c, most);
     must(state_apply(s, h->v + at, n > h->n - at ? h->n - at : n, &e));
+    must(index_step(s, &e));
 }
 
 /* Open what the cut left, replay some steps (taking pictures, from which the next cut may come), compare. */
@@ -160,7 +189,7 @@ static void power_cuts_lose_nothing(void **unused)
     char dir[64], cut[64];
     struct state *s;
     unsigned images = 0;
-    history_random(&h, &c, 9000, 300, 2500);
+    history_with_indexes(&h, &c, 9000, 300, 2500);
     struct digest *digests = digests_of(&h);
     kit_dir_new(dir);
     kit_dir_new(cut);
@@ -479,7 +508,7 @@ static void run_until_killed(const char *dir, const struct history *h, struct ch
         for (unsigned i = 0; i < 5; i++) {
             size_t from = state_applied(s).lsn.v, n = 1 + chance_below(&c, 6);
             n = n > h->n - from ? h->n - from : n;
-            if (state_apply(s, h->v + from, n, &e) != 0)
+            if (state_apply(s, h->v + from, n, &e) != 0 || index_step(s, &e) != 0)
                 _exit(4);
         }
         (void)pthread_join(thread, NULL);
@@ -498,7 +527,7 @@ static void kills_lose_nothing_published(void **unused)
     struct history h = {.n = 0};
     struct chance c = {13};
     char dir[64];
-    history_random(&h, &c, 9000, 300, 1000);
+    history_with_indexes(&h, &c, 9000, 300, 1000);
     struct digest *digests = digests_of(&h);
     kit_dir_new(dir);
     struct state_options o = kit_options(dir);
