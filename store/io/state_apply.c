@@ -301,6 +301,7 @@ struct pass {
     bool shown;        /* and had records */
     bool rotten;       /* the record at hand was damaged */
     bool indexed;      /* the collection has indexes */
+    bool same;         /* the record at hand is put as it was: its rows stay */
     struct bytes key;  /* of its row */
     uint64_t replaced; /* damaged records of this batch */
     struct err damage; /* the last of them */
@@ -345,7 +346,8 @@ static int read_old(struct pass *p, const struct effect *x, struct bytes key, MD
             index_distrust_record(&p->batch->index, &p->state->catalog, x->collection, x->key);
         return 0;
     }
-    if (p->indexed)
+    p->same = p->indexed && x->is_put && bytes_equal(r.value, x->value);
+    if (p->indexed && !p->same)
         rc = index_gather_value(&p->batch->index, &p->state->catalog, NULL, x->collection, x->key,
                                 r.value, false, e);
     if (rc != 0 || !past->keep)
@@ -374,9 +376,9 @@ static int put_record(struct pass *p, const struct effect *x, struct bytes key, 
         return state_lmdb_error(e, mdb_txn_env(p->t.txn), rc, "put a record");
     row_write_record(key, &r, new, v.mv_data);
     count_change(p, bucket, before->there ? &old : NULL, &new);
-    return !p->indexed ? 0
-                       : index_gather_value(&p->batch->index, &p->state->catalog, NULL,
-                                            x->collection, x->key, x->value, true, e);
+    return !p->indexed || p->same ? 0
+                                  : index_gather_value(&p->batch->index, &p->state->catalog, NULL,
+                                                       x->collection, x->key, x->value, true, e);
 }
 
 static int delete_record(struct pass *p, const struct effect *x, struct bytes key, uint32_t bucket,
@@ -494,7 +496,7 @@ static int write_record(struct pass *p, size_t first, size_t end, struct err *e)
     uint8_t buffer[RECORD_KEY_MAX_BYTES];
     struct bytes key = row_record_key(p->collection.id, x->key, buffer);
     p->key = key;
-    p->rotten = false;
+    p->rotten = p->same = false;
     uint32_t bucket = digest_bucket(x->collection, x->key);
     struct old_version old = {.there = false};
     int rc = x->is_put ? put_record(p, x, key, bucket, &old, e)
