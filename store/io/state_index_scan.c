@@ -289,7 +289,7 @@ static int row_lies(const struct state_index_scan *s, struct bytes key, const ch
     char name[ROW_QUOTE_BYTES], collection[ROW_QUOTE_BYTES], quoted[ROW_QUOTE_BYTES];
     return err_set(e, ERR_INTEGRITY,
                    "index '%s' of collection '%s' has a row for record '%s', %s; read it from "
-                   "another site, this one builds the index anew when its scrub comes by",
+                   "another site, and drop the index and create it again: it is then built anew",
                    row_quote(index_name(&s->x), name),
                    row_quote(index_collection(&s->x), collection), row_quote(key, quoted), why);
 }

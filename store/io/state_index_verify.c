@@ -6,8 +6,8 @@
 
 #include <stdlib.h>
 
-static const char advice[] = "; restart the site after removing its state directory, or wait for "
-                             "its scrub: the index is built anew from the records";
+static const char advice[] =
+    "; drop the index and create it again: it is then built anew from the records";
 
 struct verify {
     struct state_snapshot *snap;
