@@ -60,12 +60,15 @@ static void the_row_of_the_state_is_of_this_format_and_whole(void **state)
     const struct bytes key = bytes_str("state"), other = bytes_str("stats");
     struct state_row row;
     struct bytes good = state_row(key, 0, COMMIT_MAJORITY, 128);
-    uint16_t format = 1; /* of this program: the one that is taken */
-    while (row_read_state(key, state_row(key, format, COMMIT_MAJORITY, 128), &row, NULL) != 0)
+    uint16_t oldest = 1; /* that is taken up */
+    while (row_read_state(key, state_row(key, oldest, COMMIT_MAJORITY, 128), &row, NULL) != 0)
+        assert_true(oldest++ < 100);
+    uint16_t format = oldest; /* of this program */
+    while (row_read_state(key, state_row(key, (uint16_t)(format + 1), 1, 128), &row, NULL) == 0)
         assert_true(format++ < 100);
     refused(row_read_state(key, state_row(key, (uint16_t)(format + 1), 1, 128), &row, &e),
             ERR_NEWER, "the state");
-    refused(row_read_state(key, state_row(key, (uint16_t)(format - 1), 1, 128), &row, &e),
+    refused(row_read_state(key, state_row(key, (uint16_t)(oldest - 1), 1, 128), &row, &e),
             ERR_FORMAT, "which is older than this program's");
     refused(row_read_state(key, state_row(key, format, 9, 128), &row, &e), ERR_INTEGRITY,
             "row 'state' of meta: its commit mode is unknown");
