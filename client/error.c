@@ -28,6 +28,8 @@ SAME_CODE(CONFIG);
 SAME_CODE(CANCELLED);
 SAME_CODE(STALE);
 SAME_CODE(NEWER);
+SAME_CODE(UNIQUE);
+SAME_CODE(NOT_READY);
 SAME(TVN_ACK_DEFAULT, LEVEL_MODE);
 SAME_LEVEL(LOCAL);
 SAME_LEVEL(MAJORITY);
@@ -101,6 +103,10 @@ const char *tvn_strerror(int code)
         return "too old for this request";
     case TVN_NEWER:
         return "written by a newer version";
+    case TVN_UNIQUE:
+        return "another record has that value in a unique index; nothing was changed";
+    case TVN_NOT_READY:
+        return "the index is still being built";
     default:
         return "unknown code";
     }
@@ -128,6 +134,7 @@ static int retryable(int code)
     case ERR_NO_MEMORY:
     case ERR_STALE:
     case ERR_NEWER:
+    case ERR_NOT_READY:
         return 1;
     default:
         return 0;

@@ -109,7 +109,9 @@ enum tvn_code {
     TVN_CONFIG = -20,          /* 2: the configuration is wrong */
     TVN_CANCELLED = -21,       /* 1: the handle was closed first */
     TVN_STALE = -22,           /* 1: the snapshot or the site's state is too old */
-    TVN_NEWER = -23            /* 1: a site's disk holds what a newer version wrote */
+    TVN_NEWER = -23,           /* 1: a site's disk holds what a newer version wrote */
+    TVN_UNIQUE = -24, /* 5: another record has that value in a unique index, nothing was changed */
+    TVN_NOT_READY = -25 /* 1: the index is still being built; the text says how far it is */
 };
 
 enum tvn_outcome_kind {

@@ -277,8 +277,8 @@ struct index_options {
 };
 struct state_index_scan; /* opaque; belongs to its snapshot, close it first */
 /* By value, then by key of the record. (Values that are equal for their first INDEX_KEY_CUT_BYTES - 9 bytes as encoded, and
- * keys that are equal for their first 247, are not in order among each other.) ERR_NOT_FOUND: not declared; ERR_BUSY: building,
- * with how far; ERR_FORMAT: invalid, with why; ERR_USAGE: the token is none. */
+ * keys that are equal for their first 247, are not in order among each other.) ERR_NOT_FOUND: not declared; ERR_NOT_READY:
+ * building, with how far; ERR_FORMAT: invalid, with why; ERR_USAGE: the token is none. */
 int state_index_open(struct state_snapshot *snap, const struct index_options *options,
                      struct state_index_scan **out, struct err *e);
 /* 0 with the next record; ERR_NOT_FOUND at the end; ERR_INTEGRITY: a row or its record is damaged, or they do not agree: named

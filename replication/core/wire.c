@@ -355,15 +355,17 @@ static void write_as_of(struct writer *w, struct as_of as_of)
     write_u64(w, as_of.value);
 }
 
-/* At the end of a body; nothing is the present. */
-static int read_as_of(struct reader *r, struct as_of *out, const char *what, struct err *e)
+/* At the end of a body; nothing is the present. Where more may follow the present can also be said. */
+static int read_as_of(struct reader *r, bool more_may_follow, struct as_of *out, const char *what,
+                      struct err *e)
 {
     *out = (struct as_of){AS_OF_NONE, 0};
     if (r->bad || r->at == r->n)
         return 0;
     uint8_t kind = read_u8(r);
     out->value = read_u64(r);
-    if (!r->bad && kind != AS_OF_LSN && kind != AS_OF_TIME)
+    const bool present = more_may_follow && kind == AS_OF_NONE && out->value == 0 && r->at < r->n;
+    if (!r->bad && kind != AS_OF_LSN && kind != AS_OF_TIME && !present)
         return bad_field(what, "kind of past", kind, e);
     out->kind = (enum as_of_kind)kind;
     return 0;
@@ -413,7 +415,7 @@ int wire_read_get(struct bytes body, struct wire_get *m, struct err *e)
         if (rc != 0)
             return rc;
     }
-    rc = read_as_of(&r, &m->as_of, "get", e);
+    rc = read_as_of(&r, false, &m->as_of, "get", e);
     return rc != 0 ? rc : finish(&r, "get", e);
 }
 
@@ -429,7 +431,30 @@ void wire_write_scan(struct writer *w, const struct wire_scan *m)
     write_bytes16(w, m->after);
     write_u8(w, m->reverse);
     write_u32(w, m->limit);
-    write_as_of(w, m->as_of);
+    if (m->index.n == 0) {
+        write_as_of(w, m->as_of);
+        return;
+    }
+    write_u8(w, (uint8_t)m->as_of.kind);
+    write_u64(w, m->as_of.value);
+    write_bytes16(w, m->index);
+    write_bytes16(w, m->equal);
+}
+
+/* Of keys, or, with an index, of what stands in their place. */
+static int check_bounds(const struct wire_scan *m, struct err *e)
+{
+    const bool by_index = m->index.n != 0;
+    const struct bytes bounds[] = {m->from, m->to, m->prefix, m->equal};
+    const size_t most = by_index ? WIRE_BOUND_MAX_BYTES : KEY_MAX_BYTES;
+    for (size_t i = 0; i < sizeof bounds / sizeof bounds[0]; i++)
+        if (bounds[i].n > most)
+            return bad_field("scan", by_index ? "bound length" : "key length", bounds[i].n, e);
+    if (m->after.n > (by_index ? WIRE_TOKEN_MAX_BYTES : KEY_MAX_BYTES))
+        return bad_field("scan", by_index ? "token length" : "key length", m->after.n, e);
+    if (m->index.n > INDEX_NAME_MAX_BYTES)
+        return bad_field("scan", "index name length", m->index.n, e);
+    return 0;
 }
 
 int wire_read_scan(struct bytes body, struct wire_scan *m, struct err *e)
@@ -445,7 +470,14 @@ int wire_read_scan(struct bytes body, struct wire_scan *m, struct err *e)
     m->after = read_bytes16(&r);
     m->reverse = read_bool(&r);
     m->limit = read_u32(&r);
-    int rc = read_as_of(&r, &m->as_of, "scan", e);
+    m->index = m->equal = (struct bytes){NULL, 0};
+    int rc = read_as_of(&r, true, &m->as_of, "scan", e);
+    if (rc == 0 && !r.bad && r.at < r.n) {
+        m->index = read_bytes16(&r);
+        m->equal = read_bytes16(&r);
+        if (!r.bad && m->index.n == 0)
+            return bad_field("scan", "index name length", 0, e);
+    }
     if (rc == 0)
         rc = finish(&r, "scan", e);
     if (rc == 0)
@@ -454,13 +486,9 @@ int wire_read_scan(struct bytes body, struct wire_scan *m, struct err *e)
         return rc;
     if (m->collection.n > COLLECTION_MAX_BYTES)
         return bad_field("scan", "collection length", m->collection.n, e);
-    const struct bytes keys[] = {m->from, m->to, m->prefix, m->after};
-    for (size_t i = 0; i < sizeof keys / sizeof keys[0]; i++)
-        if (keys[i].n > KEY_MAX_BYTES)
-            return bad_field("scan", "key length", keys[i].n, e);
     if (m->limit == 0 || m->limit > WIRE_SCAN_MAX_RECORDS)
         return bad_field("scan", "limit", m->limit, e);
-    return 0;
+    return check_bounds(m, e);
 }
 
 void wire_write_read_header(struct writer *w, const struct wire_read_header *m)
@@ -522,6 +550,19 @@ int wire_read_scan_record(struct reader *r, struct wire_record *m, struct err *e
     m->time.us = read_u64(r);
     m->value = read_bytes32(r);
     return finish_part(r, "scan record", e);
+}
+
+void wire_write_scan_token(struct writer *w, struct bytes token)
+{
+    write_bytes16(w, token);
+}
+
+int wire_read_scan_token(struct reader *r, struct bytes *token, struct err *e)
+{
+    *token = read_bytes16(r);
+    if (!r->bad && (token->n == 0 || token->n > WIRE_TOKEN_MAX_BYTES))
+        return bad_field("scan", "token length", token->n, e);
+    return finish_part(r, "scan answer", e);
 }
 
 int wire_read_scan_more(struct reader *r, enum wire_more *more, struct err *e)

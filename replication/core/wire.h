@@ -9,6 +9,7 @@
 #include "store/core/body.h"
 #include "store/core/bytes.h"
 #include "store/core/err.h"
+#include "store/core/index_key.h"
 #include "store/core/txn.h"
 
 enum {
@@ -17,9 +18,12 @@ enum {
     WIRE_SCAN_MAX_RECORDS = 4096,
     WIRE_SCAN_MAX_BYTES = 4 << 20,
     WIRE_SCAN_MAX_SKIPS =
-        4096,              /* records that were not there as of then, passed over for one page */
-    WIRE_WATCHES_MAX = 16, /* of one connection */
-    WIRE_WATCH_CREDIT_MAX = 64 << 20,      /* bytes */
+        4096, /* records that were not there as of then, passed over for one page */
+    WIRE_BOUND_MAX_BYTES =
+        4096, /* JSON text of a scan's bound: a key of 222 bytes, escaped at worst */
+    WIRE_TOKEN_MAX_BYTES = INDEX_ROW_KEY_MAX_BYTES - 8, /* where a scan by an index goes on */
+    WIRE_WATCHES_MAX = 16,                              /* of one connection */
+    WIRE_WATCH_CREDIT_MAX = 64 << 20,                   /* bytes */
     WIRE_WATCH_TXN_MAX_BYTES = 4 << 20,    /* a larger transaction comes in several pushes */
     WIRE_WATCH_DATA_BYTES = 8 * 4 + 1 + 4, /* of a push without changes */
 };
@@ -106,7 +110,8 @@ struct wire_read_header {
     uint64_t age_us; /* how old it may be; 0 at the primary, UINT64_MAX when unknown */
     uint32_t count;
 };
-/* FRAME_SCAN. Answer: read header, wire_more u8, then records: collection str16, key str16, lsn, time, value str32. */
+/* FRAME_SCAN. Answer: read header, wire_more u8, then records: collection str16, key str16, lsn, time, value str32; by an index
+ * each is followed by its token str16. */
 enum wire_more {
     WIRE_MORE_NONE = 0,
     WIRE_MORE_AFTER_LAST = 1, /* go on after the last record */
@@ -121,7 +126,10 @@ struct wire_scan {
     struct bytes collection, from, to, prefix, after;
     bool reverse;
     uint32_t limit;     /* records, 1..WIRE_SCAN_MAX_RECORDS */
-    struct as_of as_of; /* as in wire_get */
+    struct as_of as_of; /* as in wire_get; kind 0, value 0 where an index follows */
+    /* By a secondary index, when it has a name: in order of its values. from, to and `equal` are then bounds as JSON, `prefix` is
+     * plain text (struct index_bounds), and `after` is a token from an earlier answer. Both are written last, and only then. */
+    struct bytes index, equal;
 };
 /* FRAME_SNAPSHOT_OPEN: flags, min_lsn. Answer: wire_snapshot. FRAME_SNAPSHOT_CLOSE: id. Answer: wire_done, zero. */
 struct wire_snapshot_open {
@@ -251,6 +259,9 @@ void wire_write_get_record(struct writer *w, const struct wire_record *m);
 int wire_read_get_record(struct reader *r, struct wire_record *m, struct err *e);
 void wire_write_scan_record(struct writer *w, const struct wire_record *m);
 int wire_read_scan_record(struct reader *r, struct wire_record *m, struct err *e);
+/* Behind each record of a scan by an index: where one that goes on behind it begins. */
+void wire_write_scan_token(struct writer *w, struct bytes token);
+int wire_read_scan_token(struct reader *r, struct bytes *token, struct err *e);
 /* Between header and records, and the key after them. */
 int wire_read_scan_more(struct reader *r, enum wire_more *more, struct err *e);
 int wire_read_scan_after(struct reader *r, struct bytes *key, struct err *e);

@@ -34,7 +34,9 @@
     X(ERR_CONFIG, -20, "config", 2)                                                                \
     X(ERR_CANCELLED, -21, "cancelled", 1)                                                          \
     X(ERR_STALE, -22, "stale", 1)                                                                  \
-    X(ERR_NEWER, -23, "newer-format", 1)
+    X(ERR_NEWER, -23, "newer-format", 1)                                                           \
+    X(ERR_UNIQUE, -24, "unique", 5)                                                                \
+    X(ERR_NOT_READY, -25, "not-ready", 1)
 
 enum err_code {
 #define X(code, value, name, exit) code = value,

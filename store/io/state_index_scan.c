@@ -186,7 +186,7 @@ static int find_ready(struct state_snapshot *snap, struct bytes collection, stru
     if (out->status == INDEX_READY)
         return 0;
     const uint64_t of = records->records > out->passed ? records->records : out->passed;
-    return err_set(e, ERR_BUSY,
+    return err_set(e, ERR_NOT_READY,
                    "it is being built here, %llu of about %llu records are done (%llu %%); try "
                    "again later, or at another site",
                    (unsigned long long)out->passed, (unsigned long long)of,

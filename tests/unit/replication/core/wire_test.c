@@ -45,17 +45,17 @@ static size_t sample(enum wire_body kind, uint8_t out[SAMPLE_BYTES])
         wire_write_done(&w, &(struct wire_done){{1}, {2}, {3}, LEVEL_DR, true});
         break;
     case WIRE_BODY_scan:
-        wire_write_scan(&w, &(struct wire_scan){WIRE_READ_STANDBY,
-                                                1,
-                                                {2},
-                                                c,
-                                                k,
-                                                k,
-                                                k,
-                                                k,
-                                                true,
-                                                WIRE_SCAN_MAX_RECORDS,
-                                                {AS_OF_TIME, 1700000000000000}});
+        wire_write_scan(&w, &(struct wire_scan){.flags = WIRE_READ_STANDBY,
+                                                .snapshot = 1,
+                                                .min_lsn = {2},
+                                                .collection = c,
+                                                .from = k,
+                                                .to = k,
+                                                .prefix = k,
+                                                .after = k,
+                                                .reverse = true,
+                                                .limit = WIRE_SCAN_MAX_RECORDS,
+                                                .as_of = {AS_OF_TIME, 1700000000000000}});
         break;
     case WIRE_BODY_snapshot_open:
         wire_write_snapshot_open(&w, &(struct wire_snapshot_open){WIRE_READ_STANDBY, {5}});
@@ -270,6 +270,94 @@ static void refusals_say_why(void **state)
     assert_non_null(strstr(e.text, "key at byte 24: collection name has byte 0x2f at 0"));
 }
 
+/* An index comes behind the past, which is then said in any case; only the present has a form of its own there. */
+static void an_index_is_told_last_or_not_at_all(void **state)
+{
+    (void)state;
+    uint8_t in[SAMPLE_BYTES], out[SAMPLE_BYTES];
+    struct err e = ERR_NONE;
+    const struct wire_scan asked = {.collection = bytes_str("passports"),
+                                    .from = bytes_str("[\"a\"]"),
+                                    .after = bytes_str("token"),
+                                    .limit = 7,
+                                    .index = bytes_str("by_owner"),
+                                    .equal = bytes_str("1")};
+    struct writer w = writer_of(in, sizeof in);
+    wire_write_scan(&w, &asked);
+    const size_t n = w.at, past = n - 9 - 2 - asked.index.n - 2 - asked.equal.n;
+    struct wire_scan scan;
+    assert_int_equal(wire_read_scan(bytes_of(in, n), &scan, &e), 0);
+    assert_true(bytes_equal(scan.index, asked.index) && bytes_equal(scan.equal, asked.equal) &&
+                bytes_equal(scan.after, asked.after) && scan.as_of.kind == AS_OF_NONE);
+    w = writer_of(out, sizeof out);
+    wire_write_scan(&w, &scan);
+    assert_true(w.at == n && memcmp(in, out, n) == 0);
+    for (size_t cut = past + 1; cut < n; cut++)
+        assert_int_equal(wire_read_scan(bytes_of(in, cut), &scan, &e), ERR_FORMAT);
+    assert_int_equal(wire_read_scan(bytes_of(in, n + 1), &scan, &e), ERR_FORMAT);
+    put_le32(in + past + 9, 0); /* an index without a name, and no bound */
+    assert_int_equal(wire_read_scan(bytes_of(in, past + 13), &scan, &e), ERR_FORMAT);
+    assert_string_equal(e.text, "scan: index name length 0 is not allowed");
+
+    /* Bounds are longer than keys, a token is as long as a row of an index. */
+    const uint8_t byte[WIRE_BOUND_MAX_BYTES + 1] = {'1'};
+    const struct {
+        struct bytes from, after, index;
+        const char *text;
+    } cases[] = {
+        {bytes_of(byte, WIRE_BOUND_MAX_BYTES), bytes_of(byte, WIRE_TOKEN_MAX_BYTES), bytes_str("x"),
+         NULL},
+        {bytes_of(byte, WIRE_BOUND_MAX_BYTES + 1),
+         {NULL, 0},
+         bytes_str("x"),
+         "scan: bound length 4097 is not allowed"},
+        {bytes_of(byte, KEY_MAX_BYTES + 1),
+         {NULL, 0},
+         {NULL, 0},
+         "scan: key length 481 is not allowed"},
+        {{NULL, 0},
+         bytes_of(byte, WIRE_TOKEN_MAX_BYTES + 1),
+         bytes_str("x"),
+         "scan: token length 504 is not allowed"},
+        {{NULL, 0},
+         {NULL, 0},
+         bytes_of(byte, INDEX_NAME_MAX_BYTES + 1),
+         "scan: index name length 65 is not allowed"},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        static uint8_t large[3 * WIRE_BOUND_MAX_BYTES];
+        w = writer_of(large, sizeof large);
+        wire_write_scan(&w, &(struct wire_scan){.collection = bytes_str("c"),
+                                                .from = cases[i].from,
+                                                .after = cases[i].after,
+                                                .limit = 1,
+                                                .index = cases[i].index});
+        int rc = wire_read_scan(bytes_of(large, w.at), &scan, &e);
+        assert_int_equal(rc, cases[i].text == NULL ? 0 : ERR_FORMAT);
+        if (rc != 0)
+            assert_string_equal(e.text, cases[i].text);
+    }
+}
+
+static void a_token_follows_each_record_of_a_scan_by_an_index(void **state)
+{
+    (void)state;
+    uint8_t in[WIRE_TOKEN_MAX_BYTES + 8];
+    struct err e = ERR_NONE;
+    struct bytes token;
+    for (size_t n = 0; n <= WIRE_TOKEN_MAX_BYTES + 1; n++) {
+        static const uint8_t byte[WIRE_TOKEN_MAX_BYTES + 1];
+        struct writer w = writer_of(in, sizeof in);
+        wire_write_scan_token(&w, bytes_of(byte, n));
+        struct reader r = reader_of(bytes_of(in, w.at));
+        const bool good = n != 0 && n <= WIRE_TOKEN_MAX_BYTES;
+        assert_int_equal(wire_read_scan_token(&r, &token, &e), good ? 0 : ERR_FORMAT);
+        assert_true(!good || (token.n == n && reader_done(&r)));
+        r = reader_of(bytes_of(in, w.at - 1));
+        assert_int_equal(wire_read_scan_token(&r, &token, &e), ERR_FORMAT);
+    }
+}
+
 /* The past comes last, and only when it is asked for: without it the bytes are those of programs that do not know it. */
 static void the_past_is_told_last_or_not_at_all(void **state)
 {
@@ -359,6 +447,8 @@ int main(void)
         cmocka_unit_test(counts_are_bounded_by_the_bytes_that_follow),
         cmocka_unit_test(refusals_say_why),
         cmocka_unit_test(the_past_is_told_last_or_not_at_all),
+        cmocka_unit_test(an_index_is_told_last_or_not_at_all),
+        cmocka_unit_test(a_token_follows_each_record_of_a_scan_by_an_index),
         cmocka_unit_test(watch_data_covers_what_it_says),
         cmocka_unit_test(a_writer_without_room_says_so),
     };

@@ -205,7 +205,7 @@ static int look_at(void *arg, const struct index_info *info)
     struct state_index_scan *scan;
     struct index_options o = {.collection = info->collection, .name = info->name};
     if (info->status == INDEX_BUILDING)
-        must_fail(state_index_open(l->snap, &o, &scan, &e), ERR_BUSY, "is being built here");
+        must_fail(state_index_open(l->snap, &o, &scan, &e), ERR_NOT_READY, "is being built here");
     if (info->status == INDEX_INVALID && info->collection.n != 0)
         must_fail(state_index_open(l->snap, &o, &scan, &e), ERR_FORMAT, "\"on\"");
     if (info->status != INDEX_READY)

@@ -18,7 +18,7 @@ static void an_index_is_built_and_tells_how_far_it_is(void **state)
     assert_int_equal(only(p).passed, 50); /* each is looked at, and each gives a row */
     assert_int_equal(only(p).records, 200);
     must(state_snapshot_open(p->s, &snap, &e));
-    must_fail(state_index_open(snap, &o, &scan, &e), ERR_BUSY,
+    must_fail(state_index_open(snap, &o, &scan, &e), ERR_NOT_READY,
               "index 'by-n' of collection 'deeds': it is being built here, 50 of about 200 records "
               "are done (25 %)");
     o.name = bytes_str("by-m");
@@ -26,7 +26,8 @@ static void an_index_is_built_and_tells_how_far_it_is(void **state)
               "'by-m' of collection 'deeds': it is not declared");
     o = deeds_by_n();
     build(p);
-    must_fail(state_index_open(snap, &o, &scan, &e), ERR_BUSY, "50 of about 200"); /* as of then */
+    must_fail(state_index_open(snap, &o, &scan, &e), ERR_NOT_READY,
+              "50 of about 200"); /* as of then */
     state_snapshot_close(snap);
     assert_int_equal(only(p).status, INDEX_READY);
     assert_int_equal(only(p).rows, 200);
