@@ -63,6 +63,8 @@ struct state_snapshot; /* opaque: an LMDB read transaction */
 int state_snapshot_open(struct state *s, struct state_snapshot **out, struct err *e);
 void state_snapshot_close(struct state_snapshot *snap);
 struct entry_position state_snapshot_position(const struct state_snapshot *snap);
+/* Two snapshots of one open state have the same number if and only if nothing was written between them. */
+uint64_t state_snapshot_number(const struct state_snapshot *snap);
 
 struct record {
     struct bytes collection; /* filled by scans */
@@ -261,6 +263,8 @@ struct index_info {
     uint64_t records;    /* ... of so many in the collection now */
     const char *why;     /* INVALID, "" else */
 };
+/* Is there any? Cheap. */
+bool state_has_indexes(struct state_snapshot *snap);
 /* Those of a collection (empty: of all), in order of collection and name; those that are being dropped come last. Views in
  * `info` are valid during the call. Stops at, and returns, the callback's first non-zero result. */
 int state_indexes(struct state_snapshot *snap, struct bytes collection,
@@ -268,6 +272,9 @@ int state_indexes(struct state_snapshot *snap, struct bytes collection,
 /* How many indexes of the collection a write keeps up: what an op on it weighs is 1 + 2 * that, and a transaction's weight may be
  * TXN_MAX_OPS at most. Any thread, cheap; as of the last applied entry. */
 uint32_t state_index_count(struct state *s, struct bytes collection);
+/* What one that is READY is on. Errors as of state_index_open. */
+int state_index_find(struct state_snapshot *snap, struct bytes collection, struct bytes name,
+                     struct index_declaration *out, struct err *e);
 
 struct index_options {
     struct bytes collection, name;
@@ -286,21 +293,25 @@ int state_index_open(struct state_snapshot *snap, const struct index_options *op
 int state_index_next(struct state_index_scan *scan, struct record *out, struct err *e);
 /* Token of the row that state_index_next was at last, valid until the next call. It stays good after the index is built anew. */
 struct bytes state_index_token(const struct state_index_scan *scan);
+/* After ERR_INTEGRITY: the id of the index, when its row was wrong (state_index_rebuild); 0: it was the record. */
+uint64_t state_index_blamed(const struct state_index_scan *scan);
 void state_index_close(struct state_index_scan *scan);
 
 /* A record, but `except`, whose value in the index is this one: for the primary's check of a unique index. 0 with its key;
  * ERR_NOT_FOUND: none; ERR_INTEGRITY: a row is damaged. `id` is that of an index that is READY in this snapshot. */
 int state_index_holder(struct state_snapshot *snap, uint64_t id, const struct index_key *value,
                        struct bytes except, struct bytes *key, struct err *e);
-/* Two records with one value in the index: an example of why it cannot be enforced. Looks at 1,000,000 rows at most:
- * ERR_NOT_FOUND. */
+/* Two records with one value in the index: an example of why it cannot be enforced. Looks at 200,000 rows at most (tens of
+ * milliseconds): ERR_NOT_FOUND. */
 int state_index_duplicate(struct state_snapshot *snap, uint64_t id, struct bytes *key_a,
                           struct bytes *key_b, struct err *e);
 
 /* Build and drop, a little at a time: about max_work records looked at and rows written, in one LMDB transaction. 0: there is
  * more to do; ERR_NOT_FOUND: nothing (any more); ERR_INTEGRITY: what is left waits for damaged records to be repaired or
- * overwritten, `e` names one; try again later, as after other errors. Applier thread, between applies. */
-int state_index_step(struct state *s, size_t max_work, struct err *e);
+ * overwritten, `e` names one; try again later, as after other errors. `sink` (may be NULL) hears of damaged records
+ * (FINDING_RECORD). Applier thread, between applies. */
+int state_index_step(struct state *s, size_t max_work, const struct finding_sink *sink,
+                     struct err *e);
 /* Indexes that were built anew since the state was opened, because a row was missing or damaged, or a damaged record was
  * overwritten. Any thread. */
 struct state_index_trouble {
@@ -308,10 +319,11 @@ struct state_index_trouble {
     char last[ERR_TEXT_BYTES]; /* which one was the last, and why; "" when none */
 };
 void state_index_trouble(struct state *s, struct state_index_trouble *out);
-/* A row of the databases `indexes` or `index` is damaged (a FINDING_ROW): build that index anew, under a new id. 0;
- * ERR_NOT_FOUND: the row belongs to no index (any more). Applier thread. */
-int state_index_rebuild(struct state *s, struct bytes database, struct bytes row_key,
-                        struct err *e);
+/* Which index a row of the state's databases belongs to (a FINDING_ROW): its id; 0: to none. */
+uint64_t state_index_of_row(struct bytes database, struct bytes row_key);
+/* A row of it is damaged or lies: build that index anew, under a new id. 0; ERR_NOT_FOUND: there is no such index (any more).
+ * Applier thread. */
+int state_index_rebuild(struct state *s, uint64_t id, struct err *e);
 
 /* ---- building a state from a repository snapshot: only into an empty, new state ---- */
 /* Records must come in order of (collection, key); a session before its results. state_build_end makes position, sessions and

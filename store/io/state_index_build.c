@@ -9,6 +9,7 @@
 #include "store/io/state_index.h"
 
 #include "store/core/check.h"
+#include "store/finding.h"
 
 #include <stdlib.h>
 
@@ -19,6 +20,7 @@ struct step {
     struct state_txn t;
     struct index_gather *g;
     size_t work, max_work, bytes;
+    const struct finding_sink *sink; /* may be NULL */
     struct err *e;
     bool waits; /* an index does, for a damaged record: said in e */
 };
@@ -40,7 +42,14 @@ static int pass_record(struct step *p, struct index *x, struct bytes row_key, st
     int rc = row_read_record(row_key, row, true, &r, &digest, &why);
     if (rc != 0) {
         p->waits = true;
-        return state_record_damaged(p->e, index_collection(x), key, &why);
+        rc = state_record_damaged(p->e, index_collection(x), key, &why);
+        if (p->sink != NULL)
+            p->sink->found(p->sink->arg, &(struct finding){.kind = FINDING_RECORD,
+                                                           .file = "data.mdb",
+                                                           .collection = index_collection(x),
+                                                           .key = key,
+                                                           .text = p->e->text});
+        return rc;
     }
     const size_t before = p->g->n;
     rc = index_gather_value(p->g, &p->s->catalog, x, index_collection(x), key, r.value, true, p->e);
@@ -197,10 +206,11 @@ static int finish(struct state *s, struct state_txn *t, int rc, struct index_gat
     return rc;
 }
 
-int state_index_step(struct state *s, size_t max_work, struct err *e)
+int state_index_step(struct state *s, size_t max_work, const struct finding_sink *sink,
+                     struct err *e)
 {
     struct err own = ERR_NONE;
-    struct step p = {.s = s, .e = e == NULL ? &own : e};
+    struct step p = {.s = s, .sink = sink, .e = e == NULL ? &own : e};
     check(!s->building);
     p.max_work = max_work == 0 ? 1 : max_work < BATCH_MAX_OPS ? max_work : (size_t)BATCH_MAX_OPS;
     if (!s->catalog_is_stale && !any_work(&s->catalog))
@@ -220,21 +230,28 @@ int state_index_step(struct state *s, size_t max_work, struct err *e)
     return any_work(&s->catalog) ? 0 : ERR_NOT_FOUND;
 }
 
-int state_index_rebuild(struct state *s, struct bytes database, struct bytes row_key, struct err *e)
+uint64_t state_index_of_row(struct bytes database, struct bytes row_key)
 {
-    const bool of_catalog = bytes_equal(database, bytes_str(state_db_name(DB_INDEXES)));
+    if (row_key.n < 8)
+        return 0;
+    if (bytes_equal(database, bytes_str(state_db_name(DB_INDEX))))
+        return get_be64(row_key.p);
+    if (bytes_equal(database, bytes_str(state_db_name(DB_INDEXES))))
+        return get_be64(row_key.p + row_key.n - 8);
+    return 0;
+}
+
+int state_index_rebuild(struct state *s, uint64_t id, struct err *e)
+{
     struct state_txn t;
     struct index *x = NULL;
     struct index_gather g = {.n = 0};
-    if (!of_catalog && !bytes_equal(database, bytes_str(state_db_name(DB_INDEX))))
-        return err_set(e, ERR_NOT_FOUND, "this is no row of an index");
     int rc = state_write_begin(s, &t, e);
     if (rc != 0)
         return rc;
     rc = index_refresh(s, &t, e);
-    if (rc == 0 && row_key.n >= 8)
-        x = catalog_of_id(&s->catalog,
-                          get_be64(of_catalog ? row_key.p + row_key.n - 8 : row_key.p));
+    if (rc == 0)
+        x = catalog_of_id(&s->catalog, id);
     if (rc == 0 && (x == NULL || !index_is_live(x)))
         rc = err_set(e, ERR_NOT_FOUND, "the row belongs to no index any more");
     if (rc == 0) {

@@ -9,7 +9,7 @@
 
 #include <stdlib.h>
 
-enum { DUPLICATE_ROWS_MAX = 1000000 };
+enum { DUPLICATE_ROWS_MAX = 200000 };
 
 struct state_index_scan {
     struct state_snapshot *snap;
@@ -18,6 +18,7 @@ struct state_index_scan {
     uint64_t collection; /* id; of no use when there is none */
     bool has_records;
     bool reverse, done;
+    bool row_is_wrong; /* the last one, not its record */
     /* Keys of rows: low <= key < high; and behind which one the scan goes on. */
     uint8_t low[INDEX_ROW_KEY_MAX_BYTES], high[INDEX_ROW_KEY_MAX_BYTES],
         at[INDEX_ROW_KEY_MAX_BYTES];
@@ -126,6 +127,12 @@ int state_indexes(struct state_snapshot *snap, struct bytes collection,
     return rc;
 }
 
+bool state_has_indexes(struct state_snapshot *snap)
+{
+    MDB_stat stat;
+    return mdb_stat(snap->t.txn, snap->t.dbi[DB_INDEXES], &stat) != 0 || stat.ms_entries != 0;
+}
+
 /* ---- one index ---- */
 
 /* Its rows in the catalog come one after the other; one at most is not DROPPING. */
@@ -215,10 +222,30 @@ static int set_bounds(struct state_index_scan *s, const struct index_options *o,
     return 0;
 }
 
+static void name_it(struct err *e, struct bytes collection, struct bytes name)
+{
+    char a[ROW_QUOTE_BYTES], b[ROW_QUOTE_BYTES];
+    err_wrap(e, "index '%s' of collection '%s'", row_quote(name, a), row_quote(collection, b));
+}
+
+int state_index_find(struct state_snapshot *snap, struct bytes collection, struct bytes name,
+                     struct index_declaration *out, struct err *e)
+{
+    struct collection_row records = {.id = 0};
+    struct err own = ERR_NONE;
+    struct index x;
+    e = e == NULL ? &own : e;
+    int rc = find_ready(snap, collection, name, &x, &records, e);
+    if (rc == 0)
+        *out = x.declaration;
+    else
+        name_it(e, collection, name);
+    return rc;
+}
+
 int state_index_open(struct state_snapshot *snap, const struct index_options *options,
                      struct state_index_scan **out, struct err *e)
 {
-    char name[ROW_QUOTE_BYTES], collection[ROW_QUOTE_BYTES];
     struct collection_row records = {.id = 0};
     struct err own = ERR_NONE;
     *out = NULL;
@@ -235,8 +262,7 @@ int state_index_open(struct state_snapshot *snap, const struct index_options *op
         rc = state_lmdb_error(e, snap->state->env, rc, "index scan");
     if (rc != 0) {
         free(s);
-        err_wrap(e, "index '%s' of collection '%s'", row_quote(options->name, name),
-                 row_quote(options->collection, collection));
+        name_it(e, options->collection, options->name);
         return rc;
     }
     s->collection = records.id;
@@ -283,20 +309,20 @@ static int advance(const struct state_index_scan *s, MDB_val *k, MDB_val *v)
     return rc == 0 && bytes_compare(bytes_of_val(*k), low) < 0 ? MDB_NOTFOUND : rc;
 }
 
-static int row_lies(const struct state_index_scan *s, struct bytes key, const char *why,
-                    struct err *e)
+static int row_lies(struct state_index_scan *s, struct bytes key, const char *why, struct err *e)
 {
+    s->row_is_wrong = true;
     char name[ROW_QUOTE_BYTES], collection[ROW_QUOTE_BYTES], quoted[ROW_QUOTE_BYTES];
     return err_set(e, ERR_INTEGRITY,
                    "index '%s' of collection '%s' has a row for record '%s', %s; read it from "
-                   "another site, and drop the index and create it again: it is then built anew",
+                   "another site: here the index is to be built anew",
                    row_quote(index_name(&s->x), name),
                    row_quote(index_collection(&s->x), collection), row_quote(key, quoted), why);
 }
 
 /* The record of a row, proven. */
-static int resolve(const struct state_index_scan *s, const struct index_row *row,
-                   struct record *out, struct err *e)
+static int resolve(struct state_index_scan *s, const struct index_row *row, struct record *out,
+                   struct err *e)
 {
     uint8_t buffer[RECORD_KEY_MAX_BYTES];
     struct state_snapshot *snap = s->snap;
@@ -328,6 +354,7 @@ int state_index_next(struct state_index_scan *s, struct record *out, struct err 
     MDB_val k, v;
     struct index_row row;
     *out = (struct record){.collection = index_collection(&s->x)};
+    s->row_is_wrong = false;
     int rc = s->done ? MDB_NOTFOUND : advance(s, &k, &v);
     if (rc == MDB_NOTFOUND) {
         s->done = true;
@@ -337,10 +364,17 @@ int state_index_next(struct state_index_scan *s, struct record *out, struct err 
         return state_lmdb_error(e, s->snap->state->env, rc, "index scan");
     memcpy(s->at, k.mv_data, k.mv_size);
     s->at_bytes = k.mv_size;
-    if ((rc = row_read_index(bytes_of_val(k), bytes_of_val(v), &row, e)) != 0)
+    if ((rc = row_read_index(bytes_of_val(k), bytes_of_val(v), &row, e)) != 0) {
+        s->row_is_wrong = true;
         return rc;
+    }
     out->key = row.record_key;
     return resolve(s, &row, out, e);
+}
+
+uint64_t state_index_blamed(const struct state_index_scan *s)
+{
+    return s->row_is_wrong ? s->x.id : 0;
 }
 
 /* ---- who holds a value ---- */

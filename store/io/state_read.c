@@ -119,6 +119,11 @@ struct entry_position state_snapshot_position(const struct state_snapshot *snap)
     return snap->row.at;
 }
 
+uint64_t state_snapshot_number(const struct state_snapshot *snap)
+{
+    return snap->txn_id;
+}
+
 /* ---- records ---- */
 
 /* ERR_NOT_FOUND also when it has no records now and the past is not asked for. */

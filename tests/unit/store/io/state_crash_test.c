@@ -39,7 +39,7 @@ static void history_with_indexes(struct history *h, struct chance *c, size_t n, 
 
 static int index_step(struct state *s, struct err *e)
 {
-    int rc = state_index_step(s, 20, e);
+    int rc = state_index_step(s, 20, NULL, e);
     return rc == ERR_NOT_FOUND ? 0 : rc;
 }
 

@@ -4,6 +4,20 @@
 
 /* ---- damage ---- */
 
+struct damaged {
+    char what[64];
+    unsigned n;
+};
+
+static void on_damaged(void *arg, const struct finding *f)
+{
+    struct damaged *d = arg;
+    assert_int_equal(f->kind, FINDING_RECORD);
+    (void)snprintf(d->what, sizeof d->what, "%.*s/%.*s", (int)f->collection.n,
+                   (const char *)f->collection.p, (int)f->key.n, (const char *)f->key.p);
+    d->n++;
+}
+
 static void a_build_waits_for_a_damaged_record_and_goes_on_when_it_is_repaired(void **state)
 {
     struct place *p = *state;
@@ -16,9 +30,12 @@ static void a_build_waits_for_a_damaged_record_and_goes_on_when_it_is_repaired(v
     declare(p, "other/by-n", "{\"on\":[\"/n\"]}");
     int rc = 0;
     struct err why = ERR_NONE;
+    struct damaged damaged = {.n = 0};
+    const struct finding_sink sink = {on_damaged, NULL, &damaged};
     for (unsigned i = 0; i < 100 && rc == 0; i++)
-        rc = state_index_step(p->s, 10, &why);
+        rc = state_index_step(p->s, 10, &sink, &why);
     assert_int_equal(rc, ERR_INTEGRITY);
+    assert_string_equal(damaged.what, "deeds/k030");
     assert_non_null(strstr(why.text, "'k030' of collection 'deeds'"));
     assert_int_equal(list(p, "deeds").v[0].info.passed, 30);
     assert_int_equal(list(p, "other").v[0].info.status, INDEX_READY);
@@ -44,6 +61,7 @@ static void a_repaired_record_has_its_rows(void **state)
     spoil(p, DB_RECORDS, record_row(p, "deeds", "k030", buffer), 5);
     assert_int_equal(count(p, damage), 49 - 1000);
     assert_non_null(strstr(damage, "record 'k030' of collection 'deeds' is damaged"));
+    assert_int_equal(count_blamed, 0);
     remove_row(p, number_row(only(p).id, 30, "k030", row));
     p->s->catalog.v[0].rows--;
     const struct record whole = {.collection = bytes_str("deeds"),
@@ -94,6 +112,7 @@ static void a_row_that_lies_is_named_by_the_scan_and_by_verify(void **state)
     assert_non_null(strstr(
         damage,
         "index 'by-n' of collection 'deeds' has a row for record 'k003', which has another value"));
+    assert_int_equal(count_blamed, id);
     verify_fails(p, "has 11 rows, kept are 10");
     remove_row(p, number_row(id, 3, "k003", row)); /* now the number is right */
     verify_fails(p, "lacks a row for record k003");
@@ -156,16 +175,17 @@ static void a_damaged_row_is_found_and_its_index_built_anew(void **state)
     spoil(p, DB_INDEX, number_row(id, 30, "k030", row), 1);
     assert_int_equal(count(p, damage), 49 - 1000);
     assert_non_null(strstr(damage, "of index: checksum mismatch"));
+    assert_int_equal(count_blamed, id);
     verify_fails(p, "checksum mismatch");
     check_offline(p, "row: state: row ");
     struct found_row found = walk_rows(p);
     assert_int_equal(found.n, 1);
     assert_string_equal(found.database, "index");
-    must(state_index_rebuild(p->s, bytes_str(found.database), bytes_of(found.key, found.key_bytes),
-                             &e));
-    assert_int_equal(state_index_rebuild(p->s, bytes_str(found.database),
-                                         bytes_of(found.key, found.key_bytes), NULL),
-                     ERR_NOT_FOUND);
+    const uint64_t blamed =
+        state_index_of_row(bytes_str(found.database), bytes_of(found.key, found.key_bytes));
+    assert_int_equal(blamed, id);
+    must(state_index_rebuild(p->s, blamed, &e));
+    assert_int_equal(state_index_rebuild(p->s, blamed, NULL), ERR_NOT_FOUND);
     build(p);
     assert_int_equal(count(p, damage), 50);
     verify(p);
@@ -178,13 +198,14 @@ static void a_damaged_row_is_found_and_its_index_built_anew(void **state)
     check_offline(p, "row: state: row ");
     found = walk_rows(p);
     assert_string_equal(found.database, "indexes");
-    must(state_index_rebuild(p->s, bytes_str(found.database), bytes_of(found.key, found.key_bytes),
-                             &e));
+    must(state_index_rebuild(
+        p->s, state_index_of_row(bytes_str(found.database), bytes_of(found.key, found.key_bytes)),
+        &e));
     build(p);
     assert_int_equal(count(p, damage), 50);
     verify(p);
-    assert_int_equal(state_index_rebuild(p->s, bytes_str("points"), bytes_str("x"), NULL),
-                     ERR_NOT_FOUND);
+    assert_int_equal(state_index_of_row(bytes_str("points"), bytes_str("more than 8")), 0);
+    assert_int_equal(state_index_of_row(bytes_str("index"), bytes_str("less")), 0);
 }
 
 static void a_damaged_row_of_the_catalog_is_given_up_at_the_next_open(void **state)

@@ -66,7 +66,7 @@ static inline void build(struct place *p)
     int rc = 0;
     for (unsigned i = 0; i < 10000 && rc == 0; i++) {
         struct err e = ERR_NONE;
-        rc = state_index_step(p->s, 100, &e);
+        rc = state_index_step(p->s, 100, NULL, &e);
         if (rc != 0 && rc != ERR_NOT_FOUND)
             fail_msg("%s", e.text);
     }
@@ -146,6 +146,7 @@ static inline struct index_options deeds_by_n(void)
 }
 
 /* How many records a scan gives; damage counts as -1000 each, and its last message is kept. */
+static uint64_t count_blamed; /* by the last damage */
 static inline int count(struct place *p, char damage[ERR_TEXT_BYTES])
 {
     struct state_snapshot *snap;
@@ -162,8 +163,10 @@ static inline int count(struct place *p, char damage[ERR_TEXT_BYTES])
             break;
         assert_true(rc == 0 || rc == ERR_INTEGRITY);
         n += rc == 0 ? 1 : -1000;
-        if (rc != 0)
-            (void)snprintf(damage, ERR_TEXT_BYTES, "%s", e.text);
+        if (rc == 0)
+            continue;
+        (void)snprintf(damage, ERR_TEXT_BYTES, "%s", e.text);
+        count_blamed = state_index_blamed(scan);
     }
     state_index_close(scan);
     state_snapshot_close(snap);

@@ -268,7 +268,7 @@ static void build_some(struct state *s, struct chance *c, unsigned most)
     int rc = 0;
     for (uint32_t n = chance_below(c, most + 1); rc == 0 && n != 0; n--) {
         struct err e = ERR_NONE;
-        rc = state_index_step(s, 1 + chance_below(c, 40), &e);
+        rc = state_index_step(s, 1 + chance_below(c, 40), NULL, &e);
         if (rc != 0 && rc != ERR_NOT_FOUND)
             fail_msg("%s", e.text);
     }
@@ -357,7 +357,7 @@ static void random_rounds(uint64_t seed, unsigned rounds)
         dropping += last.dropping;
         invalid += last.invalid;
     }
-    while (state_index_step(s, 50, NULL) == 0) {
+    while (state_index_step(s, 50, NULL, NULL) == 0) {
     }
     last = compare(&m, s, &c, want);
     assert_int_equal(last.building + last.dropping, 0);

@@ -14,7 +14,7 @@ static void an_index_is_built_and_tells_how_far_it_is(void **state)
     fill(p, 200);
     declare(p, "deeds/by-n", "{\"on\":[\"/n\"]}");
     assert_int_equal(only(p).status, INDEX_BUILDING);
-    must(state_index_step(p->s, 100, &e));
+    must(state_index_step(p->s, 100, NULL, &e));
     assert_int_equal(only(p).passed, 50); /* each is looked at, and each gives a row */
     assert_int_equal(only(p).records, 200);
     must(state_snapshot_open(p->s, &snap, &e));
@@ -35,7 +35,7 @@ static void an_index_is_built_and_tells_how_far_it_is(void **state)
     history_delete(&p->h, INDEXES_COLLECTION, "deeds/by-n");
     apply_new(p);
     assert_int_equal(only(p).status, INDEX_DROPPING);
-    must(state_index_step(p->s, 150, &e));
+    must(state_index_step(p->s, 150, NULL, &e));
     assert_int_equal(only(p).rows, 50);
     build(p);
     assert_int_equal(list(p, "").n, 0);
@@ -200,7 +200,7 @@ static void a_batch_that_finds_no_space_leaves_the_indexes_as_they_were(void **s
             struct err e = ERR_NONE;
             int rc = state_apply(p->s, p->h.v + from, p->h.n - from, &e);
             if (rc == 0)
-                rc = state_index_step(p->s, 40, &e);
+                rc = state_index_step(p->s, 40, NULL, &e);
             if (rc == 0 || rc == ERR_NOT_FOUND)
                 break;
             assert_int_equal(rc, ERR_NO_SPACE);
