@@ -254,7 +254,7 @@ static int command_sessions(struct site *s, json_t **reply, struct err *e)
 
 /* ---- commands that change something ---- */
 
-static int require_serving(struct site *s, struct err *e)
+int admin_require_serving(struct site *s, struct err *e)
 {
     const struct site_member *primary = site_member(s, s->view.primary);
     if (site_is_ready(s))
@@ -268,7 +268,7 @@ static int command_switchover(struct site *s, struct client *c, uint64_t request
                               json_t **reply, struct err *e)
 {
     struct service *v = s->service;
-    int rc = require_serving(s, e);
+    int rc = admin_require_serving(s, e);
     if (rc != 0)
         return rc;
     if (v->switchover.active)
@@ -332,7 +332,7 @@ static int command_mode(struct site *s, struct client *c, uint64_t request, json
         mode = COMMIT_LOCAL;
     else
         return err_set(e, ERR_USAGE, "mode must be majority or local");
-    int rc = require_serving(s, e);
+    int rc = admin_require_serving(s, e);
     if (rc == 0) {
         service_audit(s, c, "mode", json_pack("{s:s}", "mode", text));
         rc = service_mode(c, request, mode, e);
@@ -391,7 +391,8 @@ static int give_order(struct site *s, struct client *c, uint64_t request, const 
 int admin_command(struct site *s, struct client *c, uint64_t request, struct bytes command,
                   json_t *arguments, json_t **reply, struct err *e)
 {
-    static const char *const for_operators[] = {"switchover", "failover", "mode", "seal"};
+    static const char *const for_operators[] = {"switchover", "failover",     "mode",
+                                                "seal",       "index-create", "index-drop"};
     for (size_t i = 0; i < sizeof for_operators / sizeof for_operators[0]; i++)
         if (bytes_equal(command, bytes_str(for_operators[i])) && c->kind != WIRE_OPERATOR)
             return err_set(e, ERR_DENIED,
@@ -417,6 +418,10 @@ int admin_command(struct site *s, struct client *c, uint64_t request, struct byt
             return give_order(s, c, request, orders[i], arguments, reply, e);
     if (bytes_equal(command, bytes_str("seal")))
         return command_seal(s, reply, e);
+    static const char *const of_indexes[] = {"index-create", "index-drop", "index-list"};
+    for (size_t i = 0; i < sizeof of_indexes / sizeof of_indexes[0]; i++)
+        if (bytes_equal(command, bytes_str(of_indexes[i])))
+            return service_index_command(s, c, request, command, arguments, reply, e);
     return err_set(e, ERR_USAGE, "command '%.*s' is unknown to triveni %s",
                    (int)(command.n < 40 ? command.n : 40), (const char *)command.p,
                    TRIVENI_VERSION);

@@ -7,7 +7,9 @@
  * wait (a scan, a standby's reader with a token, a new primary) makes it urgent.
  *
  * What else must be done where no batch is under way is done here as well: jobs of other threads (a repair, a step of the scrub's
- * count), the sums at an lsn that sites compare at, and counting again when the sums are in doubt (store/state.h).
+ * count), the sums at an lsn that sites compare at, counting again when the sums are in doubt, and building and dropping indexes
+ * (store/state.h). The last goes on for as long as there is something to build, and takes turns with batches: of a busy site's
+ * applier half, of an idle one's all.
  *
  * ORDER of a checkpoint: begun by the applier between batches (pins the state), finished by the other thread only when the
  * site says that log and majority cover it (marks_publish_to); see store/state.h.
@@ -23,6 +25,9 @@
 #include "store/replay.h"
 
 enum {
+    INDEX_WORK = 4096,       /* records looked at and rows written in a step: some 10 ms */
+    INDEX_AGAIN_MS = 5000,   /* after a step that failed, or met a damaged record */
+    INDEX_REBUILDS_MAX = 16, /* asked for and not begun */
     LINGER_ENTRIES = 8192,
     LINGER_MS = 50, /* a standby's readers see the state at most this much older */
     RETRY_MS = 500,
@@ -63,7 +68,13 @@ struct applier {
     struct state_sums sums; /* as of the last mark that was met; lsn 0: none */
     uint64_t recount_ms;    /* when to go on counting, while the sums are in doubt */
     uint64_t replaced;      /* damaged records overwritten, as told */
-    struct replay *replay;  /* applier thread only, as what follows */
+    uint64_t index_ms;      /* when to go on building indexes */
+    uint64_t rebuilt;       /* indexes built anew, as told */
+    bool index_waits;       /* told: a build waits for a damaged record, or cannot go on */
+    struct err index_why;   /* why; code 0: it goes on */
+    uint64_t rebuild[INDEX_REBUILDS_MAX]; /* ids of indexes with damaged rows */
+    size_t rebuild_count;
+    struct replay *replay; /* applier thread only, as what follows */
     uint64_t bytes_since_checkpoint;
     uint64_t file_at_checkpoint; /* size of the state's file when the last one began */
     uint64_t last_checkpoint_ms;
@@ -203,6 +214,58 @@ static void count_again(struct applier *a, uint64_t now)
     a->bytes_since_checkpoint++;
 }
 
+/* ---- indexes ---- */
+
+/* With the lock held; given up while it works. */
+static void rebuild_index(struct applier *a)
+{
+    struct err e = ERR_NONE;
+    const uint64_t id = a->rebuild[--a->rebuild_count];
+    (void)pthread_mutex_unlock(&a->lock);
+    int rc = state_index_rebuild(a->site->state, id, &e);
+    if (rc != 0 && rc != ERR_NOT_FOUND)
+        events_add(a->site->events, "state: an index with a damaged row cannot be given up: %s",
+                   e.text);
+    (void)pthread_mutex_lock(&a->lock);
+    a->index_ms = 0;
+}
+
+static void tell_rebuilt(struct applier *a)
+{
+    struct state_index_trouble trouble;
+    state_index_trouble(a->site->state, &trouble);
+    if (trouble.rebuilt > a->rebuilt)
+        events_add(a->site->events, "state: %s", trouble.last);
+    a->rebuilt = trouble.rebuilt;
+}
+
+/* With the lock held; given up while it works. True: something was done. */
+static bool build_indexes(struct applier *a)
+{
+    const struct finding_sink sink = {on_found, NULL, a->site};
+    struct err e = ERR_NONE;
+    if (a->disk_full.code != 0 || a->disk_low.code != 0) {
+        a->index_ms = site_now_ms() + RETRY_MS;
+        return false;
+    }
+    (void)pthread_mutex_unlock(&a->lock);
+    int rc = state_index_step(a->site->state, INDEX_WORK, &sink, &e);
+    tell_rebuilt(a);
+    (void)pthread_mutex_lock(&a->lock);
+    const bool waits = rc != 0 && rc != ERR_NOT_FOUND;
+    if (waits && !a->index_waits)
+        events_add(a->site->events, "state: building an index: %s; it is tried again", e.text);
+    if (rc == 0 || rc == ERR_NOT_FOUND)
+        e.code = 0;
+    a->index_why = e;
+    a->index_waits = waits;
+    a->bytes_since_checkpoint += rc == 0;
+    a->index_ms = site_now_ms() + (rc == 0               ? 0
+                                   : rc == ERR_NOT_FOUND ? (uint64_t)IDLE_MS
+                                                         : (uint64_t)INDEX_AGAIN_MS);
+    return rc == 0;
+}
+
 /* With the lock held. True: something was done, look again. */
 static bool do_between(struct applier *a, uint64_t now)
 {
@@ -211,6 +274,10 @@ static bool do_between(struct applier *a, uint64_t now)
         begin_checkpoint(a, now);
     if (a->job != NULL) {
         run_job(a);
+        return true;
+    }
+    if (a->rebuild_count != 0) {
+        rebuild_index(a);
         return true;
     }
     if (a->mark.v != 0 && a->applied.v == a->mark.v) {
@@ -261,33 +328,49 @@ static void apply_some(struct applier *a)
         (void)cond_wait_ms(&a->news, &a->lock, RETRY_MS);
 }
 
+/* With the lock held. For how long is a batch still to gather? 0: apply it; UINT64_MAX: there is nothing to apply. */
+static uint64_t gathers_ms(struct applier *a, uint64_t now)
+{
+    if (a->apply_to.v <= a->applied.v) {
+        a->waiting_since_ms = 0;
+        return UINT64_MAX;
+    }
+    if (a->waiting_since_ms == 0)
+        a->waiting_since_ms = now;
+    const uint64_t waited = now - a->waiting_since_ms;
+    return waited < LINGER_MS && a->urgent_to.v <= a->applied.v &&
+                   a->apply_to.v - a->applied.v < LINGER_ENTRIES
+               ? LINGER_MS - waited
+               : 0;
+}
+
 static void *apply_main(void *arg)
 {
     (void)pthread_setname_np(pthread_self(), "applier");
     struct applier *a = arg;
+    bool built = false; /* an index, since the last batch */
     (void)pthread_mutex_lock(&a->lock);
     look_at_reserve(a);
     while (!a->stop && !a->failed) {
-        uint64_t now = site_now_ms();
+        const uint64_t now = site_now_ms();
         if (do_between(a, now))
             continue;
-        if (a->apply_to.v <= a->applied.v) {
-            a->waiting_since_ms = 0;
+        const uint64_t wait_ms = gathers_ms(a, now);
+        if (now >= a->index_ms && (wait_ms != 0 || !built)) {
+            built = build_indexes(a);
+            continue; /* there may be news since */
+        }
+        if (wait_ms == 0) {
+            apply_some(a);
+            built = false;
+        } else if (wait_ms != UINT64_MAX) {
+            (void)cond_wait_ms(&a->news, &a->lock, wait_ms);
+        } else {
             (void)cond_wait_ms(&a->news, &a->lock,
                                a->recount_ms > now ? RECOUNT_MS : (uint64_t)IDLE_MS);
             if (a->disk_low.code != 0) /* nothing will be applied that would ask again */
                 look_at_reserve(a);
-            continue;
         }
-        if (a->waiting_since_ms == 0)
-            a->waiting_since_ms = now;
-        uint64_t waited = now - a->waiting_since_ms;
-        if (waited < LINGER_MS && a->urgent_to.v <= a->applied.v &&
-            a->apply_to.v - a->applied.v < LINGER_ENTRIES) {
-            (void)cond_wait_ms(&a->news, &a->lock, LINGER_MS - waited);
-            continue;
-        }
-        apply_some(a);
     }
     (void)pthread_cond_broadcast(&a->news);
     (void)pthread_mutex_unlock(&a->lock);
@@ -437,6 +520,25 @@ bool applier_disk_full(struct applier *a, struct err *why)
 bool applier_disk_low(struct applier *a, struct err *why)
 {
     return a != NULL && read_trouble(a, &a->disk_low, why);
+}
+
+bool applier_index_trouble(struct applier *a, struct err *why)
+{
+    return a != NULL && read_trouble(a, &a->index_why, why);
+}
+
+void applier_rebuild_index(struct applier *a, uint64_t id)
+{
+    if (a == NULL || id == 0)
+        return;
+    (void)pthread_mutex_lock(&a->lock);
+    bool known = a->rebuild_count == INDEX_REBUILDS_MAX; /* it is met again */
+    for (size_t i = 0; i < a->rebuild_count; i++)
+        known |= a->rebuild[i] == id;
+    if (!known)
+        a->rebuild[a->rebuild_count++] = id;
+    (void)pthread_cond_broadcast(&a->news);
+    (void)pthread_mutex_unlock(&a->lock);
 }
 
 int applier_run(struct applier *a, int (*run)(void *arg, struct err *e), void *arg, struct err *e)

@@ -484,6 +484,8 @@ void care_found(struct site *s, const struct finding *f)
 {
     if (f->kind == FINDING_RECORD)
         care_suspect(s, f->collection, f->key);
+    else if (f->kind == FINDING_ROW)
+        applier_rebuild_index(s->applier, state_index_of_row(f->collection, f->key));
     else if (f->kind == FINDING_BATCH && s->care != NULL)
         add_damage(s->care,
                    &(struct damage){.in_log = true, .lsn = f->from, .wait_ms = RETRY_MIN_MS});

@@ -381,6 +381,7 @@ void service_turn(struct site *s)
         return;
     if (v->failover.active && site_is_ready(s))
         failover_done(v, true, "");
+    service_unique_progress(v);
     if (v->parked_count == 0)
         return;
     bool ready = site_is_ready(s) && repl_lease_valid(s->repl, site_now_ms());
@@ -406,6 +407,8 @@ void service_role_changed(struct site *s, bool demoted)
     check(!w.bad);
     if (demoted)
         service_drop_waiters(v);
+    service_unique_forget(v);
+    v->declared_ahead_count = 0;
     for (struct client *c = v->clients, *next; c != NULL; c = next) {
         next = c->next;
         send_frame(c, FRAME_PRIMARY, 0, bytes_of(body, w.at));
@@ -470,6 +473,7 @@ static void housekeeping(uv_timer_t *timer)
         client_close_snapshots(c, now > s->config->snapshot_ms ? now - s->config->snapshot_ms : 0);
     service_expire_sessions(v);
     service_forget_orders(v, (struct utc){site_now_us()});
+    service_unique_progress(v);
     driver_watch_clock(s);
     certificates_look(s, false);
     retry_parked(v); /* answers those whose patience is over */
@@ -530,6 +534,10 @@ void service_stop(struct site *s)
     service_drop_waiters(v);
     drop_parked(v);
     service_watch_stop(v);
+    service_unique_forget(v);
+    free(v->declared_ahead);
+    v->declared_ahead = NULL;
+    v->declared_ahead_count = 0;
     service_forget_orders(v, (struct utc){UINT64_MAX});
     if (v->switchover.active)
         client_unref(v->switchover.client);

@@ -42,8 +42,10 @@ struct waiter {
     struct uuid session;      /* SESSION_OPEN */
     int32_t failed_condition; /* >= 0: the answer is that this condition failed */
     bool repeated;
-    bool exists;        /* failed condition: the record was there ... */
-    struct lsn version; /* ... with this version */
+    bool declares, created; /* ADMIN: say whether an index was not there before */
+    bool exists;            /* failed condition: the record was there ... */
+    struct lsn version;     /* ... with this version */
+    struct err *refused;    /* owned; the answer is this, once lsn is committed. NULL: it is not */
 };
 
 struct
@@ -64,7 +66,12 @@ struct parked {
     struct parked *next;
 };
 
-struct watches; /* service_watch.c */
+struct watches;        /* service_watch.c */
+struct uniques;        /* service_unique.c */
+struct declared_ahead; /* admin.c */
+int admin_require_serving(struct site *s, struct err *e);
+
+/* service_index.c */
 
 struct service {
     struct site *site;
@@ -97,8 +104,11 @@ struct service {
         uint64_t request, until_ms;
         bool active;
     } failover;
-    struct orders orders;                         /* of operators: carried out, or under way */
-    struct watches *watches;                      /* NULL: there was none yet */
+    struct orders orders;                  /* of operators: carried out, or under way */
+    struct watches *watches;               /* NULL: there was none yet */
+    struct uniques *uniques;               /* NULL: not primary, or nothing was written yet */
+    struct declared_ahead *declared_ahead; /* NULL: none was */
+    size_t declared_ahead_count;
     uint64_t committed, failed_conditions, reads; /* since start */
 };
 
@@ -165,6 +175,29 @@ int service_outcome(struct client *c, const struct frame *f, struct bytes body, 
 void client_close_snapshots(struct client *c, uint64_t older_than_ms);
 /* When the oldest that is open was opened; UINT64_MAX: none is. */
 uint64_t service_oldest_snapshot_ms(const struct service *v);
+
+/* service_index.c */
+/* index-create, index-drop, index-list. As admin_command. */
+int service_index_command(struct site *s, struct client *c, uint64_t request, struct bytes command,
+                          json_t *arguments, json_t **reply, struct err *e);
+/* Log the declaration of an index anew, by the site itself. ERR_BUSY: it is changing at this moment. */
+int service_index_declare(struct site *s, struct bytes collection, struct bytes name,
+                          const struct index_declaration *d, struct err *e);
+/* Records of a scan by an index, each with its token, until the limit, the size bound or the end. */
+int service_index_scan(struct service *v, struct state_snapshot *snap, const struct wire_scan *m,
+                       struct writer *w, uint32_t *count, enum wire_more *more, struct err *e);
+
+/* service_unique.c */
+/* Do the collections' indexes allow the transaction? 0: its values are claimed, until service_unique_written. ERR_UNIQUE: another
+ * record has a value; the answer is to wait for what is logged. SERVICE_LATER: the request is parked. ERR_LIMIT: its weight.
+ * ERR_NOT_READY: it cannot be told yet; and other errors. */
+int service_unique_check(struct client *c, const struct frame *f, struct bytes body,
+                         const struct wire_txn *txn, struct err *e);
+/* It was logged; or, with lsn 0, it was not. */
+void service_unique_written(struct service *v, struct lsn lsn);
+/* Take unique indexes that are built from tracked to enforced. Often; cheap. */
+void service_unique_progress(struct service *v);
+void service_unique_forget(struct service *v); /* not primary any more, or not yet */
 
 /* service_watch.c */
 int service_watch_open(struct client *c, const struct frame *f, struct bytes body, struct err *e);

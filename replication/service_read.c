@@ -325,7 +325,8 @@ int service_scan(struct client *c, const struct frame *f, struct bytes body, str
     size_t header_end = w.at;
     write_u8(&w, 0);
     enum wire_more more;
-    rc = scan_into(c->service, snap, &m, &w, &header.count, &more, e);
+    rc = m.index.n != 0 ? service_index_scan(c->service, snap, &m, &w, &header.count, &more, e)
+                        : scan_into(c->service, snap, &m, &w, &header.count, &more, e);
     if (rc != 0)
         return rc;
     size_t end = w.at;

@@ -104,6 +104,15 @@ static void answer(struct service *v, const struct waiter *w, enum level level)
     struct writer out = writer_of(body, sizeof body);
     if (w->client->conn == NULL && w->type != FRAME_ADMIN)
         return;
+    if (w->refused != NULL) {
+        service_error_details(w->client, w->request,
+                              &(struct wire_error){.code = w->refused->code,
+                                                   .text = bytes_str(w->refused->text),
+                                                   .failed_condition = -1,
+                                                   .lsn = w->lsn});
+        v->failed_conditions++;
+        return;
+    }
     if (w->failed_condition >= 0) {
         answer_failed(w);
         v->failed_conditions++;
@@ -111,7 +120,10 @@ static void answer(struct service *v, const struct waiter *w, enum level level)
     }
     if (w->type == FRAME_ADMIN) {
         v->committed++;
-        service_reply_json(w->client, w->request, json_pack("{s:I}", "lsn", (json_int_t)w->lsn.v));
+        json_t *reply = json_pack("{s:I}", "lsn", (json_int_t)w->lsn.v);
+        if (w->declares)
+            json_object_set_new(reply, "created", json_boolean(w->created));
+        service_reply_json(w->client, w->request, reply);
         return;
     }
     if (w->type == FRAME_SESSION_OPEN)
@@ -136,6 +148,7 @@ void service_answer_waiters(struct service *v)
             struct waiter *w = &q->ring[q->head];
             answer(v, w, (enum level)level);
             client_unref(w->client);
+            free(w->refused);
             q->head = (q->head + 1) % q->capacity;
             q->count--;
         }
@@ -146,8 +159,10 @@ void service_drop_waiters(struct service *v)
 {
     for (unsigned level = 0; level <= LEVEL_ALL; level++) {
         struct waiters *q = &v->waiters[level];
-        for (uint32_t i = 0; i < q->count; i++)
+        for (uint32_t i = 0; i < q->count; i++) {
             client_unref(q->ring[(q->head + i) % q->capacity].client);
+            free(q->ring[(q->head + i) % q->capacity].refused);
+        }
         free(q->ring);
         *q = (struct waiters){0};
     }
@@ -297,13 +312,20 @@ static int build_txn(struct client *c, const struct wire_txn *txn, struct writer
     return 0;
 }
 
-/* Nothing is to be written: the answer is about the history up to now, and waits until that is committed. */
+/* Nothing is to be written: the answer is about the history up to now, and waits until that is committed. `refused` (NULL: not
+ * so): it is that error. */
 static int answer_without_writing(struct client *c, const struct frame *f, struct bytes body,
-                                  struct waiter *w, struct err *e)
+                                  struct waiter *w, const struct err *refused, struct err *e)
 {
     struct site *s = c->service->site;
     if (!repl_lease_valid(s->repl, site_now_ms()))
         return service_park(c, f, body, (struct lsn){0}, e);
+    if (refused != NULL) {
+        w->refused = malloc(sizeof *w->refused);
+        if (w->refused == NULL)
+            return err_set(e, ERR_NO_MEMORY, "out of memory for an answer");
+        *w->refused = *refused;
+    }
     w->lsn = s->tail.lsn;
     w->term = s->tail.term;
     w->time = s->tail.time;
@@ -371,12 +393,20 @@ int service_txn(struct client *c, const struct frame *f, struct bytes body, stru
     if (w.failed_condition != TXN_HOLDS || txn.op_count == 0) {
         w.exists = found.exists;
         w.version = found.version;
-        return answer_without_writing(c, f, body, &w, e);
+        return answer_without_writing(c, f, body, &w, NULL, e);
     }
+    rc = service_unique_check(c, f, body, &txn, e);
+    if (rc == ERR_UNIQUE) {
+        const struct err refused = *e;
+        return answer_without_writing(c, f, body, &w, &refused, e);
+    }
+    if (rc != 0)
+        return rc == SERVICE_LATER ? 0 : rc;
     struct writer out;
     rc = build_txn(c, &txn, &out, e);
     if (rc == 0)
         rc = service_propose(s, ENTRY_TXN, &out, &w, e);
+    service_unique_written(c->service, rc == 0 ? w.lsn : (struct lsn){0});
     if (rc != 0)
         return rc;
     service_wait(c, txn.level, &w);

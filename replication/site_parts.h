@@ -234,6 +234,11 @@ bool applier_disk_full(struct applier *a, struct err *why);
 /* There is less space than reserve_bytes beside the state: what is in the log is applied, and nothing more should be logged. */
 bool applier_disk_low(struct applier *a, struct err *why);
 
+/* A row of the index is damaged, or lies: build it anew, soon. 0 and NULL are fine. Any thread. */
+void applier_rebuild_index(struct applier *a, uint64_t id);
+/* What keeps the building of indexes from going on; false: nothing. */
+bool applier_index_trouble(struct applier *a, struct err *why);
+
 /* Run something on the applier's thread, between two batches, and wait for it: 0, its error, or ERR_CANCELLED: the applier
  * stops. Not
  * from the loop. */

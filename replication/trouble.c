@@ -72,6 +72,9 @@ static void add_state(struct site *s, json_t *list)
             "overwritten, "
             "and are counted again",
             (unsigned long long)doubt.since.v);
+    struct err why = ERR_NONE;
+    if (applier_index_trouble(s->applier, &why))
+        add(list, "%s", why.text);
     care_trouble(s, add_line, list);
 }
 
