@@ -126,10 +126,9 @@ static int check_limits(struct service *v, struct bytes collection, struct err *
     }
     v->declared_ahead_count = ahead;
     if (t.here >= INDEXES_PER_COLLECTION)
-        return err_set(e, ERR_LIMIT,
-                       "collection '%.*s' has %u indexes, %d are allowed: drop one first",
-                       (int)collection.n, (const char *)collection.p, t.here,
-                       INDEXES_PER_COLLECTION);
+        return err_set(
+            e, ERR_LIMIT, "collection '%.*s' has %u indexes, %d are allowed: drop one first",
+            (int)collection.n, (const char *)collection.p, t.here, INDEXES_PER_COLLECTION);
     if (t.all >= INDEXES_MAX)
         return err_set(e, ERR_LIMIT, "%u indexes are declared, %d are allowed: drop one first",
                        t.all, INDEXES_MAX);
@@ -170,6 +169,8 @@ static int read_declaration(json_t *arguments, struct index_declaration *d, stru
     int rc = text == NULL ? err_set(e, ERR_NO_MEMORY, "out of memory")
                           : index_declaration_parse(bytes_str(text), d, e);
     free(text);
+    if (rc == ERR_FORMAT) /* of a record it would be damage */
+        e->code = rc = ERR_USAGE;
     return rc;
 }
 
@@ -180,10 +181,11 @@ static int declared_already(struct client *c, const struct index_declaration *d,
     struct index_declaration there;
     int rc = index_declaration_parse(r->value, &there, e);
     if (rc != 0 || !index_declaration_same_rows(d, &there))
-        return err_set(e, ERR_EXISTS,
-                       "the index is declared already, as %.*s: drop it first (triveni index drop), "
-                       "or take another name",
-                       (int)(r->value.n < 200 ? r->value.n : 200), (const char *)r->value.p);
+        return err_set(
+            e, ERR_EXISTS,
+            "the index is declared already, as %.*s: drop it first (triveni index drop), "
+            "or take another name",
+            (int)(r->value.n < 200 ? r->value.n : 200), (const char *)r->value.p);
     w->lsn = r->lsn;
     service_wait(c, LEVEL_MAJORITY, w);
     return SERVICE_LATER;
@@ -194,7 +196,11 @@ static int command_create(struct site *s, struct client *c, uint64_t request, js
 {
     const struct bytes collection = string_of(arguments, "collection"),
                        name = string_of(arguments, "name");
-    struct waiter w = {.client = c, .request = request, .type = FRAME_ADMIN, .failed_condition = -1, .declares = true};
+    struct waiter w = {.client = c,
+                       .request = request,
+                       .type = FRAME_ADMIN,
+                       .failed_condition = -1,
+                       .declares = true};
     struct index_declaration d;
     struct record r;
     uint8_t key[INDEX_DECLARED_KEY_MAX_BYTES];
@@ -231,7 +237,8 @@ static int command_drop(struct site *s, struct client *c, uint64_t request, json
 {
     const struct bytes collection = string_of(arguments, "collection"),
                        name = string_of(arguments, "name");
-    struct waiter w = {.client = c, .request = request, .type = FRAME_ADMIN, .failed_condition = -1};
+    struct waiter w = {
+        .client = c, .request = request, .type = FRAME_ADMIN, .failed_condition = -1};
     struct record r;
     uint8_t buffer[INDEX_DECLARED_KEY_MAX_BYTES];
     struct bytes key = name;
@@ -253,11 +260,11 @@ static int command_drop(struct site *s, struct client *c, uint64_t request, json
                        (int)(collection.n < 64 ? collection.n : 64), (const char *)collection.p);
     if (rc != 0 && rc != ERR_INTEGRITY) /* a damaged one can be dropped */
         return rc;
-    service_audit(s, c, "index-drop",
-                  json_pack("{s:o, s:o}", "collection", json_bytes(collection), "name",
-                            json_bytes(name)));
-    rc = propose(s, c,
-                 &(struct op){OP_DELETE, bytes_str(INDEXES_COLLECTION), key, {NULL, 0}}, &w, e);
+    service_audit(
+        s, c, "index-drop",
+        json_pack("{s:o, s:o}", "collection", json_bytes(collection), "name", json_bytes(name)));
+    rc = propose(s, c, &(struct op){OP_DELETE, bytes_str(INDEXES_COLLECTION), key, {NULL, 0}}, &w,
+                 e);
     if (rc != 0)
         return rc;
     service_wait(c, LEVEL_MAJORITY, &w);
@@ -287,10 +294,10 @@ static int list_one(void *arg, const struct index_info *info)
         json_array_append_new(on, json_bytes(index_pointer(d, i)));
     json_array_append_new(
         l->indexes,
-        json_pack("{s:o, s:o, s:o, s:b, s:b, s:s, s:I, s:o, s:I, s:I, s:I, s:s?, s:o}", "collection",
-                  json_bytes(info->collection), "name", json_bytes(info->name), "on", on, "unique",
-                  d->unique, "enforced", d->enforced, "status", index_status_name(info->status),
-                  "rows", (json_int_t)info->rows, "duplicates",
+        json_pack("{s:o, s:o, s:o, s:b, s:b, s:s, s:I, s:o, s:I, s:I, s:I, s:s?, s:o}",
+                  "collection", json_bytes(info->collection), "name", json_bytes(info->name), "on",
+                  on, "unique", d->unique, "enforced", d->enforced, "status",
+                  index_status_name(info->status), "rows", (json_int_t)info->rows, "duplicates",
                   d->unique ? json_integer((json_int_t)info->duplicates) : json_null(), "passed",
                   (json_int_t)info->passed, "records", (json_int_t)info->records, "declared",
                   (json_int_t)info->declared.v, "why", info->why[0] != '\0' ? info->why : NULL,
@@ -331,15 +338,14 @@ int service_index_command(struct site *s, struct client *c, uint64_t request, st
 static int open_scan(struct state_snapshot *snap, const struct wire_scan *m,
                      struct state_index_scan **scan, struct err *e)
 {
-    struct index_options options = {.collection = m->collection,
-                                    .name = m->index,
-                                    .after = m->after,
-                                    .reverse = m->reverse};
+    struct index_options options = {
+        .collection = m->collection, .name = m->index, .after = m->after, .reverse = m->reverse};
     struct index_declaration d;
     if (m->as_of.kind != AS_OF_NONE)
-        return err_set(e, ERR_USAGE,
-                       "an index tells of the present only: for the past scan the collection by its "
-                       "keys, as of then");
+        return err_set(
+            e, ERR_USAGE,
+            "an index tells of the present only: for the past scan the collection by its "
+            "keys, as of then");
     int rc = state_index_find(snap, m->collection, m->index, &d, e);
     if (rc == 0)
         rc = index_range_parse(&options.range, &d,

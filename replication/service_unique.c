@@ -256,8 +256,7 @@ static int gather_ops(struct uniques *q, const struct wire_txn *txn, struct err 
     qsort(q->ops, q->op_count, sizeof *q->ops, compare_ops);
     size_t kept = 0;
     for (size_t i = 0; i < q->op_count; i++)
-        if (i + 1 == q->op_count ||
-            !bytes_equal(q->ops[i].key, q->ops[i + 1].key) ||
+        if (i + 1 == q->op_count || !bytes_equal(q->ops[i].key, q->ops[i + 1].key) ||
             !bytes_equal(q->ops[i].collection, q->ops[i + 1].collection))
             q->ops[kept++] = q->ops[i];
     q->op_count = kept;
@@ -371,9 +370,8 @@ static int check_holder(struct service *v, struct state_snapshot *snap, const st
         return rc == ERR_NOT_FOUND ? 0 : rc;
     struct index_key value;
     struct index_document *doc = index_document_open(r.value);
-    const bool same =
-        index_document_key(doc, &w->unique->declaration, &value) &&
-        bytes_equal(index_key_bytes(&value), index_key_bytes(&w->value));
+    const bool same = index_document_key(doc, &w->unique->declaration, &value) &&
+                      bytes_equal(index_key_bytes(&value), index_key_bytes(&w->value));
     index_document_close(doc);
     return same ? taken(w->unique, w->by->key, w->by->op, other, e) : 0;
 }
@@ -415,8 +413,7 @@ static struct lsn must_wait_for(const struct uniques *q, struct lsn applied)
     struct lsn need = {0};
     for (size_t i = 0; i < q->want_count; i++) {
         const struct unique *u = q->wants[i].unique;
-        if (u->declaration.enforced && applied.v < u->tracked_from.v &&
-            u->tracked_from.v > need.v)
+        if (u->declaration.enforced && applied.v < u->tracked_from.v && u->tracked_from.v > need.v)
             need = u->tracked_from;
     }
     return need;
@@ -458,8 +455,8 @@ int service_unique_check(struct client *c, const struct frame *f, struct bytes b
     if (rc == 0)
         rc = check_wants(c, f, body, snap, e);
     for (size_t i = 0; rc == 0 && i < q->want_count; i++)
-        rc = claims_add(q->claims, q->wants[i].unique->number,
-                        index_key_bytes(&q->wants[i].value), q->wants[i].by->key, e);
+        rc = claims_add(q->claims, q->wants[i].unique->number, index_key_bytes(&q->wants[i].value),
+                        q->wants[i].by->key, e);
     if (rc != 0)
         service_unique_written(v, (struct lsn){0});
     return rc;

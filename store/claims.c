@@ -108,22 +108,36 @@ int claims_add(struct claims *c, uint64_t index, struct bytes value, struct byte
     return 0;
 }
 
-static void remove_one(struct claims *c, struct claim *x)
+static void let_go(struct claims *c, struct claim *x)
 {
     struct claim **at = &c->chains[x->hash & c->mask];
     while (*at != x)
         at = &(*at)->chain;
     *at = x->chain;
-    if (x->prev != NULL)
-        x->prev->next = x->next;
-    else
-        c->oldest = x->next;
-    if (x->next != NULL)
-        x->next->prev = x->prev;
-    else
-        c->newest = x->prev;
     c->count--;
     free(x);
+}
+
+static void remove_oldest(struct claims *c)
+{
+    struct claim *x = c->oldest;
+    c->oldest = x->next;
+    if (x->next != NULL)
+        x->next->prev = NULL;
+    else
+        c->newest = NULL;
+    let_go(c, x);
+}
+
+static void remove_newest(struct claims *c)
+{
+    struct claim *x = c->newest;
+    c->newest = x->prev;
+    if (x->prev != NULL)
+        x->prev->next = NULL;
+    else
+        c->oldest = NULL;
+    let_go(c, x);
 }
 
 void claims_settle(struct claims *c, struct lsn lsn)
@@ -137,19 +151,19 @@ void claims_settle(struct claims *c, struct lsn lsn)
 void claims_abandon(struct claims *c)
 {
     while (c->newest != NULL && c->newest->lsn.v == PENDING)
-        remove_one(c, c->newest);
+        remove_newest(c);
 }
 
 void claims_drop(struct claims *c, struct lsn applied)
 {
     while (c->oldest != NULL && c->oldest->lsn.v <= applied.v)
-        remove_one(c, c->oldest);
+        remove_oldest(c);
 }
 
 void claims_clear(struct claims *c)
 {
     while (c->newest != NULL)
-        remove_one(c, c->newest);
+        remove_newest(c);
 }
 
 bool claims_next(const struct claims *c, uint64_t index, struct bytes value, const void **at,

@@ -35,9 +35,10 @@ static json_t *list(struct tvn *db)
 /* Of the first index. */
 static bool is(struct tvn *db, const char *what, json_int_t value)
 {
-    json_t *l = list(db), *o = json_object_get(json_array_get(json_object_get(l, "indexes"), 0), what);
-    const bool same = json_is_boolean(o) ? json_is_true(o) == (value != 0)
-                                         : json_integer_value(o) == value;
+    json_t *l = list(db),
+           *o = json_object_get(json_array_get(json_object_get(l, "indexes"), 0), what);
+    const bool same =
+        json_is_boolean(o) ? json_is_true(o) == (value != 0) : json_integer_value(o) == value;
     json_decref(l);
     return same;
 }
@@ -98,8 +99,9 @@ static void submit(struct tvn *db, struct tvn_txn *txn, struct attempt *a)
             (void)snprintf(value, sizeof value, "{\"w\":1}");
         else
             (void)snprintf(value, sizeof value, "{\"v\":%d}", a->op[i].value);
-        int rc = a->op[i].value == NO_RECORD ? tvn_txn_del(txn, "land", tvn_str(key))
-                                             : tvn_txn_put(txn, "land", tvn_str(key), tvn_str(value));
+        int rc = a->op[i].value == NO_RECORD
+                     ? tvn_txn_del(txn, "land", tvn_str(key))
+                     : tvn_txn_put(txn, "land", tvn_str(key), tvn_str(value));
         assert_int_equal(rc, 0);
     }
     int rc;
