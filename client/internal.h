@@ -80,6 +80,7 @@ struct request {
     bool more; /* scans: there is a next page */
     struct bytes
         after; /* ... that goes on after this key, in `records`; empty: after the last record */
+    const struct tvn_bytes *tokens; /* scans by an index: of each record, in `records` */
     uint64_t snapshot; /* SNAPSHOT_OPEN: its id at the site, and the link that it lives on */
     uint64_t snapshot_link;
     char *json;

@@ -1,7 +1,8 @@
 /* Gets and scans: encode the question, decode the answer into one block of memory, page through a range.
  *
- * BLOCK of a struct tvn_records: the struct, its records, a copy of the answer's body that the values point into and, for
- * gets, a copy of the question's body that collections and keys point into. One allocation, one free. */
+ * BLOCK of a struct tvn_records: the struct, its records, for scans by an index their tokens, a copy of the answer's body that
+ * the values point into and, for gets, a copy of the question's body that collections and keys point into. One allocation, one
+ * free. */
 #include "client/internal.h"
 
 enum { SCAN_PAGE_DEFAULT = 1024 };
@@ -116,9 +117,10 @@ static struct tvn_bytes moved(struct bytes b, struct bytes from, const uint8_t *
     return tvn_view(b.n == 0 ? NULL : to + (b.p - from.p), b.n);
 }
 
-/* Fill the records from an answer whose copy is at `answer`, and for gets the question's at `question`. */
-static int fill(struct request *r, struct block *b, struct reader *in, struct bytes body,
-                const uint8_t *answer, const uint8_t *question, struct err *e)
+/* Fill the records from an answer whose copy is at `answer`, and for gets the question's at `question`. Tokens: NULL, or one for
+ * each record. */
+static int fill(struct request *r, struct block *b, struct tvn_bytes *tokens, struct reader *in,
+                struct bytes body, const uint8_t *answer, const uint8_t *question, struct err *e)
 {
     struct bytes asked = bytes_of(r->body, r->size);
     struct wire_get get = {0};
@@ -129,6 +131,9 @@ static int fill(struct request *r, struct block *b, struct reader *in, struct by
                                   : wire_read_scan_record(in, &m, e);
         if (rc != 0)
             return rc;
+        struct bytes token;
+        if (tokens != NULL && (rc = wire_read_scan_token(in, &token, e)) == 0)
+            tokens[i] = moved(token, body, answer);
         struct tvn_record *to = &b->records[i];
         if (r->type == FRAME_GET) {
             struct bytes collection, key;
@@ -148,7 +153,7 @@ static int fill(struct request *r, struct block *b, struct reader *in, struct by
     return rc;
 }
 
-static uint32_t most_records(const struct request *r)
+static uint32_t most_records(const struct request *r, bool *by_index)
 {
     struct wire_get get = {0};
     struct wire_scan scan = {0};
@@ -156,6 +161,7 @@ static uint32_t most_records(const struct request *r)
     int rc =
         r->type == FRAME_GET ? wire_read_get(body, &get, NULL) : wire_read_scan(body, &scan, NULL);
     check(rc == 0); /* we wrote it */
+    *by_index = scan.index.n != 0;
     return r->type == FRAME_GET ? get.count : scan.limit;
 }
 
@@ -171,10 +177,12 @@ int client_read_answer(struct request *r, struct bytes body, struct err *e)
     if (!get && (rc = wire_read_scan_more(&in, &more, e)) != 0)
         return rc;
     r->more = more != WIRE_MORE_NONE;
-    uint32_t most = most_records(r);
+    bool by_index;
+    uint32_t most = most_records(r, &by_index);
     if (in.bad || head.count > most || (get && head.count != most))
         return err_set(e, ERR_FORMAT, "%u records where %u were asked for", head.count, most);
-    size_t size = sizeof(struct block) + head.count * sizeof(struct tvn_record);
+    const size_t tokens_at = sizeof(struct block) + head.count * sizeof(struct tvn_record);
+    const size_t size = tokens_at + (by_index ? head.count * sizeof(struct tvn_bytes) : 0);
     struct block *b = malloc(size + body.n + (get ? r->size : 0));
     if (b == NULL)
         return err_set(e, ERR_NO_MEMORY, "out of memory for an answer of %zu bytes", body.n);
@@ -183,7 +191,9 @@ int client_read_answer(struct request *r, struct bytes body, struct err *e)
     memcpy(answer, body.p, body.n);
     if (get)
         memcpy(question, r->body, r->size);
-    rc = fill(r, b, &in, body, answer, question, e);
+    struct tvn_bytes *tokens =
+        by_index ? (struct tvn_bytes *)(void *)((uint8_t *)b + tokens_at) : NULL;
+    rc = fill(r, b, tokens, &in, body, answer, question, e);
     if (rc == 0 && more == WIRE_MORE_AFTER_KEY) {
         struct bytes key;
         rc = wire_read_scan_after(&in, &key, e);
@@ -197,6 +207,7 @@ int client_read_answer(struct request *r, struct bytes body, struct err *e)
         return rc;
     }
     r->records = &b->head;
+    r->tokens = tokens;
     r->records_bytes = size + body.n + (get ? r->size : 0);
     return 0;
 }
@@ -269,18 +280,42 @@ struct tvn_scan {
     struct tvn *db;
     struct tvn_read how;
     char collection[COLLECTION_MAX_BYTES + 1];
-    struct bytes from, to, prefix, after; /* into `memory` */
-    uint8_t after_key[KEY_MAX_BYTES];
+    char index[INDEX_NAME_MAX_BYTES + 1];        /* "": by keys */
+    struct bytes from, to, prefix, equal, after; /* into `memory` */
+    uint8_t after_key[WIRE_TOKEN_MAX_BYTES];     /* a key or a token */
     uint8_t next[KEY_MAX_BYTES]; /* the next page begins after it; empty: after the last record */
     size_t next_n;
     bool reverse, end;
     uint64_t left; /* records still wanted */
     uint32_t page;
     struct tvn_records *records; /* the present page */
-    size_t at;                   /* next record of it */
+    const struct tvn_bytes *tokens;
+    size_t at; /* next record of it */
     uint64_t lsn, age_us;
     uint8_t memory[];
 };
+
+/* What stands in the place of keys in a scan by an index is understood by the site. */
+static int check_bounds(const struct tvn_scan_options *o, struct err *e)
+{
+    const size_t sizes[] = {o->from.size, o->to.size, o->prefix.size, o->equal.size};
+    const bool by_index = o->index != NULL && o->index[0] != '\0';
+    const size_t most = by_index ? WIRE_BOUND_MAX_BYTES : KEY_MAX_BYTES;
+    const size_t token = by_index ? WIRE_TOKEN_MAX_BYTES : KEY_MAX_BYTES;
+    for (unsigned i = 0; i < sizeof sizes / sizeof sizes[0]; i++)
+        if (sizes[i] > most)
+            return err_set(e, ERR_LIMIT, "%s of %zu bytes: up to %zu are allowed",
+                           by_index ? "bound" : "key", sizes[i], most);
+    if (o->after.size > token)
+        return err_set(e, ERR_LIMIT, "%s of %zu bytes: up to %zu are allowed",
+                       by_index ? "token" : "key", o->after.size, token);
+    if (!by_index && o->equal.size != 0)
+        return err_set(e, ERR_USAGE, "'equal' is of scans by an index: name one, or ask by key");
+    if (by_index && strlen(o->index) > INDEX_NAME_MAX_BYTES)
+        return err_set(e, ERR_LIMIT, "index name of %zu bytes: up to %d are allowed",
+                       strlen(o->index), INDEX_NAME_MAX_BYTES);
+    return 0;
+}
 
 static int check_scan(const struct tvn_scan_options *o, struct err *e)
 {
@@ -289,11 +324,8 @@ static int check_scan(const struct tvn_scan_options *o, struct err *e)
                            bytes_str("k"),
                            {NULL, 0}};
     int rc = op_check(&key, true, e);
-    const size_t sizes[] = {o->from.size, o->to.size, o->prefix.size, o->after.size};
-    for (unsigned i = 0; i < 4 && rc == 0; i++)
-        if (sizes[i] > KEY_MAX_BYTES)
-            rc = err_set(e, ERR_LIMIT, "key of %zu bytes: up to %d are allowed", sizes[i],
-                         KEY_MAX_BYTES);
+    if (rc == 0)
+        rc = check_bounds(o, e);
     if (rc == 0 && o->page > WIRE_SCAN_MAX_RECORDS)
         rc = err_set(e, ERR_LIMIT, "page of %u records: up to %d are allowed", o->page,
                      WIRE_SCAN_MAX_RECORDS);
@@ -320,8 +352,8 @@ int tvn_scan_open(struct tvn *db, const struct tvn_scan_options *options,
     const struct tvn_read h = how_of(how);
     if (check_scan(&o, &e) != 0 || check_how(&h, &e) != 0)
         return read_failed(error, &e);
-    struct tvn_scan *s =
-        calloc(1, sizeof *s + o.from.size + o.to.size + o.prefix.size + o.after.size);
+    struct tvn_scan *s = calloc(1, sizeof *s + o.from.size + o.to.size + o.prefix.size +
+                                       o.equal.size + o.after.size);
     if (s == NULL) {
         err_set(&e, ERR_NO_MEMORY, "out of memory");
         return read_failed(error, &e);
@@ -330,9 +362,12 @@ int tvn_scan_open(struct tvn *db, const struct tvn_scan_options *options,
     s->db = db;
     s->how = h;
     memcpy(s->collection, o.collection, strlen(o.collection) + 1);
+    if (o.index != NULL)
+        memcpy(s->index, o.index, strlen(o.index) + 1);
     s->from = keep(&at, o.from);
     s->to = keep(&at, o.to);
     s->prefix = keep(&at, o.prefix);
+    s->equal = keep(&at, o.equal);
     s->after = keep(&at, o.after);
     s->reverse = o.reverse != 0;
     s->left = o.limit == 0 ? UINT64_MAX : o.limit;
@@ -356,23 +391,28 @@ static struct request *page_request(struct tvn_scan *s)
         .reverse = s->reverse,
         .limit = s->left < s->page ? (uint32_t)s->left : s->page,
         .as_of = as_of(&s->how),
+        .index = bytes_str(s->index),
+        .equal = s->equal,
     };
-    uint8_t buffer[64 + COLLECTION_MAX_BYTES + 4 * KEY_MAX_BYTES];
-    struct writer w = writer_of(buffer, sizeof buffer);
-    wire_write_scan(&w, &m);
-    check(!w.bad);
-    struct request *r = client_request_new(FRAME_SCAN, w.at);
+    const bool by_index = m.index.n != 0;
+    const size_t size = 4 + 8 + 8 + 5 * 2 + m.collection.n + m.from.n + m.to.n + m.prefix.n +
+                        m.after.n + 1 + 4 + (by_index || m.as_of.kind != AS_OF_NONE ? 1 + 8 : 0) +
+                        (by_index ? 2 + m.index.n + 2 + m.equal.n : 0);
+    struct request *r = client_request_new(FRAME_SCAN, size);
     if (r == NULL)
         return NULL;
-    memcpy(r->body, buffer, w.at);
+    struct writer w = writer_of(r->body, r->size);
+    wire_write_scan(&w, &m);
+    check(!w.bad && w.at == size);
     r->link = head.link;
     return r;
 }
 
-static void continue_after(struct tvn_scan *s, struct bytes key)
+/* A key or a token. */
+static void continue_after(struct tvn_scan *s, struct bytes place)
 {
-    size_t n = key.n < sizeof s->after_key ? key.n : sizeof s->after_key;
-    memcpy(s->after_key, key.p, n);
+    size_t n = place.n < sizeof s->after_key ? place.n : sizeof s->after_key;
+    memcpy(s->after_key, place.p, n);
     s->after = bytes_of(s->after_key, n);
 }
 
@@ -388,6 +428,7 @@ static int fetch_page(struct tvn_scan *s, struct tvn_error *error)
     if (rc == 0) {
         tvn_records_free(s->records);
         s->records = r->records;
+        s->tokens = r->tokens;
         r->records = NULL;
         s->at = 0;
         s->lsn = s->records->lsn;
@@ -417,10 +458,17 @@ int tvn_scan_next(struct tvn_scan *s, struct tvn_record *record, struct tvn_erro
         if (rc != 0)
             return rc;
     }
-    *record = s->records->records[s->at++];
-    continue_after(s, bytes_of(record->key.data, record->key.size));
+    *record = s->records->records[s->at];
+    const struct tvn_bytes *place = s->tokens != NULL ? &s->tokens[s->at] : &record->key;
+    continue_after(s, bytes_of(place->data, place->size));
+    s->at++;
     s->left--;
     return 1;
+}
+
+struct tvn_bytes tvn_scan_token(const struct tvn_scan *s)
+{
+    return tvn_view(s->after.n == 0 ? NULL : s->after.p, s->after.n);
 }
 
 uint64_t tvn_scan_lsn(const struct tvn_scan *s)

@@ -384,22 +384,35 @@ typedef void (*tvn_on_records)(void *arg, struct tvn_records *records,
 int tvn_submit_get(struct tvn *db, const struct tvn_key *keys, size_t n, const struct tvn_read *how,
                    tvn_on_records callback, void *arg, struct tvn_error *error);
 
-/* A range of one collection, in order of the keys' bytes. Initialise with TVN_SCAN_INIT. All are copied. */
+/* A range of one collection, in order of the keys' bytes; or of one of its secondary indexes, in order of the values there and
+ * then of the keys. Indexes are declared by operators (triveni index create; tvn_admin "index-create"). Initialise with
+ * TVN_SCAN_INIT. All are copied.
+ *
+ * By an index `from`, `to` and `equal` are JSON: a string, a number, true or false, or an array of as many of these as first
+ * pointers of the index are bounded ("\"Asha\"", "[\"Asha\", 1970]"), and `prefix` is plain text, with which the value behind
+ * those of `equal` begins. Records that lack the fields are not in the index. TVN_NOT_FOUND: it is not declared; TVN_NOT_READY:
+ * the site still builds it; TVN_USAGE: a bound is none, or the past was asked for. */
 struct tvn_scan_options {
     size_t size;
     const char *collection;  /* required */
     struct tvn_bytes from;   /* first key, inclusive; empty: from the start */
     struct tvn_bytes to;     /* end, exclusive; empty: to the end */
     struct tvn_bytes prefix; /* only keys that begin with it; empty: all */
-    struct tvn_bytes
-        after; /* continue strictly after (in reverse: before) this key; empty: do not */
+    struct tvn_bytes after;  /* continue strictly after (in reverse: before) this key, or by an
+                             * index the record of this token; empty: do not */
     int reverse;
-    uint64_t limit; /* records in all; 0: no limit */
-    uint32_t page;  /* records fetched at a time, up to 4096; 0: 1024 */
+    uint64_t limit;         /* records in all; 0: no limit */
+    uint32_t page;          /* records fetched at a time, up to 4096; 0: 1024 */
+    const char *index;      /* name of a secondary index; NULL or "": by key */
+    struct tvn_bytes equal; /* by an index: only this value; empty: all */
 };
 #define TVN_SCAN_INIT                                                                              \
     {                                                                                              \
-        sizeof(struct tvn_scan_options), NULL, {NULL, 0}, {NULL, 0}, {NULL, 0}, {NULL, 0}, 0, 0, 0 \
+        sizeof(struct tvn_scan_options), NULL, {NULL, 0}, {NULL, 0}, {NULL, 0}, {NULL, 0}, 0, 0,   \
+            0, NULL,                                                                               \
+        {                                                                                          \
+            NULL, 0                                                                                \
+        }                                                                                          \
     }
 
 struct tvn_scan; /* opaque */
@@ -411,6 +424,9 @@ int tvn_scan_open(struct tvn *db, const struct tvn_scan_options *options,
 /* 1: *record is the next one, valid until the next call with this scan; 0: there are no more; negative: an error, after
  * which the same call may be tried again and goes on where the scan was. */
 int tvn_scan_next(struct tvn_scan *scan, struct tvn_record *record, struct tvn_error *error);
+/* Where the scan is: give it as `after` to go on behind the last record, in this process or another. Its key; by an index a token
+ * (binary, up to 503 bytes), which stays good when the record has changed. Valid until the next call with this scan. */
+struct tvn_bytes tvn_scan_token(const struct tvn_scan *scan);
 /* Of the page that the last record came from. */
 uint64_t tvn_scan_lsn(const struct tvn_scan *scan);
 uint64_t tvn_scan_age_us(const struct tvn_scan *scan);

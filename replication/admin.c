@@ -1,5 +1,6 @@
 /* Operators' commands: JSON in, JSON out. Reading ones are for every client, changing ones need an operator's certificate. A
- * value that this site does not know is null, never 0 (P10). */
+ * value that this site does not know is null, never 0 (P10). An argument "primary": true has only the primary answer; every site
+ * answers what is read, otherwise. */
 #include "replication/service.h"
 
 #include "store/core/check.h"
@@ -398,6 +399,11 @@ int admin_command(struct site *s, struct client *c, uint64_t request, struct byt
             return err_set(e, ERR_DENIED,
                            "%s needs an operator's certificate, yours is client '%s'",
                            for_operators[i], c->name);
+    if (json_is_true(json_object_get(arguments, "primary"))) {
+        int rc = admin_require_serving(s, e);
+        if (rc != 0)
+            return rc;
+    }
     if (bytes_equal(command, bytes_str("status")))
         return command_status(s, reply, e);
     if (bytes_equal(command, bytes_str("events"))) {

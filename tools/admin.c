@@ -39,6 +39,15 @@ int admin_call(struct tvn *db, const char *command, json_t *arguments, json_t **
     return err_set(e, ERR_FORMAT, "the answer to '%s' is not a JSON object: %s", command, why.text);
 }
 
+int admin_call_primary(struct tvn *db, const char *command, json_t *arguments, json_t **reply,
+                       struct err *e)
+{
+    if (arguments == NULL)
+        arguments = json_object();
+    (void)json_object_set_new(arguments, "primary", json_true());
+    return admin_call(db, command, arguments, reply, e);
+}
+
 /* ---- every endpoint ---- */
 
 enum { VIEW_TIMEOUT_MS = 3000 };
@@ -215,10 +224,12 @@ int admin_ask(struct invocation *in, const char *site, const char *command, json
     struct tvn *db = NULL;
     *reply = NULL;
     int rc = open_site(c, site, &db, e);
-    if (rc == 0)
-        rc = admin_call(db, command, arguments, reply, e);
-    else
+    if (rc != 0)
         json_decref(arguments);
+    else if (site == NULL || site[0] == '\0')
+        rc = admin_call_primary(db, command, arguments, reply, e);
+    else
+        rc = admin_call(db, command, arguments, reply, e);
     (void)tvn_close(db);
     if (rc == 0 && c->format == OUTPUT_JSON) {
         output_json(*reply);

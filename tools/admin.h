@@ -10,6 +10,9 @@
  * caller to json_decref. */
 int admin_call(struct tvn *db, const char *command, json_t *arguments, json_t **reply,
                struct err *e);
+/* The same, answered by the primary and no other site. */
+int admin_call_primary(struct tvn *db, const char *command, json_t *arguments, json_t **reply,
+                       struct err *e);
 
 /* What one endpoint says of itself: its answer to "status", or why there is none. */
 struct view {

@@ -1,6 +1,7 @@
 /* get, put, del, scan: records one by one. */
 #include "tools/commands.h"
 
+#include "store/core/hex.h"
 #include "tools/connect.h"
 #include "tools/files.h"
 #include "tools/json.h"
@@ -30,8 +31,11 @@ static const struct option get_table[] = {
 
 static struct shown_record shown_of(const struct tvn_record *r)
 {
-    return (struct shown_record){from_tvn(r->collection), from_tvn(r->key), from_tvn(r->value),
-                                 r->lsn, r->time_us};
+    return (struct shown_record){.collection = from_tvn(r->collection),
+                                 .key = from_tvn(r->key),
+                                 .value = from_tvn(r->value),
+                                 .lsn = r->lsn,
+                                 .time_us = r->time_us};
 }
 
 static void print_value(const struct get_options *o, struct bytes value)
@@ -279,12 +283,15 @@ const struct command command_del = {
 
 /* ---- scan ---- */
 
+enum { TOKEN_MAX_BYTES = 512 };
 struct scan_options_cli {
     struct common common;
     const char *as_of;
     const char *prefix, *from, *to, *after;
+    const char *index, *equal;
     struct option_number limit;
     bool reverse, keys;
+    uint8_t token[TOKEN_MAX_BYTES]; /* --after, of a scan by an index */
 };
 #define AT(member) offsetof(struct scan_options_cli, member)
 static const struct option scan_table[] = {
@@ -293,6 +300,11 @@ static const struct option scan_table[] = {
     {"to", 0, OPTION_TEXT, AT(to), "KEY", NULL, "up to KEY, exclusive"},
     {"after", 0, OPTION_TEXT, AT(after), "KEY", NULL,
      "go on after the last KEY of an earlier scan"},
+    {"index", 'i', OPTION_TEXT, AT(index), "NAME", NULL,
+     "in the order of this index; then --from and --to are JSON, --prefix is of its values, and "
+     "--after takes a token"},
+    {"equal", 0, OPTION_TEXT, AT(equal), "JSON", NULL,
+     "of an index: only this value, or [A,B] for the first two"},
     {"reverse", 'r', OPTION_FLAG, AT(reverse), NULL, NULL, "from the last key to the first"},
     {"limit", 'n', OPTION_NUMBER, AT(limit), "N", NULL, "at most N records"},
     {"keys-only", 'k', OPTION_FLAG, AT(keys), NULL, NULL, "print keys, one in a line"},
@@ -312,6 +324,15 @@ static void print_key(const struct common *c, struct bytes key)
     (void)putchar('\n');
 }
 
+static void say_token(struct tvn_bytes token)
+{
+    char text[2 * TOKEN_MAX_BYTES + 1];
+    if (token.size == 0 || token.size > TOKEN_MAX_BYTES)
+        return;
+    hex_format(token.data, token.size, text);
+    say("for what comes next: --after %s", text);
+}
+
 static int print_scan(const struct scan_options_cli *o, struct tvn_scan *scan, struct err *e)
 {
     struct table t;
@@ -322,6 +343,8 @@ static int print_scan(const struct scan_options_cli *o, struct tvn_scan *scan, s
     int more;
     while ((more = tvn_scan_next(scan, &r, &error)) == 1) {
         struct shown_record shown = shown_of(&r);
+        if (o->index != NULL)
+            shown.token = from_tvn(tvn_scan_token(scan));
         count++;
         if (o->keys)
             print_key(&o->common, shown.key);
@@ -342,7 +365,53 @@ static int print_scan(const struct scan_options_cli *o, struct tvn_scan *scan, s
     say_as_of(&o->common, o->as_of, tvn_scan_lsn(scan), tvn_scan_age_us(scan));
     if (o->common.format == OUTPUT_TABLE && isatty(STDOUT_FILENO) == 1)
         say("%llu records", (unsigned long long)count);
+    if (o->index != NULL && o->limit.given && count == o->limit.v)
+        say_token(tvn_scan_token(scan));
     return 0;
+}
+
+/* Of a scan by an index: the hex of an earlier one, decoded. */
+static int read_token(struct scan_options_cli *o, struct tvn_scan_options *options, struct err *e)
+{
+    const size_t n = o->after != NULL ? strlen(o->after) / 2 : 0;
+    if (n == 0 && o->after == NULL)
+        return 0;
+    if (n == 0 || n > sizeof o->token || hex_parse(o->after, o->token, n) != 0)
+        return err_set(
+            e, ERR_USAGE,
+            "--after: '%.60s' is no token of a scan by an index: give what an earlier one "
+            "has printed",
+            o->after);
+    options->after = tvn_view(o->token, n);
+    return 0;
+}
+
+/* JSON that is none is found by the site, too; here the shell's quotes can be told of. */
+static int check_json(const char *option, const char *text, struct err *e)
+{
+    json_t *v = text == NULL ? NULL : json_loads(text, JSON_DECODE_ANY, NULL);
+    const bool good = text == NULL || v != NULL;
+    json_decref(v);
+    return good ? 0
+                : err_set(e, ERR_USAGE,
+                          "--%s: '%.60s' is no JSON; a text needs quotes that the shell leaves: "
+                          "--%s '\"%.60s\"'",
+                          option, text, option, text);
+}
+
+static int by_index(struct scan_options_cli *o, struct tvn_scan_options *options, struct err *e)
+{
+    if (o->index == NULL)
+        return o->equal == NULL ? 0
+                                : err_set(e, ERR_USAGE, "--equal needs --index: for a key use get");
+    options->index = o->index;
+    options->equal = tvn_str(o->equal);
+    int rc = check_json("equal", o->equal, e);
+    if (rc == 0)
+        rc = check_json("from", o->from, e);
+    if (rc == 0)
+        rc = check_json("to", o->to, e);
+    return rc != 0 ? rc : read_token(o, options, e);
 }
 
 static int run_scan(struct invocation *in, struct err *e)
@@ -362,7 +431,9 @@ static int run_scan(struct invocation *in, struct err *e)
     if (o->limit.given && o->limit.v == 0)
         return err_set(e, ERR_USAGE, "--limit must be at least 1");
     struct tvn_read how = TVN_READ_INIT;
-    int rc = as_of_parse(o->as_of, &how, e);
+    int rc = by_index(o, &options, e);
+    if (rc == 0)
+        rc = as_of_parse(o->as_of, &how, e);
     if (rc == 0)
         rc = connect_open(&o->common, &db, e);
     if (rc == 0 && tvn_scan_open(db, &options, &how, &scan, &error) != 0)
@@ -377,7 +448,7 @@ static int run_scan(struct invocation *in, struct err *e)
 const struct command command_scan = {
     .name = "scan",
     .group = "Records",
-    .purpose = "list records in the order of their keys",
+    .purpose = "list records in the order of their keys, or of an index",
     .operands = "COLLECTION",
     .least = 1,
     .most = 1,
@@ -385,11 +456,14 @@ const struct command command_scan = {
     .tables = {scan_table, standby_options, output_options, connection_options},
     .about = "Long values are cut in tables; -o json prints them whole. Each page shows the state "
              "of its moment; 'triveni dump'\n"
-             "prints one state, and so does --as-of.",
+             "prints one state, and so does --as-of. An index (triveni index create) gives the "
+             "records that are in it, by value and then by\n"
+             "key, of the present only.",
     .examples = {{"keys of a district", "triveni scan titles --prefix AB- --keys-only"},
                  {"as it was after transaction 4711", "triveni scan titles --as-of 4711"},
                  {"the last ten", "triveni scan titles --reverse --limit 10"},
-                 {"for a program", "triveni scan titles -o json | jq .value.owner"}},
-    .exits = "4678",
+                 {"for a program", "triveni scan titles -o json | jq .value.owner"},
+                 {"who owns what", "triveni scan titles --index by-owner --equal '\"Asha\"'"}},
+    .exits = "34678",
     .run = run_scan,
 };

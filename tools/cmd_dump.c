@@ -79,8 +79,12 @@ static int dump_collection(struct tvn *db, const struct tvn_snapshot *snapshot, 
     int more = 0;
     int rc = tvn_scan_open(db, &options, &how, &scan, &error) != 0 ? from_client(&error, e) : 0;
     while (rc == 0 && (more = tvn_scan_next(scan, &r, &error)) == 1) {
-        const struct shown_record shown = {from_tvn(r.collection), from_tvn(r.key),
-                                           from_tvn(r.value), r.lsn, r.time_us};
+        const struct shown_record shown = {from_tvn(r.collection),
+                                           from_tvn(r.key),
+                                           from_tvn(r.value),
+                                           r.lsn,
+                                           r.time_us,
+                                           {NULL, 0}};
         rc = put_record(d, &shown, e);
     }
     if (rc == 0 && more < 0)
@@ -179,7 +183,8 @@ static int dump_directory(const char *dir, const char *collection, struct dump *
     if (rc == 0)
         rc = state_scan_open(snap, &range, &scan, e);
     while (rc == 0 && (rc = state_scan_next(scan, &r, e)) == 0) {
-        const struct shown_record shown = {r.collection, r.key, r.value, r.lsn.v, r.time.us};
+        const struct shown_record shown = {r.collection, r.key,     r.value,
+                                           r.lsn.v,      r.time.us, {NULL, 0}};
         rc = put_record(d, &shown, e);
     }
     if (rc == ERR_NOT_FOUND)

@@ -10,6 +10,7 @@ extern const struct command command_pki_init, command_pki_site, command_pki_clie
 extern const struct command command_get, command_put, command_del, command_scan, command_txn,
     command_load, command_dump, command_watch;
 extern const struct command command_session, command_outcome;
+extern const struct command command_index_create, command_index_drop, command_index_list;
 extern const struct command command_status, command_events, command_switchover, command_failover,
     command_mode, command_digest;
 extern const struct command command_divergence_list, command_divergence_show;

@@ -58,6 +58,21 @@ void progress_begin(struct progress *p, const char *what, const char *unit, uint
     p->began_ms = p->shown_ms = monotonic_ms();
 }
 
+void progress_begin_count(struct progress *p, const char *what, const char *unit)
+{
+    progress_begin(p, what, unit, 0);
+    p->counts = true;
+}
+
+/* "12.3 MiB", or "1234 records". */
+static const char *amount_text(const struct progress *p, uint64_t amount, char out[64])
+{
+    if (!p->counts)
+        return bytes_text(amount, out);
+    (void)snprintf(out, 64, "%llu %s", (unsigned long long)amount, p->unit);
+    return out;
+}
+
 double progress_seconds(const struct progress *p)
 {
     return (double)(monotonic_ms() - p->began_ms) / 1000;
@@ -79,21 +94,20 @@ void progress_show(struct progress *p, uint64_t done, uint64_t total, uint64_t i
     p->shown_ms = now;
     double seconds = (double)(now - p->began_ms) / 1000;
     double rate = seconds > 0 && done >= p->first ? (double)(done - p->first) / seconds : 0;
-    char a[24];
-    char b[24];
+    char a[64];
     (void)fputs(p->terminal ? "\r\033[K" : "triveni: ", stderr);
     (void)fprintf(stderr, "%s ", p->what);
     if (total > 0) {
         double part = done < total ? (double)done / (double)total : 1;
         if (p->terminal)
             bar(part);
-        (void)fprintf(stderr, "%3.0f %% of %s, ", part * 100, bytes_text(total, a));
+        (void)fprintf(stderr, "%3.0f %% of %s, ", part * 100, amount_text(p, total, a));
     } else {
-        (void)fprintf(stderr, "%s, ", bytes_text(done, a));
+        (void)fprintf(stderr, "%s, ", amount_text(p, done, a));
     }
-    if (p->unit != NULL)
+    if (p->unit != NULL && !p->counts)
         (void)fprintf(stderr, "%llu %s, ", (unsigned long long)items, p->unit);
-    (void)fprintf(stderr, "%s/s", bytes_text((uint64_t)rate, b));
+    (void)fprintf(stderr, "%s/s", amount_text(p, (uint64_t)rate, a));
     if (total > done && rate > 0)
         (void)fprintf(stderr, ", %.0f s left", (double)(total - done) / rate);
     (void)fputs(p->terminal ? "" : "\n", stderr);

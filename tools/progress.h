@@ -9,12 +9,15 @@ struct progress {
     const char *what; /* "load", borrowed */
     const char *unit; /* of the second figure, "records"; NULL: only bytes */
     bool terminal;
+    bool counts; /* the figures are of `unit`, not bytes */
     uint64_t began_ms, shown_ms;
     uint64_t
         first; /* bytes done when it began, so that a resumed run does not count them into its rate */
 };
 
 void progress_begin(struct progress *p, const char *what, const char *unit, uint64_t first);
+/* The same for what is counted: done and total are numbers of `unit`. */
+void progress_begin_count(struct progress *p, const char *what, const char *unit);
 /* total 0: unknown. Cheap; prints at most ten times a second (terminal) or once in five seconds. */
 void progress_show(struct progress *p, uint64_t done_bytes, uint64_t total_bytes, uint64_t items);
 /* Clear the bar. */

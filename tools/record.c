@@ -18,7 +18,11 @@ void record_json(FILE *f, const struct shown_record *r)
     (void)fprintf(f, ",\"lsn\":%llu,\"time\":\"%s\",\"value\":", (unsigned long long)r->lsn,
                   utc_text((struct utc){r->time_us}, time));
     json_put_value(f, r->value);
-    (void)fputs("}\n", f);
+    if (r->token.n != 0)
+        (void)fputs(",\"token\":\"", f);
+    for (size_t i = 0; i < r->token.n; i++)
+        (void)fprintf(f, "%02x", r->token.p[i]);
+    (void)fputs(r->token.n != 0 ? "\"}\n" : "}\n", f);
 }
 
 static const char *session_text(const struct tvn_session_id *id, char out[UUID_TEXT_BYTES])

@@ -11,6 +11,7 @@
 struct shown_record {
     struct bytes collection, key, value;
     uint64_t lsn, time_us;
+    struct bytes token; /* of a scan by an index; empty: none */
 };
 
 static inline struct bytes from_tvn(struct tvn_bytes b)
@@ -18,7 +19,8 @@ static inline struct bytes from_tvn(struct tvn_bytes b)
     return bytes_of(b.data, b.size);
 }
 
-/* One line: {"collection":..,"key":..,"lsn":..,"time":..,"value":..}. Equal records give equal bytes. */
+/* One line: {"collection":..,"key":..,"lsn":..,"time":..,"value":..}, with a token also "token":"<hex>". Equal records give equal
+ * bytes. */
 void record_json(FILE *f, const struct shown_record *r);
 
 /* Commit, and print the result in the command's format. An unknown outcome says how to ask for it. */

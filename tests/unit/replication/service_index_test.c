@@ -230,12 +230,205 @@ static void a_collection_has_eight_indexes_at_most(void **state)
     stop(&site);
 }
 
+/* ---- scans ---- */
+
+enum { OWNED = 600, OWNERS = 7 };
+
+/* Keys of a scan, in order, as one text; how many. */
+static unsigned scan_keys(struct tvn *db, const struct tvn_scan_options *o,
+                          const struct tvn_read *how, char *out, size_t cap)
+{
+    struct tvn_scan *scan;
+    struct tvn_record r;
+    struct tvn_error e;
+    unsigned n = 0;
+    size_t at = 0;
+    int rc;
+    if (tvn_scan_open(db, o, how, &scan, &e) != 0)
+        fail_msg("%s", e.text);
+    out[0] = '\0';
+    while ((rc = tvn_scan_next(scan, &r, &e)) == 1) {
+        at += (size_t)snprintf(out + at, cap - at, "%.*s ", (int)r.key.size,
+                               (const char *)r.key.data);
+        assert_true(at < cap);
+        n++;
+    }
+    if (rc != 0)
+        fail_msg("%s", e.text);
+    tvn_scan_close(scan);
+    return n;
+}
+
+static void write_owned(struct tvn *db)
+{
+    for (unsigned i = 0; i < OWNED; i++) {
+        char key[16], value[64];
+        (void)snprintf(key, sizeof key, "%04u", i);
+        (void)snprintf(value, sizeof value, "{\"owner\":\"%c\",\"n\":%u}", (char)('a' + i % OWNERS),
+                       i);
+        put(db, key, value);
+    }
+}
+
+/* From each record's token on, the rest comes, in both directions and with pages of any size. */
+static void a_scan_goes_on_from_the_token_of_any_record(void **state)
+{
+    (void)state;
+    struct running site;
+    static char all[OWNED * 8], some[OWNED * 8];
+    make_and_start("tokens", &site);
+    struct tvn *db = connect_with(NULL);
+    write_owned(db);
+    (void)done(db, "index-create", BY_OWNER, NULL);
+    wait_ready(db, 0);
+    struct tvn_scan_options o = TVN_SCAN_INIT;
+    o.collection = "land";
+    o.index = "by-owner";
+    for (int reverse = 0; reverse < 2; reverse++) {
+        struct tvn_scan *scan;
+        struct tvn_record r;
+        struct tvn_error e;
+        o.reverse = reverse;
+        o.after = tvn_view(NULL, 0);
+        o.page = 0;
+        assert_int_equal(scan_keys(db, &o, NULL, all, sizeof all), OWNED);
+        assert_memory_equal(all, reverse ? "0594 0587" : "0000 0007", 9);
+        o.page = 17;
+        assert_int_equal(tvn_scan_open(db, &o, NULL, &scan, &e), 0);
+        for (unsigned i = 1; tvn_scan_next(scan, &r, &e) == 1; i++) {
+            struct tvn_scan_options rest = o;
+            if (i % 41 != 0 && i != OWNED)
+                continue;
+            rest.after = tvn_scan_token(scan);
+            rest.page = i % 5;
+            assert_int_equal(scan_keys(db, &rest, NULL, some, sizeof some), OWNED - i);
+            assert_string_equal(some, all + (size_t)i * 5);
+        }
+        tvn_scan_close(scan);
+    }
+    /* Bounds. */
+    o.reverse = 0;
+    o.equal = tvn_str("\"c\"");
+    o.limit = 2;
+    assert_int_equal(scan_keys(db, &o, NULL, some, sizeof some), 2);
+    assert_string_equal(some, "0002 0009 ");
+    o.limit = 0;
+    o.equal = tvn_view(NULL, 0);
+    o.from = tvn_str("\"f\"");
+    assert_int_equal(scan_keys(db, &o, NULL, some, sizeof some), OWNED / OWNERS + OWNED / OWNERS);
+    o.to = tvn_str("[\"g\"]");
+    assert_int_equal(scan_keys(db, &o, NULL, some, sizeof some), OWNED / OWNERS);
+    o.from = o.to = tvn_view(NULL, 0);
+    o.prefix = tvn_str("z");
+    assert_int_equal(scan_keys(db, &o, NULL, some, sizeof some), 0);
+    tvn_close(db);
+    stop(&site);
+}
+
+static void a_snapshot_has_the_index_of_its_records(void **state)
+{
+    (void)state;
+    struct running site;
+    static char before[OWNED * 8], after[OWNED * 8];
+    make_and_start("snapshot", &site);
+    struct tvn *db = connect_with(NULL);
+    struct tvn_snapshot *snapshot;
+    struct tvn_error e;
+    write_owned(db);
+    (void)done(db, "index-create", BY_OWNER, NULL);
+    wait_ready(db, 0);
+    struct tvn_scan_options o = TVN_SCAN_INIT;
+    struct tvn_read how = TVN_READ_INIT;
+    o.collection = "land";
+    o.index = "by-owner";
+    o.equal = tvn_str("\"a\"");
+    o.page = 3;
+    assert_int_equal(tvn_snapshot_open(db, NULL, &snapshot, &e), 0);
+    how.snapshot = snapshot;
+    const unsigned n = scan_keys(db, &o, &how, before, sizeof before);
+    for (unsigned i = 0; i < OWNED; i += 2) {
+        char key[16];
+        (void)snprintf(key, sizeof key, "%04u", i);
+        put(db, key, "{\"owner\":\"a\"}");
+    }
+    assert_int_equal(scan_keys(db, &o, &how, after, sizeof after), n);
+    assert_string_equal(before, after);
+    assert_true(scan_keys(db, &o, NULL, after, sizeof after) > OWNED / 2);
+    tvn_snapshot_close(snapshot);
+    tvn_close(db);
+    stop(&site);
+}
+
+static void what_cannot_be_scanned_says_why(void **state)
+{
+    (void)state;
+    struct running site;
+    make_and_start("no-scan", &site);
+    struct tvn *db = connect_with(NULL);
+    put(db, "k", "{\"owner\":1}");
+    (void)done(db, "index-create", BY_OWNER, NULL);
+    wait_ready(db, 0);
+    const uint8_t byte[600] = {1};
+    const struct {
+        const char *index, *equal, *from;
+        struct tvn_bytes after;
+        uint64_t as_of;
+        int code;
+        const char *text;
+    } cases[] = {
+        {"by-onwer",
+         NULL,
+         NULL,
+         {NULL, 0},
+         0,
+         TVN_NOT_FOUND,
+         "index 'by-onwer' of collection 'land'"},
+        {"by-owner", "Asha", NULL, {NULL, 0}, 0, TVN_USAGE, "equal"},
+        {"by-owner", "[1,2]", NULL, {NULL, 0}, 0, TVN_USAGE, "2 values are given, the index has 1"},
+        {"by-owner",
+         NULL,
+         "null",
+         {NULL, 0},
+         0,
+         TVN_USAGE,
+         "only strings, numbers, true and false"},
+        {"by-owner", NULL, NULL, {NULL, 0}, 1, TVN_USAGE, "tells of the present only"},
+        {"by-owner", NULL, NULL, {byte, 504}, 0, TVN_LIMIT, "token of 504 bytes"},
+        {NULL, "1", NULL, {NULL, 0}, 0, TVN_USAGE, "'equal' is of scans by an index"},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        struct tvn_scan_options o = TVN_SCAN_INIT;
+        struct tvn_read how = TVN_READ_INIT;
+        struct tvn_scan *scan;
+        struct tvn_record r;
+        struct tvn_error e;
+        o.collection = "land";
+        o.index = cases[i].index;
+        o.equal = tvn_str(cases[i].equal);
+        o.from = tvn_str(cases[i].from);
+        o.after = cases[i].after;
+        how.as_of_lsn = cases[i].as_of;
+        int rc = tvn_scan_open(db, &o, &how, &scan, &e);
+        if (rc == 0)
+            rc = tvn_scan_next(scan, &r, &e);
+        assert_int_equal(rc, cases[i].code);
+        if (strstr(e.text, cases[i].text) == NULL)
+            fail_msg("'%s' does not say '%s'", e.text, cases[i].text);
+        tvn_scan_close(scan);
+    }
+    tvn_close(db);
+    stop(&site);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(an_index_is_declared_built_and_dropped),
         cmocka_unit_test(what_is_no_declaration_is_refused),
         cmocka_unit_test(a_collection_has_eight_indexes_at_most),
+        cmocka_unit_test(a_scan_goes_on_from_the_token_of_any_record),
+        cmocka_unit_test(a_snapshot_has_the_index_of_its_records),
+        cmocka_unit_test(what_cannot_be_scanned_says_why),
     };
     return cmocka_run_group_tests(tests, setup, kit_teardown);
 }
