@@ -45,6 +45,7 @@ void past_free(struct past_gather *g)
     free(g->order);
     free(g->copies);
     free(g->front);
+    links_close(g->links);
     *g = (struct past_gather){.keep = false};
 }
 
@@ -56,6 +57,8 @@ int past_begin(struct past_gather *g, bool keep, struct lsn from, size_t effects
     g->from = from;
     g->n = g->chain = g->used = 0;
     g->effects = keep ? effects : 0;
+    if (keep && g->links == NULL && links_open(&g->links, e) != 0)
+        return ERR_NO_MEMORY;
     if (g->effects > g->order_capacity) {
         uint32_t *order = realloc(g->order, effects * sizeof *order);
         if (order == NULL)
@@ -122,21 +125,40 @@ static void find_link(const struct past_gather *g, const struct state_txn *t,
     }
 }
 
-/* Depth and jump of the version after `previous` (store/core/jump.h). */
-static void link_after(const struct past_gather *g, const struct state_txn *t,
-                       struct bytes record_key, struct lsn previous, struct history_row *row)
+/* What is known of the version `previous` of the record that is being added. */
+static struct link link_of(const struct past_gather *g, const struct state_txn *t,
+                           struct bytes record_key, struct lsn previous)
 {
-    uint32_t depth;
-    struct lsn jump;
-    find_link(g, t, record_key, previous, &depth, &jump);
-    if (depth == UINT32_MAX)
-        depth = 0;
-    row->depth = depth + 1;
-    row->jump = previous;
-    if (jump_depth(row->depth) != depth) {
+    if (previous.v > g->from.v && previous.v == g->link.lsn.v)
+        return g->link;
+    struct link l = {.lsn = previous, .jumps = 1};
+    find_link(g, t, record_key, previous, &l.depth, &l.jump[0]);
+    if (l.depth == UINT32_MAX)
+        l.depth = 0;
+    return l;
+}
+
+/* The version after `previous` (store/core/jump.h): row->lsn is set, depth and jump are found here. */
+static void link_after(struct past_gather *g, const struct state_txn *t, struct bytes record_key,
+                       struct lsn previous, struct history_row *row)
+{
+    const struct link before = link_of(g, t, record_key, previous);
+    struct link *now = &g->link;
+    uint32_t known = 0; /* of before.jump, that `now` has no use for */
+    *now =
+        (struct link){.lsn = row->lsn, .depth = before.depth + 1, .jump = {previous}, .jumps = 1};
+    if (jump_depth(now->depth) != before.depth) {
         uint32_t unused;
-        find_link(g, t, record_key, jump, &unused, &row->jump);
+        known = 2;
+        if (before.jump[0].v <= g->from.v || before.jumps < known)
+            find_link(g, t, record_key, before.jump[0], &unused, &now->jump[0]);
+        else
+            now->jump[0] = before.jump[1];
     }
+    while (known < before.jumps && now->jumps < LINK_JUMPS)
+        now->jump[now->jumps++] = before.jump[known++];
+    row->depth = now->depth;
+    row->jump = now->jump[0];
 }
 
 static int reserve_row(struct past_gather *g, struct err *e)
@@ -176,6 +198,8 @@ int past_add(struct past_gather *g, const struct state_txn *t, const struct past
         p->row.value = before->value;
         p->copied = before->copied;
     }
+    if (g->n == g->chain)
+        g->link = links_find(g->links, record_key);
     link_after(g, t, record_key, p->row.previous, &p->row);
     check(change->effect < g->effects && g->order[change->effect] == 0);
     g->order[change->effect] = (uint32_t)++g->n;
@@ -184,6 +208,11 @@ int past_add(struct past_gather *g, const struct state_txn *t, const struct past
 
 void past_end_record(struct past_gather *g)
 {
+    if (g->chain == g->n)
+        return;
+    uint8_t buffer[RECORD_KEY_MAX_BYTES];
+    const struct past_row *last = &g->rows[g->n - 1];
+    links_keep(g->links, row_record_key(last->collection, last->key, buffer), &g->link);
     g->chain = g->n;
 }
 

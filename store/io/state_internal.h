@@ -4,6 +4,7 @@
 #define STORE_IO_STATE_INTERNAL_H
 
 #include "store/core/slot.h"
+#include "store/io/state_links.h"
 #include "store/io/state_rows.h"
 
 #include <pthread.h>
@@ -129,6 +130,8 @@ struct past_gather {
     uint8_t *copies;
     size_t used, copies_capacity;
     struct past_front *front; /* state_history.c, of past_prune */
+    struct links *links;
+    struct link link; /* of the newest version of the record that is being added */
 };
 void past_free(struct past_gather *g);
 /* For a batch of so many effects. */
