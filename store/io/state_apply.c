@@ -27,9 +27,10 @@ struct effect {
     bool is_put;
 };
 
-/* What is sorted: the first bytes of the key decide most comparisons without touching the effect. */
+/* What is sorted: the first bytes of the key decide most comparisons without touching the effect and the log. Sixteen of them,
+ * because many keys are numbers with zeros in front. */
 struct sort_key {
-    uint64_t prefix; /* first 8 bytes of the key, big-endian, padded with zeros */
+    uint64_t prefix[2]; /* first 16 bytes of the key, big-endian, padded with zeros */
     uint32_t
         run; /* equal: neighbours with the same collection; different: names must be compared */
     uint32_t index; /* of the effect; also the order in the log */
@@ -123,11 +124,11 @@ static int add_event(struct batch *b, struct session_event event, struct err *e)
     return 0;
 }
 
-static uint64_t key_prefix(struct bytes key)
+static struct sort_key sort_key_of(struct bytes key, uint32_t run, size_t index)
 {
-    uint8_t first[8] = {0};
+    uint8_t first[16] = {0};
     memcpy(first, key.p, key.n < sizeof first ? key.n : sizeof first);
-    return get_be64(first);
+    return (struct sort_key){{get_be64(first), get_be64(first + 8)}, run, (uint32_t)index};
 }
 
 /* How many indexes the collection of an op has. Most sites have none. */
@@ -158,7 +159,7 @@ static int add_txn(struct batch *b, const struct entry_view *v, struct bytes bod
         b->weight += 1 + 2 * indexes;
         b->effects[b->n] = (struct effect){op.collection, op.key,         op.value,
                                            v->header.lsn, v->header.time, op.kind == OP_PUT};
-        b->sorted[b->n] = (struct sort_key){key_prefix(op.key), b->runs, (uint32_t)b->n};
+        b->sorted[b->n] = sort_key_of(op.key, b->runs, b->n);
         b->n++;
         b->bytes += op.value.n;
     }
@@ -261,15 +262,11 @@ static int compare_effects(const void *pa, const void *pb, void *arg)
         if (c != 0)
             return c;
     }
-    if (a->prefix != b->prefix)
-        return a->prefix < b->prefix ? -1 : 1;
+    for (unsigned i = 0; i < 2; i++)
+        if (a->prefix[i] != b->prefix[i])
+            return a->prefix[i] < b->prefix[i] ? -1 : 1;
     int c = bytes_compare(x->key, y->key);
     return c != 0 ? c : (a->index > b->index) - (a->index < b->index);
-}
-
-static bool same_record(const struct effect *x, const struct effect *y)
-{
-    return bytes_equal(x->key, y->key) && bytes_equal(x->collection, y->collection);
 }
 
 static const struct effect *effect_at(const struct batch *b, size_t i)
@@ -277,11 +274,19 @@ static const struct effect *effect_at(const struct batch *b, size_t i)
     return &b->effects[b->sorted[i].index];
 }
 
+static bool same_record(const struct batch *b, size_t i, size_t k)
+{
+    if (memcmp(b->sorted[i].prefix, b->sorted[k].prefix, sizeof b->sorted[i].prefix) != 0)
+        return false;
+    const struct effect *x = effect_at(b, i), *y = effect_at(b, k);
+    return bytes_equal(x->key, y->key) && bytes_equal(x->collection, y->collection);
+}
+
 /* The end of the effects of one record that begin at `i`; the last is the newest. */
 static size_t record_end(const struct batch *b, size_t i)
 {
     size_t end = i + 1;
-    while (end < b->n && same_record(effect_at(b, end - 1), effect_at(b, end)))
+    while (end < b->n && same_record(b, end - 1, end))
         end++;
     return end;
 }
@@ -369,7 +374,7 @@ static int put_record(struct pass *p, const struct effect *x, struct bytes key, 
     if (rc == MDB_KEYEXIST) {
         if ((rc = read_old(p, x, key, v, &old, before, e)) != 0)
             return rc;
-        v = (MDB_val){RECORD_ROW_BYTES + x->value.n, NULL};
+        v = (MDB_val){RECORD_ROW_BYTES + x->value.n, NULL}; /* the cursor stands on it */
         rc = mdb_cursor_put(p->cursor, &k, &v, MDB_RESERVE);
     }
     if (rc != 0)

@@ -40,6 +40,57 @@ static void any_batching_gives_the_model(void **unused)
     history_free(&h);
 }
 
+/* Sorting looks at the first sixteen bytes of a key by themselves: keys that are equal there, that differ in the ninth, or by a
+ * zero at their end, in several collections. */
+static void keys_that_begin_alike_are_told_apart(void **unused)
+{
+    (void)unused;
+    static const struct {
+        const char *p;
+        size_t n;
+    } keys[] = {{"00000000", 8},
+                {"00000000\0", 9},
+                {"000000000000000", 15},
+                {"0000000000000000", 16},
+                {"00000000a", 9},
+                {"00000000b0000000", 16},
+                {"0000000000000000a", 17},
+                {"0000000000000000b", 17},
+                {"0000000000000000\0", 17},
+                {"00000000\xff", 9},
+                {"0", 1},
+                {"0\0", 2}};
+    enum { KEYS = sizeof keys / sizeof keys[0] };
+    struct history h = {.n = 0};
+    struct chance c = {5};
+    struct model m;
+    char dir[64];
+    struct state *s;
+    kit_dir_new(dir);
+    const struct state_options o = kit_options(dir);
+    model_init(&m);
+    for (size_t i = 0; i < 400; i++) {
+        const uint32_t k = chance_below(&c, KEYS);
+        char value[24];
+        (void)snprintf(value, sizeof value, "%zu", i);
+        const struct op op = {chance_below(&c, 4) != 0 ? OP_PUT : OP_DELETE,
+                              bytes_str(chance_below(&c, 2) ? "a" : "titles"),
+                              bytes_of(keys[k].p, keys[k].n), bytes_str(value)};
+        history_txn(&h, NULL, 0, &op, 1);
+    }
+    must(state_open(&s, &o, &e));
+    for (size_t at = 0; at < h.n; at += 100) {
+        must(state_apply(s, h.v + at, 100, &e));
+        for (size_t i = at; i < at + 100; i++)
+            model_apply(&m, &h.v[i]);
+        model_compare(&m, s);
+    }
+    state_close(s);
+    kit_dir_remove(dir);
+    model_free(&m);
+    history_free(&h);
+}
+
 /* Checkpoints, resets and restarts in between change nothing. */
 static void every_step_agrees_with_the_model(void **unused)
 {
@@ -288,6 +339,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(any_batching_gives_the_model),
+        cmocka_unit_test(keys_that_begin_alike_are_told_apart),
         cmocka_unit_test(every_step_agrees_with_the_model),
         cmocka_unit_test(every_scan_agrees_with_the_model),
         cmocka_unit_test(a_built_state_equals_its_source_and_goes_on),
