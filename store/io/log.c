@@ -350,25 +350,18 @@ static int check_entries(const struct log *log, const struct entry_view *entries
     return 0;
 }
 
-/* Under the mutex: is there room on disk for what waits and this? Two batches in a row that do not
- * fit one segment together fill more than one between them, hence the factor 2. */
-static int check_space(struct log *log, uint64_t entry_bytes, struct err *e)
+/* Has the file system less free than the reserve? Owner thread, without the mutex: the lanes need that to tell what is durable,
+ * and the answer may take its time. Asking costs a system call, and segments are written ahead: so it is asked again only after
+ * so many bytes that the answer may have changed. A refusal is asked about each time. */
+static int check_reserve(struct log *log, uint64_t entry_bytes, struct err *e)
 {
-    uint64_t free_bytes, bytes = log->memory.waiting_bytes + entry_bytes;
-    /* Each batch adds its header and is padded; one more batch begins here at least. */
-    bytes +=
-        (log->memory.queue_count + 1 + bytes / log->memory.batch_bytes) * 2 * BATCH_BLOCK_BYTES;
-    uint64_t need =
-        bytes <= log->room_bytes ? 0 : 1 + 2 * bytes / log_batch_max(log->segment_bytes);
-    int rc = keeper_can_grow(log, need, e);
-    if (rc != 0 || log->reserve_bytes == 0)
-        return rc;
-    /* Asking the file system costs a system call, and segments are written ahead: so it is asked again only after so many bytes
-     * that the answer may have changed. A refusal is asked about each time. */
+    uint64_t free_bytes;
+    if (log->reserve_bytes == 0)
+        return 0;
     log->unasked_bytes += entry_bytes;
     if (log->unasked_bytes < LOG_ASK_FREE_BYTES)
         return 0;
-    rc = file_free_bytes(log->dir_fd, log->dir, &free_bytes, e);
+    int rc = file_free_bytes(log->dir_fd, log->dir, &free_bytes, e);
     if (rc == 0 && free_bytes < log->reserve_bytes)
         rc = err_set(e, ERR_NO_SPACE,
                      "%s: %" PRIu64 " MiB are free, %" PRIu64
@@ -377,6 +370,19 @@ static int check_space(struct log *log, uint64_t entry_bytes, struct err *e)
     if (rc == 0)
         log->unasked_bytes = 0;
     return rc;
+}
+
+/* Under the mutex: is there room on disk for what waits and this? Two batches in a row that do not
+ * fit one segment together fill more than one between them, hence the factor 2. */
+static int check_space(struct log *log, uint64_t entry_bytes, struct err *e)
+{
+    uint64_t bytes = log->memory.waiting_bytes + entry_bytes;
+    /* Each batch adds its header and is padded; one more batch begins here at least. */
+    bytes +=
+        (log->memory.queue_count + 1 + bytes / log->memory.batch_bytes) * 2 * BATCH_BLOCK_BYTES;
+    uint64_t need =
+        bytes <= log->room_bytes ? 0 : 1 + 2 * bytes / log_batch_max(log->segment_bytes);
+    return keeper_can_grow(log, need, e);
 }
 
 int log_append(struct log *log, const struct entry_view *entries, size_t n, struct err *e)
@@ -389,11 +395,17 @@ int log_append(struct log *log, const struct entry_view *entries, size_t n, stru
     uint64_t bytes = 0;
     for (size_t i = 0; i < n; i++)
         bytes += ENTRY_HEADER_BYTES + entries[i].header.body_bytes;
+    const bool granted = bytes <= log->granted_bytes;
+    struct err low = ERR_NONE;
+    if (!granted)
+        (void)check_reserve(log, bytes, &low);
     pthread_mutex_lock(&log->mutex);
     if (log->failure.code != 0)
         rc = err_set(e, log->failure.code, "%s", log->failure.text);
-    if (rc == 0 && bytes > log->granted_bytes)
+    if (rc == 0 && !granted)
         rc = check_space(log, bytes, e);
+    if (rc == 0 && low.code != 0)
+        rc = err_set(e, low.code, "%s", low.text);
     log->granted_bytes = 0;
     if (rc == 0)
         rc = memory_append(&log->memory, entries, n, e);
@@ -410,10 +422,14 @@ int log_append(struct log *log, const struct entry_view *entries, size_t n, stru
 
 int log_room(struct log *log, uint64_t bytes, struct err *e)
 {
+    struct err low = ERR_NONE;
+    (void)check_reserve(log, bytes, &low);
     pthread_mutex_lock(&log->mutex);
     int rc = log->failure.code == 0 ? 0 : err_set(e, log->failure.code, "%s", log->failure.text);
     if (rc == 0)
         rc = check_space(log, bytes, e);
+    if (rc == 0 && low.code != 0)
+        rc = err_set(e, low.code, "%s", low.text);
     if (rc == 0)
         rc = memory_room(&log->memory, bytes, e);
     if (rc == 0 &&

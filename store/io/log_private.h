@@ -95,8 +95,9 @@ struct log {
     int dir_fd, lock_fd;
     struct uuid cluster_id;
     uint64_t segment_bytes, limit_bytes, reserve_bytes;
-    uint64_t granted_bytes; /* by log_room(), to the next append: that is not refused any more */
-    uint64_t unasked_bytes; /* to append, since the file system was last asked for its free space */
+    /* The owner's: granted by log_room() to the next append, that is not refused any more; and to be appended since the file
+     * system was last asked for its free space. */
+    uint64_t granted_bytes, unasked_bytes;
     void (*on_durable)(void *arg, struct entry_position last);
     void (*on_failed)(void *arg, const struct err *why);
     void *arg;
