@@ -38,7 +38,7 @@ if [ "$kind" = quick ]; then
     CELLS=${CELLS:-'^(floor .*|put (1|64) 1 1024|put 64 16 1024|fill .*|get (1|64) 1 .*|scan .*)$'}
 else
     REPS=${REPS:-3} SECONDS_PER_CELL=${SECONDS_PER_CELL:-2} MINUTES=${MINUTES:-1} MILLION=${MILLION:-1000000} RECOVER_MIB=${RECOVER_MIB-256 512}
-    SYSTEMS=${SYSTEMS:-triveni-embedded rocksdb lmdb triveni-single redis-tls redis triveni-three postgres openldap}
+    SYSTEMS=${SYSTEMS:-triveni-embedded rocksdb lmdb triveni-single redis-tls redis triveni-library triveni-three postgres openldap}
     CELLS=${CELLS:-.}
 fi
 RECORDS=${RECORDS:-100000} LDAP_RECORDS=${LDAP_RECORDS:-10000}
@@ -94,6 +94,7 @@ cells_of() {
     rocksdb) puts; pipelined; local_reads ;;
     lmdb) printf '%s\n' "put 1 1 1024" "put 1 1 100"; local_reads ;;
     triveni-single) echo "floor 1 1 1024"; puts; pipelined; network_reads ;;
+    triveni-library) printf '%s\n' "put 1 1 1024" "put 64 1 1024" "put 256 1 1024" "put 64 16 1024" "put 256 16 1024"; network_reads ;;
     triveni-three | redis | redis-tls) puts; pipelined; network_reads ;;
     postgres) puts; pipelined ;;
     openldap) printf '%s\n' "put 1 1 1024" "put 16 1 1024" "put 64 1 1024" ;;
@@ -101,10 +102,11 @@ cells_of() {
 }
 
 run_cell() { # OP CLIENTS DEPTH VALUE [MORE]: prints the line
-    local op=$1 clients=$2 depth=$3 value=$4 pid pids=()
+    local op=$1 clients=$2 depth=$3 value=$4 pid pids=() program=$PROGRAM
     shift 4
+    [ "$program $op" != "load_site floor" ] || program=load_triveni # what one caller of the library waits for
     for pid in "${PIDS[@]}"; do pids+=(--pid "$pid"); done
-    timeout 120 "$BUILD/bench/$PROGRAM" --system "$SYSTEM" --op "$op" --target "$TARGET" --clients "$clients" --depth "$depth" \
+    timeout 120 "$BUILD/bench/$program" --system "$SYSTEM" --op "$op" --target "$TARGET" --clients "$clients" --depth "$depth" \
         --value "$value" --seconds "$SECONDS_PER_CELL" --records "$RECORDS" --rep "$REP" "${pids[@]}" "${EXTRA[@]}" "$@"
 }
 

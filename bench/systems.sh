@@ -73,8 +73,10 @@ triveni_cluster() { # DIR SITES...: fresh data, started; TARGET is the file with
     PROGRAM=load_triveni TARGET=$dir/client.uri
     wait_port
 }
-triveni_single_start() { triveni_cluster "$WORK/triveni-single" dc; }
+triveni_single_start() { triveni_cluster "$WORK/triveni-single" dc && PROGRAM=load_site; }
 triveni_single_about() { echo "$("$BUILD/triveni" --version), one site, TLS 1.3, defaults but for max_clients"; }
+triveni_library_start() { triveni_cluster "$WORK/triveni-library" dc; }
+triveni_library_about() { echo "the same through libtriveni, a handle with a thread of its own for each client"; }
 triveni_three_start() { triveni_cluster "$WORK/triveni-three" dc dr gsr; }
 triveni_three_about() { echo "the same, three sites on this machine and this disk, mode majority, archive included"; }
 
