@@ -1,8 +1,9 @@
 /* What a connection sends.
  *
- * Frames gather in chunks of 64 KiB and leave once per loop iteration (the idle handle is active only while there is something to
- * do), or at once when much has gathered: a thousand small answers become a few TLS records and one write. A chunk is
- * encrypted only when the socket can soon take it, so that the queue, which has the limit, is where bytes wait. */
+ * Frames gather in chunks, a small one first and then of 64 KiB, and leave once per loop iteration (the idle handle is active
+ * only while there is something to do), or at once when much has gathered: a thousand small answers become a few TLS records
+ * and one write. A chunk is encrypted only when the socket can soon take it, so that the queue, which has the limit, is where
+ * bytes wait. */
 #include "replication/io/link.h"
 
 #include "store/core/check.h"
@@ -10,55 +11,74 @@
 
 struct link_chunk {
     struct link_chunk *next;
-    size_t n;
-    uint8_t bytes[LINK_CHUNK_BYTES];
+    size_t n, size;
+    uint8_t bytes[];
 };
 
-/* Each flush empties its chunks: without spares every one of them would be allocated, and 64 KiB of it touched, anew. */
-static struct link_chunk *chunk_take(struct link_shared *s)
+static struct link_spares *spares_of(struct link_shared *s, size_t size)
 {
-    struct link_chunk *chunk = s->spares;
-    if (chunk == NULL)
-        return malloc(sizeof *chunk);
-    s->spares = chunk->next;
-    s->spare_count--;
+    return size == LINK_SMALL_BYTES ? &s->small : &s->large;
+}
+
+/* Each flush empties its chunks: without spares every one of them would be allocated, and its memory touched, anew. */
+static struct link_chunk *chunk_take(struct link_shared *s, size_t size)
+{
+    struct link_spares *spares = spares_of(s, size);
+    struct link_chunk *chunk = spares->first;
+    if (chunk != NULL) {
+        spares->first = chunk->next;
+        spares->count--;
+    } else if ((chunk = malloc(sizeof *chunk + size)) == NULL) {
+        return NULL;
+    }
+    chunk->next = NULL;
+    chunk->n = 0;
+    chunk->size = size;
     return chunk;
 }
 
 static void chunk_give(struct link_shared *s, struct link_chunk *chunk)
 {
-    if (s->spare_count == LINK_SPARES_MAX) {
+    struct link_spares *spares = spares_of(s, chunk->size);
+    if (spares->count >= LINK_SPARES_BYTES / chunk->size) {
         free(chunk);
         return;
     }
-    chunk->next = s->spares;
-    s->spares = chunk;
-    s->spare_count++;
+    chunk->next = spares->first;
+    spares->first = chunk;
+    spares->count++;
+}
+
+static void spares_free(struct link_spares *spares)
+{
+    while (spares->first != NULL) {
+        struct link_chunk *next = spares->first->next;
+        free(spares->first);
+        spares->first = next;
+    }
+    spares->count = 0;
 }
 
 void link_spares_free(struct link_shared *s)
 {
-    while (s->spares != NULL) {
-        struct link_chunk *next = s->spares->next;
-        free(s->spares);
-        s->spares = next;
-    }
-    s->spare_count = 0;
+    spares_free(&s->small);
+    spares_free(&s->large);
 }
 
-static bool queue_append(struct conn *c, struct bytes b)
+/* `ahead` bytes will have been appended when the frame is whole. */
+static bool queue_append(struct conn *c, struct bytes b, size_t ahead)
 {
     while (b.n != 0) {
-        if (c->last == NULL || c->last->n == LINK_CHUNK_BYTES) {
-            struct link_chunk *chunk = chunk_take(c->shared);
+        if (c->last == NULL || c->last->n == c->last->size) {
+            bool small = c->last == NULL && ahead <= LINK_SMALL_BYTES;
+            struct link_chunk *chunk =
+                chunk_take(c->shared, small ? LINK_SMALL_BYTES : LINK_CHUNK_BYTES);
             if (chunk == NULL)
                 return false;
-            chunk->next = NULL;
-            chunk->n = 0;
             *(c->last == NULL ? &c->first : &c->last->next) = chunk;
             c->last = chunk;
         }
-        size_t room = LINK_CHUNK_BYTES - c->last->n, n = b.n < room ? b.n : room;
+        size_t room = c->last->size - c->last->n, n = b.n < room ? b.n : room;
         memcpy(c->last->bytes + c->last->n, b.p, n);
         c->last->n += n;
         c->queued += n;
@@ -204,9 +224,9 @@ static int enqueue(struct conn *c, struct frame *f, const struct bytes *pieces, 
     f->body_crc32c = crc_of(pieces, n);
     uint8_t header[FRAME_HEADER_BYTES];
     frame_encode_header(f, header);
-    bool ok = queue_append(c, bytes_of(header, sizeof header));
+    bool ok = queue_append(c, bytes_of(header, sizeof header), sizeof header + total);
     for (size_t i = 0; ok && i < n; i++)
-        ok = queue_append(c, pieces[i]);
+        ok = queue_append(c, pieces[i], total);
     if (!ok) {
         struct err why = ERR_NONE;
         int rc = err_set(&why, ERR_NO_MEMORY, "no memory to send %zu bytes", total);

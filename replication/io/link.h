@@ -13,9 +13,17 @@ enum {
     LINK_REMOTE_BYTES = 160,
     LINK_HALF_OPEN_MAX = 64, /* handshakes in progress on a listener, see listener.c */
     LINK_CLOSE_MS = 1000,    /* for the last bytes and the peer's goodbye */
-    LINK_SPARES_MAX =
-        16, /* chunks kept for what is sent next, by all connections of a listener: 1 MiB */
+    LINK_SMALL_BYTES =
+        4
+        << 10, /* the first chunk of a queue: many connections have an answer or two to send, and no more */
+    /* of chunks kept for what is sent next, by all connections of a listener, of either size */
+    LINK_SPARES_BYTES = 1 << 20,
     LINK_MIN_RATE = 128, /* bytes per ms that a large frame must arrive with beyond frame_ms */
+};
+
+struct link_spares {
+    struct link_chunk *first;
+    size_t count;
 };
 
 /* What the connections of one listener, or one outgoing connection, have in common. Counted references. */
@@ -26,8 +34,7 @@ struct link_shared {
     char name[CLIENT_NAME_MAX_BYTES + 1], software[129];
     char members[WIRE_MEMBERS_MAX_BYTES + 1];
     struct packer packer;
-    struct link_chunk *spares; /* of the send queues; conn_send.c */
-    unsigned spare_count;
+    struct link_spares small, large; /* chunks for the send queues; conn_send.c */
     uint8_t read_buffer[LINK_READ_BYTES];
 };
 /* Copies the options; 0, ERR_USAGE for options that cannot work, ERR_NO_MEMORY. Starts with one reference. */
