@@ -14,6 +14,8 @@
 #include "store/core/check.h"
 #include "store/core/hash.h"
 
+enum { PUSH_BYTES = 256 << 10 }; /* a batch that gains nothing by growing: the disk can begin */
+
 bool site_is_ready(const struct site *s)
 {
     return marks_ready(&s->marks, &s->view, s->term_start) && s->fatal.code == 0;
@@ -68,6 +70,14 @@ void driver_retain_from(struct site *s, const struct log_status *log)
                       log->disk_bytes / STRETCHES);
 }
 
+/* What one turn of the loop appends is one batch of the log: with many clients each write of the disk serves many of them. */
+void driver_push(struct site *s)
+{
+    if (s->unpushed_bytes != 0)
+        log_push(s->log);
+    s->unpushed_bytes = 0;
+}
+
 static void append(struct site *s, const struct entry_view *entries, size_t n)
 {
     struct err e = ERR_NONE;
@@ -79,6 +89,9 @@ static void append(struct site *s, const struct entry_view *entries, size_t n)
     size_t bytes = 0;
     for (size_t i = 0; i < n; i++)
         bytes += ENTRY_HEADER_BYTES + entries[i].header.body_bytes;
+    s->unpushed_bytes += bytes;
+    if (s->unpushed_bytes >= PUSH_BYTES)
+        driver_push(s);
     s->tail = entry_position_of(&entries[n - 1]);
     note_retained(s, s->tail.lsn, bytes);
 }

@@ -185,12 +185,18 @@ static void on_tick(uv_timer_t *tick)
     (void)uv_timer_start(tick, on_tick, wait < 10 ? wait : 10, 0);
 }
 
+static void on_check(uv_check_t *check)
+{
+    driver_push(check->data);
+}
+
 static void on_prepare(uv_prepare_t *prepare)
 {
     struct site *s = prepare->data;
     if (!s->stopping)
         service_turn(s);
     site_snapshot_drop(s);
+    driver_push(s); /* timers append, too, and now the loop may sleep */
 }
 
 /* A planned stop should not cost the others an election timeout: a primary hands over first, when somebody can take it and the
@@ -260,6 +266,8 @@ static int start_loop(struct site *s, struct err *e)
     if (status == 0)
         status = uv_prepare_init(&s->loop, &s->prepare);
     if (status == 0)
+        status = uv_check_init(&s->loop, &s->check);
+    if (status == 0)
         status = uv_signal_init(&s->loop, &s->sigterm);
     if (status == 0)
         status = uv_signal_init(&s->loop, &s->sigint);
@@ -267,9 +275,10 @@ static int start_loop(struct site *s, struct err *e)
         status = uv_signal_init(&s->loop, &s->sighup);
     if (status != 0)
         return err_set(e, ERR_FAILED, "the event loop cannot be set up: %s", uv_strerror(status));
-    s->wake.data = s->tick.data = s->prepare.data = s->sigterm.data = s->sigint.data =
-        s->sighup.data = s;
+    s->wake.data = s->tick.data = s->prepare.data = s->check.data = s->sigterm.data =
+        s->sigint.data = s->sighup.data = s;
     (void)uv_prepare_start(&s->prepare, on_prepare);
+    (void)uv_check_start(&s->check, on_check);
     (void)uv_signal_start(&s->sigterm, on_signal, SIGTERM);
     (void)uv_signal_start(&s->sigint, on_signal, SIGINT);
     (void)uv_signal_start(&s->sighup, on_hangup, SIGHUP);
@@ -339,9 +348,9 @@ static bool stop_loop(struct site *s)
 {
     if (!s->loop_begun)
         return true;
-    uv_handle_t *const own[] = {(uv_handle_t *)&s->tick, (uv_handle_t *)&s->prepare,
-                                (uv_handle_t *)&s->sigterm, (uv_handle_t *)&s->sigint,
-                                (uv_handle_t *)&s->sighup};
+    uv_handle_t *const own[] = {(uv_handle_t *)&s->tick,   (uv_handle_t *)&s->prepare,
+                                (uv_handle_t *)&s->check,  (uv_handle_t *)&s->sigterm,
+                                (uv_handle_t *)&s->sigint, (uv_handle_t *)&s->sighup};
     for (size_t i = 0; i < sizeof own / sizeof own[0]; i++)
         if (own[i]->loop != NULL)
             uv_close(own[i], NULL);

@@ -72,6 +72,7 @@ int site_open_store(struct site *s, struct err *e)
                                         .limit_bytes = c->log_limit_bytes,
                                         .reserve_bytes = c->reserve_bytes,
                                         .engine = c->engine,
+                                        .held = true,
                                         .on_durable = site_log_durable,
                                         .on_failed = site_log_failed,
                                         .arg = s},

@@ -49,6 +49,7 @@ struct site {
     uv_timer_t tick;
     uv_prepare_t
         prepare; /* before the loop sleeps: parked requests; close the turn's read transaction */
+    uv_check_t check; /* behind the events of a turn: what they appended goes to the disk */
     uv_signal_t sigterm, sigint, sighup;
     SSL_CTX *tls;
     struct {
@@ -112,6 +113,7 @@ struct site {
     struct repl_actions *actions;
     struct salts salts;
     bool stepping;
+    size_t unpushed_bytes; /* appended to the log, and not yet pushed */
     struct {
         struct repl_event queue[256];
         uint32_t head, count;
@@ -188,6 +190,8 @@ bool driver_may_stand(struct site *s, struct err *e);
 int driver_log_begun(struct site *s, struct err *e);
 /* The log holds this much from earlier runs: count it towards the retention limit. */
 void driver_retain_from(struct site *s, const struct log_status *log);
+/* Let the disk begin with what was appended. The end of each turn of the loop does so. */
+void driver_push(struct site *s);
 /* Marks moved: give the applier and the archiver their orders, and answer who can be answered. */
 void driver_follow_marks(struct site *s);
 void driver_give_orders(struct site *s); /* the first half */

@@ -1,7 +1,7 @@
 /* The log: the truth of a site. Segmented, recycled, written in padded batches, by threads of its own.
  *
- * Threads: append, truncate, recycle and close are called by one owner thread (the site's loop). read, position,
- * runs, lend and status may be called by any thread. The callbacks run on the log's own threads, or in log_lend(), one call at a
+ * Threads: append, truncate, recycle and close are called by one owner thread (the site's loop). read, position, runs,
+ * lend, push and status may be called by any thread. The callbacks run on the log's own threads, or in log_lend(), one call at a
  * time, and must only post to the owner. */
 #ifndef STORE_LOG_H
 #define STORE_LOG_H
@@ -27,6 +27,8 @@ struct log_options {
     uint64_t memory_bytes;  /* recent entries kept for readers, default 32 MiB when 0 */
     enum log_engine engine;
     bool lent; /* log_append() wakes nobody: whoever appended calls log_lend() behind it */
+    bool
+        held; /* log_append() wakes nobody: the owner calls log_push() behind the last one of a row */
     /* All appended entries up to `last` are on stable storage. */
     void (*on_durable)(void *arg, struct entry_position last);
     /* A write or sync failed. Nothing more is written, nothing is retried; the site must stop. A batch that was being written
@@ -64,6 +66,10 @@ int log_close(struct log *log, struct err *e);
 /* Queue sealed entries, which must follow the last appended (checked: ERR_INTEGRITY). Copies; never blocks on the
  * disk. ERR_BUSY when more than 64 MiB wait to be written, ERR_NO_SPACE at a limit: then nothing was taken. */
 int log_append(struct log *log, const struct entry_view *entries, size_t n, struct err *e);
+
+/* Have written what was appended to a log that was opened with `held`: what an owner appends in a row, in one turn of its
+ * loop, so is one batch, however quickly a thread of the log would take the first of it. */
+void log_push(struct log *log);
 
 /* Lend this thread to the log, which was opened with `lent`: when nothing is being written, what waits is written here, and is
  * durable and told when this returns; otherwise the log's own threads take it, and this returns at once. A single writer so

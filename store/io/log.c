@@ -177,6 +177,7 @@ static int take_options(struct log *log, const struct log_options *o, struct err
     log->on_failed = o->on_failed != NULL ? o->on_failed : ignore_failed;
     log->arg = o->arg;
     log->lent = o->lent;
+    log->held = o->held;
     log->dir = strdup(o->dir);
     log->block = file_buffer(BATCH_BLOCK_BYTES);
     return log->dir == NULL || log->block == NULL ? err_set(e, ERR_NO_MEMORY, "no memory") : 0;
@@ -413,11 +414,22 @@ int log_append(struct log *log, const struct entry_view *entries, size_t n, stru
         for (size_t i = 0; i < n; i++)
             log_run_add(log, entries[i].header.term, entries[i].header.lsn);
         log->last = entry_position_of(&entries[n - 1]);
+        if (!log->held)
+            log->pushed = log->last.lsn;
         if (!log->lent && writer_may_write(log))
             pthread_cond_signal(&log->wake);
     }
     pthread_mutex_unlock(&log->mutex);
     return rc;
+}
+
+void log_push(struct log *log)
+{
+    pthread_mutex_lock(&log->mutex);
+    log->pushed = log->last.lsn;
+    if (writer_may_write(log))
+        pthread_cond_signal(&log->wake);
+    pthread_mutex_unlock(&log->mutex);
 }
 
 int log_room(struct log *log, uint64_t bytes, struct err *e)
@@ -459,6 +471,8 @@ int log_truncate(struct log *log, struct lsn last, struct err *e)
         return rc;
 
     pthread_mutex_lock(&log->mutex);
+    log->pushed = log->last.lsn;
+    pthread_cond_broadcast(&log->wake); /* an append may have woken nobody */
     while (log->memory.queue_count > 0 && log->failure.code == 0 && !log->starved)
         pthread_cond_wait(&log->done, &log->mutex);
     if (log->failure.code == 0 && log->memory.queue_count > 0) {

@@ -112,6 +112,7 @@ struct log {
     pthread_cond_t done;               /* the owner and the lanes: something was finished */
     struct entry_position first, last; /* (m) */
     struct lsn durable;                /* (m) */
+    struct lsn pushed;                 /* (m) what begins behind it is not written yet */
     struct memory memory;              /* (m) */
     struct segment *segments;          /* (m) ascending; the last is the one being written */
     size_t segment_count, segment_cap; /* (m) */
@@ -136,7 +137,7 @@ struct log {
 
     struct lane lanes[LOG_LANES];
     unsigned lane_count;
-    bool lent;                 /* the option */
+    bool lent, held;           /* the options */
     struct lane borrowed;      /* of whoever lends a thread; no engine: there is none to lend to */
     bool watched;              /* (m) a lane waits for the time of the proof */
     uint64_t taken, published; /* (m) batches; what is between is in flight */

@@ -87,7 +87,7 @@ static int publish_segment(struct log *log, const struct segment_header *head, b
     log->room_bytes = log_batch_max(log->segment_bytes);
     if (cut) {
         log->last = head->start;
-        log->durable = head->start.lsn;
+        log->durable = log->pushed = head->start.lsn;
         memory_truncate(&log->memory, head->start.lsn);
         log_run_truncate(log, head->start.lsn);
     }
@@ -228,7 +228,8 @@ static unsigned in_flight(const struct log *log)
 bool writer_may_write(const struct log *log)
 {
     const struct pending *next = memory_next(&log->memory);
-    if (next == NULL || log->alone || in_flight(log) >= log->lane_count)
+    if (next == NULL || next->first.v > log->pushed.v || log->alone ||
+        in_flight(log) >= log->lane_count)
         return false;
     return in_flight(log) == 0 || (next->bytes <= LOG_BESIDE_BYTES &&
                                    batch_blocks_bytes(next->bytes) <= room_left(&log->current));
@@ -435,6 +436,7 @@ void writer_stop(struct log *log)
 {
     pthread_mutex_lock(&log->mutex);
     log->stopping = true;
+    log->pushed = log->last.lsn;
     pthread_cond_broadcast(&log->wake);
     pthread_mutex_unlock(&log->mutex);
     for (unsigned i = 0; i < LOG_LANES; i++) {
