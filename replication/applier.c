@@ -48,11 +48,15 @@ struct job {
     bool begun, done;
 };
 
+enum wait { WAIT_NONE, WAIT_IDLE, WAIT_LINGER };
+
 struct applier {
     struct site *site;
     pthread_t apply_thread, checkpoint_thread;
     pthread_mutex_t lock;
-    pthread_cond_t news;
+    pthread_cond_t news;    /* of the applier, and of those who wait for it */
+    pthread_cond_t publish; /* of the checkpointer */
+    enum wait wait;         /* what the applier waits for, and nobody has woken it yet; lock */
     bool stop, failed;
     struct err why;
     /* under the lock */
@@ -88,6 +92,7 @@ static void fail(struct applier *a, const struct err *why)
         a->why = *why;
     }
     (void)pthread_cond_broadcast(&a->news);
+    (void)pthread_cond_broadcast(&a->publish);
     (void)pthread_mutex_unlock(&a->lock);
     (void)uv_async_send(&a->site->wake);
 }
@@ -121,7 +126,7 @@ static void begin_checkpoint(struct applier *a, uint64_t now)
     a->checkpoint_pending = true;
     a->bytes_since_checkpoint = 0;
     a->last_checkpoint_ms = now;
-    (void)pthread_cond_broadcast(&a->news);
+    (void)pthread_cond_broadcast(&a->publish);
 }
 
 /* With the lock held. `full`: why the last batch found no space; NULL: it did. */
@@ -363,14 +368,15 @@ static void *apply_main(void *arg)
         if (wait_ms == 0) {
             apply_some(a);
             built = false;
-        } else if (wait_ms != UINT64_MAX) {
-            (void)cond_wait_ms(&a->news, &a->lock, wait_ms);
-        } else {
-            (void)cond_wait_ms(&a->news, &a->lock,
-                               a->recount_ms > now ? RECOUNT_MS : (uint64_t)IDLE_MS);
-            if (a->disk_low.code != 0) /* nothing will be applied that would ask again */
-                look_at_reserve(a);
+            continue;
         }
+        const bool idle = wait_ms == UINT64_MAX;
+        const uint64_t idle_ms = a->recount_ms > now ? RECOUNT_MS : (uint64_t)IDLE_MS;
+        a->wait = idle ? WAIT_IDLE : WAIT_LINGER;
+        (void)cond_wait_ms(&a->news, &a->lock, idle ? idle_ms : wait_ms);
+        a->wait = WAIT_NONE;
+        if (idle && a->disk_low.code != 0) /* nothing will be applied that would ask again */
+            look_at_reserve(a);
     }
     (void)pthread_cond_broadcast(&a->news);
     (void)pthread_mutex_unlock(&a->lock);
@@ -384,7 +390,7 @@ static void *checkpoint_main(void *arg)
     (void)pthread_mutex_lock(&a->lock);
     while (!a->stop && !a->failed) {
         if (!a->checkpoint_pending || a->checkpoint_at.lsn.v > a->may_publish_to.v) {
-            (void)cond_wait_ms(&a->news, &a->lock, IDLE_MS);
+            (void)cond_wait_ms(&a->publish, &a->lock, IDLE_MS);
             continue;
         }
         (void)pthread_mutex_unlock(&a->lock);
@@ -414,6 +420,7 @@ int applier_start(struct site *s, struct applier **out, struct err *e)
     a->file_at_checkpoint = state_file_bytes(s->state);
     (void)pthread_mutex_init(&a->lock, NULL);
     cond_init(&a->news);
+    cond_init(&a->publish);
     int rc = replay_open(&a->replay, s->log, s->state, e);
     if (rc != 0)
         goto failed;
@@ -434,6 +441,7 @@ no_thread:
     (void)err_set(e, rc, "no thread is to be had");
 failed:
     err_wrap(e, "cannot start the applier");
+    (void)pthread_cond_destroy(&a->publish);
     (void)pthread_cond_destroy(&a->news);
     (void)pthread_mutex_destroy(&a->lock);
     replay_close(a->replay);
@@ -448,9 +456,11 @@ void applier_stop(struct applier *a)
     (void)pthread_mutex_lock(&a->lock);
     a->stop = true;
     (void)pthread_cond_broadcast(&a->news);
+    (void)pthread_cond_broadcast(&a->publish);
     (void)pthread_mutex_unlock(&a->lock);
     (void)pthread_join(a->apply_thread, NULL);
     (void)pthread_join(a->checkpoint_thread, NULL);
+    (void)pthread_cond_destroy(&a->publish);
     (void)pthread_cond_destroy(&a->news);
     (void)pthread_mutex_destroy(&a->lock);
     replay_close(a->replay);
@@ -461,18 +471,23 @@ void applier_orders(struct applier *a, struct lsn apply_to, struct lsn may_publi
                     struct lsn urgent_to)
 {
     (void)pthread_mutex_lock(&a->lock);
-    /* Woken only when there is something to begin; what lingers is looked at when its time is over. */
-    bool news = a->apply_to.v <= a->applied.v || apply_to.v - a->applied.v >= LINGER_ENTRIES ||
-                urgent_to.v > a->urgent_to.v ||
-                (a->checkpoint_pending && may_publish_to.v > a->may_publish_to.v);
+    bool publish = a->checkpoint_pending && may_publish_to.v > a->may_publish_to.v &&
+                   may_publish_to.v >= a->checkpoint_at.lsn.v;
     if (apply_to.v > a->apply_to.v)
         a->apply_to = apply_to;
     if (may_publish_to.v > a->may_publish_to.v)
         a->may_publish_to = may_publish_to;
     if (urgent_to.v > a->urgent_to.v)
         a->urgent_to = urgent_to;
-    if (news)
+    /* Woken once, and only when there is something to begin; what lingers is looked at when its time is over. */
+    if ((a->wait == WAIT_IDLE && a->apply_to.v > a->applied.v) ||
+        (a->wait == WAIT_LINGER &&
+         (a->urgent_to.v > a->applied.v || a->apply_to.v - a->applied.v >= LINGER_ENTRIES))) {
+        a->wait = WAIT_NONE;
         (void)pthread_cond_broadcast(&a->news);
+    }
+    if (publish)
+        (void)pthread_cond_broadcast(&a->publish);
     (void)pthread_mutex_unlock(&a->lock);
 }
 
