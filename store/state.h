@@ -157,6 +157,9 @@ int state_sessions(struct state_snapshot *snap,
  * each session are kept. */
 int state_result(struct state_snapshot *snap, const struct uuid *session, uint64_t sequence,
                  struct entry_position *out, struct err *e);
+/* The highest sequence of the session that has a result; 0: none has. */
+int state_newest_result(struct state_snapshot *snap, const struct uuid *session, uint64_t *sequence,
+                        struct err *e);
 
 struct state_totals {
     uint64_t records;

@@ -353,6 +353,12 @@ int state_result(struct state_snapshot *snap, const struct uuid *session, uint64
     return row_get_result(&snap->t, session, sequence, out, e);
 }
 
+int state_newest_result(struct state_snapshot *snap, const struct uuid *session, uint64_t *sequence,
+                        struct err *e)
+{
+    return row_newest_result(&snap->t, session, sequence, e);
+}
+
 int state_totals(struct state_snapshot *snap, struct state_totals *out, struct err *e)
 {
     (void)e;

@@ -445,6 +445,28 @@ int row_get_result(const struct state_txn *t, const struct uuid *id, uint64_t se
     return rc != 0 ? rc : row_read_result(key, row, out, e);
 }
 
+int row_newest_result(const struct state_txn *t, const struct uuid *id, uint64_t *sequence,
+                      struct err *e)
+{
+    uint8_t k[RESULT_KEY_BYTES];
+    MDB_val key = val_of(result_key(id, UINT64_MAX, k)), row;
+    MDB_cursor *cursor;
+    *sequence = 0;
+    int rc = mdb_cursor_open(t->txn, t->dbi[DB_RESULTS], &cursor);
+    if (rc != 0)
+        return state_lmdb_error(e, mdb_txn_env(t->txn), rc, "look for the newest result");
+    rc = mdb_cursor_get(cursor, &key, &row, MDB_SET_RANGE);
+    bool exact = rc == 0 && bytes_equal(bytes_of_val(key), bytes_of(k, sizeof k));
+    if (rc == MDB_NOTFOUND || (rc == 0 && !exact)) /* the one before */
+        rc = mdb_cursor_get(cursor, &key, &row, rc == MDB_NOTFOUND ? MDB_LAST : MDB_PREV);
+    mdb_cursor_close(cursor);
+    if (rc == 0 && key.mv_size == sizeof k && memcmp(key.mv_data, id->b, sizeof id->b) == 0)
+        *sequence = get_be64((const uint8_t *)key.mv_data + sizeof id->b);
+    return rc == 0 || rc == MDB_NOTFOUND
+               ? 0
+               : state_lmdb_error(e, mdb_txn_env(t->txn), rc, "look for the newest result");
+}
+
 int row_add_result(const struct state_txn *t, const struct uuid *id, uint64_t sequence,
                    const struct entry_position *at, bool *added, struct err *e)
 {

@@ -161,6 +161,9 @@ int row_put_session(const struct state_txn *t, const struct uuid *id, const stru
                     struct err *e);
 int row_get_result(const struct state_txn *t, const struct uuid *id, uint64_t sequence,
                    struct entry_position *out, struct err *e);
+/* The highest sequence that has one, by its key alone; 0: none has. */
+int row_newest_result(const struct state_txn *t, const struct uuid *id, uint64_t *sequence,
+                      struct err *e);
 /* *added is false, and the older row stays, when there is one. */
 int row_add_result(const struct state_txn *t, const struct uuid *id, uint64_t sequence,
                    const struct entry_position *at, bool *added, struct err *e);
