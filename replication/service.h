@@ -21,7 +21,14 @@ struct client {
     uint32_t references;
     char name[CLIENT_NAME_MAX_BYTES + 1];
     enum wire_kind kind;
-    struct uuid session;        /* opened or resumed on this connection; zero: none */
+    struct uuid session;  /* opened or resumed on this connection; zero: none */
+    bool fenced;          /* it was resumed on another one */
+    struct {              /* service_session.c */
+        struct term term; /* in which it is true; 0: nothing is known */
+        struct lsn from;  /* what was logged up to here is looked up in the state */
+        uint64_t newest;  /* sequence that was logged; of all if `whole`, else since `from` */
+        bool whole;
+    } known;                    /* of `session` */
     struct client *next, *prev; /* all clients */
     struct {
         uint64_t id; /* 0: free */
@@ -151,6 +158,13 @@ int service_txn(struct client *c, const struct frame *f, struct bytes body, stru
 void service_answer_waiters(struct service *v);
 void service_drop_waiters(struct service *v);
 
+/* service_session.c */
+/* Is (session, sequence) certainly not logged yet, and the session open and the client's own? */
+bool session_is_new(const struct client *c, const struct uuid *session, uint64_t sequence);
+/* The session was checked and claimed: know more of it. */
+int session_learn(struct client *c, struct err *e);
+void session_logged(struct client *c, const struct uuid *session, uint64_t sequence);
+void session_forget(struct service *v, const struct uuid *session); /* it ends */
 /* service_entries.c */
 /* Is the session open, and the caller's? Looks in flight first. */
 int service_check_session(struct client *c, const struct uuid *session, struct err *e);

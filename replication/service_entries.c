@@ -42,10 +42,12 @@ void service_claim_session(struct client *c, const struct uuid *session)
     if (uuid_equal(&c->session, session))
         return;
     c->session = *session;
+    c->known.term.v = 0;
     for (struct client *other = c->service->clients, *next; other != NULL; other = next) {
         next = other->next;
         if (other == c || other->conn == NULL || !uuid_equal(&other->session, session))
             continue;
+        other->fenced = true; /* it may have requests that are parked */
         struct err why = ERR_NONE;
         err_set(&why, ERR_CANCELLED, "the session was resumed on another connection");
         conn_close(other->conn, &why);
@@ -89,6 +91,7 @@ int service_session_open(struct client *c, const struct frame *f, struct bytes b
     if (rc != 0)
         return rc;
     c->session = w.session;
+    c->known.term.v = 0;
     service_wait(c, LEVEL_MODE, &w);
     return 0;
 }
@@ -102,6 +105,7 @@ static int end_session(struct site *s, enum session_act act, const struct uuid *
         return rc;
     struct writer out = writer_of(scratch, sizeof scratch);
     body_write_session(&out, salt, &(struct body_session){act, *session, client});
+    session_forget(s->service, session);
     return service_propose(s, ENTRY_SESSION, &out, w, e);
 }
 

@@ -339,13 +339,17 @@ static int look_for_earlier(struct client *c, const struct wire_txn *txn, struct
 {
     struct entry_position earlier;
     *found = false;
-    if (uuid_is_zero(&txn->session))
+    if (c->fenced)
+        return err_set(e, ERR_CANCELLED, "the session was resumed on another connection");
+    if (uuid_is_zero(&txn->session) || session_is_new(c, &txn->session, txn->sequence))
         return 0;
     int rc = service_check_session(c, &txn->session, e);
     if (rc != 0)
         return rc;
     service_claim_session(c, &txn->session);
-    rc = earlier_outcome(c->service->site, &txn->session, txn->sequence, &earlier, e);
+    rc = session_learn(c, e);
+    if (rc == 0)
+        rc = earlier_outcome(c->service->site, &txn->session, txn->sequence, &earlier, e);
     if (rc == ERR_NOT_FOUND) {
         *e = (struct err)ERR_NONE;
         return 0;
@@ -409,6 +413,7 @@ int service_txn(struct client *c, const struct frame *f, struct bytes body, stru
     service_unique_written(c->service, rc == 0 ? w.lsn : (struct lsn){0});
     if (rc != 0)
         return rc;
+    session_logged(c, &txn.session, txn.sequence);
     service_wait(c, txn.level, &w);
     return 0;
 }
