@@ -36,9 +36,10 @@
 #include <unistd.h>
 
 enum {
-    ENTRIES = 48,   /* of the first history */
-    CUT_AFTER = 30, /* ... which is cut here, */
-    CUT_AT = 33,    /* when it has come so far, and goes on as the second */
+    ENTRIES = 48,    /* of the first history */
+    DECLARED_AT = 5, /* an index */
+    CUT_AFTER = 30,  /* ... which is cut here, */
+    CUT_AT = 33,     /* when it has come so far, and goes on as the second */
     KEYS = 9,
     LARGE = 180000, /* bytes of a large value: a few of them fill a segment */
     LIFE_SECONDS = 20,
@@ -82,11 +83,13 @@ static void make(struct history *h, unsigned which, uint64_t lsn)
     struct made *m = &h->v[lsn];
     const struct made *before = &h->v[lsn - 1];
     char key[2][8];
-    struct op ops[2];
+    struct op ops[3];
     size_t size = lsn % 4 == 0 ? LARGE : 40 + lsn;
     if (space == NULL)
         space = malloc(ENTRY_HEADER_BYTES + LARGE + 4096);
-    memset(value, (int)(lsn + which), size);
+    memset(value, 'a' + (int)(lsn + which) % 26, size);
+    value[0] = '"'; /* JSON, for the index; the second one of a transaction is none */
+    value[size - 1] = '"';
     if (which == 0 && lsn == CUT_AFTER + 1) /* the second history goes on from here */
         memcpy(records[1], records[0], sizeof records[1]);
     m->digest = before->digest;
@@ -102,13 +105,20 @@ static void make(struct history *h, unsigned which, uint64_t lsn)
         m->digest = digest_add(digest_sub(m->digest, records[which][k]), now);
         records[which][k] = now;
     }
+    if (lsn == DECLARED_AT) {
+        ops[2] = (struct op){OP_PUT, bytes_str(INDEXES_COLLECTION), bytes_str("c/all"),
+                             bytes_str("{\"on\":[\"\"],\"unique\":true}")};
+        m->digest = digest_add(m->digest, digest_record(ops[2].collection, ops[2].key,
+                                                        (struct lsn){lsn}, ops[2].value));
+    }
     uint8_t salt[ENTRY_SALT_BYTES] = {(uint8_t)which};
     struct writer w = writer_of(space + ENTRY_HEADER_BYTES, LARGE + 4096);
-    body_write_txn(
-        &w, salt,
-        &(struct body_txn){
-            .session = {{1}}, .sequence = lsn, .client = bytes_str("faults"), .op_count = 2},
-        ops);
+    body_write_txn(&w, salt,
+                   &(struct body_txn){.session = {{1}},
+                                      .sequence = lsn,
+                                      .client = bytes_str("faults"),
+                                      .op_count = lsn == DECLARED_AT ? 3 : 2},
+                   ops);
     check(!w.bad);
     struct entry_header head = {.kind = ENTRY_TXN,
                                 .cluster_id = cluster,
@@ -173,6 +183,17 @@ static int say(int rc, const struct err *e)
     return rc;
 }
 
+static int build_indexes(unsigned steps, struct err *e)
+{
+    int rc = 0;
+    for (unsigned i = 0, tries = 0; rc == 0 && i < steps; i++) {
+        rc = state_index_step(state_now, 3, NULL, e);
+        if (rc == ERR_NO_SPACE && tries++ < 3)
+            rc = 0; /* the applier tries again, too */
+    }
+    return rc == ERR_NOT_FOUND ? 0 : rc;
+}
+
 static int apply_to(uint64_t lsn, struct err *e)
 {
     int64_t n = 0;
@@ -181,7 +202,7 @@ static int apply_to(uint64_t lsn, struct err *e)
         if (n == ERR_NO_SPACE && tries++ < 3)
             n = 0; /* the applier tries again, too */
     }
-    return n < 0 ? (int)n : 0;
+    return n < 0 ? (int)n : build_indexes(2, e);
 }
 
 static int open_all(struct err *e)
@@ -272,6 +293,22 @@ static int publish(struct err *e)
     return rc != 0 ? rc : log_recycle(log_now, at.lsn, e);
 }
 
+static int look_by_index(struct state_snapshot *snap, struct err *e)
+{
+    struct state_index_scan *scan;
+    struct record r;
+    const struct index_options o = {.collection = bytes_str("c"), .name = bytes_str("all")};
+    int rc = state_index_open(snap, &o, &scan, e);
+    if (rc == ERR_NOT_READY || rc == ERR_NOT_FOUND)
+        return 0;
+    if (rc != 0)
+        return rc;
+    while ((rc = state_index_next(scan, &r, e)) == 0)
+        ;
+    state_index_close(scan);
+    return rc == ERR_NOT_FOUND ? 0 : rc;
+}
+
 static int look(struct err *e)
 {
     struct state_snapshot *snap;
@@ -291,6 +328,8 @@ static int look(struct err *e)
         state_scan_close(scan);
         rc = rc == ERR_NOT_FOUND ? 0 : rc;
     }
+    if (rc == 0)
+        rc = look_by_index(snap, e);
     if (rc == 0)
         rc = state_verify(snap, e);
     state_snapshot_close(snap);
@@ -441,7 +480,9 @@ static int judge(struct err *e)
                        need, last);
     if (!is_there(which, last, e))
         return e->code;
-    rc = state_snapshot_open(state_now, &snap, e);
+    rc = build_indexes(100, e);
+    if (rc == 0)
+        rc = state_snapshot_open(state_now, &snap, e);
     if (rc == 0) {
         rc = state_totals(snap, &totals, e);
         if (rc == 0)
