@@ -78,7 +78,8 @@ struct applier {
     struct err index_why;   /* why; code 0: it goes on */
     uint64_t rebuild[INDEX_REBUILDS_MAX]; /* ids of indexes with damaged rows */
     size_t rebuild_count;
-    struct replay *replay; /* applier thread only, as what follows */
+    struct replay *replay;   /* applier thread only, as what follows */
+    struct state_sums taken; /* on their way to `sums` */
     uint64_t bytes_since_checkpoint;
     uint64_t file_at_checkpoint; /* size of the state's file when the last one began */
     uint64_t last_checkpoint_ms;
@@ -113,20 +114,29 @@ static bool checkpoint_due(const struct applier *a, uint64_t now)
            (a->bytes_since_checkpoint > 0 && now - a->last_checkpoint_ms >= c->checkpoint_ms);
 }
 
-/* With the lock held. */
-static void begin_checkpoint(struct applier *a, uint64_t now)
+/* With the lock held; given up while it begins, which reads a page of the file: the site's loop waits for the lock with its
+ * orders. What asks for a checkpoint meanwhile (applier_checkpoint_now) asks for the next one. False: it was not begun. */
+static bool begin_checkpoint(struct applier *a, uint64_t now)
 {
     struct err e = ERR_NONE;
-    a->file_at_checkpoint = state_file_bytes(a->site->state);
-    if (state_checkpoint_begin(a->site->state, &a->checkpoint_at, &e) != 0) {
-        events_add(a->site->events, "checkpoint: not begun: %s", e.text);
-        a->last_checkpoint_ms = now;
-        return;
-    }
-    a->checkpoint_pending = true;
+    struct entry_position at;
+    const uint64_t bytes = a->bytes_since_checkpoint;
     a->bytes_since_checkpoint = 0;
     a->last_checkpoint_ms = now;
+    (void)pthread_mutex_unlock(&a->lock);
+    const uint64_t file_bytes = state_file_bytes(a->site->state);
+    int rc = state_checkpoint_begin(a->site->state, &at, &e);
+    (void)pthread_mutex_lock(&a->lock);
+    a->file_at_checkpoint = file_bytes;
+    if (rc != 0) {
+        events_add(a->site->events, "checkpoint: not begun: %s", e.text);
+        a->bytes_since_checkpoint += bytes;
+        return false;
+    }
+    a->checkpoint_at = at;
+    a->checkpoint_pending = true;
     (void)pthread_cond_broadcast(&a->publish);
+    return true;
 }
 
 /* With the lock held. `full`: why the last batch found no space; NULL: it did. */
@@ -176,20 +186,27 @@ static void run_job(struct applier *a)
     (void)pthread_cond_broadcast(&a->news);
 }
 
-/* With the lock held: the state is exactly where its sums were asked for. */
+/* With the lock held; given up while they are read from the state, which is exactly where they were asked for and stays there:
+ * only this thread applies. */
 static void take_sums(struct applier *a)
 {
     struct err e = ERR_NONE;
     struct state_snapshot *snap;
-    a->sums.lsn = (struct lsn){0};
+    struct state_sums *sums = &a->taken;
+    const struct lsn mark = a->mark;
+    (void)pthread_mutex_unlock(&a->lock);
+    sums->lsn = (struct lsn){0};
     if (state_snapshot_open(a->site->state, &snap, &e) == 0) {
-        if (state_sums(snap, &a->sums, &e) != 0)
-            a->sums.lsn = (struct lsn){0};
+        if (state_sums(snap, sums, &e) != 0)
+            sums->lsn = (struct lsn){0};
         state_snapshot_close(snap);
     }
-    if (a->sums.lsn.v == 0)
+    (void)pthread_mutex_lock(&a->lock);
+    if (sums->lsn.v == 0)
         events_add(a->site->events, "state: its sums cannot be read: %s", e.text);
-    a->mark = (struct lsn){0};
+    a->sums = *sums;
+    if (a->mark.v == mark.v) /* else another was asked meanwhile */
+        a->mark = (struct lsn){0};
     (void)pthread_cond_broadcast(&a->news);
     (void)uv_async_send(&a->site->wake);
 }
@@ -275,8 +292,8 @@ static bool build_indexes(struct applier *a)
 static bool do_between(struct applier *a, uint64_t now)
 {
     struct state_doubt doubt;
-    if (!a->checkpoint_pending && checkpoint_due(a, now))
-        begin_checkpoint(a, now);
+    if (!a->checkpoint_pending && checkpoint_due(a, now) && begin_checkpoint(a, now))
+        return true;
     if (a->job != NULL) {
         run_job(a);
         return true;
@@ -402,8 +419,6 @@ static void *checkpoint_main(void *arg)
         a->checkpoint_pending = false;
         (void)uv_async_send(&a->site->wake);
     }
-    if (a->checkpoint_pending)
-        state_checkpoint_abandon(a->site->state);
     (void)pthread_mutex_unlock(&a->lock);
     return NULL;
 }
@@ -460,6 +475,8 @@ void applier_stop(struct applier *a)
     (void)pthread_mutex_unlock(&a->lock);
     (void)pthread_join(a->apply_thread, NULL);
     (void)pthread_join(a->checkpoint_thread, NULL);
+    if (a->checkpoint_pending) /* it may have been begun when the other thread had ended already */
+        state_checkpoint_abandon(a->site->state);
     (void)pthread_cond_destroy(&a->publish);
     (void)pthread_cond_destroy(&a->news);
     (void)pthread_mutex_destroy(&a->lock);

@@ -2,6 +2,10 @@
  * published, and what stops them. */
 #include "tests/unit/replication/parts_kit.h"
 #include "store/io/checkpoint.h"
+#include "store/io/cond.h"
+
+#include <dlfcn.h>
+#include <lmdb.h>
 
 enum { PATIENCE_MS = 20000, ENTRIES = 40 };
 
@@ -104,6 +108,102 @@ static void sums_are_kept_exactly_at_the_mark(void **state)
     assert_int_equal(sums.lsn.v, 31);
 }
 
+/* ---- its lock is free while it looks at the disk ---- */
+
+/* A call of LMDB's by the applier is held until the gate is opened, or for PATIENCE_MS. */
+static struct {
+    pthread_mutex_t lock;
+    pthread_cond_t news;
+    enum { OPEN, AT_STAT, AT_GET } shut;
+    bool inside, go_on, in_vain;
+    pthread_t by; /* whose calls are let through */
+} gate = {.lock = PTHREAD_MUTEX_INITIALIZER};
+
+static void gate_shut(int where)
+{
+    cond_init(&gate.news);
+    (void)pthread_mutex_lock(&gate.lock);
+    gate.by = pthread_self();
+    gate.inside = gate.go_on = gate.in_vain = false;
+    gate.shut = where;
+    (void)pthread_mutex_unlock(&gate.lock);
+}
+
+static void gate_pass(int where)
+{
+    (void)pthread_mutex_lock(&gate.lock);
+    if (where == (int)gate.shut && !pthread_equal(gate.by, pthread_self())) {
+        const struct timespec until = cond_deadline(PATIENCE_MS);
+        gate.shut = OPEN;
+        gate.inside = true;
+        (void)pthread_cond_broadcast(&gate.news);
+        while (!gate.go_on && !gate.in_vain)
+            gate.in_vain = !cond_wait_until(&gate.news, &gate.lock, &until);
+    }
+    (void)pthread_mutex_unlock(&gate.lock);
+}
+
+static void gate_wait(void)
+{
+    (void)pthread_mutex_lock(&gate.lock);
+    while (!gate.inside)
+        (void)pthread_cond_wait(&gate.news, &gate.lock);
+    (void)pthread_mutex_unlock(&gate.lock);
+}
+
+static void gate_open(void)
+{
+    (void)pthread_mutex_lock(&gate.lock);
+    assert_false(gate.in_vain);
+    gate.go_on = true;
+    (void)pthread_cond_broadcast(&gate.news);
+    (void)pthread_mutex_unlock(&gate.lock);
+}
+
+/* In place of LMDB's: the first is called where a checkpoint begins, the second where the sums are read. */
+int mdb_env_stat(MDB_env *env, MDB_stat *out)
+{
+    gate_pass(AT_STAT);
+    int (*real)(MDB_env *, MDB_stat *) = (int (*)(MDB_env *, MDB_stat *))dlsym(RTLD_NEXT, __func__);
+    return real(env, out);
+}
+
+int mdb_get(MDB_txn *txn, MDB_dbi dbi, MDB_val *key, MDB_val *data)
+{
+    gate_pass(AT_GET);
+    int (*real)(MDB_txn *, MDB_dbi, MDB_val *, MDB_val *) =
+        (int (*)(MDB_txn *, MDB_dbi, MDB_val *, MDB_val *))dlsym(RTLD_NEXT, __func__);
+    return real(txn, dbi, key, data);
+}
+
+static void its_lock_is_free_while_a_checkpoint_begins(void **state)
+{
+    struct parts *p = *state;
+    order(p, 10, 10, 10);
+    wait_until(applied(p) == 10);
+    gate_shut(AT_STAT);
+    applier_checkpoint_now(p->site.applier);
+    gate_wait();
+    (void)applied(p); /* takes its lock, as the site's loop does */
+    gate_open();
+    wait_until(published(p) == 10);
+}
+
+static void its_lock_is_free_while_sums_are_read(void **state)
+{
+    struct parts *p = *state;
+    static struct state_sums sums;
+    order(p, 10, 0, 10);
+    wait_until(applied(p) == 10);
+    gate_shut(AT_GET);
+    applier_mark(p->site.applier, (struct lsn){10});
+    gate_wait();
+    (void)applied(p); /* takes its lock, as the site's loop does */
+    gate_open();
+    wait_until(applier_marked(p->site.applier, (struct lsn){10}, &sums) == MARK_MET);
+    assert_int_equal(sums.records, 2);
+}
+
 struct job {
     struct parts *p;
     pthread_t thread;
@@ -154,6 +254,30 @@ static void after_so_many_bytes_a_checkpoint_comes_by_itself(void **state)
     p->config.checkpoint_bytes = 1000;
     order(p, 20, 20, 20);
     wait_until(published(p) > 0);
+}
+
+static void *stop_applier(void *arg)
+{
+    applier_stop(arg);
+    return NULL;
+}
+
+static void a_checkpoint_begun_while_it_is_stopped_is_given_up(void **state)
+{
+    struct parts *p = *state;
+    struct job job = {.p = p};
+    pthread_t stopper;
+    order(p, 10, 10, 10);
+    wait_until(applied(p) == 10);
+    gate_shut(AT_STAT);
+    applier_checkpoint_now(p->site.applier);
+    gate_wait();
+    assert_int_equal(pthread_create(&stopper, NULL, stop_applier, p->site.applier), 0);
+    must_fail(applier_run(p->site.applier, work, &job, &e), ERR_CANCELLED, "the site is stopping");
+    gate_open();
+    assert_int_equal(pthread_join(stopper, NULL), 0);
+    p->site.applier = NULL;
+    must(state_reset_to_checkpoint(p->site.state, &e)); /* not while one is begun */
 }
 
 static void an_entry_that_cannot_be_had_stops_it_and_who_waits_is_told(void **state)
@@ -207,8 +331,11 @@ int main(void)
     const struct CMUnitTest tests[] = {
         in_parts(it_applies_as_far_as_it_is_ordered),
         in_parts(sums_are_kept_exactly_at_the_mark),
+        in_parts(its_lock_is_free_while_a_checkpoint_begins),
+        in_parts(its_lock_is_free_while_sums_are_read),
         in_parts(what_is_run_is_run_by_its_thread_and_waited_for),
         in_parts(a_checkpoint_is_published_when_it_may_be),
+        in_parts(a_checkpoint_begun_while_it_is_stopped_is_given_up),
         in_parts(after_so_many_bytes_a_checkpoint_comes_by_itself),
         in_parts(an_entry_that_cannot_be_had_stops_it_and_who_waits_is_told),
         in_parts(a_state_without_space_is_told_once_and_tried_again),
