@@ -17,7 +17,8 @@
  * The rest of the page is zero. LMDB itself looks at flags, magic and version only, so we do as well, and at
  * the transaction id, which says whose picture it is.
  *
- * DECISION over the four blocks, each valid, zero (never written) or bad
+ * DECISION over the four blocks, each valid, zero (never written) or bad (also: in the place of the other slot); the first line
+ * that holds decides, and the test asks about every combination
  *   one of a later format           whatever the others are: nothing is chosen, and it is no damage
  *   both copies of a slot bad       damage, never a power cut: nothing is chosen
  *   no valid block                  nothing to choose

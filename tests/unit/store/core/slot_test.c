@@ -95,24 +95,25 @@ static void decode_says_what_is_wrong(void **state)
     }
 }
 
-/* Every combination of what the four blocks can be: 5^4. One of a later format overrules all others: its program may have reused
- * what an older slot needs, and a checkpoint that cannot be read here is no damage. */
+/* Every combination of what the four blocks can be: 6^4. One in the wrong place is a bad one, however high its number. One of a
+ * later format overrules all others: its program may have reused what an older slot needs, and a checkpoint that cannot be read
+ * here is no damage. */
 static void the_decision_is_total(void **state)
 {
     (void)state;
-    enum { ZERO, BAD, OLD, NEW, NEWER, KINDS };
+    enum { ZERO, BAD, STRAY, OLD, NEW, NEWER, KINDS };
     static uint8_t file[SLOT_FILE_BYTES];
     for (unsigned all = 0; all < KINDS * KINDS * KINDS * KINDS; all++) {
         unsigned kind[4];
         uint64_t newest = 0;
-        bool newer = false;
+        bool newer = false, bad[4];
         for (unsigned i = 0, rest = all; i < 4; i++, rest /= KINDS) {
             uint8_t *block = file + i * SLOT_BYTES;
             kind[i] = rest % KINDS;
             newer |= kind[i] == NEWER;
             /* Slot 0 has even sequences: 2 or 4, slot 1 odd ones: 3 or 5. */
             uint64_t sequence = (kind[i] == NEW ? 4 : 2) + i / 2;
-            struct slot s = a_slot(sequence);
+            struct slot s = a_slot(kind[i] == STRAY ? sequence + 5 : sequence);
             slot_encode(&s, block);
             if (kind[i] == ZERO)
                 memset(block, 0, SLOT_BYTES);
@@ -120,10 +121,11 @@ static void the_decision_is_total(void **state)
                 block[77] ^= 1;
             else if (kind[i] == NEWER)
                 make_newer(block);
-            else if (sequence > newest)
+            else if (kind[i] != STRAY && sequence > newest)
                 newest = sequence;
+            bad[i] = kind[i] == BAD || kind[i] == STRAY;
         }
-        bool lost = (kind[0] == BAD && kind[1] == BAD) || (kind[2] == BAD && kind[3] == BAD);
+        const bool lost = (bad[0] && bad[1]) || (bad[2] && bad[3]);
         struct slot out;
         struct err e = ERR_NONE;
         int rc = slot_choose(file, &out, &e);
