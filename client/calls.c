@@ -25,7 +25,7 @@ int tvn_outcome(struct tvn *db, const struct tvn_session_id *session, uint64_t s
     if (uuid_is_zero(&ask.session) || sequence == 0)
         return failed(error, ERR_USAGE, "a session and a sequence from 1 are required",
                       TVN_NOT_APPLICABLE);
-    struct request *r = client_request_new(FRAME_OUTCOME, 16 + 8);
+    struct request *r = client_request_new(db, FRAME_OUTCOME, 16 + 8);
     if (r == NULL)
         return failed(error, ERR_NO_MEMORY, "out of memory", TVN_NOT_APPLICABLE);
     struct writer w = writer_of(r->body, r->size);
@@ -45,7 +45,7 @@ int tvn_outcome(struct tvn *db, const struct tvn_session_id *session, uint64_t s
 int tvn_session(struct tvn *db, uint32_t timeout_ms, struct tvn_session_id *session,
                 uint64_t *next_sequence, struct tvn_error *error)
 {
-    struct request *r = client_request_new(FRAME_SESSION_OPEN, 0);
+    struct request *r = client_request_new(db, FRAME_SESSION_OPEN, 0);
     if (r == NULL)
         return failed(error, ERR_NO_MEMORY, "out of memory", TVN_NOT_APPLICABLE);
     r->primary = true;
@@ -65,7 +65,7 @@ int tvn_point(struct tvn *db, const char *name, uint32_t timeout_ms, struct tvn_
     if (n == 0 || n > POINT_NAME_MAX_BYTES)
         return failed(error, n == 0 ? ERR_USAGE : ERR_LIMIT,
                       "a restore point needs a name of 1 to 128 bytes", TVN_NOT_DONE);
-    struct request *r = client_request_new(FRAME_POINT, 2 + n);
+    struct request *r = client_request_new(db, FRAME_POINT, 2 + n);
     if (r == NULL)
         return failed(error, ERR_NO_MEMORY, "out of memory", TVN_NOT_DONE);
     struct writer w = writer_of(r->body, r->size);
@@ -89,7 +89,7 @@ int tvn_admin(struct tvn *db, const char *command, const char *arguments, uint32
                            bytes_str(arguments == NULL ? "" : arguments)};
     if (m.command.n == 0 || m.command.n > 64)
         return failed(error, ERR_USAGE, "a command of 1 to 64 bytes is required", TVN_NOT_DONE);
-    struct request *r = client_request_new(FRAME_ADMIN, 2 + m.command.n + 4 + m.arguments.n);
+    struct request *r = client_request_new(db, FRAME_ADMIN, 2 + m.command.n + 4 + m.arguments.n);
     if (r == NULL)
         return failed(error, ERR_NO_MEMORY, "out of memory", TVN_NOT_DONE);
     struct writer w = writer_of(r->body, r->size);
@@ -146,10 +146,10 @@ int tvn_snapshot_open(struct tvn *db, const struct tvn_read *how, struct tvn_sna
     struct wire_snapshot_open m = {standby ? WIRE_READ_STANDBY : 0,
                                    {token > h.min_lsn ? token : h.min_lsn}};
     struct tvn_snapshot *s = calloc(1, sizeof *s);
-    struct request *r = client_request_new(FRAME_SNAPSHOT_OPEN, 4 + 8);
+    struct request *r = client_request_new(db, FRAME_SNAPSHOT_OPEN, 4 + 8);
     if (s == NULL || r == NULL) {
         free(s);
-        client_request_free(r);
+        client_request_free(db, r);
         return failed(error, ERR_NO_MEMORY, "out of memory", TVN_NOT_APPLICABLE);
     }
     struct writer w = writer_of(r->body, r->size);
@@ -190,7 +190,7 @@ void tvn_snapshot_close(struct tvn_snapshot *s)
 {
     if (s == NULL)
         return;
-    struct request *r = client_request_new(FRAME_SNAPSHOT_CLOSE, 8);
+    struct request *r = client_request_new(s->db, FRAME_SNAPSHOT_CLOSE, 8);
     if (r != NULL) {
         struct writer w = writer_of(r->body, r->size);
         wire_write_snapshot_close(&w, &(struct wire_snapshot_close){s->id});
@@ -198,7 +198,8 @@ void tvn_snapshot_close(struct tvn_snapshot *s)
         r->link = s->link;
         r->on_done = closed;
         if (client_submit(s->db, r, 0, false, NULL) != 0)
-            client_request_free(r); /* the window is full or the handle closes: the site ends it */
+            client_request_free(s->db,
+                                r); /* the window is full or the handle closes: the site ends it */
     }
     free(s);
 }

@@ -367,6 +367,7 @@ static void free_handle(struct tvn *db)
     pthread_cond_destroy(&db->room);
     pthread_mutex_destroy(&db->lock);
     client_config_deinit(&db->config);
+    client_spares_free(db);
     free(db);
 }
 

@@ -21,7 +21,9 @@ enum {
     CLIENT_WINDOW_BYTES = 64 << 20,
     CLIENT_TIMEOUT_MS = 10000,
     CLIENT_TIMEOUT_MAX_MS = 7 * 24 * 3600 * 1000,
-    CLIENT_ENDPOINT_BYTES = 304, /* as long as an endpoint may be on the wire, and a NUL */
+    CLIENT_ENDPOINT_BYTES = 304,    /* as long as an endpoint may be on the wire, and a NUL */
+    CLIENT_SPARE_BODY_BYTES = 2048, /* most requests are smaller */
+    CLIENT_SPARES = CLIENT_WINDOW,  /* kept by a handle: as many as can be in flight, 3 MiB */
     CLIENT_TXN_HEADER_BYTES = 16 + 8 + 1 + 4 + 4,
 };
 
@@ -93,6 +95,7 @@ struct request {
     void *arg;
 
     size_t size; /* of the body */
+    bool large;  /* made for this body alone: not kept */
     uint8_t body[];
 };
 
@@ -100,9 +103,12 @@ void client_list_push(struct list *l, struct request *r);
 void client_list_insert(struct list *l, struct request *r); /* by order, beginning at the head */
 void client_list_remove(struct request *r);                 /* from the list that it is in */
 
-/* A request with room for a body of `size`; NULL: no memory. */
-struct request *client_request_new(enum frame_type type, size_t size);
-void client_request_free(struct request *r);
+/* A request with room for a body of `size`: one of the handle's spare ones when that is at most CLIENT_SPARE_BODY_BYTES. NULL: no
+ * memory. Any thread, without the lock. */
+struct request *client_request_new(struct tvn *db, enum frame_type type, size_t size);
+/* NULL is allowed. Any thread, without the lock. */
+void client_request_free(struct tvn *db, struct request *r);
+void client_spares_free(struct tvn *db);
 
 /* Give the request to the I/O thread. It is taken if and only if 0 is returned. `wait`: for room in the window, until the
  * deadline; otherwise ERR_BUSY at once. timeout_ms 0: the handle's. */
@@ -251,6 +257,8 @@ struct tvn {
     pthread_mutex_t lock;
     pthread_cond_t room; /* in_flight fell, or something is done */
     struct list inbox, done;
+    struct request *spares; /* by `next`, to be used again */
+    uint32_t spare_count;
     struct request *oldest, *newest; /* of all that have not completed */
     struct request *oldest_txn;      /* of these; NULL: none */
     uint32_t in_flight;

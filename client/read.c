@@ -5,7 +5,10 @@
  * free. */
 #include "client/internal.h"
 
-enum { SCAN_PAGE_DEFAULT = 1024 };
+enum {
+    SCAN_PAGE_DEFAULT = 1024,
+    FEW_KEYS = 16, /* of a get, that need no memory of their own while it is encoded */
+};
 
 /* ---- asking ---- */
 
@@ -65,7 +68,8 @@ int client_read_request(struct tvn *db, const struct tvn_key *keys, size_t n,
     int rc = check_how(&h, e);
     if (rc != 0)
         return rc;
-    struct op *ops = calloc(n, sizeof *ops);
+    struct op few[FEW_KEYS], *many = n <= FEW_KEYS ? NULL : calloc(n, sizeof *many);
+    struct op *const ops = n <= FEW_KEYS ? few : many;
     if (ops == NULL)
         return err_set(e, ERR_NO_MEMORY, "out of memory for %zu keys", n);
     size_t size = 4 + 8 + 8 + 4 + (as_of(&h).kind == AS_OF_NONE ? 0 : 1 + 8);
@@ -78,7 +82,7 @@ int client_read_request(struct tvn *db, const struct tvn_key *keys, size_t n,
         size += 2 + ops[i].collection.n + 2 + ops[i].key.n;
         rc = op_check(&ops[i], true, e);
     }
-    struct request *r = rc == 0 ? client_request_new(FRAME_GET, size) : NULL;
+    struct request *r = rc == 0 ? client_request_new(db, FRAME_GET, size) : NULL;
     if (rc == 0 && r == NULL)
         rc = err_set(e, ERR_NO_MEMORY, "out of memory for %zu keys", n);
     if (rc == 0) {
@@ -96,7 +100,7 @@ int client_read_request(struct tvn *db, const struct tvn_key *keys, size_t n,
         *timeout_ms = h.timeout_ms;
         *out = r;
     }
-    free(ops);
+    free(many);
     return rc;
 }
 
@@ -267,7 +271,7 @@ int tvn_submit_get(struct tvn *db, const struct tvn_key *keys, size_t n, const s
         rc = client_submit(db, r, timeout_ms, false, &e);
     }
     if (rc != 0) {
-        client_request_free(r);
+        client_request_free(db, r);
         return read_failed(error, &e);
     }
     client_error_none(error);
@@ -398,7 +402,7 @@ static struct request *page_request(struct tvn_scan *s)
     const size_t size = 4 + 8 + 8 + 5 * 2 + m.collection.n + m.from.n + m.to.n + m.prefix.n +
                         m.after.n + 1 + 4 + (by_index || m.as_of.kind != AS_OF_NONE ? 1 + 8 : 0) +
                         (by_index ? 2 + m.index.n + 2 + m.equal.n : 0);
-    struct request *r = client_request_new(FRAME_SCAN, size);
+    struct request *r = client_request_new(s->db, FRAME_SCAN, size);
     if (r == NULL)
         return NULL;
     struct writer w = writer_of(r->body, r->size);

@@ -54,25 +54,60 @@ void client_list_remove(struct request *r)
 
 /* ---- requests ---- */
 
-struct request *client_request_new(enum frame_type type, size_t size)
+static struct request *take_spare(struct tvn *db)
 {
-    struct request *r = malloc(sizeof *r + size);
+    pthread_mutex_lock(&db->lock);
+    struct request *r = db->spares;
+    if (r != NULL) {
+        db->spares = r->next;
+        db->spare_count--;
+    }
+    pthread_mutex_unlock(&db->lock);
+    return r;
+}
+
+struct request *client_request_new(struct tvn *db, enum frame_type type, size_t size)
+{
+    const bool large = size > CLIENT_SPARE_BODY_BYTES;
+    struct request *r = large ? NULL : take_spare(db);
+    if (r == NULL)
+        r = malloc(sizeof *r + (large ? size : (size_t)CLIENT_SPARE_BODY_BYTES));
     if (r == NULL)
         return NULL;
     memset(r, 0, sizeof *r);
     r->type = type;
     r->size = size;
+    r->large = large;
     client_error_none(&r->error);
     return r;
 }
 
-void client_request_free(struct request *r)
+void client_request_free(struct tvn *db, struct request *r)
 {
     if (r == NULL)
         return;
     tvn_records_free(r->records);
     free(r->json);
-    free(r);
+    pthread_mutex_lock(&db->lock);
+    const bool keep = !r->large && db->spare_count < CLIENT_SPARES;
+    if (keep) {
+        r->next = db->spares;
+        db->spares = r;
+        db->spare_count++;
+    }
+    pthread_mutex_unlock(&db->lock);
+    if (!keep)
+        free(r);
+}
+
+void client_spares_free(struct tvn *db)
+{
+    while (db->spares != NULL) {
+        struct request *next = db->spares->next;
+        free(db->spares);
+        db->spares = next;
+    }
+    db->spare_count = 0;
 }
 
 void client_request_unsend(struct tvn *db, struct request *r)
@@ -261,7 +296,7 @@ void client_release(struct tvn *db, struct request *r)
         pthread_cond_broadcast(&db->room);
         pthread_mutex_unlock(&db->lock);
     }
-    client_request_free(r);
+    client_request_free(db, r);
 }
 
 /* ---- waiting for others, and foreign loops ---- */

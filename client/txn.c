@@ -32,13 +32,25 @@ struct tvn_txn *tvn_txn_new(void)
     return t;
 }
 
+/* All but one of the usual size, for the next contents. */
+static void keep_one_chunk(struct tvn_txn *t)
+{
+    struct chunk *kept = NULL;
+    for (struct chunk *c = t->chunks, *next; c != NULL; c = next) {
+        next = c->next;
+        if (kept == NULL && c->size == CHUNK_BYTES)
+            kept = c;
+        else
+            free(c);
+    }
+    if (kept != NULL)
+        *kept = (struct chunk){.size = CHUNK_BYTES};
+    t->chunks = kept;
+}
+
 void tvn_txn_reset(struct tvn_txn *t)
 {
-    while (t->chunks != NULL) {
-        struct chunk *next = t->chunks->next;
-        free(t->chunks);
-        t->chunks = next;
-    }
+    keep_one_chunk(t);
     t->op_count = t->condition_count = 0;
     t->bytes = CLIENT_TXN_HEADER_BYTES;
     t->level = LEVEL_MODE;
@@ -50,7 +62,8 @@ void tvn_txn_free(struct tvn_txn *t)
 {
     if (t == NULL)
         return;
-    tvn_txn_reset(t);
+    keep_one_chunk(t);
+    free(t->chunks);
     free(t->ops);
     free(t->conditions);
     free(t);
@@ -105,8 +118,8 @@ static struct bytes bytes_in(struct tvn_bytes b)
     return bytes_of(b.data, b.data == NULL ? 0 : b.size);
 }
 
-/* Check and copy what ops and conditions have in common. `bytes`: encoded size of this one. */
-static int take(struct tvn_txn *t, struct op *op, size_t fixed)
+/* Check what ops and conditions have in common, and count it. `fixed`: encoded size beside names and value. */
+static int weigh(struct tvn_txn *t, const struct op *op, size_t fixed)
 {
     if (t->bad.code != 0 || op_check(op, false, &t->bad) != 0)
         return t->bad.code;
@@ -115,14 +128,26 @@ static int take(struct tvn_txn *t, struct op *op, size_t fixed)
         return err_set(&t->bad, ERR_LIMIT,
                        "transaction of %zu bytes: at most %d (40 MiB) are allowed", bytes,
                        FRAME_CLIENT_MAX_BYTES);
-    int rc = copy_in(t, &op->collection);
+    t->bytes = bytes;
+    return 0;
+}
+
+/* ... and copy it. When there is no memory the transaction is bad, and its size does not matter. */
+static int take(struct tvn_txn *t, struct op *op, size_t fixed)
+{
+    int rc = weigh(t, op, fixed);
+    if (rc == 0)
+        rc = copy_in(t, &op->collection);
     if (rc == 0)
         rc = copy_in(t, &op->key);
     if (rc == 0)
         rc = copy_in(t, &op->value);
-    if (rc == 0)
-        t->bytes = bytes;
     return rc;
+}
+
+static size_t op_fixed(enum op_kind kind)
+{
+    return 1 + 2 + 2 + (kind == OP_PUT ? 4 : 0);
 }
 
 static int add_op(struct tvn_txn *t, enum op_kind kind, const char *collection,
@@ -130,7 +155,7 @@ static int add_op(struct tvn_txn *t, enum op_kind kind, const char *collection,
 {
     struct op op = {kind, bytes_str(collection == NULL ? "" : collection), bytes_in(key),
                     bytes_in(value)};
-    int rc = take(t, &op, 1 + 2 + 2 + (kind == OP_PUT ? 4 : 0));
+    int rc = take(t, &op, op_fixed(kind));
     void *array = t->ops;
     if (rc == 0)
         rc = grow(t, &array, t->op_count, &t->op_room, sizeof op);
@@ -204,7 +229,7 @@ static int txn_request(struct tvn *db, const struct tvn_txn *t, struct request *
         return err_set(e, t->bad.code, "%s", t->bad.text);
     if (t->op_count == 0 && t->condition_count == 0)
         return err_set(e, ERR_USAGE, "the transaction is empty");
-    struct request *r = client_request_new(FRAME_TXN, t->bytes);
+    struct request *r = client_request_new(db, FRAME_TXN, t->bytes);
     if (r == NULL)
         return err_set(e, ERR_NO_MEMORY, "out of memory for a transaction of %zu bytes", t->bytes);
     struct wire_txn head = {
@@ -233,7 +258,7 @@ int tvn_submit(struct tvn *db, const struct tvn_txn *txn, tvn_on_done callback, 
         rc = client_submit(db, r, txn->timeout_ms, false, &e);
     }
     if (rc != 0) {
-        client_request_free(r);
+        client_request_free(db, r);
         return client_error_set(error, &e, TVN_NOT_DONE);
     }
     client_error_none(error);
@@ -256,43 +281,29 @@ int tvn_txn_commit(struct tvn *db, const struct tvn_txn *txn, struct tvn_result 
     return rc;
 }
 
-/* A transaction of one op without the detour of a tvn_txn's copies would save little: the value is copied twice, once
- * here and once into the frame. */
-static int commit_one(struct tvn *db, struct tvn_txn *t, struct tvn_result *result,
+/* A transaction of one op, of which nothing is copied but into the request. */
+static int commit_one(struct tvn *db, const struct op *op, struct tvn_result *result,
                       struct tvn_error *error)
 {
-    int rc = tvn_txn_commit(db, t, result, error);
-    tvn_txn_free(t);
-    return rc;
-}
-
-static struct tvn_txn *txn_or_error(struct tvn_error *error)
-{
-    struct tvn_txn *t = tvn_txn_new();
-    struct err e = ERR_NONE;
-    if (t == NULL) {
-        err_set(&e, ERR_NO_MEMORY, "out of memory");
-        client_error_set(error, &e, TVN_NOT_DONE);
-    }
-    return t;
+    struct op ops[] = {*op};
+    struct tvn_txn t = {
+        .ops = ops, .op_count = 1, .bytes = CLIENT_TXN_HEADER_BYTES, .level = LEVEL_MODE};
+    (void)weigh(&t, op, op_fixed(op->kind)); /* what is wrong is told by the commit */
+    return tvn_txn_commit(db, &t, result, error);
 }
 
 int tvn_put(struct tvn *db, const char *collection, struct tvn_bytes key, struct tvn_bytes value,
             struct tvn_result *result, struct tvn_error *error)
 {
-    struct tvn_txn *t = txn_or_error(error);
-    if (t == NULL)
-        return TVN_NO_MEMORY;
-    (void)tvn_txn_put(t, collection, key, value);
-    return commit_one(db, t, result, error);
+    const struct op op = {OP_PUT, bytes_str(collection == NULL ? "" : collection), bytes_in(key),
+                          bytes_in(value)};
+    return commit_one(db, &op, result, error);
 }
 
 int tvn_del(struct tvn *db, const char *collection, struct tvn_bytes key, struct tvn_result *result,
             struct tvn_error *error)
 {
-    struct tvn_txn *t = txn_or_error(error);
-    if (t == NULL)
-        return TVN_NO_MEMORY;
-    (void)tvn_txn_del(t, collection, key);
-    return commit_one(db, t, result, error);
+    const struct op op = {
+        OP_DELETE, bytes_str(collection == NULL ? "" : collection), bytes_in(key), {NULL, 0}};
+    return commit_one(db, &op, result, error);
 }
