@@ -73,6 +73,7 @@ int site_open_store(struct site *s, struct err *e)
                                         .reserve_bytes = c->reserve_bytes,
                                         .engine = c->engine,
                                         .held = true,
+                                        .lent = c->member_count == 1, /* driver_push() */
                                         .on_durable = site_log_durable,
                                         .on_failed = site_log_failed,
                                         .arg = s},

@@ -114,6 +114,8 @@ struct site {
     struct salts salts;
     bool stepping;
     size_t unpushed_bytes; /* appended to the log, and not yet pushed */
+    uint32_t unpushed;     /* entries of that */
+    uint32_t single_turns; /* in a row that had one transaction in flight */
     struct {
         struct repl_event queue[256];
         uint32_t head, count;

@@ -412,6 +412,7 @@ void log_lend(struct log *log)
 {
     struct err e = ERR_NONE;
     pthread_mutex_lock(&log->mutex);
+    log->pushed = log->last.lsn;
     if (log->borrowed.engine != NULL && in_flight(log) == 0 && next_job(log) == JOB_WRITE &&
         do_write(&log->borrowed, &e) != 0)
         log_fail(log, &e);

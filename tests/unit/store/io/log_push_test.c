@@ -97,12 +97,28 @@ static void a_cut_needs_no_push(void **state)
     (void)alarm(0);
 }
 
+static void a_thread_can_be_lent_instead(void **state)
+{
+    (void)state;
+    fx.options.lent = true;
+    util_open(&fx, 0);
+    for (uint64_t lsn = 1; lsn <= 20; lsn++) {
+        give(1);
+        log_lend(fx.log);
+        pthread_mutex_lock(&fx.mutex);
+        assert_int_equal(fx.durable, lsn);
+        pthread_mutex_unlock(&fx.mutex);
+    }
+    util_close(&fx);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(what_is_appended_in_a_row_is_one_batch, set_up, tear_down),
         cmocka_unit_test_setup_teardown(what_nobody_pushed_is_written_when_the_log_is_closed,
                                         set_up, tear_down),
+        cmocka_unit_test_setup_teardown(a_thread_can_be_lent_instead, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_cut_needs_no_push, set_up, tear_down),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
