@@ -78,10 +78,10 @@ static int pick_snapshot(struct client *c, uint64_t id, struct state_snapshot **
     return find_snapshot(c, id, out, e);
 }
 
-/* A past that is over: an lsn that is in the history, a time that this site's clock has behind it. Which lsn must be applied
+/* A past that is over: an lsn that is in the history, a time that commit time has behind it. Which lsn must be applied
  * before it can be answered, whatever is committed later; *flags loses WIRE_READ_STANDBY where only a primary with its lease
- * can tell. (Times are those of the primaries' clocks: one that is set back, or another site's that is behind, may still
- * give entries a time that was answered for.) */
+ * can tell. Commit time and not the clock, which can be set: what this site seals from here on gets no earlier time
+ * (store/core/commit_time.h). Another primary, whose clock is behind, still may. */
 static int past_needs(struct client *c, struct as_of as_of, uint32_t *flags, struct lsn *need,
                       struct err *e)
 {
@@ -95,10 +95,10 @@ static int past_needs(struct client *c, struct as_of as_of, uint32_t *flags, str
             need->v = as_of.value;
         return 0;
     }
-    if (as_of.value >= site_now_us())
+    if (as_of.value >= site_commit_time(s).us)
         return err_set(e, ERR_USAGE,
-                       "that time is not over yet on the clock of %s: leave the past out to read "
-                       "the present",
+                       "that time is not over yet in the commit time of %s: leave the past out to "
+                       "read the present",
                        s->config->members[s->config->self].name);
     if (as_of.value < state_applied(s->state).time.us)
         return 0; /* every entry up to it is applied: times never decrease along the log */

@@ -64,12 +64,26 @@ sessions=$(tv session -o json | jq '.sessions | length')
 [ "$sessions" -ge 1 ]
 
 # ---- while they run ----
+# past CODE TIME: what a read of the record as of then ends with.
+past() {
+    local code=0
+    tv get land k --as-of "$2" >"$DIR/out" 2>"$DIR/err" || code=$?
+    [ "$code" = "$1" ] || { echo "as of $2: exit code $code, not $1: $(cat "$DIR/out" "$DIR/err")"; exit 1; }
+}
+tv put land k "before the clocks were set" >/dev/null
+sleep 0.1
+moment=$(date -u +%FT%T.%6NZ)
+sleep 0.1
 for offset in $((10 * year)) $((-40 * year)) 7200 -7200; do
     set_clock "$offset"
     tv put land k "set to $offset" >/dev/null
     sleep 1.2
     tv put land k "again $offset" >/dev/null
     trouble "commit time"
+    past 0 "$moment" # it is over, whatever the clocks say, and what is not over is not
+    grep -q "before the clocks were set" "$DIR/out"
+    past 2 "$(date -u -d '+1 hour' +%FT%TZ)"
+    grep -q "not over yet" "$DIR/err"
 done
 set_clock 0
 sleep 1.2
