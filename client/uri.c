@@ -6,7 +6,8 @@
  * because a mistyped `ack` that is silently ignored would be a durability that nobody asked for. */
 #include "client/internal.h"
 
-#include <ctype.h>
+#include "replication/core/endpoint.h"
+
 #include <stdio.h>
 
 static const char scheme[] = "triveni://";
@@ -73,29 +74,11 @@ static int parse_target(const char *text, enum tvn_target *out, struct err *e)
 
 /* ---- endpoints ---- */
 
-/* "host:port"; an IPv6 literal is in brackets. */
 static bool endpoint_valid(const char *s, size_t n)
 {
-    if (n == 0 || n >= CLIENT_ENDPOINT_BYTES)
-        return false;
-    const char *colon = memrchr(s, ':', n);
-    if (colon == NULL || colon == s)
-        return false;
-    size_t host = (size_t)(colon - s), digits = n - host - 1;
-    uint32_t port = 0;
-    for (size_t i = host + 1; i < n; i++) {
-        if (s[i] < '0' || s[i] > '9' || port > 65535)
-            return false;
-        port = port * 10 + (uint32_t)(s[i] - '0');
-    }
-    if (digits == 0 || port == 0 || port > 65535)
-        return false;
-    bool brackets = s[0] == '[' && s[host - 1] == ']';
-    for (size_t i = 0; i < host; i++)
-        if (isspace((unsigned char)s[i]) || s[i] == '/' || s[i] == '@' ||
-            (s[i] == ':' && !brackets))
-            return false;
-    return true;
+    struct bytes host;
+    uint16_t port;
+    return n < CLIENT_ENDPOINT_BYTES && endpoint_parse(bytes_of(s, n), &host, &port) && port != 0;
 }
 
 static int add_endpoints(struct config *c, const char *s, size_t n, struct err *e)

@@ -3,6 +3,7 @@
  * Every message is "file:line:column: what is wrong and what would be right". */
 #include "tools/config.h"
 
+#include "replication/core/endpoint.h"
 #include "tools/config_schema.h"
 #include "tools/files.h"
 #include "tools/options.h"
@@ -113,16 +114,11 @@ static bool name_valid(const char *s)
     return true;
 }
 
-/* "host:port", IPv6 in brackets. */
 static bool endpoint_valid(const char *s)
 {
-    const char *colon = strrchr(s, ':');
-    if (colon == NULL || colon == s || strlen(colon + 1) > 5)
-        return false;
-    if (s[0] == '[' ? colon[-1] != ']' : memchr(s, ':', (size_t)(colon - s)) != NULL)
-        return false;
-    uint64_t port = 0;
-    return parse_number("", colon + 1, 65535, &port, NULL) == 0 && port > 0;
+    struct bytes host;
+    uint16_t port;
+    return endpoint_parse(bytes_str(s), &host, &port) && port != 0;
 }
 
 /* ---- sections ---- */

@@ -241,6 +241,14 @@ static void wrong_members(void **state)
                "site: a\nmembers:\n  - {name: a, kind: data, peer: '::1:5', client: 'h:1'}\n" TAIL,
                "/etc/t/dc.yaml:4:27: 'members[0].peer' is '::1:5': it must be host:port, an IPv6 "
                "address in []");
+    assert_bad(CLUSTER
+               "site: a\nmembers:\n  - {name: a, kind: data, peer: '[:1', client: 'h:1'}\n" TAIL,
+               "/etc/t/dc.yaml:4:27: 'members[0].peer' is '[:1': it must be host:port, an IPv6 "
+               "address in []");
+    assert_bad(CLUSTER
+               "site: a\nmembers:\n  - {name: a, kind: data, peer: '[]:1', client: 'h:1'}\n" TAIL,
+               "/etc/t/dc.yaml:4:27: 'members[0].peer' is '[]:1': it must be host:port, an IPv6 "
+               "address in []");
     assert_bad(
         CLUSTER
         "site: a\nmembers:\n  - {name: a, kind: data, peer: 'h:1', client: 'h:70000'}\n" TAIL,
