@@ -164,7 +164,7 @@ REP=1
 if [ "$MILLION" != 0 ]; then # how much memory a site takes with so many records, and under load on them
     SYSTEM=triveni-single records=$RECORDS RECORDS=$MILLION PIDS=() EXTRA=()
     if triveni_single_start; then
-        for cell in "fill 1 1 1024" "put 64 16 1024"; do
+        for cell in "fill 64 16 1024" "put 64 16 1024"; do
             # shellcheck disable=SC2086 # four words
             if line=$(run_cell $cell 2>"$WORK/cell.err"); then
                 jq -c --arg n "$MILLION" '. + {million: ($n | tonumber)}' <<<"$line" >>"$LINES_FILE"
