@@ -110,16 +110,17 @@ static void sums_are_kept_exactly_at_the_mark(void **state)
 
 /* ---- its lock is free while it looks at the disk ---- */
 
+enum shut { OPEN, AT_STAT, AT_GET };
 /* A call of LMDB's by the applier is held until the gate is opened, or for PATIENCE_MS. */
 static struct {
     pthread_mutex_t lock;
     pthread_cond_t news;
-    enum { OPEN, AT_STAT, AT_GET } shut;
+    enum shut shut;
     bool inside, go_on, in_vain;
     pthread_t by; /* whose calls are let through */
 } gate = {.lock = PTHREAD_MUTEX_INITIALIZER};
 
-static void gate_shut(int where)
+static void gate_shut(enum shut where)
 {
     cond_init(&gate.news);
     (void)pthread_mutex_lock(&gate.lock);
@@ -129,10 +130,10 @@ static void gate_shut(int where)
     (void)pthread_mutex_unlock(&gate.lock);
 }
 
-static void gate_pass(int where)
+static void gate_pass(enum shut where)
 {
     (void)pthread_mutex_lock(&gate.lock);
-    if (where == (int)gate.shut && !pthread_equal(gate.by, pthread_self())) {
+    if (where == gate.shut && !pthread_equal(gate.by, pthread_self())) {
         const struct timespec until = cond_deadline(PATIENCE_MS);
         gate.shut = OPEN;
         gate.inside = true;
