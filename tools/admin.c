@@ -217,6 +217,17 @@ int admin_order(struct invocation *in, const char *site, const char *command, js
     return rc;
 }
 
+/* Who names a single endpoint means that site, whatever it is. */
+static bool names_one_site(const struct common *c)
+{
+    struct profile *profile = NULL;
+    struct tvn_options options;
+    const bool one =
+        connect_options(c, &options, &profile, NULL) == 0 && strchr(options.endpoints, ',') == NULL;
+    profile_free(profile);
+    return one;
+}
+
 int admin_ask(struct invocation *in, const char *site, const char *command, json_t *arguments,
               json_t **reply, struct err *e)
 {
@@ -226,7 +237,7 @@ int admin_ask(struct invocation *in, const char *site, const char *command, json
     int rc = open_site(c, site, &db, e);
     if (rc != 0)
         json_decref(arguments);
-    else if (site == NULL || site[0] == '\0')
+    else if ((site == NULL || site[0] == '\0') && !names_one_site(c))
         rc = admin_call_primary(db, command, arguments, reply, e);
     else
         rc = admin_call(db, command, arguments, reply, e);

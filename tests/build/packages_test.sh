@@ -49,6 +49,7 @@ grep -q ' openssl$' "$work/words" || { echo "the words of the scripts were not f
 # The places of each word's program, and whose they are: asked for once. Debian keeps the same file under /usr/bin and /bin, and a
 # program may be an alternative.
 while read -r word; do
+    [ "$word" = awk ] && word=mawk # every machine has one, and only what any of them can is used
     path=$(type -P "$word") || continue
     printf "$word %s\n" "$path" "${path#/usr}" "/usr$path" "$(readlink -f "$path")"
 done < <(cut -d' ' -f2 "$work/words" | sort -u | grep -vxF -f <(compgen -b; compgen -k)) >"$work/places"
