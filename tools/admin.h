@@ -33,8 +33,8 @@ void views_free(struct views *v);
 /* A connection to one site by name, found by asking every endpoint; NULL or "": the primary. */
 int open_site(const struct common *c, const char *site, struct tvn **out, struct err *e);
 
-/* Ask a site (NULL: the primary, or the only endpoint that is given) on a connection of its own. With -o json the answer is printed as it is, and *reply is
- * NULL. */
+/* Ask a site (NULL: the primary, or the only endpoint that is given) on a connection of its own. With -o json the answer is
+ * printed as it is, and *reply is NULL. */
 int admin_ask(struct invocation *in, const char *site, const char *command, json_t *arguments,
               json_t **reply, struct err *e);
 /* The same for what changes something: with the term that the site shows now, a nonce and an expiry (R7). When the answer is
