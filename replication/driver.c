@@ -15,7 +15,7 @@
 #include "store/core/hash.h"
 
 enum {
-    PUSH_BYTES = 256 << 10, /* a batch that gains nothing by growing: the disk can begin */
+    PUSH_BYTES = 32 << 10, /* the disk can begin, while the loop goes on with the turn */
     LEND_BYTES = 16 << 10,
     LEND_TURNS = 16, /* so many with one writer: then there is one */
 };
