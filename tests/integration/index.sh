@@ -81,8 +81,8 @@ first=$(wait_primary)
 case $first in dc) second=dr ;; *) second=dc ;; esac
 
 # ---- built on what is there, while more comes ----
-records 0 60000 >"$DIR/one.jsonl"
-records 40000 120000 | sed 's/owner 1/owner x1/' >"$DIR/two.jsonl" # half of them are there already
+records 0 30000 >"$DIR/one.jsonl"
+records 20000 60000 | sed 's/owner 1/owner x1/' >"$DIR/two.jsonl" # half of them are there already
 tv load titles "$DIR/one.jsonl" --key id >/dev/null 2>&1
 tv load titles "$DIR/two.jsonl" --key id >/dev/null 2>"$DIR/load.log" &
 loading=$!
@@ -107,7 +107,7 @@ cmp "$DIR/keys" "$DIR/paged"
 tv scan titles --index by-owner --equal '"owner 5"' --from '["owner 5", 0]' -k >"$DIR/some"
 cmp <(records_now | jq -r 'select(.value.owner.name == "owner 5" and .value.area >= 0) | [.value.area + 2000, .key] | @tsv' |
     LC_ALL=C sort | cut -f2) "$DIR/some"
-echo "index: $total rows built while 80,000 records were written; the same at three sites, both ways, at once and by pages"
+echo "index: $total rows built while 40,000 records were written; the same at three sites, both ways, at once and by pages"
 
 # ---- unique ----
 expect 0 put titles T-000003 '{"number":4}'
@@ -123,15 +123,15 @@ printf 'put titles N-1 {"number":"n"}\nput titles N-2 {"number":"n"}\n' >"$DIR/t
 expect 5 txn "$DIR/twice.txn"
 says "index 'by-number'"
 wins=0
-race() { for i in $(seq 1 40); do tv put titles "R-$1-$i" "{\"number\":\"race $i\"}" >/dev/null 2>&1 && echo "$i" || true; done >"$DIR/race.$1"; }
+race() { for i in $(seq 1 16); do tv put titles "R-$1-$i" "{\"number\":\"race $i\"}" >/dev/null 2>&1 && echo "$i" || true; done >"$DIR/race.$1"; }
 race a &
 one=$!
 race b &
 two=$!
 wait "$one" "$two"
 wins=$(cat "$DIR"/race.[ab] | sort -n | uniq -c | awk '$1 == 1' | wc -l)
-[ "$wins" = 40 ] || { echo "of 40 values that two writers raced for $wins have one winner"; exit 1; }
-echo "index: a unique one names what stands in the way, is enforced by itself when it is gone, and each of 40 races has one winner"
+[ "$wins" = 16 ] || { echo "of 16 values that two writers raced for $wins have one winner"; exit 1; }
+echo "index: a unique one names what stands in the way, is enforced by itself when it is gone, and each of 16 races has one winner"
 
 # ---- a failover while one is built ----
 expect 0 index create titles by-area /area

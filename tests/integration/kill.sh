@@ -6,7 +6,7 @@
 # limit: 240 s
 set -euo pipefail
 : "${BUILD:?set BUILD to the folder of the programs}"
-ROUNDS=${1:-6}
+ROUNDS=${1:-4}
 export TRIVENI=$BUILD/triveni
 DIR=$(mktemp -d "${TMPDIR:-/tmp}/triveni-kill.XXXXXX")
 . "$(dirname "$0")/../lib/cluster.sh"
