@@ -2,14 +2,14 @@
 #include "tools/commands.h"
 
 #include "tools/admin.h"
+#include "tools/index_wait.h"
 #include "tools/progress.h"
 #include "tools/table.h"
 
 #include <string.h>
 #include <unistd.h>
 
-/* A site's list may be a moment behind what it has acknowledged: duplicates are believed when they stay. */
-enum { POLL_US = 100 * 1000, POLLS_TO_BELIEVE = 5 };
+enum { POLL_US = 100 * 1000 };
 
 struct index_options_cli {
     struct common common;
@@ -31,60 +31,9 @@ static const struct option list_table[] = {
 
 /* ---- waiting ---- */
 
-/* The index in an answer to index-list, but for one that is on its way out; NULL. */
-static const json_t *find(const json_t *reply, const char *name)
-{
-    size_t i;
-    const json_t *x;
-    json_array_foreach(json_object_get(reply, "indexes"), i, x)
-    {
-        if (strcmp(json_text(x, "name", ""), name) == 0 &&
-            strcmp(json_text(x, "status", ""), "dropping") != 0)
-            return x;
-    }
-    return NULL;
-}
-
-static uint64_t count_of(const json_t *x, const char *name)
-{
-    int64_t n = 0;
-    return json_number(x, name, &n) && n > 0 ? (uint64_t)n : 0;
-}
-
-/* 1: it is as it was asked for; 0: not yet; or why it never will be. *twins: looks in a row that found duplicates. */
-static int is_done(const json_t *x, bool unique, unsigned *twins, struct err *e)
-{
-    const char *status = json_text(x, "status", "");
-    if (strcmp(status, "invalid") == 0)
-        return err_set(e, ERR_FAILED, "the site cannot keep it: %s",
-                       json_text(x, "why", "unknown"));
-    if (strcmp(status, "ready") != 0)
-        return 0;
-    if (!unique || json_is_true(json_object_get(x, "enforced")))
-        return 1;
-    *twins = count_of(x, "duplicates") == 0 ? 0 : *twins + 1;
-    if (*twins < POLLS_TO_BELIEVE)
-        return 0;
-    const json_t *two = json_object_get(x, "example");
-    const char *a = json_string_value(json_array_get(two, 0)),
-               *b = json_string_value(json_array_get(two, 1));
-    if (a == NULL || b == NULL)
-        return err_set(e, ERR_UNIQUE,
-                       "it is built, but %llu records have a value that another has already: until "
-                       "they are changed it is not enforced",
-                       (unsigned long long)count_of(x, "duplicates"));
-    return err_set(
-        e, ERR_UNIQUE,
-        "it is built, but %llu records have a value that another has already, as '%.100s' "
-        "and '%.100s': until they are changed it is not enforced, then it is by itself",
-        (unsigned long long)count_of(x, "duplicates"), a, b);
-}
-
-static int wait_for(struct tvn *db, const char *collection, const char *name, bool unique,
-                    struct err *e)
+static int wait_for(struct tvn *db, const char *collection, struct index_wait *w, struct err *e)
 {
     struct progress p;
-    unsigned twins = 0;
     int rc = 0;
     progress_begin_count(&p, "index", "records");
     while (rc == 0) {
@@ -93,11 +42,8 @@ static int wait_for(struct tvn *db, const char *collection, const char *name, bo
                                 &reply, e);
         if (rc != 0)
             break;
-        const json_t *x = find(reply, name);
-        if (x != NULL) {
-            progress_show(&p, count_of(x, "passed"), count_of(x, "records"), 0);
-            rc = is_done(x, unique, &twins, e);
-        }
+        rc = index_wait_look(w, reply, e);
+        progress_show(&p, w->passed, w->records, 0);
         json_decref(reply);
         if (rc == 0)
             (void)usleep(POLL_US);
@@ -125,8 +71,9 @@ static int run_index_create(struct invocation *in, struct err *e)
         rc = admin_call(db, "index-create", arguments, &reply, e);
     else
         json_decref(arguments);
+    struct index_wait w = {.name = name, .unique = o->unique, .lsn = index_count(reply, "lsn")};
     if (rc == 0 && o->wait)
-        rc = wait_for(db, collection, name, o->unique, e);
+        rc = wait_for(db, collection, &w, e);
     (void)tvn_close(db);
     if (rc == 0 && o->common.format == OUTPUT_JSON)
         output_json(json_incref(reply));
@@ -134,7 +81,7 @@ static int run_index_create(struct invocation *in, struct err *e)
         (void)printf("%s at lsn %llu%s\n",
                      json_is_true(json_object_get(reply, "created")) ? "declared"
                                                                      : "was declared already",
-                     (unsigned long long)count_of(reply, "lsn"),
+                     (unsigned long long)index_count(reply, "lsn"),
                      o->wait ? ", and built" : "; triveni index list shows how far it is built");
     json_decref(reply);
     return rc;
@@ -163,7 +110,7 @@ const struct command command_index_create = {
                  {"one passport for a number", "triveni index create passports by-number /number "
                                                "--unique --wait"},
                  {"by two fields", "triveni index create people by-name /name/family /born"}},
-    .exits = "2456789",
+    .exits = "23456789",
     .run = run_index_create,
 };
 
@@ -179,7 +126,7 @@ static int run_index_drop(struct invocation *in, struct err *e)
         return err_set(e, ERR_USAGE, "the names must be UTF-8");
     int rc = admin_ask(in, NULL, "index-drop", arguments, &reply, e);
     if (rc == 0 && c->format == OUTPUT_TABLE)
-        (void)printf("dropped at lsn %llu\n", (unsigned long long)count_of(reply, "lsn"));
+        (void)printf("dropped at lsn %llu\n", (unsigned long long)index_count(reply, "lsn"));
     json_decref(reply);
     return rc;
 }
@@ -221,7 +168,7 @@ static void pointers(struct table *t, const json_t *on)
 static void status(struct table *t, const json_t *x)
 {
     const char *text = json_text(x, "status", "unknown");
-    const uint64_t passed = count_of(x, "passed"), records = count_of(x, "records");
+    const uint64_t passed = index_count(x, "passed"), records = index_count(x, "records");
     if (strcmp(text, "building") == 0)
         table_cell(t, STYLE_WARN, "building, %llu %%",
                    (unsigned long long)(records > passed ? passed * 100 / records : 100));
