@@ -54,19 +54,31 @@ static int wait_for(struct tvn *db, const char *collection, struct index_wait *w
 
 /* ---- index create ---- */
 
+/* The arguments of index-create. */
+static int declaration(const struct invocation *in, json_t **out, struct err *e)
+{
+    const struct index_options_cli *o = in->options;
+    json_t *on = json_array();
+    bool text = on != NULL;
+    for (int i = 2; i < in->count && text; i++)
+        text = json_array_append_new(on, json_string(in->operands[i])) == 0;
+    *out = !text ? NULL
+                 : json_pack("{s:s, s:s, s:O, s:b}", "collection", in->operands[0], "name",
+                             in->operands[1], "on", on, "unique", o->unique);
+    json_decref(on);
+    return *out != NULL ? 0 : err_set(e, ERR_USAGE, "the names and pointers must be UTF-8");
+}
+
 static int run_index_create(struct invocation *in, struct err *e)
 {
     const struct index_options_cli *o = in->options;
     const char *collection = in->operands[0], *name = in->operands[1];
-    json_t *on = json_array(), *reply = NULL;
+    json_t *arguments, *reply = NULL;
     struct tvn *db = NULL;
-    for (int i = 2; i < in->count; i++)
-        json_array_append_new(on, json_string(in->operands[i]));
-    json_t *arguments = json_pack("{s:s, s:s, s:o, s:b}", "collection", collection, "name", name,
-                                  "on", on, "unique", o->unique);
-    if (arguments == NULL)
-        return err_set(e, ERR_USAGE, "the names and pointers must be UTF-8");
-    int rc = connect_open(&o->common, &db, e);
+    int rc = declaration(in, &arguments, e);
+    if (rc != 0)
+        return rc;
+    rc = connect_open(&o->common, &db, e);
     if (rc == 0)
         rc = admin_call(db, "index-create", arguments, &reply, e);
     else

@@ -40,6 +40,7 @@ expect 2 archive lst && says "unknown command 'archive lst': did you mean 'archi
 expect 2 put titles && says "put: an operand is missing"
 expect 2 put titles k v --if-absnt && says "unknown option '--if-absnt': did you mean '--if-absent'?"
 expect 2 get titles k && says "--endpoints is needed"
+expect 2 index create titles by-owner /owner $'/\xff' && says "the names and pointers must be UTF-8"
 expect 2 status -o xml && says "output format 'xml' is unknown"
 expect 2 serve && says "--config FILE is needed"
 expect 3 serve --config "$DIR/missing.yaml"
