@@ -386,17 +386,15 @@ static int read_token(struct scan_options_cli *o, struct tvn_scan_options *optio
     return 0;
 }
 
-/* JSON that is none is found by the site, too; here the shell's quotes can be told of. */
+/* JSON that is none is found by the site, too; here the shell's quotes can be told of. Numbers of any size are JSON. */
 static int check_json(const char *option, const char *text, struct err *e)
 {
-    json_t *v = text == NULL ? NULL : json_loads(text, JSON_DECODE_ANY, NULL);
-    const bool good = text == NULL || v != NULL;
-    json_decref(v);
-    return good ? 0
-                : err_set(e, ERR_USAGE,
-                          "--%s: '%.60s' is no JSON; a text needs quotes that the shell leaves: "
-                          "--%s '\"%.60s\"'",
-                          option, text, option, text);
+    return text == NULL || json_shape(bytes_str(text), NULL) != JSON_SHAPE_NONE
+               ? 0
+               : err_set(e, ERR_USAGE,
+                         "--%s: '%.60s' is no JSON; a text needs quotes that the shell leaves: "
+                         "--%s '\"%.60s\"'",
+                         option, text, option, text);
 }
 
 static int by_index(struct scan_options_cli *o, struct tvn_scan_options *options, struct err *e)
@@ -404,6 +402,8 @@ static int by_index(struct scan_options_cli *o, struct tvn_scan_options *options
     if (o->index == NULL)
         return o->equal == NULL ? 0
                                 : err_set(e, ERR_USAGE, "--equal needs --index: for a key use get");
+    if (o->index[0] == '\0')
+        return err_set(e, ERR_USAGE, "--index needs a name: 'triveni index list' shows them");
     options->index = o->index;
     options->equal = tvn_str(o->equal);
     int rc = check_json("equal", o->equal, e);

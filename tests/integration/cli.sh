@@ -41,6 +41,16 @@ expect 2 put titles && says "put: an operand is missing"
 expect 2 put titles k v --if-absnt && says "unknown option '--if-absnt': did you mean '--if-absent'?"
 expect 2 get titles k && says "--endpoints is needed"
 expect 2 index create titles by-owner /owner $'/\xff' && says "the names and pointers must be UTF-8"
+expect 2 scan titles --equal '"Asha"' && says "--equal needs --index"
+expect 2 scan titles --index '' && says "--index needs a name"
+for option in --equal --from --to; do
+    expect 2 scan titles --index by-owner $option Asha && says "$option: 'Asha' is no JSON"
+    says "$option '\"Asha\"'"
+    expect 2 scan titles --index by-number $option 100000000000000000000 && says "--endpoints is needed" # so it is JSON
+done
+for token in '' 0 0g $(printf '%01026d' 0); do
+    expect 2 scan titles --index by-owner --after "$token" && says "is no token of a scan by an index"
+done
 expect 2 status -o xml && says "output format 'xml' is unknown"
 expect 2 serve && says "--config FILE is needed"
 expect 3 serve --config "$DIR/missing.yaml"
