@@ -8,6 +8,8 @@
 #include <string.h>
 #include <unistd.h>
 
+enum { SAY_BYTES = 8192 }; /* an error and some paths */
+
 int output_format_parse(const char *text, enum output_format *out, struct err *e)
 {
     if (text == NULL || strcmp(text, "table") == 0)
@@ -40,12 +42,14 @@ const char *style_off(void)
 
 void say(const char *fmt, ...)
 {
+    char text[SAY_BYTES];
     va_list ap;
     va_start(ap, fmt);
-    (void)fputs("triveni: ", stderr);
-    (void)vfprintf(stderr, fmt, ap);
-    (void)fputc('\n', stderr);
+    int n = vsnprintf(text, sizeof text, fmt, ap);
     va_end(ap);
+    (void)fputs("triveni: ", stderr);
+    output_text(stderr, n < 0 ? bytes_str("") : bytes_str(text), 0);
+    (void)fputc('\n', stderr);
 }
 
 void output_json(json_t *value)

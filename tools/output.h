@@ -26,7 +26,7 @@ enum style {
 const char *style_on(enum style s); /* escape sequences; callers ask output_colour() first */
 const char *style_off(void);
 
-/* "triveni: <text>\n" to stderr. */
+/* "triveni: <text>\n" to stderr. Control characters and what is no UTF-8 are escaped: messages name keys and files. */
 void say(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 
 /* One JSON value and a newline to stdout; takes the reference. Members stay in the order they were set. */

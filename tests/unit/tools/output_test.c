@@ -30,6 +30,22 @@ static void data_cannot_steer_a_terminal(void **state)
     assert_shown("", 0, 0, "");
 }
 
+/* Messages of sites name keys, which are foreign bytes. */
+static void a_message_cannot_either(void **state)
+{
+    (void)state;
+    char text[64] = "";
+    int kept = dup(STDERR_FILENO), to = open(temp_path("err"), O_RDWR | O_CREAT, 0600);
+    assert_true(kept >= 0 && to >= 0);
+    (void)dup2(to, STDERR_FILENO);
+    say("get: no record '%s' (%d)", "k\033[31m\n\xff", 7);
+    (void)dup2(kept, STDERR_FILENO);
+    (void)close(kept);
+    assert_true(pread(to, text, sizeof text - 1, 0) > 0);
+    (void)close(to);
+    assert_string_equal(text, "triveni: get: no record 'k\\x1b[31m\\x0a\\xff' (7)\n");
+}
+
 static void columns_count_characters(void **state)
 {
     (void)state;
@@ -82,6 +98,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(data_cannot_steer_a_terminal),
+        cmocka_unit_test_setup_teardown(a_message_cannot_either, temp_dir_set_up,
+                                        temp_dir_tear_down),
         cmocka_unit_test(columns_count_characters),
         cmocka_unit_test_setup_teardown(a_file_gets_no_colour, temp_dir_set_up, temp_dir_tear_down),
         cmocka_unit_test(a_format_is_one_of_two),
