@@ -97,6 +97,9 @@ struct cluster {
     enum level last_level;
     /* Before all else, under the lock; true: that is all that comes of the frame. NULL: none. */
     bool (*before)(struct site *s, struct conn *conn, const struct frame *f);
+    /* Scans by an index; NULL: as by key, without tokens. */
+    int (*on_index_scan)(struct site *s, struct conn *conn, const struct frame *f,
+                         const struct wire_scan *m);
     /* Frames of watches; NULL: not expected. */
     int (*on_watch)(struct site *s, struct conn *conn, const struct frame *f, struct bytes body,
                     struct err *why);
@@ -375,6 +378,8 @@ static int on_scan(struct site *s, struct conn *conn, const struct frame *f, str
     int rc = wire_read_scan(body, &m, why);
     if (rc != 0)
         return rc;
+    if (m.index.n != 0 && c->on_index_scan != NULL)
+        return c->on_index_scan(s, conn, f, &m);
     c->as_of = m.as_of;
     struct wire_read_header head = {{state_lsn(s)}, 0, 0};
     int picked[RECORDS_MAX];
