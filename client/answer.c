@@ -6,7 +6,7 @@
  *   TIMEOUT, OUTCOME_UNKNOWN,          perhaps done; a transaction is asked again under its number, a command's outcome is
  *   CANCELLED                          unknown
  *   SESSION_EXPIRED                    not done; see session.c
- *   NOT_FOUND, of a snapshot's read    the site has ended the snapshot: STALE
+ *   NOT_FOUND, of a snapshot's read    the site has ended the snapshot: STALE; of a scan by an index: it is not declared
  *   anything else                      the answer
  * Until the deadline, which turns "again" into an error. */
 #include "client/internal.h"
@@ -77,7 +77,7 @@ static void answer_error(struct link *l, struct request *r, const struct wire_er
     default:
         break;
     }
-    if (m->code == ERR_NOT_FOUND && r->link != 0) {
+    if (m->code == ERR_NOT_FOUND && r->link != 0 && !r->by_index) {
         fail_with(l, r, ERR_STALE, m->text); /* the snapshot, not a record: those are answered */
         return;
     }

@@ -79,10 +79,11 @@ struct request {
     struct tvn_result result;
     struct tvn_records *records;
     size_t records_bytes;
-    bool more; /* scans: there is a next page */
+    bool by_index; /* scans */
+    bool more;     /* ... there is a next page */
     struct bytes
         after; /* ... that goes on after this key, in `records`; empty: after the last record */
-    const struct tvn_bytes *tokens; /* scans by an index: of each record, in `records` */
+    const struct tvn_bytes *tokens; /* ... by an index: of each record, in `records` */
     uint64_t snapshot; /* SNAPSHOT_OPEN: its id at the site, and the link that it lives on */
     uint64_t snapshot_link;
     char *json;

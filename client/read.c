@@ -157,7 +157,7 @@ static int fill(struct request *r, struct block *b, struct tvn_bytes *tokens, st
     return rc;
 }
 
-static uint32_t most_records(const struct request *r, bool *by_index)
+static uint32_t most_records(const struct request *r)
 {
     struct wire_get get = {0};
     struct wire_scan scan = {0};
@@ -165,7 +165,6 @@ static uint32_t most_records(const struct request *r, bool *by_index)
     int rc =
         r->type == FRAME_GET ? wire_read_get(body, &get, NULL) : wire_read_scan(body, &scan, NULL);
     check(rc == 0); /* we wrote it */
-    *by_index = scan.index.n != 0;
     return r->type == FRAME_GET ? get.count : scan.limit;
 }
 
@@ -181,12 +180,11 @@ int client_read_answer(struct request *r, struct bytes body, struct err *e)
     if (!get && (rc = wire_read_scan_more(&in, &more, e)) != 0)
         return rc;
     r->more = more != WIRE_MORE_NONE;
-    bool by_index;
-    uint32_t most = most_records(r, &by_index);
+    const uint32_t most = most_records(r);
     if (in.bad || head.count > most || (get && head.count != most))
         return err_set(e, ERR_FORMAT, "%u records where %u were asked for", head.count, most);
     const size_t tokens_at = sizeof(struct block) + head.count * sizeof(struct tvn_record);
-    const size_t size = tokens_at + (by_index ? head.count * sizeof(struct tvn_bytes) : 0);
+    const size_t size = tokens_at + (r->by_index ? head.count * sizeof(struct tvn_bytes) : 0);
     struct block *b = malloc(size + body.n + (get ? r->size : 0));
     if (b == NULL)
         return err_set(e, ERR_NO_MEMORY, "out of memory for an answer of %zu bytes", body.n);
@@ -196,7 +194,7 @@ int client_read_answer(struct request *r, struct bytes body, struct err *e)
     if (get)
         memcpy(question, r->body, r->size);
     struct tvn_bytes *tokens =
-        by_index ? (struct tvn_bytes *)(void *)((uint8_t *)b + tokens_at) : NULL;
+        r->by_index ? (struct tvn_bytes *)(void *)((uint8_t *)b + tokens_at) : NULL;
     rc = fill(r, b, tokens, &in, body, answer, question, e);
     if (rc == 0 && more == WIRE_MORE_AFTER_KEY) {
         struct bytes key;
@@ -409,6 +407,7 @@ static struct request *page_request(struct tvn_scan *s)
     wire_write_scan(&w, &m);
     check(!w.bad && w.at == size);
     r->link = head.link;
+    r->by_index = by_index;
     return r;
 }
 

@@ -289,6 +289,31 @@ static void refusals_are_told_at_once(void **state)
     cluster_stop(c);
 }
 
+static void an_index_that_a_snapshot_lacks_is_not_a_lost_snapshot(void **state)
+{
+    (void)state;
+    struct cluster *c = start();
+    struct tvn *db = open_client(c);
+    struct tvn_read how = TVN_READ_INIT;
+    struct tvn_snapshot *snap;
+    struct tvn_error error;
+    struct tvn_record r;
+    struct tvn_scan *scan;
+    const struct tvn_scan_options o = by_index();
+    assert_ok(tvn_snapshot_open(db, NULL, &snap, &error), error);
+    how.snapshot = snap;
+    LOCKED(c, site.refuse = ERR_NOT_FOUND);
+    assert_ok(tvn_scan_open(db, &o, &how, &scan, &error), error);
+    assert_int_equal(tvn_scan_next(scan, &r, &error), TVN_NOT_FOUND);
+    assert_int_equal(error.retryable, 0);
+    LOCKED(c, site.refuse = ERR_STALE);
+    assert_int_equal(tvn_scan_next(scan, &r, &error), TVN_STALE);
+    tvn_scan_close(scan);
+    tvn_snapshot_close(snap);
+    assert_int_equal(tvn_close(db), 0);
+    cluster_stop(c);
+}
+
 static bool refuse_writes(struct site *s, struct conn *conn, const struct frame *f)
 {
     if (f->type != FRAME_TXN)
@@ -392,6 +417,7 @@ int main(void)
         cmocka_unit_test(without_an_index_the_token_is_the_key),
         cmocka_unit_test(a_page_that_fails_is_asked_for_again),
         cmocka_unit_test(refusals_are_told_at_once),
+        cmocka_unit_test(an_index_that_a_snapshot_lacks_is_not_a_lost_snapshot),
         cmocka_unit_test(a_write_that_a_unique_index_refuses_was_not_done),
         cmocka_unit_test(what_no_site_would_take_is_not_asked),
         cmocka_unit_test(an_answer_without_tokens_is_refused),
