@@ -179,6 +179,8 @@ int client_read_answer(struct request *r, struct bytes body, struct err *e)
     enum wire_more more = WIRE_MORE_NONE;
     if (!get && (rc = wire_read_scan_more(&in, &more, e)) != 0)
         return rc;
+    if (more == WIRE_MORE_AFTER_LAST && head.count == 0)
+        return err_set(e, ERR_FORMAT, "no record, and more after the last of them");
     r->more = more != WIRE_MORE_NONE;
     const uint32_t most = most_records(r);
     if (in.bad || head.count > most || (get && head.count != most))
@@ -441,7 +443,7 @@ static int fetch_page(struct tvn_scan *s, struct tvn_error *error)
         s->next_n = r->after.n;
         if (r->after.n != 0)
             memcpy(s->next, r->after.p, r->after.n);
-        s->end = !r->more || (s->records->count == 0 && s->next_n == 0);
+        s->end = !r->more;
     }
     client_release(s->db, r);
     return rc;
