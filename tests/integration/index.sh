@@ -92,16 +92,21 @@ compare
 total=$(wc -l <"$DIR/truth")
 
 # A page at a time, by token, gives the same as at once.
-: >"$DIR/paged"
-after=()
-for page in $(seq 1 1000); do
-    tv scan titles --index by-owner --equal '"owner 5"' --limit 7 -o json "${after[@]}" 2>/dev/null >"$DIR/page"
-    [ -s "$DIR/page" ] || break
-    jq -r .key "$DIR/page" >>"$DIR/paged"
-    after=(--after "$(tail -n 1 "$DIR/page" | jq -r .token)")
-done
-tv scan titles --index by-owner --equal '"owner 5"' -k >"$DIR/keys"
-cmp "$DIR/keys" "$DIR/paged"
+pages() {
+    local after=() page
+    : >"$DIR/paged"
+    for page in $(seq 1 1000); do
+        tv scan titles --index by-owner --equal '"owner 5"' --limit 7 -o json "$@" "${after[@]}" 2>"$DIR/err" >"$DIR/page"
+        [ -s "$DIR/page" ] || break
+        jq -r .key "$DIR/page" >>"$DIR/paged"
+        after=(--after "$(tail -n 1 "$DIR/page" | jq -r .token)")
+        [ "$(wc -l <"$DIR/page")" -lt 7 ] || says "${after[*]}" # a full page says how to go on
+    done
+    tv scan titles --index by-owner --equal '"owner 5"' -k "$@" >"$DIR/keys"
+    cmp "$DIR/keys" "$DIR/paged"
+}
+pages --reverse
+pages
 [ "$(wc -l <"$DIR/keys")" -ge 50 ] || { echo "too few records to page through: $(wc -l <"$DIR/keys")"; exit 1; }
 [ "$(tv scan titles --index by-owner --prefix 'owner x1' -k | wc -l)" = "$(grep -cF 'owner x1' <(records_now))" ]
 tv scan titles --index by-owner --equal '"owner 5"' --from '["owner 5", 0]' -k >"$DIR/some"

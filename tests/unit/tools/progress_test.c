@@ -9,6 +9,7 @@
 
 #include <fcntl.h>
 #include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/wait.h>
@@ -57,6 +58,53 @@ static void who_ignores_the_signal_goes_on_ignoring_it(void **state)
     (void)signal(SIGINT, SIG_DFL);
 }
 
+/* What a child shows of 250 of `total`, on a terminal. */
+static void shown_of(bool counts, uint64_t total, char out[256])
+{
+    int terminal = posix_openpt(O_RDWR | O_NOCTTY), status;
+    char name[64];
+    assert_true(terminal >= 0 && grantpt(terminal) == 0 && unlockpt(terminal) == 0);
+    assert_int_equal(ptsname_r(terminal, name, sizeof name), 0);
+    int other = open(name, O_RDWR | O_NOCTTY);
+    assert_true(other >= 0);
+    pid_t child = fork();
+    if (child == 0) {
+        struct progress p;
+        (void)dup2(other, STDERR_FILENO);
+        if (counts)
+            progress_begin_count(&p, "index", "records");
+        else
+            progress_begin(&p, "load", "records", 0);
+        p.shown_ms = 0; /* long ago */
+        progress_show(&p, 250, total, 3);
+        (void)fflush(stderr);
+        _exit(0);
+    }
+    assert_int_equal(waitpid(child, &status, 0), child);
+    assert_int_equal(status, 0);
+    ssize_t n = read(terminal, out, 255);
+    assert_true(n > 0);
+    out[n] = '\0';
+    (void)close(other);
+    (void)close(terminal);
+}
+
+static void what_is_counted_is_shown_in_its_unit(void **state)
+{
+    (void)state;
+    char shown[256];
+    shown_of(true, 1000, shown);
+    assert_non_null(strstr(shown, "index [#####"));
+    assert_non_null(strstr(shown, " 25 % of 1000 records, "));
+    assert_non_null(strstr(shown, " records/s"));
+    assert_null(strstr(shown, " B"));
+    assert_null(strstr(shown, "3 records")); /* there is no second figure */
+    shown_of(true, 0, shown);                /* of how many is not known */
+    assert_non_null(strstr(shown, "index 250 records, "));
+    shown_of(false, 1000, shown);
+    assert_non_null(strstr(shown, " 25 % of 1000 B, 3 records, "));
+}
+
 static void bytes_have_the_unit_that_fits(void **state)
 {
     (void)state;
@@ -73,6 +121,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(an_interrupted_bar_leaves_the_line),
         cmocka_unit_test(who_ignores_the_signal_goes_on_ignoring_it),
+        cmocka_unit_test(what_is_counted_is_shown_in_its_unit),
         cmocka_unit_test(bytes_have_the_unit_that_fits),
     };
     return cmocka_run_group_tests_name("progress", tests, NULL, NULL);

@@ -33,6 +33,19 @@ static void json_is_shown_as_json_and_all_else_so_that_it_comes_back(void **stat
                     "\"value\":\"plain\"}\n");
 }
 
+static void a_record_of_a_scan_by_an_index_has_its_token(void **state)
+{
+    (void)state;
+    const struct shown_record r = {.collection = bytes_str("deeds"),
+                                   .key = bytes_str("k"),
+                                   .value = bytes_str("1"),
+                                   .lsn = 7,
+                                   .token = bytes_of((const uint8_t *)"\x20\0\xff", 3)};
+    assert_json(&r, "{\"collection\":\"deeds\",\"key\":\"k\",\"lsn\":7,\"time\":\"1970-01-01T00:00:"
+                    "00.000000Z\","
+                    "\"value\":1,\"token\":\"2000ff\"}\n");
+}
+
 static void an_operand_is_taken_as_it_is_or_from_base64(void **state)
 {
     (void)state;
@@ -80,6 +93,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(json_is_shown_as_json_and_all_else_so_that_it_comes_back),
+        cmocka_unit_test(a_record_of_a_scan_by_an_index_has_its_token),
         cmocka_unit_test(an_operand_is_taken_as_it_is_or_from_base64),
         cmocka_unit_test(as_of_takes_an_lsn_or_a_time_with_its_offset),
     };
