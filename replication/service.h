@@ -73,6 +73,13 @@ struct parked {
     struct parked *next;
 };
 
+/* Answer to a scan, as far as it is made. */
+struct scan_page {
+    struct writer w; /* on the service's buffer */
+    uint32_t count;
+    enum wire_more more;
+};
+
 struct watches;        /* service_watch.c */
 struct uniques;        /* service_unique.c */
 struct declared_ahead; /* admin.c */
@@ -181,6 +188,9 @@ void service_expire_sessions(struct service *v);
 /* service_read.c */
 int service_get(struct client *c, const struct frame *f, struct bytes body, struct err *e);
 int service_scan(struct client *c, const struct frame *f, struct bytes body, struct err *e);
+/* One more record, behind it the token if there is one. 0; 1: the page is full, the record is not in it; or an error. */
+int service_scan_add(struct service *v, const struct wire_scan *m, const struct record *r,
+                     struct bytes token, struct scan_page *page, struct err *e);
 int service_snapshot_open(struct client *c, const struct frame *f, struct bytes body,
                           struct err *e);
 int service_snapshot_close(struct client *c, const struct frame *f, struct bytes body,
@@ -199,7 +209,7 @@ int service_index_declare(struct site *s, struct bytes collection, struct bytes 
                           const struct index_declaration *d, struct err *e);
 /* Records of a scan by an index, each with its token, until the limit, the size bound or the end. */
 int service_index_scan(struct service *v, struct state_snapshot *snap, const struct wire_scan *m,
-                       struct writer *w, uint32_t *count, enum wire_more *more, struct err *e);
+                       struct scan_page *page, struct err *e);
 
 /* service_unique.c */
 /* Do the collections' indexes allow the transaction? 0: its values are claimed, until service_unique_written. ERR_UNIQUE: another

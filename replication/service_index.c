@@ -354,42 +354,22 @@ static int open_scan(struct state_snapshot *snap, const struct wire_scan *m,
 }
 
 int service_index_scan(struct service *v, struct state_snapshot *snap, const struct wire_scan *m,
-                       struct writer *w, uint32_t *count, enum wire_more *more, struct err *e)
+                       struct scan_page *page, struct err *e)
 {
     struct state_index_scan *scan;
     int rc = open_scan(snap, m, &scan, e);
     if (rc != 0)
         return rc;
-    *count = 0;
-    *more = WIRE_MORE_NONE;
-    for (;;) {
+    while (rc == 0) {
         struct record r = {.lsn = {0}};
         rc = state_index_next(scan, &r, e);
         if (rc == ERR_INTEGRITY && state_index_blamed(scan) != 0)
             applier_rebuild_index(v->site->applier, state_index_blamed(scan));
         else if (rc == ERR_INTEGRITY)
             care_suspect(v->site, r.collection, r.key);
-        if (rc != 0)
-            break;
-        const struct bytes token = state_index_token(scan);
-        const size_t need = r.value.n + r.key.n + r.collection.n + token.n + 40;
-        if (*count == m->limit || (*count > 0 && w->at + need > WIRE_SCAN_MAX_BYTES)) {
-            *more = WIRE_MORE_AFTER_LAST;
-            break;
-        }
-        uint8_t *out = service_buffer(v, w->at + need, e);
-        if (out == NULL) {
-            rc = e->code;
-            break;
-        }
-        w->p = out;
-        w->cap = v->out_capacity;
-        wire_write_scan_record(
-            w, &(struct wire_record){true, r.collection, r.key, r.value, r.lsn, r.time});
-        wire_write_scan_token(w, token);
-        check(!w->bad);
-        (*count)++;
+        if (rc == 0)
+            rc = service_scan_add(v, m, &r, state_index_token(scan), page, e);
     }
     state_index_close(scan);
-    return rc == ERR_NOT_FOUND ? 0 : rc;
+    return rc == ERR_NOT_FOUND || rc == 1 ? 0 : rc;
 }

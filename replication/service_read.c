@@ -241,9 +241,32 @@ static int add_after(struct service *v, struct writer *w, struct bytes key, stru
     return 0;
 }
 
+int service_scan_add(struct service *v, const struct wire_scan *m, const struct record *r,
+                     struct bytes token, struct scan_page *page, struct err *e)
+{
+    struct writer *w = &page->w;
+    const size_t need = r->value.n + r->key.n + r->collection.n + token.n + 40;
+    if (page->count == m->limit || (page->count > 0 && w->at + need > WIRE_SCAN_MAX_BYTES)) {
+        page->more = WIRE_MORE_AFTER_LAST;
+        return 1;
+    }
+    uint8_t *out = service_buffer(v, w->at + need, e);
+    if (out == NULL)
+        return e->code;
+    w->p = out;
+    w->cap = v->out_capacity;
+    wire_write_scan_record(
+        w, &(struct wire_record){true, r->collection, r->key, r->value, r->lsn, r->time});
+    if (token.n != 0)
+        wire_write_scan_token(w, token);
+    check(!w->bad);
+    page->count++;
+    return 0;
+}
+
 /* Copy records until the limit, the size bound, too many that were not there then, or the end. */
 static int scan_into(struct service *v, struct state_snapshot *snap, const struct wire_scan *m,
-                     struct writer *w, uint32_t *count, enum wire_more *more, struct err *e)
+                     struct scan_page *page, struct err *e)
 {
     struct state_scan *scan;
     struct scan_options options = {.collection = m->collection,
@@ -257,39 +280,21 @@ static int scan_into(struct service *v, struct state_snapshot *snap, const struc
     int rc = state_scan_open(snap, &options, &scan, e);
     if (rc != 0)
         return rc;
-    *count = 0;
-    *more = WIRE_MORE_NONE;
-    for (;;) {
+    while (rc == 0) {
         struct record r = {.lsn = {0}};
         rc = state_scan_next(scan, &r, e);
-        if (rc == ERR_LIMIT) {
-            *more = WIRE_MORE_AFTER_KEY;
-            rc = add_after(v, w, r.key, e);
-            break;
-        }
         if (rc == ERR_INTEGRITY)
             care_suspect(v->site, r.collection, r.key);
-        if (rc != 0)
-            break;
-        size_t need = r.value.n + r.key.n + r.collection.n + 32;
-        if (*count == m->limit || (*count > 0 && w->at + need > WIRE_SCAN_MAX_BYTES)) {
-            *more = WIRE_MORE_AFTER_LAST;
-            break;
-        }
-        uint8_t *out = service_buffer(v, w->at + need, e);
-        if (out == NULL) {
-            rc = e->code;
+        if (rc == 0) {
+            rc = service_scan_add(v, m, &r, (struct bytes){NULL, 0}, page, e);
+        } else if (rc == ERR_LIMIT) {
+            page->more = WIRE_MORE_AFTER_KEY;
+            rc = add_after(v, &page->w, r.key, e);
             break;
         }
-        w->p = out;
-        w->cap = v->out_capacity;
-        wire_write_scan_record(
-            w, &(struct wire_record){true, r.collection, r.key, r.value, r.lsn, r.time});
-        check(!w->bad);
-        (*count)++;
     }
     state_scan_close(scan);
-    return rc == ERR_NOT_FOUND ? 0 : rc;
+    return rc == ERR_NOT_FOUND || rc == 1 ? 0 : rc;
 }
 
 int service_scan(struct client *c, const struct frame *f, struct bytes body, struct err *e)
@@ -320,22 +325,22 @@ int service_scan(struct client *c, const struct frame *f, struct bytes body, str
     uint8_t *out = service_buffer(c->service, 1 << 16, e);
     if (out == NULL)
         return e->code;
-    struct writer w = writer_of(out, c->service->out_capacity);
-    wire_write_read_header(&w, &header);
-    size_t header_end = w.at;
-    write_u8(&w, 0);
-    enum wire_more more;
-    rc = m.index.n != 0 ? service_index_scan(c->service, snap, &m, &w, &header.count, &more, e)
-                        : scan_into(c->service, snap, &m, &w, &header.count, &more, e);
+    struct scan_page page = {.w = writer_of(out, c->service->out_capacity), .more = WIRE_MORE_NONE};
+    wire_write_read_header(&page.w, &header);
+    size_t header_end = page.w.at;
+    write_u8(&page.w, 0);
+    rc = m.index.n != 0 ? service_index_scan(c->service, snap, &m, &page, e)
+                        : scan_into(c->service, snap, &m, &page, e);
     if (rc != 0)
         return rc;
-    size_t end = w.at;
-    w.at = 0;
-    wire_write_read_header(&w, &header);
-    check(w.at == header_end);
-    write_u8(&w, (uint8_t)more);
+    size_t end = page.w.at;
+    page.w.at = 0;
+    header.count = page.count;
+    wire_write_read_header(&page.w, &header);
+    check(page.w.at == header_end);
+    write_u8(&page.w, (uint8_t)page.more);
     c->service->reads++;
-    service_reply(c, FRAME_SCAN, f->request, bytes_of(w.p, end));
+    service_reply(c, FRAME_SCAN, f->request, bytes_of(page.w.p, end));
     return 0;
 }
 
