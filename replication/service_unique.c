@@ -129,7 +129,8 @@ static int load_one(void *arg, const struct index_info *info)
     const struct unique *before = known_before(l->old, &u);
     u.number = before != NULL ? before->number : ++l->old->next_number;
     u.tracked_from = before != NULL ? before->tracked_from : l->site->tail.lsn;
-    u.closed_at = before != NULL ? before->closed_at : (struct lsn){0};
+    /* One that is built anew before it was enforced begins again: nothing was promised, and nothing is refused meanwhile. */
+    u.closed_at = before != NULL && u.ready ? before->closed_at : (struct lsn){0};
     l->v[l->n++] = u;
     return 0;
 }
