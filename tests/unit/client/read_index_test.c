@@ -178,10 +178,10 @@ static void the_token_is_that_of_the_last_record(void **state)
         rest.after = tvn_scan_token(scan);
         assert_int_equal(rest.after.size, TOKEN_BYTES);
         scan_keys(db, &rest, keys);
-        assert_string_equal(keys, "zyxwvutsrq" + i + 1);
+        assert_string_equal(keys, &"zyxwvutsrq"[i + 1]);
         rest.reverse = 1;
         scan_keys(db, &rest, keys);
-        assert_string_equal(keys, "qrstuvwxyz" + ROWS - i);
+        assert_string_equal(keys, &"qrstuvwxyz"[ROWS - i]);
     }
     assert_int_equal(tvn_scan_next(scan, &r, &error), 0);
     assert_memory_equal(tvn_scan_token(scan).data, "\xfe\0\x09", TOKEN_BYTES); /* it stays */
