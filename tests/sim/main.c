@@ -20,7 +20,7 @@ static int usage(void)
         stderr,
         "usage: sim [--seed N] [--seeds N] [--steps N] [--trace] [--mutant NAME] [--mutants]\n");
     for (int m = MUTANT_NONE + 1; m < MUTANTS; m++)
-        (void)fprintf(stderr, "  %-22s %s\n", sim_mutant_name((enum sim_mutant)m),
+        (void)fprintf(stderr, "  %-24s %s\n", sim_mutant_name((enum sim_mutant)m),
                       sim_mutant_what((enum sim_mutant)m));
     return 2;
 }
@@ -199,16 +199,20 @@ static int run_seeds(struct sim *s, const struct arguments *a)
 static int run_mutants(struct sim *s, const struct arguments *a)
 {
     int missed = 0;
-    (void)printf("%-22s %-8s %s\n", "planted bug", "seeds", "found as");
+    const double all_began = seconds();
+    (void)printf("%-24s %-8s %-8s %s\n", "planted bug", "seeds", "seconds", "found as");
     for (int m = MUTANT_NONE + 1; m < MUTANTS; m++) {
         uint64_t n = 0;
+        const double began = seconds();
         struct sim_verdict v = {.failed = false};
         while (!v.failed && n < a->seeds)
             v = sim_seed(s, a->seed + n++, a->steps, (enum sim_mutant)m, false);
         missed += !v.failed;
-        (void)printf("%-22s %-8llu %s\n", sim_mutant_name((enum sim_mutant)m), U(n),
-                     v.failed ? v.failure : "NOT FOUND");
+        (void)printf("%-24s %-8llu %-8.2f %s\n", sim_mutant_name((enum sim_mutant)m), U(n),
+                     seconds() - began, v.failed ? v.failure : "NOT FOUND");
+        (void)fflush(stdout);
     }
+    (void)printf("in %.1f s, ", seconds() - all_began);
     (void)printf("%d of %d mutants caught\n", MUTANTS - 1 - missed, MUTANTS - 1);
     return missed == 0 ? 0 : 1;
 }

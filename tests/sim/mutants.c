@@ -54,6 +54,48 @@ static const struct {
                                     "commit time follows the wall clock, wherever it is set to"},
     [MUTANT_UNFIT_STANDS] = {"unfit-stands",
                              "a site whose state differs forgets it at a restart, and stands (P9)"},
+    [MUTANT_NO_OP_OMITTED] = {"no-op-omitted",
+                              "a new primary serves without an entry of its own (R3)"},
+    [MUTANT_OLD_TERMS_COUNTED] = {"old-terms-counted",
+                                  "entries of earlier terms are committed by counting (R3)"},
+    [MUTANT_HASH_NOT_COMPARED] =
+        {"hash-not-compared",
+         "an entry damaged at one site is compared by lsn and term only (P10)"},
+    [MUTANT_REBUILT_COUNTED] = {"rebuilt-counted",
+                                "answers of a rebuilt site count before it is readmitted (R5)"},
+    [MUTANT_READMITTED_BEHIND] = {"readmitted-behind",
+                                  "a rebuilt site votes again before it has caught up (R5)"},
+    [MUTANT_PREVOTE_IS_VOTE] = {"prevote-is-vote", "a pre-vote is counted as a vote (R1)"},
+    [MUTANT_PAST_VOTES_COUNTED] = {"past-votes-counted", "votes of an earlier term are counted"},
+    [MUTANT_VOTE_GIVEN_TWICE] = {"vote-given-twice", "a voter votes again in the same term"},
+    [MUTANT_PAST_PRIMARY_OBEYED] = {"past-primary-obeyed",
+                                    "entries of a primary of an earlier term are taken"},
+    [MUTANT_ACK_NAMES_LSN_ONLY] =
+        {"ack-names-lsn-only", "what is durable is acknowledged, whether it agrees or not (R2)"},
+    [MUTANT_COMMIT_BEYOND_MATCH] = {"commit-beyond-match",
+                                    "a follower commits what it does not know to agree"},
+    [MUTANT_LEASE_TOO_LONG] = {"lease-too-long", "the lease is longer than the promise (R4)"},
+    [MUTANT_PROMISE_TOO_SHORT] = {"promise-too-short",
+                                  "a closed link ends the promise to the primary at once (R4)"},
+    [MUTANT_LEASE_KEPT_IN_HANDOVER] = {"lease-kept-in-handover",
+                                       "reads go on while another site is asked to take over (R4)"},
+    [MUTANT_LEVEL_TOO_HIGH] = {"level-too-high",
+                               "a majority is taken for every named site (P1, R6)"},
+    [MUTANT_REFUSAL_NOT_AWAITED] =
+        {"refusal-not-awaited", "a failed condition is told before what it rests on is committed"},
+    [MUTANT_EXPORT_WITHOUT_DELETES] = {"export-without-deletes",
+                                       "deletes of a divergent tail are not exported (P4)"},
+    [MUTANT_REFILL_SAYS_LATER] = {"refill-says-later",
+                                  "a refilled state claims a later lsn than it holds (P9)"},
+    [MUTANT_RECYCLE_BEFORE_ARCHIVE] = {"recycle-before-archive",
+                                       "the log is recycled before it is archived (M5)"},
+    [MUTANT_ARCHIVE_BELIEVED] =
+        {"archive-believed",
+         "an archive that is ahead of what is known committed is believed (M4)"},
+    [MUTANT_CUT_BELOW_APPLIED] = {"cut-below-applied",
+                                  "after a cut less is visible than is applied (M1)"},
+    [MUTANT_TIME_FALLS] = {"time-falls",
+                           "commit time is the wall clock, also when it was set back"},
 };
 
 const char *sim_mutant_name(enum sim_mutant m)
@@ -64,4 +106,125 @@ const char *sim_mutant_name(enum sim_mutant m)
 const char *sim_mutant_what(enum sim_mutant m)
 {
     return mutants[m].what;
+}
+
+/* ---- in the core's memory ---- */
+
+void sim_plant_start(const struct sim *s, struct sim_site *site)
+{
+    if (s->mutant == MUTANT_LEASE_TOO_LONG)
+        site->r->options.lease_ms = 3 * site->r->options.election_ms;
+}
+
+void sim_plant_before(const struct sim *s, struct sim_site *site, const struct repl_event *e)
+{
+    struct repl *r = site->r;
+    const struct repl_message *m = e->type == REPL_EV_MESSAGE ? e->message : NULL;
+    if (s->mutant == MUTANT_OLD_TERMS_COUNTED && r->role == REPL_PRIMARY &&
+        r->mode == COMMIT_MAJORITY && e->type == REPL_EV_MESSAGE) {
+        site->real_term_start = r->term_start;
+        r->term_start.v = 1;
+    }
+    if (s->mutant == MUTANT_VOTE_GIVEN_TWICE && m != NULL && m->type == REPL_MSG_VOTE &&
+        r->role == REPL_STANDBY)
+        r->voted_for = REPL_NOBODY;
+    if (s->mutant == MUTANT_PROMISE_TOO_SHORT && e->type == REPL_EV_PEER_DOWN)
+        r->heard_from = REPL_NOBODY;
+}
+
+void sim_plant_after(const struct sim *s, struct sim_site *site, const struct repl_event *e)
+{
+    struct repl *r = site->r;
+    const struct repl_message *m = e->type == REPL_EV_MESSAGE ? e->message : NULL;
+    if (s->mutant == MUTANT_OLD_TERMS_COUNTED && r->role == REPL_PRIMARY && r->term_start.v == 1 &&
+        site->real_term_start.v != 0)
+        r->term_start = site->real_term_start;
+    if (s->mutant == MUTANT_NO_OP_OMITTED && r->role == REPL_PRIMARY)
+        r->term_start.v = 1;
+    if (s->mutant == MUTANT_READMITTED_BEHIND && r->readmit_known)
+        r->readmit_at.v = 0;
+    if (s->mutant == MUTANT_REBUILT_COUNTED && m != NULL && m->type == REPL_MSG_ACK)
+        r->peers[m->from].counts = s->sites[m->from].disk_may_vote;
+    if (s->mutant == MUTANT_COMMIT_BEYOND_MATCH && m != NULL && m->type == REPL_MSG_ENTRIES &&
+        r->role == REPL_STANDBY && m->term.v == r->term.v) {
+        r->matched = r->log.last;
+        r->primary_commit = lsn_max(r->primary_commit, m->commit);
+        repl_update_commit(r, &site->actions);
+        repl_tell_commit(r, &site->actions);
+    }
+}
+
+/* ---- in messages ---- */
+
+struct repl_message sim_plant_out(const struct sim *s, const struct repl_message *message)
+{
+    struct repl_message m = *message;
+    bool asks = m.type == REPL_MSG_VOTE || m.type == REPL_MSG_PREVOTE;
+    const struct sim_site *from = &s->sites[m.from];
+    if (s->mutant == MUTANT_STICKINESS_OFF && m.type == REPL_MSG_VOTE) {
+        m.transfer = true;
+        m.round = REPL_NUMBER_MAX - 1;
+    }
+    if (s->mutant == MUTANT_STICKINESS_OFF && m.type == REPL_MSG_PREVOTE_REPLY && m.rejected) {
+        m.granted = true;
+        m.rejected = false;
+        m.term.v++;
+    }
+    if (s->mutant == MUTANT_LOG_NOT_COMPARED && asks)
+        m.lsn_term.v = REPL_NUMBER_MAX - 1;
+    if (s->mutant == MUTANT_READMITTED_EARLY && m.type == REPL_MSG_ENTRIES)
+        m.readmit = s->sites[m.to].incarnation;
+    if (s->mutant == MUTANT_ACK_NAMES_LSN_ONLY && m.type == REPL_MSG_ACK && !m.rejected) {
+        m.lsn = from->r->log.durable;
+        m.hash = (struct sha256){{0}};
+    }
+    return m;
+}
+
+/* The primary's own word for what is at that position. */
+static void agree(const struct repl *r, struct repl_message *m)
+{
+    m->lsn = lsn_min(m->lsn, r->log.last);
+    m->lsn_term = repl_log_term(&r->log, m->lsn);
+}
+
+static void plant_in_answer(const struct sim *s, const struct repl *r, struct repl_message *m)
+{
+    if (s->mutant == MUTANT_LEASE_FROM_RECEIPT && m->term.v == r->term.v)
+        m->round = r->round;
+    if (s->mutant == MUTANT_REBUILT_COUNTED)
+        m->counts = true;
+    if (s->mutant == MUTANT_ACK_NAMES_LSN_ONLY && !m->rejected)
+        agree(r, m);
+}
+
+void sim_plant_in(const struct sim *s, const struct sim_site *site, struct repl_message *m,
+                  struct repl_entry_meta *metas)
+{
+    const struct repl *r = site->r;
+    if (m->type == REPL_MSG_ACK)
+        plant_in_answer(s, r, m);
+    if (s->mutant == MUTANT_PAST_VOTES_COUNTED && m->type == REPL_MSG_VOTE_REPLY && m->granted)
+        m->term = r->term;
+    if (s->mutant == MUTANT_PREVOTE_IS_VOTE && m->type == REPL_MSG_PREVOTE_REPLY && m->granted &&
+        r->role == REPL_CANDIDATE) {
+        m->type = REPL_MSG_VOTE_REPLY;
+        m->term = r->term;
+    }
+    if (s->mutant == MUTANT_PAST_PRIMARY_OBEYED && m->type == REPL_MSG_ENTRIES &&
+        r->role != REPL_PRIMARY && m->term.v < r->term.v)
+        m->term = r->term;
+    if (s->mutant == MUTANT_HASH_NOT_COMPARED) {
+        m->hash = (struct sha256){{0}};
+        for (uint32_t k = 0; k < m->count; k++) {
+            const struct sha256 *ours = repl_log_hash(&r->log, metas[k].lsn);
+            if (ours != NULL && repl_log_term(&r->log, metas[k].lsn).v == metas[k].term.v)
+                metas[k].hash = *ours;
+            const struct sha256 *before = repl_log_hash(&r->log, (struct lsn){metas[k].lsn.v - 1});
+            if (k > 0)
+                metas[k].prev_hash = metas[k - 1].hash;
+            else if (before != NULL)
+                metas[k].prev_hash = *before;
+        }
+    }
 }

@@ -54,7 +54,8 @@ uint64_t sim_rng_below(struct rng *g, uint64_t n);
 uint64_t sim_rng_between(struct rng *g, uint64_t lo, uint64_t hi); /* both inclusive */
 bool sim_rng_chance(struct rng *g, uint32_t per_million);
 
-/* Planted bugs, all of the driver: the core stays clean. */
+/* Planted bugs. The core stays clean: a bug of it is planted by what it is told, by what its words become on their way out, or
+ * in its memory between two steps (mutants.c). */
 enum sim_mutant {
     MUTANT_NONE,
     MUTANT_VOTE_NOT_SAVED,
@@ -85,11 +86,42 @@ enum sim_mutant {
     MUTANT_ANSWER_AT_NEW_MODE,
     MUTANT_WALL_CLOCK_FOLLOWED,
     MUTANT_UNFIT_STANDS,
+    MUTANT_NO_OP_OMITTED,
+    MUTANT_OLD_TERMS_COUNTED,
+    MUTANT_HASH_NOT_COMPARED,
+    MUTANT_REBUILT_COUNTED,
+    MUTANT_READMITTED_BEHIND,
+    MUTANT_PREVOTE_IS_VOTE,
+    MUTANT_PAST_VOTES_COUNTED,
+    MUTANT_VOTE_GIVEN_TWICE,
+    MUTANT_PAST_PRIMARY_OBEYED,
+    MUTANT_ACK_NAMES_LSN_ONLY,
+    MUTANT_COMMIT_BEYOND_MATCH,
+    MUTANT_LEASE_TOO_LONG,
+    MUTANT_PROMISE_TOO_SHORT,
+    MUTANT_LEASE_KEPT_IN_HANDOVER,
+    MUTANT_LEVEL_TOO_HIGH,
+    MUTANT_REFUSAL_NOT_AWAITED,
+    MUTANT_EXPORT_WITHOUT_DELETES,
+    MUTANT_REFILL_SAYS_LATER,
+    MUTANT_RECYCLE_BEFORE_ARCHIVE,
+    MUTANT_ARCHIVE_BELIEVED,
+    MUTANT_CUT_BELOW_APPLIED,
+    MUTANT_TIME_FALLS,
     MUTANTS,
     MUTANT_READMITTED_EARLY = MUTANTS, /* needs a played scenario: golden_test.c */
 };
 const char *sim_mutant_name(enum sim_mutant m);
 const char *sim_mutant_what(enum sim_mutant m);
+struct sim;
+struct sim_site;
+/* Where they are planted: in the core's memory at its start and around a step, in messages that go out and that come in. */
+void sim_plant_start(const struct sim *s, struct sim_site *site);
+void sim_plant_before(const struct sim *s, struct sim_site *site, const struct repl_event *e);
+void sim_plant_after(const struct sim *s, struct sim_site *site, const struct repl_event *e);
+struct repl_message sim_plant_out(const struct sim *s, const struct repl_message *message);
+void sim_plant_in(const struct sim *s, const struct sim_site *site, struct repl_message *m,
+                  struct repl_entry_meta *metas);
 
 /* Which faults a seed has, and how much of them (swarm testing: Groce et al., ISSTA 2012). Rates are per million. */
 struct swarm {
@@ -99,6 +131,7 @@ struct swarm {
     uint32_t crash_at_action;
     uint32_t fault_every_ms; /* mean time between the faults below; 0: none */
     bool crash, pause, cut, isolate, reset, clog, slow_disk, wipe, drift, jump;
+    bool plots;       /* misfortunes that only together do harm */
     bool at_election; /* misfortune prefers the moments around an election */
     bool operator_acts, mode_changes;
     bool local; /* begin in local mode */
@@ -185,12 +218,14 @@ enum sim_event_type {
     SIM_EV_PUBLISH, /* arg: boot; the checkpoint at hand is durable */
     SIM_EV_ARCHIVE, /* arg: boot */
     SIM_EV_CLOCK,   /* somebody sets a wall clock */
+    SIM_EV_HOLE,    /* arg: for so many ms no entries get out of the site */
 };
 
 enum sim_crash {
     SIM_CRASH_PLAIN,
     SIM_CRASH_WITH_DISK, /* where that is within the promise */
     SIM_CRASH_QUICK,     /* back after a few milliseconds */
+    SIM_CRASH_QUICK_WITH_DISK,
 };
 
 struct sim_event {
@@ -237,6 +272,7 @@ struct sim_site {
     uint64_t n;
     uint32_t ghost[SIM_LOG_MAX]; /* MUTANT_CUT_NOT_DURABLE: what the disk still holds */
     uint64_t ghost_n;
+    struct lsn real_term_start; /* MUTANT_OLD_TERMS_COUNTED: hidden during a step */
     /* what the lost disk of a rebuilt site held, until it is readmitted */
     uint32_t former[SIM_LOG_MAX];
     uint64_t former_n;
@@ -320,7 +356,7 @@ struct sim {
     uint64_t seed;
     enum sim_mutant mutant;
     struct swarm swarm;
-    struct rng net, disk, crash, client, fault, clock, state, wall;
+    struct rng net, disk, crash, client, fault, clock, state, wall, plot;
     uint64_t now_us, order;
     uint64_t steps;
     uint64_t hash; /* of everything that happened */
@@ -334,6 +370,13 @@ struct sim {
     struct sim_link links[SIM_SITES][SIM_SITES]; /* [low][high] */
     bool cut[SIM_SITES][SIM_SITES];
     uint64_t clogged_until_us[SIM_SITES][SIM_SITES]; /* what is sent until then arrives then */
+    uint64_t hole_until_us[SIM_SITES]
+                          [SIM_SITES]; /* most frames with entries are lost, others pass */
+    uint64_t one_by_one_until_us;      /* no message has more than one entry */
+    struct {                           /* plot_three_terms() */
+        uint32_t stage;
+        uint8_t first;
+    } three_terms;
     struct repl_options options;
     struct sim_site sites[SIM_SITES];
     struct sim_client clients[SIM_CLIENTS];
@@ -434,6 +477,7 @@ void sim_check_history(struct sim *s);
 /* ---- sim_users.c ---- */
 void sim_fault(struct sim *s);
 void sim_crash_some(struct sim *s, uint8_t site, enum sim_crash how);
+void sim_plot_election(struct sim *s, uint8_t site);
 void sim_election_fault(struct sim *s, uint8_t site); /* it has just become primary */
 void sim_repository_serves(struct sim *s);            /* refills who is behind the retained log */
 uint8_t sim_primary(const struct sim *s);

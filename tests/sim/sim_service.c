@@ -25,13 +25,19 @@ static void park(struct sim *s, uint8_t i, uint32_t op, uint32_t attempt)
 
 static bool lease(const struct sim *s, const struct sim_site *site)
 {
-    return repl_lease_valid(site->r, sim_clock_ms(s, site));
+    uint64_t now = sim_clock_ms(s, site);
+    if (s->mutant == MUTANT_LEASE_KEPT_IN_HANDOVER && site->r->role == REPL_PRIMARY)
+        return now < site->r->lease_from_ms + site->r->options.lease_ms;
+    return repl_lease_valid(site->r, now);
 }
 
 static bool ready(const struct sim *s, const struct sim_site *site)
 {
     if (s->mutant == MUTANT_READY_TOO_EARLY)
         return site->view.role == REPL_PRIMARY && site->view.serving;
+    if (s->mutant == MUTANT_LEASE_KEPT_IN_HANDOVER)
+        return site->view.role == REPL_PRIMARY && site->marks.applied.v >= site->term_start.v &&
+               site->view.commit.v >= site->term_start.v;
     return marks_ready(&site->marks, &site->view, site->term_start);
 }
 
@@ -134,7 +140,9 @@ bool sim_service_request(struct sim *s, uint8_t i)
     }
     if (op->kind == SIM_OP_CAS && !holds(s, site, op)) {
         /* Nothing is written: the answer is about the history so far, and waits until that is committed. */
-        if (lease(s, site))
+        if (c != NULL && s->mutant == MUTANT_REFUSAL_NOT_AWAITED)
+            sim_client_answered(s, c, SIM_CONDITION_FAILED, (struct sim_record){0, 0});
+        else if (lease(s, site))
             wait_for(c, site->n, marks_answer_level(LEVEL_MODE, mode), true);
         else
             park(s, i, id, attempt);
@@ -154,6 +162,8 @@ static struct lsn covered(const struct sim *s, uint8_t i, enum level level)
     const struct sim_site *site = &s->sites[i];
     if (level <= LEVEL_LOCAL || s->mutant == MUTANT_ANSWER_AT_NEW_MODE)
         return marks_local_to(&site->marks, lease(s, site));
+    if (s->mutant == MUTANT_LEVEL_TOO_HIGH)
+        level = LEVEL_MAJORITY;
     return repl_level_lsn(site->r, level, (uint8_t)(1 - i), SIM_GSR);
 }
 

@@ -62,6 +62,7 @@ void sim_site_start(struct sim *s, uint8_t i)
     if (s->mutant == MUTANT_NO_WAIT_AFTER_START)
         start.now_ms -= 4 * options.election_ms;
     repl_init(site->r, &options, &start);
+    sim_plant_start(s, site);
     repl_view(site->r, &site->view);
     sim_say(s, i, "process starts: term %llu, log ends at %llu, commit %llu%s",
             U(site->disk_term.v), U(site->n), U(site->checkpoint.lsn),
@@ -90,7 +91,7 @@ static void release_inbox(struct sim *s, struct sim_site *site)
     site->current = (struct sim_inbox){0};
 }
 
-/* MUTANT_TORN_WRITE_KEPT: recovery takes a torn entry for a whole one. */
+/* MUTANT_TORN_WRITE_KEPT, MUTANT_HASH_NOT_COMPARED: recovery takes a torn entry for a whole one. */
 static uint32_t damaged_copy(struct sim *s, uint32_t id)
 {
     if (s->entries_n + 1 >= SIM_ENTRIES_MAX)
@@ -114,7 +115,8 @@ void sim_site_crash(struct sim *s, uint8_t i)
     uint64_t kept = site->stable;
     if (site->writing_to > site->stable)
         kept += sim_rng_below(&s->crash, site->writing_to - site->stable + 1);
-    if (s->mutant == MUTANT_TORN_WRITE_KEPT && site->writing_to > kept) {
+    bool torn = s->mutant == MUTANT_TORN_WRITE_KEPT || s->mutant == MUTANT_HASH_NOT_COMPARED;
+    if (torn && site->writing_to > kept) {
         site->ids[kept] = damaged_copy(s, site->ids[kept]);
         kept++;
     }
@@ -257,6 +259,8 @@ static uint32_t seal(struct sim *s, uint8_t i, const struct repl_action *a, stru
         time = entry_next_time(&site->commit_clock, prev.time, wall, sim_clock_ms(s, site) * 1000);
     else if (time.us < prev.time.us)
         time = prev.time;
+    if (s->mutant == MUTANT_TIME_FALLS)
+        time = wall;
     e->header = (struct entry_header){.kind = a->kind,
                                       .cluster_id = cluster,
                                       .term = a->term,
@@ -308,30 +312,9 @@ static void do_append(struct sim *s, uint8_t i, const struct repl_action *a)
     disk_write(s, i);
 }
 
-/* What the planted bugs do to messages on their way out. */
-static struct repl_message mutated(const struct sim *s, const struct repl_message *message)
-{
-    struct repl_message m = *message;
-    bool asks = m.type == REPL_MSG_VOTE || m.type == REPL_MSG_PREVOTE;
-    if (s->mutant == MUTANT_STICKINESS_OFF && m.type == REPL_MSG_VOTE) {
-        m.transfer = true;
-        m.round = REPL_NUMBER_MAX - 1;
-    }
-    if (s->mutant == MUTANT_STICKINESS_OFF && m.type == REPL_MSG_PREVOTE_REPLY && m.rejected) {
-        m.granted = true;
-        m.rejected = false;
-        m.term.v++;
-    }
-    if (s->mutant == MUTANT_LOG_NOT_COMPARED && asks)
-        m.lsn_term.v = REPL_NUMBER_MAX - 1;
-    if (s->mutant == MUTANT_READMITTED_EARLY && m.type == REPL_MSG_ENTRIES)
-        m.readmit = s->sites[m.to].incarnation;
-    return m;
-}
-
 static void do_send(struct sim *s, const struct repl_action *a)
 {
-    struct repl_message m = mutated(s, &a->message);
+    struct repl_message m = sim_plant_out(s, &a->message);
     s->truth.fetches += m.type == REPL_MSG_FETCH;
     sim_send(s, &m, NULL, 0);
 }
@@ -339,7 +322,7 @@ static void do_send(struct sim *s, const struct repl_action *a)
 static void do_send_entries(struct sim *s, uint8_t i, const struct repl_action *a)
 {
     struct sim_site *site = &s->sites[i];
-    struct repl_message m = mutated(s, &a->message);
+    struct repl_message m = sim_plant_out(s, &a->message);
     struct sim_inbox outcome = {.site = m.to, .sent = m.type};
     if (m.lsn.v < site->first || m.lsn.v > site->n) {
         outcome.type = REPL_EV_GONE;
@@ -352,6 +335,8 @@ static void do_send_entries(struct sim *s, uint8_t i, const struct repl_action *
             n = SIM_BATCH_MAX;
         if (n > 1 && sim_rng_chance(&s->net, s->swarm.short_batches))
             n = sim_rng_between(&s->net, 1, n);
+        if (n > 1 && s->now_us < s->one_by_one_until_us)
+            n = 1;
         m.count = (uint32_t)n;
         sim_send(s, &m, site->ids + m.lsn.v, m.count);
         outcome.type = REPL_EV_SENT;
@@ -359,6 +344,15 @@ static void do_send_entries(struct sim *s, uint8_t i, const struct repl_action *
         outcome.bytes = (uint32_t)n * 200;
     }
     site->outcomes[site->out_n++] = outcome;
+}
+
+static void export_after(struct sim *s, const struct sim_site *site, uint64_t last)
+{
+    for (uint64_t lsn = last; lsn < site->n; lsn++) {
+        struct sim_entry *e = &s->entries[site->ids[lsn]];
+        bool deletes = e->op != 0 && s->ops[e->op].kind == SIM_OP_DELETE;
+        e->exported = !(deletes && s->mutant == MUTANT_EXPORT_WITHOUT_DELETES);
+    }
 }
 
 static void do_truncate(struct sim *s, uint8_t i, uint64_t last)
@@ -369,8 +363,7 @@ static void do_truncate(struct sim *s, uint8_t i, uint64_t last)
     site->writing_to = 0;
     site->disk_generation++;
     if (s->mutant != MUTANT_CUT_BEFORE_EXPORT)
-        for (uint64_t lsn = last; lsn < site->n; lsn++)
-            s->entries[site->ids[lsn]].exported = true;
+        export_after(s, site, last);
     sim_check_cut(s, i, last);
     if (s->mutant == MUTANT_CUT_NOT_DURABLE) {
         memcpy(site->ghost, site->ids, site->stable * sizeof site->ids[0]);
@@ -387,6 +380,8 @@ static void do_truncate(struct sim *s, uint8_t i, uint64_t last)
     if (site->stable > last)
         site->stable = last;
     marks_cut(&site->marks, keep, applied);
+    if (s->mutant == MUTANT_CUT_BELOW_APPLIED)
+        site->marks.visible = site->marks.commit;
 }
 
 static void do_commit(struct sim *s, uint8_t i, const struct repl_action *a)
@@ -449,6 +444,7 @@ static bool execute(struct sim *s, uint8_t i, const struct repl_action *a)
         if (a->role == REPL_PRIMARY) {
             sim_check_role(s, i, a->term);
             sim_election_fault(s, i);
+            sim_plot_election(s, i);
         }
         break;
     case REPL_ACT_REFUSED:
@@ -598,14 +594,14 @@ static void step(struct sim *s, uint8_t i)
               m.count > 0);
         m.from = sm->from;
         m.to = sm->to;
-        if (s->mutant == MUTANT_LEASE_FROM_RECEIPT && m.type == REPL_MSG_ACK &&
-            m.term.v == site->r->term.v)
-            m.round = site->r->round;
         metas_of(s, sm, metas);
+        sim_plant_in(s, site, &m, metas);
         e.message = &m;
         e.metas = metas;
     }
+    sim_plant_before(s, site, &e);
     repl_step(site->r, &e, &site->actions);
+    sim_plant_after(s, site, &e);
     site->action = 0;
     sim_mix(s, site->actions.n ^ (uint64_t)in->type << 40);
 }

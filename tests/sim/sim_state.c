@@ -127,7 +127,10 @@ static void recycle(struct sim *s, struct sim_site *site)
     bool archives[SIM_SITES] = {[SIM_GSR] = true};
     site->marks.retain.v = site->n > s->swarm.retain ? site->n - s->swarm.retain : 0;
     marks_peers(&site->marks, &site->view, (uint8_t)(site - s->sites), SIM_SITES, archives);
-    uint64_t below = marks_recycle_below(&site->marks).v;
+    struct marks m = site->marks;
+    if (s->mutant == MUTANT_RECYCLE_BEFORE_ARCHIVE)
+        m.archives = false;
+    uint64_t below = marks_recycle_below(&m).v;
     if (s->mutant == MUTANT_RECYCLE_TOO_MUCH)
         below = site->marks.applied.v + 1;
     if (below > site->first + 1) {
@@ -143,6 +146,8 @@ void sim_take_progress(struct sim *s, uint8_t i)
     struct marks_news moved = marks_progress(
         &site->marks, (struct lsn){site->checkpoint.lsn}, (struct lsn){site->state.lsn},
         i == SIM_GSR ? (struct lsn){s->archive.n} : site->marks.archived);
+    if (s->mutant == MUTANT_ARCHIVE_BELIEVED && i == SIM_GSR)
+        site->marks.archived.v = s->archive.n;
     if (moved.applied) {
         overlay_drop(site->overlay, site->marks.applied);
         if (site->state.mode != (uint64_t)site->view.mode)
@@ -290,6 +295,10 @@ void sim_site_refill(struct sim *s, uint8_t i, uint8_t from)
     memcpy(site->ids, ids, n * sizeof site->ids[0]);
     site->n = site->stable = site->first = n;
     site->checkpoint = sim_model_at(s, site, n);
+    if (s->mutant == MUTANT_REFILL_SAYS_LATER) {
+        site->checkpoint = sim_model_at(s, site, n - 1);
+        site->checkpoint.lsn = n;
+    }
     if (i == SIM_GSR && n > s->archive.n) {
         /* The limit of what is kept for an absent repository (P11): status shows the gap. */
         s->truth.gaps++;

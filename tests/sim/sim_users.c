@@ -152,14 +152,16 @@ static bool disk_may_be_lost(const struct sim *s)
 
 void sim_crash_some(struct sim *s, uint8_t site, enum sim_crash how)
 {
-    bool wipe = how == SIM_CRASH_WITH_DISK && disk_may_be_lost(s);
+    bool wipe =
+        (how == SIM_CRASH_WITH_DISK || how == SIM_CRASH_QUICK_WITH_DISK) && disk_may_be_lost(s);
     sim_site_crash(s, site);
     if (wipe) {
         sim_site_wipe(s, site);
         s->wiped = site;
     }
-    uint64_t down = how == SIM_CRASH_QUICK ? sim_rng_between(&s->fault, 1, 20) * SIM_MS
-                                           : sim_restart_delay_us(&s->fault);
+    bool quick = how == SIM_CRASH_QUICK || how == SIM_CRASH_QUICK_WITH_DISK;
+    uint64_t down =
+        quick ? sim_rng_between(&s->fault, 1, 20) * SIM_MS : sim_restart_delay_us(&s->fault);
     sim_at(s, s->now_us + down, SIM_EV_RESTART, site, 0);
 }
 
@@ -187,6 +189,84 @@ static void witness_blinks(struct sim *s)
     cut_for(s, SIM_DR, SIM_DC, us);
     sim_at(s, s->now_us + sim_rng_between(&s->fault, 500 * SIM_MS, us), SIM_EV_CRASH, SIM_GSR,
            SIM_CRASH_QUICK);
+}
+
+/* ---- plots: misfortunes that do harm only together ---- */
+
+/* Entries reach one site alone; that one loses its disk, and gets none back, before the primary is lost as well. */
+static void plot_rebuilt_and_behind(struct sim *s, uint8_t primary)
+{
+    uint8_t other = (uint8_t)(1 - primary);
+    uint64_t wiped = s->now_us + sim_rng_between(&s->plot, 100, 800) * SIM_MS,
+             lost = wiped + sim_rng_between(&s->plot, 300, 2500) * SIM_MS;
+    s->hole_until_us[primary][SIM_GSR] = s->one_by_one_until_us = lost + 500 * SIM_MS;
+    sim_at(s, wiped, SIM_EV_CRASH, other, SIM_CRASH_WITH_DISK);
+    sim_at(s, wiped, SIM_EV_HOLE, primary, (uint32_t)((lost - wiped) / SIM_MS) + 500);
+    sim_at(s, lost, SIM_EV_CRASH, primary, SIM_CRASH_PLAIN);
+}
+
+/* A cut-off primary is replaced, does not know it yet, and meets its successor again, which has forgotten everything. */
+static void plot_stale_primary_meets_rebuilt(struct sim *s, uint8_t primary)
+{
+    uint8_t other = (uint8_t)(1 - primary);
+    uint64_t us = sim_rng_between(&s->plot, 550, 1000) * SIM_MS;
+    for (uint8_t k = 0; k < SIM_SITES; k++) {
+        if (k == primary)
+            continue;
+        sim_cut(s, primary, k, true);
+        sim_cut(s, k, primary, true);
+        uint64_t heal = s->now_us + (k == other ? us : us + 2000 * SIM_MS);
+        sim_at(s, heal, SIM_EV_HEAL, primary, k);
+        sim_at(s, heal, SIM_EV_HEAL, k, primary);
+        sim_link_close(s, primary, k, 2 * SIM_MS);
+    }
+    sim_at(s, s->now_us + us, SIM_EV_CRASH, other, SIM_CRASH_QUICK_WITH_DISK);
+}
+
+/* An entry of one term is at one site alone, one of the next term at another; then the first site leads again, spreads the old
+ * entry, and is lost before its own one follows (Ongaro, thesis, figure 3.7). */
+static void plot_three_terms(struct sim *s, uint8_t primary)
+{
+    s->three_terms.stage = 1;
+    s->three_terms.first = primary;
+    for (uint8_t k = 0; k < SIM_SITES; k++)
+        s->hole_until_us[primary][k] = s->now_us + 300 * SIM_MS;
+    sim_at(s, s->now_us + sim_rng_between(&s->plot, 50, 300) * SIM_MS, SIM_EV_CRASH, primary,
+           SIM_CRASH_PLAIN);
+}
+
+void sim_plot_election(struct sim *s, uint8_t site)
+{
+    uint32_t stage = s->three_terms.stage;
+    bool expected = (stage == 1 && site != s->three_terms.first) ||
+                    (stage == 2 && site == s->three_terms.first);
+    if (stage == 0 || s->calm)
+        return;
+    s->three_terms.stage = expected && stage == 1 ? 2 : 0;
+    if (!expected)
+        return;
+    if (stage == 1) {
+        for (uint8_t k = 0; k < SIM_SITES; k++)
+            s->hole_until_us[site][k] = s->now_us + 300 * SIM_MS;
+    } else {
+        s->one_by_one_until_us = s->now_us + 200 * SIM_MS;
+    }
+    sim_at(s, s->now_us + sim_rng_below(&s->plot, stage == 1 ? 200000 : 40000), SIM_EV_CRASH, site,
+           SIM_CRASH_PLAIN);
+}
+
+static void plot(struct sim *s)
+{
+    uint8_t primary = sim_primary(s);
+    if (primary == REPL_NOBODY || !sim_rng_chance(&s->plot, 300000))
+        return;
+    uint64_t which = sim_rng_below(&s->plot, 3);
+    if (which == 0)
+        plot_three_terms(s, primary);
+    else if (which == 1)
+        plot_rebuilt_and_behind(s, primary);
+    else
+        plot_stale_primary_meets_rebuilt(s, primary);
 }
 
 static void one_fault(struct sim *s)
@@ -275,6 +355,8 @@ void sim_fault(struct sim *s)
     if (s->calm || s->swarm.fault_every_ms == 0)
         return;
     one_fault(s);
+    if (s->swarm.plots)
+        plot(s);
     sim_at(s, s->now_us + 1 + sim_rng_below(&s->fault, 2 * SIM_MS * s->swarm.fault_every_ms),
            SIM_EV_FAULT, 0, 0);
 }

@@ -3,7 +3,8 @@
  * NETWORK MODEL. A link between two sites is a connection with an epoch, as TCP with TLS gives: when it is closed, what is in
  * flight is gone, and both ends are told, at different times. Inside a connection messages may be lost, repeated and overtaken,
  * which TCP would not do, but which a full send queue or a dropped frame does. A cut drops one direction silently; the
- * connection then stays up for a while, as TCP's would.
+ * connection then stays up for a while, as TCP's would. A hole drops most of what carries entries and lets the rest pass, as a
+ * path does whose largest packet is smaller than it says.
  *
  * CLOCKS. Each site's clock has an offset and a rate; rates differ by up to 8 % between sites, which is inside the lease's
  * margin of 10 %. Its wall clock, of which commit time comes, is set now and then: by seconds or by years, ahead or back. */
@@ -194,7 +195,9 @@ void sim_send(struct sim *s, const struct repl_message *message, const uint32_t 
         memcpy(m.ids, ids, n * sizeof ids[0]);
     if (message->type == REPL_MSG_TAKE_OVER)
         s->late_take_over = m;
-    if (s->cut[m.from][m.to] || sim_rng_chance(&s->net, s->swarm.loss))
+    bool hole =
+        n > 0 && s->now_us < s->hole_until_us[m.from][m.to] && !sim_rng_chance(&s->plot, 100000);
+    if (hole || s->cut[m.from][m.to] || sim_rng_chance(&s->net, s->swarm.loss))
         return;
     launch(s, &m);
     if (sim_rng_chance(&s->net, s->swarm.duplicate))
@@ -342,6 +345,10 @@ static void handle(struct sim *s, const struct sim_event *e)
     case SIM_EV_ARCHIVE:
         sim_archive(s, site, e->arg);
         break;
+    case SIM_EV_HOLE:
+        for (uint8_t k = 0; !s->calm && k < SIM_SITES; k++)
+            s->hole_until_us[site][k] = s->now_us + e->arg * SIM_MS;
+        break;
     case SIM_EV_CLOCK:
         set_a_clock(s);
         break;
@@ -415,6 +422,7 @@ struct swarm sim_swarm_of_seed(uint64_t seed)
         w.apply_us = (uint32_t)sim_rng_between(&g, 3000, 400000);
     w.lost_answers = sim_rng_chance(&g, 500000) ? (uint32_t)sim_rng_between(&g, 1000, 100000) : 0;
     w.jump = sim_rng_chance(&g, 500000);
+    w.plots = sim_rng_chance(&g, 500000);
     return w;
 }
 
@@ -432,6 +440,7 @@ void sim_init(struct sim *s, uint64_t seed, const struct swarm *swarm, enum sim_
     s->clock = split(seed, 7);
     s->state = split(seed, 8);
     s->wall = split(seed, 9);
+    s->plot = split(seed, 10);
     s->hash = seed;
     s->wiped = REPL_NOBODY;
     for (uint32_t i = 0; i < SIM_MESSAGES_MAX; i++)
@@ -488,7 +497,7 @@ void sim_calm(struct sim *s)
         s->sites[i].disk_slow = false;
         for (uint8_t k = 0; k < SIM_SITES; k++) {
             sim_cut(s, i, k, false);
-            s->clogged_until_us[i][k] = 0;
+            s->clogged_until_us[i][k] = s->hole_until_us[i][k] = 0;
         }
         sim_judge(s, i, true);
         sim_at(s, s->now_us, SIM_EV_UNPAUSE, i, 0);
