@@ -166,7 +166,7 @@ static int command_status(struct site *s, json_t **reply, struct err *e)
         json_pack("{s:s, s:s, s:s, s:s, s:s, s:I, s:I, s:o, s:s, s:s, s:b, s:I, s:o}", "version",
                   TRIVENI_VERSION, "cluster", s->config->cluster, "id", id, "site",
                   s->config->members[s->config->self].name, "role", repl_role_name(s->view.role),
-                  "term", (json_int_t)s->view.term.v, "time_us", (json_int_t)site_now_us(),
+                  "term", (json_int_t)s->view.term.v, "time_us", (json_int_t)site_commit_time(s).us,
                   "primary", primary != NULL ? json_string(primary->name) : json_null(), "policy",
                   policies[s->config->policy], "mode", commit_mode_name(totals.mode), "serving",
                   site_is_ready(s) && repl_lease_valid(s->repl, site_now_ms()), "clients",
@@ -370,8 +370,8 @@ static int give_order(struct site *s, struct client *c, uint64_t request, const 
 {
     struct order_terms terms = terms_of(arguments);
     struct order *order;
-    int rc = orders_admit(&s->service->orders, what, &terms, s->view.term,
-                          (struct utc){site_now_us()}, &order, e);
+    int rc = orders_admit(&s->service->orders, what, &terms, s->view.term, site_commit_time(s),
+                          &order, e);
     if (rc == 1 && order->code != 0)
         return err_set(e, order->code, "%s", order->answer);
     if (rc == 1) {

@@ -472,7 +472,7 @@ static void housekeeping(uv_timer_t *timer)
     for (struct client *c = v->clients; c != NULL; c = c->next)
         client_close_snapshots(c, now > s->config->snapshot_ms ? now - s->config->snapshot_ms : 0);
     service_expire_sessions(v);
-    service_forget_orders(v, (struct utc){site_now_us()});
+    service_forget_orders(v, site_commit_time(s));
     service_unique_progress(v);
     driver_watch_clock(s);
     certificates_look(s, false);

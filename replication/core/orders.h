@@ -4,9 +4,9 @@
  * either,
  * and a nonce need not be remembered for ever.
  *
- * The expiry is in the site's own time: the tool reads it from the status, with the term, so no two clocks are compared.
- * What is
- * remembered is lost with the process; a restarted primary is not primary in the same term again. */
+ * The expiry is in the site's own time: the tool reads it from the status, with the term, so no two clocks are compared. That
+ * time is commit time (store/core/commit_time.h), not the wall clock: set back, that would bring a forgotten nonce to life
+ * again. What is remembered is lost with the process; a restarted primary is not primary in the same term again. */
 #ifndef REPLICATION_CORE_ORDERS_H
 #define REPLICATION_CORE_ORDERS_H
 

@@ -96,6 +96,19 @@ static const struct {
                                   "after a cut less is visible than is applied (M1)"},
     [MUTANT_TIME_FALLS] = {"time-falls",
                            "commit time is the wall clock, also when it was set back"},
+    [MUTANT_CHECK_QUORUM_OFF] = {"check-quorum-off",
+                                 "a primary that nobody answers never steps down"},
+    [MUTANT_MODE_BELIEVED_EARLY] =
+        {"mode-believed-early", "a new primary is in local mode before the past is applied (R6)"},
+    [MUTANT_LEVEL_OVERSTATED] = {"level-overstated",
+                                 "an answer states a level that was not achieved (R6)"},
+    [MUTANT_ORDER_OBEYED_TWICE] =
+        {"order-obeyed-twice", "an operator's order that is sent again is carried out again (R7)"},
+    [MUTANT_ORDER_OF_PAST_TERM] = {"order-of-past-term",
+                                   "an order for an earlier term is carried out (R7)"},
+    [MUTANT_ORDER_EXPIRED] = {"order-expired", "an order is carried out after its expiry (R7)"},
+    [MUTANT_ORDER_BY_WALL_CLOCK] =
+        {"order-by-wall-clock", "a clock that is set back brings a forgotten order to life (R7)"},
 };
 
 const char *sim_mutant_name(enum sim_mutant m)
@@ -128,6 +141,10 @@ void sim_plant_before(const struct sim *s, struct sim_site *site, const struct r
     if (s->mutant == MUTANT_VOTE_GIVEN_TWICE && m != NULL && m->type == REPL_MSG_VOTE &&
         r->role == REPL_STANDBY)
         r->voted_for = REPL_NOBODY;
+    if (s->mutant == MUTANT_CHECK_QUORUM_OFF)
+        r->since_ms = e->now_ms;
+    if (s->mutant == MUTANT_MODE_BELIEVED_EARLY && r->role == REPL_PRIMARY)
+        r->applied = lsn_max(r->applied, r->term_start);
     if (s->mutant == MUTANT_PROMISE_TOO_SHORT && e->type == REPL_EV_PEER_DOWN)
         r->heard_from = REPL_NOBODY;
 }

@@ -9,12 +9,14 @@
  * sim_service.c  the transaction path of the primary         sim_clients.c clients with sessions, who try again
  * sim_users.c    the operator, the repository, misfortune    sim_check.c   invariants
  * sim_history.c  exactly once, linearizable                  sim_run.c     one seed from start to verdict
+ * sim_orders.c   orders of the operator, sent again
  * mutants.c      planted bugs that must be found             main.c        command line */
 #ifndef TESTS_SIM_SIM_H
 #define TESTS_SIM_SIM_H
 
 #include "replication/core/marks.h"
 #include "replication/core/messages.h"
+#include "replication/core/orders.h"
 #include "replication/core/repl_state.h"
 #include "store/core/commit_time.h"
 #include "store/core/txn.h"
@@ -39,6 +41,7 @@ enum {
     SIM_RESULTS = 4,     /* remembered of each session */
     SIM_OPS_MAX = 4096,  /* asked by clients in one run */
     SIM_PARKED_MAX = 16, /* requests that wait for a primary to be ready */
+    SIM_ORDERS_MAX = 256,
     SIM_RAW_BYTES = ENTRY_HEADER_BYTES + 128,
     SIM_TRACE_LINES = 400,
     SIM_TRACE_BYTES = 256,
@@ -108,6 +111,13 @@ enum sim_mutant {
     MUTANT_ARCHIVE_BELIEVED,
     MUTANT_CUT_BELOW_APPLIED,
     MUTANT_TIME_FALLS,
+    MUTANT_CHECK_QUORUM_OFF,
+    MUTANT_MODE_BELIEVED_EARLY,
+    MUTANT_LEVEL_OVERSTATED,
+    MUTANT_ORDER_OBEYED_TWICE,
+    MUTANT_ORDER_OF_PAST_TERM,
+    MUTANT_ORDER_EXPIRED,
+    MUTANT_ORDER_BY_WALL_CLOCK,
     MUTANTS,
     MUTANT_READMITTED_EARLY = MUTANTS, /* needs a played scenario: golden_test.c */
 };
@@ -218,6 +228,7 @@ enum sim_event_type {
     SIM_EV_PUBLISH, /* arg: boot; the checkpoint at hand is durable */
     SIM_EV_ARCHIVE, /* arg: boot */
     SIM_EV_CLOCK,   /* somebody sets a wall clock */
+    SIM_EV_ORDER,   /* arg: order, on its way to the site */
     SIM_EV_HOLE,    /* arg: for so many ms no entries get out of the site */
 };
 
@@ -245,6 +256,15 @@ struct sim_inbox {
     enum commit_mode mode;
     bool fit;
     struct entry_position position;
+};
+
+struct sim_order {
+    struct sim_inbox event; /* what it comes to when it is obeyed */
+    uint8_t site;
+    uint32_t sent, obeyed_boot;
+    struct term term;
+    struct utc expires;
+    char nonce[ORDER_NONCE_MAX_BYTES + 1];
 };
 
 struct sim_site {
@@ -279,6 +299,9 @@ struct sim_site {
     struct repl_action unsaved; /* MUTANT_VOTE_SAVED_LATE: written with the next one */
 
     /* volatile */
+    struct orders orders;
+    uint32_t ordered;    /* the one that is being carried out, or 0 */
+    uint64_t quorum_us;  /* as primary: when another site last answered in this term */
     uint64_t writing_to; /* 0: the disk is idle */
     uint32_t disk_generation;
     bool disk_slow;
@@ -382,6 +405,8 @@ struct sim {
     struct sim_client clients[SIM_CLIENTS];
     struct sim_op ops[SIM_OPS_MAX]; /* from 1 */
     uint32_t ops_n;
+    struct sim_order orders[SIM_ORDERS_MAX]; /* from 1 */
+    uint32_t orders_n;
     uint64_t tokens;  /* values written */
     uint64_t history; /* of what clients saw */
     struct sim_archive archive;
@@ -416,6 +441,7 @@ void sim_cut(struct sim *s, uint8_t from, uint8_t to, bool on);
 void sim_calm(struct sim *s); /* heal everything, no more faults */
 uint64_t sim_clock_ms(const struct sim *s, const struct sim_site *site);
 uint64_t sim_wall_us(const struct sim *s, const struct sim_site *site);
+uint64_t sim_commit_us(const struct sim *s, struct sim_site *site); /* commit time now */
 uint64_t sim_restart_delay_us(struct rng *g);
 uint64_t sim_when_us(const struct sim *s, const struct sim_site *site, uint64_t clock_ms);
 void sim_say(struct sim *s, uint8_t site, const char *fmt, ...)
@@ -483,13 +509,21 @@ void sim_repository_serves(struct sim *s);            /* refills who is behind t
 uint8_t sim_primary(const struct sim *s);
 void sim_judge(struct sim *s, uint8_t site, bool fit); /* serving with a lease, or REPL_NOBODY */
 
+/* ---- sim_orders.c ---- */
+/* The operator orders what the event says. */
+void sim_order(struct sim *s, uint8_t site, const struct sim_inbox *e);
+void sim_order_arrives(struct sim *s, uint8_t i, uint32_t id);
+void sim_order_answered(struct sim *s, uint8_t i, bool done);
+
 /* ---- sim_check.c ---- */
+void sim_check_quorum(struct sim *s, uint8_t site);
 void sim_check_sealed(struct sim *s, uint8_t site, uint32_t id);
 void sim_check_time(struct sim *s, uint8_t site, const struct entry_header *h);
 void sim_check_role(struct sim *s, uint8_t site, struct term term);
 void sim_check_commit(struct sim *s, uint8_t site, uint64_t commit, uint64_t visible);
 void sim_check_cut(struct sim *s, uint8_t site, uint64_t last);
-void sim_check_ack(struct sim *s, uint8_t site, const struct sim_client *c);
+/* `stated`: the level that the answer says is achieved. */
+void sim_check_ack(struct sim *s, uint8_t site, const struct sim_client *c, enum level stated);
 void sim_check_state(struct sim *s, uint8_t site);
 void sim_check_marks(struct sim *s, uint8_t site);
 void sim_check_published(struct sim *s, uint8_t site);

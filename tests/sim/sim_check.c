@@ -7,7 +7,7 @@
  *   S4  What is committed is on stable storage at two sites at that moment, is the same entry at every site that
  *       commits that position, is never cut anywhere where it is committed, and is in the log of every later primary (P1, P2).
  *   S5  commit and visible never fall, save that a cut takes visible along; visible passes commit only at a serving primary in
- *       local mode, and never its own disk.
+ *       local mode, which the log has had since the entry before its no-op, and never its own disk (R6).
  *   S6  An acknowledgement names only sites that have the entry on stable storage (P1).
  *   S7  Nothing is cut before it is exported (R9); in the end everything acknowledged is in the common log, or was acknowledged
  *       at local only and is in an export (P4).
@@ -22,7 +22,9 @@
  *   S14 A request is in the history at most once, where its answer said (P6; sim_history.c).
  *   S15 What clients saw of each record is linearizable (P5; sim_history.c).
  *   S16 Commit time never falls along the log, and between two entries that one start of a site seals one after the
- *       other it passes no faster than the boot clock and a sixteenth, wherever the wall clock is set to. */
+ *       other it passes no faster than the boot clock and a sixteenth, wherever the wall clock is set to.
+ * S17 A primary that no other site answers ceases to be one after lease and election time.
+ * S18 An operator's order is carried out once, in the term that it names, before it expires (R7). */
 #include "tests/sim/sim.h"
 
 #include "store/core/check.h"
@@ -96,6 +98,30 @@ void sim_check_role(struct sim *s, uint8_t i, struct term term)
                  U(term.v), U(n));
 }
 
+/* Was the mode local when this primary's term began, or has it become so since? (What ended it within the term may wait for being
+ * applied.) */
+static bool local_since_term_began(const struct sim *s, const struct sim_site *site,
+                                   uint64_t visible)
+{
+    for (uint64_t lsn = site->term_start.v; lsn >= 1 && lsn <= visible; lsn++)
+        if (s->contents[site->ids[lsn - 1]].model.mode == COMMIT_LOCAL)
+            return true;
+    return false;
+}
+
+/* After a tick, so that it had the occasion to step down. */
+void sim_check_quorum(struct sim *s, uint8_t i)
+{
+    const struct sim_site *site = &s->sites[i];
+    const struct repl_options *o = &s->options;
+    uint64_t most_us = (uint64_t)(o->lease_ms + o->election_ms) * SIM_MS * 21 / 20 + 10 * SIM_MS;
+    if (site->r->now_ms != sim_clock_ms(s, site))
+        return; /* it was paused since */
+    if (site->r->role == REPL_PRIMARY && s->now_us > site->quorum_us + most_us)
+        sim_fail(s, "S17: %s is still primary, %llu ms after another site last answered it",
+                 sim_names[i], U((s->now_us - site->quorum_us) / SIM_MS));
+}
+
 void sim_check_commit(struct sim *s, uint8_t i, uint64_t commit, uint64_t visible)
 {
     struct sim_site *site = &s->sites[i];
@@ -110,6 +136,9 @@ void sim_check_commit(struct sim *s, uint8_t i, uint64_t commit, uint64_t visibl
     }
     if (visible > commit && visible > site->marks.visible.v) {
         const struct repl *r = site->r;
+        if (!local_since_term_began(s, site, visible))
+            sim_fail(s, "S5: visible %llu beyond commit %llu at %s, whose log says mode majority",
+                     U(visible), U(commit), sim_names[i]);
         if (r->role != REPL_PRIMARY || r->mode != COMMIT_LOCAL || visible > site->stable ||
             !repl_lease_valid(r, r->now_ms))
             sim_fail(s, "S5: visible %llu beyond commit %llu at %s, %s in mode %s, durable %llu",
@@ -151,7 +180,7 @@ static bool is_named(enum level level, uint8_t site)
            (level == LEVEL_GSR && site == SIM_GSR);
 }
 
-void sim_check_ack(struct sim *s, uint8_t i, const struct sim_client *c)
+void sim_check_ack(struct sim *s, uint8_t i, const struct sim_client *c, enum level stated)
 {
     struct sim_truth *t = &s->truth;
     const struct sim_site *site = &s->sites[i];
@@ -167,9 +196,13 @@ void sim_check_ack(struct sim *s, uint8_t i, const struct sim_client *c)
     op->answered_id = id;
     op->majority = site->marks.commit.v >= c->lsn;
     for (uint8_t k = 0; k < SIM_SITES; k++)
-        if (is_named(c->level, k) && !has_stable(&s->sites[k], c->lsn, id))
-            sim_fail(s, "S6: %s acknowledges %llu at level %s, but %s has it not on disk",
-                     sim_names[i], U(c->lsn), level_name(c->level), sim_names[k]);
+        if ((is_named(c->level, k) || is_named(stated, k)) && !has_stable(&s->sites[k], c->lsn, id))
+            sim_fail(
+                s, "S6: %s acknowledges %llu at level %s, states %s, but %s has it not on disk",
+                sim_names[i], U(c->lsn), level_name(c->level), level_name(stated), sim_names[k]);
+    if (stated < c->level || (stated >= LEVEL_MAJORITY && !op->majority))
+        sim_fail(s, "S6: %s acknowledges %llu at level %s and states %s", sim_names[i], U(c->lsn),
+                 level_name(c->level), level_name(stated));
     if (op->majority) {
         if (stable_copies(s, c->lsn, id) < 2)
             sim_fail(s, "S6: %s acknowledges %llu at majority, it is durable at %u sites",

@@ -167,6 +167,18 @@ static struct lsn covered(const struct sim *s, uint8_t i, enum level level)
     return repl_level_lsn(site->r, level, (uint8_t)(1 - i), SIM_GSR);
 }
 
+/* As in replication/service_write.c: the strongest level that covers the lsn, for one that has waited at `level`. */
+static enum level achieved(const struct sim *s, uint8_t i, uint64_t lsn, enum level level)
+{
+    if (covered(s, i, LEVEL_ALL).v >= lsn)
+        return LEVEL_ALL;
+    if (level > LEVEL_MAJORITY)
+        return level;
+    if (s->mutant == MUTANT_LEVEL_OVERSTATED)
+        return LEVEL_DR;
+    return s->sites[i].marks.commit.v >= lsn ? LEVEL_MAJORITY : LEVEL_LOCAL;
+}
+
 static void answer_who_can_be(struct sim *s, uint8_t i)
 {
     for (uint8_t k = 0; k < SIM_CLIENTS && !s->failed; k++) {
@@ -175,7 +187,7 @@ static void answer_who_can_be(struct sim *s, uint8_t i)
             continue;
         const struct sim_op *op = &s->ops[c->op];
         if (!c->failed)
-            sim_check_ack(s, i, c);
+            sim_check_ack(s, i, c, achieved(s, i, c->lsn, c->level));
         sim_client_answered(s, c, c->failed ? SIM_CONDITION_FAILED : SIM_DONE,
                             op->kind == SIM_OP_DELETE ? (struct sim_record){0, 0}
                                                       : (struct sim_record){op->value, c->lsn});

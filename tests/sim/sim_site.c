@@ -39,9 +39,10 @@ void sim_site_start(struct sim *s, uint8_t i)
     site->paused = false;
     site->boot++;
     site->sealed.id = 0;
+    site->orders = (struct orders){.pending = 0};
+    site->ordered = 0;
     site->commit_clock = (struct commit_clock){0};
-    (void)entry_next_time(&site->commit_clock, position_of(s, site, site->n).time,
-                          (struct utc){sim_wall_us(s, site)}, sim_clock_ms(s, site) * 1000);
+    (void)sim_commit_us(s, site);
     sim_state_start(s, i);
     struct repl_options options = s->options;
     options.self = i;
@@ -231,6 +232,13 @@ static void write_txn(struct writer *w, const uint8_t *salt, const struct sim_op
                    &write);
 }
 
+uint64_t sim_commit_us(const struct sim *s, struct sim_site *site)
+{
+    return entry_next_time(&site->commit_clock, position_of(s, site, site->n).time,
+                           (struct utc){sim_wall_us(s, site)}, sim_clock_ms(s, site) * 1000)
+        .us;
+}
+
 static uint32_t seal(struct sim *s, uint8_t i, const struct repl_action *a, struct entry_view *v)
 {
     struct sim_site *site = &s->sites[i];
@@ -256,7 +264,7 @@ static uint32_t seal(struct sim *s, uint8_t i, const struct repl_action *a, stru
     check(!w.bad);
     struct utc wall = {sim_wall_us(s, site)}, time = wall;
     if (s->mutant != MUTANT_WALL_CLOCK_FOLLOWED)
-        time = entry_next_time(&site->commit_clock, prev.time, wall, sim_clock_ms(s, site) * 1000);
+        time.us = sim_commit_us(s, site);
     else if (time.us < prev.time.us)
         time = prev.time;
     if (s->mutant == MUTANT_TIME_FALLS)
@@ -443,6 +451,7 @@ static bool execute(struct sim *s, uint8_t i, const struct repl_action *a)
                 a->site < SIM_SITES ? sim_names[a->site] : "unknown");
         if (a->role == REPL_PRIMARY) {
             sim_check_role(s, i, a->term);
+            site->quorum_us = s->now_us;
             sim_election_fault(s, i);
             sim_plot_election(s, i);
         }
@@ -458,6 +467,7 @@ static bool execute(struct sim *s, uint8_t i, const struct repl_action *a)
         sim_say(s, i, "operator is told: %s: %s", a->granted ? "done" : "not done",
                 repl_text(&site->actions, a));
         s->truth.switchovers += a->granted;
+        sim_order_answered(s, i, a->granted);
         break;
     case REPL_ACT_TRACE:
         sim_say(s, i, "%s", repl_text(&site->actions, a));
@@ -566,7 +576,7 @@ static void step(struct sim *s, uint8_t i)
 {
     struct sim_site *site = &s->sites[i];
     struct repl_entry_meta metas[SIM_BATCH_MAX];
-    struct repl_message m;
+    struct repl_message m = {.type = 0};
     const struct sim_inbox *in = &site->current;
     s->steps++;
     if (in->type == REPL_EV_FIT && in->site == i)
@@ -599,6 +609,9 @@ static void step(struct sim *s, uint8_t i)
         e.message = &m;
         e.metas = metas;
     }
+    bool answer = in->type == REPL_EV_MESSAGE && m.type == REPL_MSG_ACK;
+    if ((answer && m.term.v == site->r->term.v) || site->r->handover == REPL_HANDOVER_ASKED)
+        site->quorum_us = s->now_us;
     sim_plant_before(s, site, &e);
     repl_step(site->r, &e, &site->actions);
     sim_plant_after(s, site, &e);
@@ -620,6 +633,8 @@ static void step_done(struct sim *s, uint8_t i)
         sim_service_progress(s, i);
     }
     sim_check_step(s, i);
+    if (site->current.type == REPL_EV_TICK)
+        sim_check_quorum(s, i);
 }
 
 /* Work through what waits, unless the process is down, paused or at a barrier. */

@@ -61,11 +61,7 @@ static void operator_acts(struct sim *s)
     }
     if (e.type == REPL_EV_SWITCHOVER && primary != REPL_NOBODY)
         site = primary;
-    if (s->sites[site].alive) {
-        sim_say(s, site, "operator: %s", e.type == REPL_EV_FAILOVER ? "failover" : "switchover");
-        sim_site_post(s, site, &e);
-        sim_site_run(s, site);
-    }
+    sim_order(s, site, &e);
     /* What an operator asks for often comes in the middle of something else. */
     for (uint8_t k = 0; s->swarm.clog && k < SIM_SITES; k++)
         if (sim_rng_chance(&s->fault, 300000))

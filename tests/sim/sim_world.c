@@ -345,6 +345,9 @@ static void handle(struct sim *s, const struct sim_event *e)
     case SIM_EV_ARCHIVE:
         sim_archive(s, site, e->arg);
         break;
+    case SIM_EV_ORDER:
+        sim_order_arrives(s, site, e->arg);
+        break;
     case SIM_EV_HOLE:
         for (uint8_t k = 0; !s->calm && k < SIM_SITES; k++)
             s->hole_until_us[site][k] = s->now_us + e->arg * SIM_MS;
