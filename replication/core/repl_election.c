@@ -151,7 +151,7 @@ static void become_primary(struct repl *r, struct repl_actions *out)
 static void begin_asking(struct repl *r, struct repl_actions *out, enum repl_role role)
 {
     for (uint8_t i = 0; i < r->options.sites; i++)
-        r->peers[i].vote_granted = r->peers[i].vote_refused = false;
+        r->peers[i].vote_granted = r->peers[i].vote_refused = r->peers[i].fetch_vain = false;
     repl_rearm(r);
     repl_set_role(r, out, role, REPL_NOBODY);
     ask_all(r, out);
@@ -475,7 +475,7 @@ static void refused_by(struct repl *r, struct repl_actions *out, const struct re
     r->peers[m->from].vote_refused = true;
     bool longer = m->lsn_term.v != r->log.last_term.v ? m->lsn_term.v > r->log.last_term.v
                                                       : m->lsn.v > r->log.last.v;
-    if (longer && r->fetch_from == REPL_NOBODY)
+    if (longer && r->fetch_from == REPL_NOBODY && !r->peers[m->from].fetch_vain)
         repl_fetch_begin(r, out, m->from, m->rejected);
 }
 

@@ -16,8 +16,18 @@
  * is never cut (repl_merge). (4) With equal last terms the shorter log is a prefix of the longer, so there is nothing to cut.
  *
  * Each answer carries the end of V's log at that moment, so (2) is judged anew each time; answers are tied to the attempt by a
- * number. A fetch that gets no answer for an election time is given up. */
+ * number. A fetch that gets no answer for an election time is given up, and so is one from a voter whose log does not reach back
+ * far enough: one that was rebuilt from the repository has only what came later. Another voter is asked then, and this one not
+ * before the next attempt. */
 #include "replication/core/repl_state.h"
+
+/* The next refusal may come from a voter that has more of its log: one that is asked first each time must not keep this site from
+ * the others. */
+static void give_up(struct repl *r)
+{
+    r->peers[r->fetch_from].fetch_vain = true;
+    r->fetch_from = REPL_NOBODY;
+}
 
 static bool is_past(const struct repl *r, struct lsn last, struct term last_term)
 {
@@ -61,7 +71,7 @@ void repl_fetch_tick(struct repl *r, struct repl_actions *out)
         repl_trace(r, out, "term %llu: %s does not answer -> fetch given up at %llu/%llu",
                    U(r->term.v), repl_site_name(r, r->fetch_from), U(r->log.last_term.v),
                    U(r->log.last.v));
-        r->fetch_from = REPL_NOBODY;
+        give_up(r);
     } else if (r->now_ms >= r->fetch_ms) {
         request(r, out);
     }
@@ -122,7 +132,7 @@ static void refit(struct repl *r, struct repl_actions *out, const struct repl_me
     if (at.v >= r->fetch_at.v) {
         repl_trace(r, out, "term %llu: no common position with %s below %llu -> fetch given up",
                    U(r->term.v), repl_site_name(r, m->from), U(r->fetch_at.v));
-        r->fetch_from = REPL_NOBODY;
+        give_up(r);
         return;
     }
     request_next(r, out, at);
@@ -149,7 +159,7 @@ void repl_on_tail(struct repl *r, struct repl_actions *out, const struct repl_me
             r, out,
             "term %llu: the log of %s conflicts with ours and is not newer -> fetch given up",
             U(r->term.v), repl_site_name(r, m->from));
-        r->fetch_from = REPL_NOBODY;
+        give_up(r);
         return;
     }
     if (is_past(r, m->last, m->last_term))

@@ -38,6 +38,7 @@ struct repl_peer {
     uint64_t sent_ms;     /* last ENTRIES to it */
     uint64_t heard_ms;    /* last answer of this term, 0 none */
     bool vote_granted, vote_refused;
+    bool fetch_vain; /* it had nothing for this site, in this attempt */
 
     /* the primary's view of its log */
     enum repl_flow flow;

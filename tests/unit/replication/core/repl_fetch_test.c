@@ -97,6 +97,34 @@ static void a_witness_that_is_silent_is_asked_again_and_then_given_up(void **sta
     assert_int_equal(r.log.last.v, 10);
 }
 
+static void who_had_nothing_is_left_alone_until_the_next_attempt(void **state)
+{
+    (void)state;
+    start_at(DC, REPL_AUTOMATIC, 10, 10);
+    refused_by_the_witness();
+    struct repl_message no = tail(0);
+    no.rejected = true; /* it was rebuilt: what follows 10 is not in its log */
+    feed_message(&no, NULL);
+    assert_int_equal(r.fetch_from, REPL_NOBODY);
+    struct repl_message again = from(REPL_MSG_PREVOTE_REPLY, GSR);
+    again.round = r.attempt;
+    again.lsn.v = 12;
+    again.lsn_term.v = 1;
+    feed_message(&again, NULL);
+    assert_int_equal(r.fetch_from, REPL_NOBODY);
+    again.from = DR;
+    feed_message(&again, NULL);
+    assert_int_equal(r.fetch_from, DR);
+    now += 3000;
+    feed((struct repl_event){.type = REPL_EV_TICK});
+    assert_int_equal(r.role, REPL_PRE_CANDIDATE);
+    assert_int_equal(r.fetch_from, REPL_NOBODY);
+    again.from = GSR;
+    again.round = r.attempt;
+    feed_message(&again, NULL);
+    assert_int_equal(r.fetch_from, GSR);
+}
+
 static void the_witness_answers_with_what_follows_or_with_where_to_look(void **state)
 {
     (void)state;
@@ -129,6 +157,7 @@ int main(void)
         TEST(a_part_of_the_tail_is_followed_by_the_next_question),
         TEST(a_tail_of_somebody_else_or_of_another_attempt_is_not_taken),
         TEST(a_witness_that_is_silent_is_asked_again_and_then_given_up),
+        TEST(who_had_nothing_is_left_alone_until_the_next_attempt),
         TEST(the_witness_answers_with_what_follows_or_with_where_to_look),
     };
     return cmocka_run_group_tests_name("repl_fetch", tests, NULL, NULL);
