@@ -109,6 +109,15 @@ static const struct {
     [MUTANT_ORDER_EXPIRED] = {"order-expired", "an order is carried out after its expiry (R7)"},
     [MUTANT_ORDER_BY_WALL_CLOCK] =
         {"order-by-wall-clock", "a clock that is set back brings a forgotten order to life (R7)"},
+    [MUTANT_FETCH_OFF] = {"fetch-off",
+                          "a candidate never fetches what its voters hold beyond its log"},
+    [MUTANT_PREVOTE_OFF] = {"prevote-off", "a site stands whatever the pre-votes say"},
+    [MUTANT_FETCH_FROM_ONE] = {"fetch-from-one",
+                               "a candidate fetches again and again from who refuses first"},
+    [MUTANT_GONE_NOT_TOLD] = {"gone-not-told",
+                              "that a site needs entries which are recycled is not noticed"},
+    [MUTANT_PAST_TERM_NOT_TOLD] = {"past-term-not-told",
+                                   "a primary of a past term is not told of the later one"},
 };
 
 const char *sim_mutant_name(enum sim_mutant m)
@@ -141,6 +150,8 @@ void sim_plant_before(const struct sim *s, struct sim_site *site, const struct r
     if (s->mutant == MUTANT_VOTE_GIVEN_TWICE && m != NULL && m->type == REPL_MSG_VOTE &&
         r->role == REPL_STANDBY)
         r->voted_for = REPL_NOBODY;
+    for (uint8_t i = 0; s->mutant == MUTANT_FETCH_FROM_ONE && i < SIM_SITES; i++)
+        r->peers[i].fetch_vain = false;
     if (s->mutant == MUTANT_CHECK_QUORUM_OFF)
         r->since_ms = e->now_ms;
     if (s->mutant == MUTANT_MODE_BELIEVED_EARLY && r->role == REPL_PRIMARY)
@@ -223,6 +234,11 @@ void sim_plant_in(const struct sim *s, const struct sim_site *site, struct repl_
         plant_in_answer(s, r, m);
     if (s->mutant == MUTANT_PAST_VOTES_COUNTED && m->type == REPL_MSG_VOTE_REPLY && m->granted)
         m->term = r->term;
+    if (s->mutant == MUTANT_PREVOTE_OFF && m->type == REPL_MSG_PREVOTE_REPLY && !m->granted) {
+        m->granted = true;
+        m->rejected = false;
+        m->term.v = r->term.v + 1;
+    }
     if (s->mutant == MUTANT_PREVOTE_IS_VOTE && m->type == REPL_MSG_PREVOTE_REPLY && m->granted &&
         r->role == REPL_CANDIDATE) {
         m->type = REPL_MSG_VOTE_REPLY;

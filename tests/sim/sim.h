@@ -118,6 +118,11 @@ enum sim_mutant {
     MUTANT_ORDER_OF_PAST_TERM,
     MUTANT_ORDER_EXPIRED,
     MUTANT_ORDER_BY_WALL_CLOCK,
+    MUTANT_FETCH_OFF,
+    MUTANT_PREVOTE_OFF,
+    MUTANT_FETCH_FROM_ONE,
+    MUTANT_GONE_NOT_TOLD,
+    MUTANT_PAST_TERM_NOT_TOLD,
     MUTANTS,
     MUTANT_READMITTED_EARLY = MUTANTS, /* needs a played scenario: golden_test.c */
 };
@@ -166,6 +171,7 @@ struct sim_state {
 };
 
 enum sim_op_kind { SIM_OP_READ, SIM_OP_PUT, SIM_OP_DELETE, SIM_OP_CAS };
+enum sim_outcast { SIM_DEAD, SIM_CUT_OFF, SIM_FLAPPING };
 enum sim_outcome { SIM_UNKNOWN, SIM_DONE, SIM_CONDITION_FAILED };
 
 /* What a client wants, however often it has to ask. */
@@ -229,6 +235,7 @@ enum sim_event_type {
     SIM_EV_ARCHIVE, /* arg: boot */
     SIM_EV_CLOCK,   /* somebody sets a wall clock */
     SIM_EV_ORDER,   /* arg: order, on its way to the site */
+    SIM_EV_FLAP,    /* the outcast's network goes or comes */
     SIM_EV_HOLE,    /* arg: for so many ms no entries get out of the site */
 };
 
@@ -371,8 +378,8 @@ struct sim_truth {
     uint32_t primary_boot[SIM_TERMS_MAX];
     uint32_t by_lsn[SIM_LOG_MAX + 1];
     uint64_t acks, refusals, elections, cuts, cut_entries, wipes, crashes, switchovers, fetches;
-    uint64_t reads, retries, undone, published, sealed, gaps, lost, recycled, refills, checked,
-        unchecked;
+    uint64_t majorities, reads, retries, undone, published, sealed, gaps, lost, recycled, refills,
+        checked, unchecked;
 };
 
 struct sim {
@@ -382,8 +389,10 @@ struct sim {
     struct rng net, disk, crash, client, fault, clock, state, wall, plot;
     uint64_t now_us, order;
     uint64_t steps;
-    uint64_t hash; /* of everything that happened */
-    bool calm;     /* the liveness phase: no more faults */
+    uint64_t hash;   /* of everything that happened */
+    bool calm;       /* the liveness phase: no more faults, save for the outcast */
+    uint8_t outcast; /* the site that is not healed yet, or REPL_NOBODY */
+    enum sim_outcast outcast_is;
     bool clients_stop;
     struct sim_event heap[SIM_EVENTS_MAX];
     uint32_t heap_n;
@@ -438,7 +447,9 @@ void sim_run_until(struct sim *s, uint64_t at_us); /* or until a check fails */
 void sim_send(struct sim *s, const struct repl_message *m, const uint32_t *ids, uint32_t n);
 void sim_link_close(struct sim *s, uint8_t a, uint8_t b, uint64_t notice_us);
 void sim_cut(struct sim *s, uint8_t from, uint8_t to, bool on);
-void sim_calm(struct sim *s); /* heal everything, no more faults */
+/* No more faults, and everything is healed but the outcast; that one by the second. */
+void sim_calm(struct sim *s, uint8_t outcast);
+void sim_calm_outcast(struct sim *s);
 uint64_t sim_clock_ms(const struct sim *s, const struct sim_site *site);
 uint64_t sim_wall_us(const struct sim *s, const struct sim_site *site);
 uint64_t sim_commit_us(const struct sim *s, struct sim_site *site); /* commit time now */

@@ -24,7 +24,8 @@
  *   S16 Commit time never falls along the log, and between two entries that one start of a site seals one after the
  *       other it passes no faster than the boot clock and a sixteenth, wherever the wall clock is set to.
  * S17 A primary that no other site answers ceases to be one after lease and election time.
- * S18 An operator's order is carried out once, in the term that it names, before it expires (R7). */
+ * S18 An operator's order is carried out once, in the term that it names, before it expires (R7).
+ * S19 Two sites that are whole elect and serve, and keep their primary however the third comes and goes (sim_run.c). */
 #include "tests/sim/sim.h"
 
 #include "store/core/check.h"

@@ -64,6 +64,8 @@ static void ask(struct sim *s, struct sim_client *c)
     }
     c->waiting = true;
     c->lsn = 0;
+    if (s->outcast != REPL_NOBODY)
+        s->ops[c->op].level = LEVEL_MODE; /* a named site may be gone for good */
     c->attempt++;
     c->give_up_us =
         s->now_us + sim_rng_between(&s->client, PATIENCE_MIN_MS, PATIENCE_MAX_MS) * SIM_MS;

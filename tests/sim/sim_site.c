@@ -324,6 +324,10 @@ static void do_send(struct sim *s, const struct repl_action *a)
 {
     struct repl_message m = sim_plant_out(s, &a->message);
     s->truth.fetches += m.type == REPL_MSG_FETCH;
+    if (s->mutant == MUTANT_FETCH_OFF && m.type == REPL_MSG_FETCH)
+        return;
+    if (s->mutant == MUTANT_PAST_TERM_NOT_TOLD && m.type == REPL_MSG_ACK && m.rejected && !m.counts)
+        return;
     sim_send(s, &m, NULL, 0);
 }
 
@@ -333,7 +337,7 @@ static void do_send_entries(struct sim *s, uint8_t i, const struct repl_action *
     struct repl_message m = sim_plant_out(s, &a->message);
     struct sim_inbox outcome = {.site = m.to, .sent = m.type};
     if (m.lsn.v < site->first || m.lsn.v > site->n) {
-        outcome.type = REPL_EV_GONE;
+        outcome.type = s->mutant == MUTANT_GONE_NOT_TOLD ? REPL_EV_SENT : REPL_EV_GONE;
     } else {
         struct entry_position at = position_of(s, site, m.lsn.v);
         m.lsn_term = at.term;

@@ -36,7 +36,7 @@ void sim_repository_serves(struct sim *s)
     if (s->calm && primary == REPL_NOBODY && s->swarm.policy != REPL_AUTOMATIC &&
         sim_rng_chance(&s->fault, 50000)) {
         uint8_t to = (uint8_t)sim_rng_below(&s->fault, 2);
-        if (s->sites[to].alive) {
+        if (s->sites[to].alive && to != s->outcast) {
             sim_site_post(s, to, &(struct sim_inbox){.type = REPL_EV_FAILOVER});
             sim_site_run(s, to);
         }

@@ -273,6 +273,22 @@ void sim_cut(struct sim *s, uint8_t from, uint8_t to, bool on)
     s->cut[from][to] = on;
 }
 
+/* Cuts of the outcast, in any direction; its links are closed as often as not. */
+static void flap(struct sim *s)
+{
+    if (s->outcast == REPL_NOBODY || s->outcast_is != SIM_FLAPPING)
+        return;
+    for (uint8_t k = 0; k < SIM_SITES; k++) {
+        if (k == s->outcast)
+            continue;
+        sim_cut(s, s->outcast, k, sim_rng_chance(&s->plot, 500000));
+        sim_cut(s, k, s->outcast, sim_rng_chance(&s->plot, 500000));
+        if (sim_rng_chance(&s->plot, 500000))
+            sim_link_close(s, s->outcast, k, 500 * SIM_MS);
+    }
+    sim_at(s, s->now_us + sim_rng_between(&s->plot, 100, 1500) * SIM_MS, SIM_EV_FLAP, 0, 0);
+}
+
 /* A supervisor's restart is quick, a host's boot is not. */
 uint64_t sim_restart_delay_us(struct rng *g)
 {
@@ -308,7 +324,7 @@ static void handle(struct sim *s, const struct sim_event *e)
         }
         break;
     case SIM_EV_RESTART:
-        if (!s->sites[site].alive)
+        if (!s->sites[site].alive && !(site == s->outcast && s->outcast_is == SIM_DEAD))
             sim_site_start(s, site);
         break;
     case SIM_EV_LINK_DOWN:
@@ -321,7 +337,8 @@ static void handle(struct sim *s, const struct sim_event *e)
         connect_all(s);
         break;
     case SIM_EV_HEAL:
-        sim_cut(s, site, (uint8_t)e->arg, false);
+        if (site != s->outcast && e->arg != s->outcast)
+            sim_cut(s, site, (uint8_t)e->arg, false);
         break;
     case SIM_EV_DISK_FAST:
         s->sites[site].disk_slow = false;
@@ -347,6 +364,9 @@ static void handle(struct sim *s, const struct sim_event *e)
         break;
     case SIM_EV_ORDER:
         sim_order_arrives(s, site, e->arg);
+        break;
+    case SIM_EV_FLAP:
+        flap(s);
         break;
     case SIM_EV_HOLE:
         for (uint8_t k = 0; !s->calm && k < SIM_SITES; k++)
@@ -445,7 +465,7 @@ void sim_init(struct sim *s, uint64_t seed, const struct swarm *swarm, enum sim_
     s->wall = split(seed, 9);
     s->plot = split(seed, 10);
     s->hash = seed;
-    s->wiped = REPL_NOBODY;
+    s->wiped = s->outcast = REPL_NOBODY;
     for (uint32_t i = 0; i < SIM_MESSAGES_MAX; i++)
         s->free_message[s->free_messages++] = SIM_MESSAGES_MAX - 1 - i;
     s->options = (struct repl_options){
@@ -490,20 +510,56 @@ void sim_deinit(struct sim *s)
     }
 }
 
-void sim_calm(struct sim *s)
+static void heal(struct sim *s, uint8_t i)
 {
-    sim_say(s, REPL_NOBODY, "all faults end");
-    s->calm = true;
-    s->swarm.loss = s->swarm.duplicate = s->swarm.reorder = s->swarm.crash_at_action = 0;
-    s->swarm.lost_answers = 0;
-    for (uint8_t i = 0; i < SIM_SITES; i++) {
-        s->sites[i].disk_slow = false;
-        for (uint8_t k = 0; k < SIM_SITES; k++) {
-            sim_cut(s, i, k, false);
-            s->clogged_until_us[i][k] = s->hole_until_us[i][k] = 0;
-        }
-        sim_judge(s, i, true);
-        sim_at(s, s->now_us, SIM_EV_UNPAUSE, i, 0);
-        sim_at(s, s->now_us, SIM_EV_RESTART, i, 0);
+    s->sites[i].disk_slow = false;
+    for (uint8_t k = 0; k < SIM_SITES; k++) {
+        if (k == s->outcast)
+            continue;
+        sim_cut(s, i, k, false);
+        sim_cut(s, k, i, false);
     }
+    sim_judge(s, i, true);
+    sim_at(s, s->now_us, SIM_EV_UNPAUSE, i, 0);
+    sim_at(s, s->now_us, SIM_EV_RESTART, i, 0);
+}
+
+void sim_calm(struct sim *s, uint8_t outcast)
+{
+    static const char *const how[] = {"dead", "cut off", "flapping"};
+    sim_say(s, REPL_NOBODY, "all faults end%s%s%s%s", outcast < SIM_SITES ? ", but " : "",
+            outcast < SIM_SITES ? sim_names[outcast] : "", outcast < SIM_SITES ? " is " : "",
+            outcast < SIM_SITES ? how[s->outcast_is] : "");
+    s->calm = true;
+    s->outcast = outcast;
+    s->swarm.loss = s->swarm.duplicate = s->swarm.reorder = s->swarm.crash_at_action = 0;
+    s->swarm.lost_answers = s->swarm.jitter_us = 0; /* nothing is overtaken any more */
+    memset(s->clogged_until_us, 0, sizeof s->clogged_until_us);
+    memset(s->hole_until_us, 0, sizeof s->hole_until_us);
+    for (uint8_t i = 0; i < SIM_SITES; i++)
+        if (i != outcast)
+            heal(s, i);
+    if (outcast == REPL_NOBODY)
+        return;
+    for (uint8_t k = 0; k < SIM_SITES && s->outcast_is != SIM_DEAD; k++) {
+        if (k == outcast)
+            continue;
+        sim_cut(s, outcast, k, true);
+        sim_cut(s, k, outcast, true);
+        sim_link_close(s, outcast, k, 1000 * SIM_MS);
+    }
+    if (s->outcast_is == SIM_DEAD)
+        sim_site_crash(s, outcast);
+    else
+        sim_at(s, s->now_us, SIM_EV_UNPAUSE, outcast, 0);
+    if (s->outcast_is == SIM_FLAPPING)
+        sim_at(s, s->now_us + 300 * SIM_MS, SIM_EV_FLAP, 0, 0);
+}
+
+void sim_calm_outcast(struct sim *s)
+{
+    uint8_t outcast = s->outcast;
+    sim_say(s, outcast, "is healed, too");
+    s->outcast = REPL_NOBODY;
+    heal(s, outcast);
 }
