@@ -55,9 +55,9 @@ static void note_primary_commit(struct site *s, const struct repl_message *m)
     if (m->type != REPL_MSG_ENTRIES || m->term.v < s->view.term.v)
         return;
     s->primary_commit = m->commit;
+    s->primary_commit_term = m->term;
     s->primary_commit_ms = site_now_ms();
-    if (s->marks.applied.v >= m->commit.v)
-        s->caught_up_ms = s->primary_commit_ms;
+    site_note_caught_up(s);
 }
 
 /* Without room in the log a message is heard, but its entries are not taken. The primary sees no progress and sends again

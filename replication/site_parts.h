@@ -103,7 +103,8 @@ struct site {
         *turn_snapshot; /* read transaction shared by the requests of one loop turn */
     uint64_t
         caught_up_ms; /* when everything the primary had committed was last applied here; 0: never */
-    struct lsn primary_commit; /* newest commit index heard */
+    struct lsn primary_commit;       /* newest commit index heard */
+    struct term primary_commit_term; /* who said so, and when */
     uint64_t primary_commit_ms;
 
     uint8_t *read_buffer; /* for shipping: entries copied from the log */
@@ -149,7 +150,8 @@ struct site {
 
 uint64_t site_now_ms(void);  /* CLOCK_BOOTTIME */
 uint64_t site_boot_us(void); /* the same in microseconds */
-uint64_t site_now_us(void);  /* CLOCK_REALTIME, microseconds: for commit time and for people */
+void site_note_caught_up(struct site *s);
+uint64_t site_now_us(void); /* CLOCK_REALTIME, microseconds: for commit time and for people */
 /* The time of an entry that would be sealed now. */
 struct utc site_commit_time(struct site *s);
 

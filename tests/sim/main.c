@@ -130,6 +130,7 @@ static void add(struct sim_truth *sum, const struct sim_truth *one)
 {
     sum->acks += one->acks;
     sum->reads += one->reads;
+    sum->standby_reads += one->standby_reads;
     sum->majorities += one->majorities;
     sum->retries += one->retries;
     sum->elections += one->elections;
@@ -162,7 +163,8 @@ static void print_sum(const struct sim_truth *t)
         "mode and listed\n",
         U(t->published), U(t->sealed), U(t->recycled), U(t->refills), U(t->gaps), U(t->cuts),
         U(t->undone), U(t->lost));
-    (void)printf("%llu times two healthy sites were enough\n", U(t->majorities));
+    (void)printf("%llu reads at any site; %llu times two healthy sites were enough\n",
+                 U(t->standby_reads), U(t->majorities));
     (void)printf("%llu histories are linearizable, %llu searches were given up; no invariant was "
                  "broken\n",
                  U(t->checked), U(t->unchecked));

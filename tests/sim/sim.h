@@ -9,7 +9,7 @@
  * sim_service.c  the transaction path of the primary         sim_clients.c clients with sessions, who try again
  * sim_users.c    the operator, the repository, misfortune    sim_check.c   invariants
  * sim_history.c  exactly once, linearizable                  sim_run.c     one seed from start to verdict
- * sim_orders.c   orders of the operator, sent again
+ * sim_orders.c   orders of the operator, sent again            sim_standby.c reads that any site may answer
  * mutants.c      planted bugs that must be found             main.c        command line */
 #ifndef TESTS_SIM_SIM_H
 #define TESTS_SIM_SIM_H
@@ -123,6 +123,12 @@ enum sim_mutant {
     MUTANT_FETCH_FROM_ONE,
     MUTANT_GONE_NOT_TOLD,
     MUTANT_PAST_TERM_NOT_TOLD,
+    MUTANT_AGE_OF_NEW_PRIMARY,
+    MUTANT_AGE_WITHOUT_LEASE,
+    MUTANT_AGE_OF_REBUILT,
+    MUTANT_AGE_UNKNOWN_IS_FRESH,
+    MUTANT_TOKEN_IGNORED,
+    MUTANT_STANDBY_SAYS_LATER,
     MUTANTS,
     MUTANT_READMITTED_EARLY = MUTANTS, /* needs a played scenario: golden_test.c */
 };
@@ -210,6 +216,7 @@ struct sim_content {
 
 struct sim_message {
     uint8_t from, to;
+    uint64_t sent_us;
     uint32_t epoch; /* of the connection */
     uint8_t fixed[MESSAGE_FIXED_BYTES];
     uint32_t n;
@@ -307,9 +314,15 @@ struct sim_site {
 
     /* volatile */
     struct orders orders;
-    uint32_t ordered;    /* the one that is being carried out, or 0 */
-    uint64_t quorum_us;  /* as primary: when another site last answered in this term */
-    uint64_t writing_to; /* 0: the disk is idle */
+    uint32_t ordered; /* the one that is being carried out, or 0 */
+    struct {          /* the newest word of a primary about what is committed; ms 0: none */
+        struct lsn commit;
+        struct term term;
+        uint64_t ms, sent_us;
+    } told;
+    uint64_t fresh_ms, fresh_sent_us; /* the newest word of which everything was applied here */
+    uint64_t quorum_us;               /* as primary: when another site last answered in this term */
+    uint64_t writing_to;              /* 0: the disk is idle */
     uint32_t disk_generation;
     bool disk_slow;
     struct marks marks;
@@ -355,6 +368,7 @@ struct sim_client {
     bool waiting;
     uint64_t give_up_us;
     uint64_t sequence;
+    uint64_t token;                    /* the highest lsn that an answer told */
     struct sim_record known[SIM_KEYS]; /* as last read or written by it */
     /* at the primary: waits until this lsn reaches that level; 0: not logged yet */
     uint64_t lsn;
@@ -373,13 +387,14 @@ struct sim_truth {
     uint32_t committed[SIM_LOG_MAX];
     uint64_t committed_n;
     struct term committed_in[SIM_LOG_MAX]; /* term of the site that first knew it */
+    uint64_t acked_us[SIM_LOG_MAX + 1];    /* when lsn was first acknowledged at majority; 0: not */
     uint64_t acked_majority;               /* highest lsn acknowledged at majority or stronger */
     uint8_t primary_of[SIM_TERMS_MAX];
     uint32_t primary_boot[SIM_TERMS_MAX];
     uint32_t by_lsn[SIM_LOG_MAX + 1];
     uint64_t acks, refusals, elections, cuts, cut_entries, wipes, crashes, switchovers, fetches;
-    uint64_t majorities, reads, retries, undone, published, sealed, gaps, lost, recycled, refills,
-        checked, unchecked;
+    uint64_t majorities, standby_reads, reads, retries, undone, published, sealed, gaps, lost,
+        recycled, refills, checked, unchecked;
 };
 
 struct sim {
@@ -491,6 +506,8 @@ void sim_site_refill(struct sim *s, uint8_t i, uint8_t from);
 /* ---- sim_service.c ---- */
 /* Handle the request at hand. True: it is to be proposed. */
 bool sim_service_request(struct sim *s, uint8_t i);
+struct sim_record sim_service_find(const struct sim *s, const struct sim_site *site, uint8_t key,
+                                   struct lsn upto);
 void sim_service_progress(struct sim *s, uint8_t i);
 /* Its clients' connections are closed: they ask elsewhere, not knowing. */
 void sim_service_closed(struct sim *s, uint8_t i);
@@ -520,6 +537,12 @@ void sim_repository_serves(struct sim *s);            /* refills who is behind t
 uint8_t sim_primary(const struct sim *s);
 void sim_judge(struct sim *s, uint8_t site, bool fit); /* serving with a lease, or REPL_NOBODY */
 
+/* ---- sim_standby.c ---- */
+void sim_standby_told(struct sim *s, struct sim_site *site, const struct repl_message *m,
+                      uint64_t sent_us);
+void sim_standby_applied(struct sim *s, struct sim_site *site);
+void sim_standby_read(struct sim *s, struct sim_client *c);
+
 /* ---- sim_orders.c ---- */
 /* The operator orders what the event says. */
 void sim_order(struct sim *s, uint8_t site, const struct sim_inbox *e);
@@ -527,6 +550,9 @@ void sim_order_arrives(struct sim *s, uint8_t i, uint32_t id);
 void sim_order_answered(struct sim *s, uint8_t i, bool done);
 
 /* ---- sim_check.c ---- */
+/* `known_us`: the moment up to which the answer claims to know everything, UINT64_MAX: none. */
+void sim_check_standby_read(struct sim *s, uint8_t site, const struct sim_client *c, uint8_t key,
+                            uint64_t lsn, struct sim_record r, uint64_t known_us);
 void sim_check_quorum(struct sim *s, uint8_t site);
 void sim_check_sealed(struct sim *s, uint8_t site, uint32_t id);
 void sim_check_time(struct sim *s, uint8_t site, const struct entry_header *h);

@@ -25,6 +25,8 @@
  *       other it passes no faster than the boot clock and a sixteenth, wherever the wall clock is set to.
  * S17 A primary that no other site answers ceases to be one after lease and election time.
  * S18 An operator's order is carried out once, in the term that it names, before it expires (R7).
+ * S20 A read that any site may answer is of a state not older than what the caller has seen, holds what the history holds there,
+ *     and lacks nothing that was acknowledged before the moment up to which it claims to know everything (P5).
  * S19 Two sites that are whole elect and serve, and keep their primary however the third comes and goes (sim_run.c). */
 #include "tests/sim/sim.h"
 
@@ -208,6 +210,8 @@ void sim_check_ack(struct sim *s, uint8_t i, const struct sim_client *c, enum le
         if (stable_copies(s, c->lsn, id) < 2)
             sim_fail(s, "S6: %s acknowledges %llu at majority, it is durable at %u sites",
                      sim_names[i], U(c->lsn), stable_copies(s, c->lsn, id));
+        if (t->acked_us[c->lsn] == 0)
+            t->acked_us[c->lsn] = s->now_us;
         if (c->lsn > t->acked_majority)
             t->acked_majority = c->lsn;
         return;
@@ -215,6 +219,35 @@ void sim_check_ack(struct sim *s, uint8_t i, const struct sim_client *c, enum le
     if (!has_stable(site, c->lsn, id))
         sim_fail(s, "S6: %s acknowledges %llu at local, but has it not on disk", sim_names[i],
                  U(c->lsn));
+}
+
+void sim_check_standby_read(struct sim *s, uint8_t i, const struct sim_client *c, uint8_t key,
+                            uint64_t lsn, struct sim_record r, uint64_t known_us)
+{
+    const struct sim_truth *t = &s->truth;
+    if (s->swarm.local || s->swarm.mode_changes)
+        return; /* what was read and acknowledged may be lost there */
+    if (lsn < c->token)
+        sim_fail(s, "S20: %s answers from %llu to who has seen %llu", sim_names[i], U(lsn),
+                 U(c->token));
+    if (lsn > t->committed_n) {
+        sim_fail(s, "S20: %s answers from %llu, only %llu is committed", sim_names[i], U(lsn),
+                 U(t->committed_n));
+        return;
+    }
+    struct sim_record there = {0, 0};
+    if (lsn > 0)
+        there = s->contents[t->committed[lsn - 1]].model.records[key];
+    if (r.value != there.value || r.version != there.version)
+        sim_fail(s, "S20: %s answers that record %c is %llu at %llu, it is %llu", sim_names[i],
+                 'a' + key, U(r.value), U(lsn), U(there.value));
+    for (uint64_t at = lsn + 1; known_us != UINT64_MAX && at <= t->acked_majority; at++)
+        if (t->acked_us[at] != 0 && t->acked_us[at] < known_us)
+            sim_fail(s,
+                     "S20: %s answers from %llu and knows all up to %.3f s, but %llu was "
+                     "acknowledged at %.3f s",
+                     sim_names[i], U(lsn), (double)known_us / 1e6, U(at),
+                     (double)t->acked_us[at] / 1e6);
 }
 
 void sim_check_step(struct sim *s, uint8_t i)

@@ -80,6 +80,8 @@ void sim_client_wake(struct sim *s, uint8_t c)
     if (client->waiting && s->now_us >= client->give_up_us)
         ask_elsewhere(client);
     uint64_t again = s->now_us + 1 + sim_rng_below(&s->client, 2 * SIM_MS * s->swarm.think_ms);
+    if (!client->waiting && !s->clients_stop && sim_rng_chance(&s->plot, 200000))
+        sim_standby_read(s, client);
     if (!client->waiting && !s->clients_stop) {
         if (client->op == 0 && sim_has_room(s, &s->sites[client->site]))
             think_of_something(s, c);
@@ -113,6 +115,8 @@ void sim_client_answered(struct sim *s, struct sim_client *c, enum sim_outcome o
         return; /* it waits, gives up and asks again */
     }
     op->outcome = outcome;
+    if (seen.version > c->token && op->majority)
+        c->token = seen.version;
     op->returned = ++s->history;
     if (op->kind == SIM_OP_READ)
         op->value = seen.value;

@@ -42,8 +42,8 @@ static bool ready(const struct sim *s, const struct sim_site *site)
 }
 
 /* The record as of `upto`: the overlay first, then the state. */
-static struct sim_record find(const struct sim *s, const struct sim_site *site, uint8_t key,
-                              struct lsn upto)
+struct sim_record sim_service_find(const struct sim *s, const struct sim_site *site, uint8_t key,
+                                   struct lsn upto)
 {
     struct record r;
     uint8_t name = (uint8_t)('a' + key);
@@ -85,7 +85,7 @@ static bool holds(const struct sim *s, const struct sim_site *site, const struct
                              bytes_str("c"),
                              bytes_of(&name, 1),
                              {op->expected.version}};
-    struct sim_record r = find(s, site, op->key, (struct lsn){UINT64_MAX});
+    struct sim_record r = sim_service_find(s, site, op->key, (struct lsn){UINT64_MAX});
     struct fact fact = {r.version != 0, {r.version}};
     return txn_decide(&cond, &fact, 1) == TXN_HOLDS;
 }
@@ -111,7 +111,8 @@ static void read_now(struct sim *s, uint8_t i, const struct sim_op *op, struct s
         sim_fail(s, "S15: %s reads at %llu, but %llu was acknowledged before", sim_names[i],
                  U(site->marks.visible.v), U(op->floor));
     if (c != NULL)
-        sim_client_answered(s, c, SIM_DONE, find(s, site, op->key, site->marks.visible));
+        sim_client_answered(s, c, SIM_DONE,
+                            sim_service_find(s, site, op->key, site->marks.visible));
 }
 
 bool sim_service_request(struct sim *s, uint8_t i)

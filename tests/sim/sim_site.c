@@ -610,6 +610,7 @@ static void step(struct sim *s, uint8_t i)
         m.to = sm->to;
         metas_of(s, sm, metas);
         sim_plant_in(s, site, &m, metas);
+        sim_standby_told(s, site, &m, sm->sent_us);
         e.message = &m;
         e.metas = metas;
     }

@@ -69,6 +69,7 @@ void sim_state_start(struct sim *s, uint8_t i)
     site->overlay = overlay_new(s->seed);
     check(site->overlay != NULL);
     site->term_start.v = 0;
+    site->told.ms = site->fresh_ms = 0;
     site->apply_to = site->publish_to = site->archive_to = 0;
     site->news = true;
 }
@@ -150,6 +151,7 @@ void sim_take_progress(struct sim *s, uint8_t i)
         site->marks.archived.v = s->archive.n;
     if (moved.applied) {
         overlay_drop(site->overlay, site->marks.applied);
+        sim_standby_applied(s, site);
         if (site->state.mode != (uint64_t)site->view.mode)
             site->outcomes[site->out_n++] = (struct sim_inbox){
                 .type = REPL_EV_MODE, .mode = (enum commit_mode)site->state.mode};
@@ -260,6 +262,7 @@ uint64_t sim_undo(struct sim *s, uint8_t i, uint64_t keep)
     if (site->checkpoint_finishing)
         published(s, i);
     site->checkpoint_begun = site->checkpoint_finishing = site->apply_due = false;
+    site->fresh_ms = 0;
     if (s->mutant == MUTANT_UNDO_FORGOTTEN)
         return site->state.lsn < keep ? site->state.lsn : keep;
     if (site->state.lsn > keep) {

@@ -187,7 +187,8 @@ void sim_send(struct sim *s, const struct repl_message *message, const uint32_t 
     struct sim_link *l = link_of(s, message->from, message->to);
     if (!l->connected)
         return;
-    struct sim_message m = {.from = message->from, .to = message->to, .epoch = l->epoch, .n = n};
+    struct sim_message m = {
+        .from = message->from, .to = message->to, .epoch = l->epoch, .n = n, .sent_us = s->now_us};
     struct writer w = writer_of(m.fixed, sizeof m.fixed);
     message_write(&w, message);
     check(!w.bad && w.at == sizeof m.fixed && n <= SIM_BATCH_MAX);

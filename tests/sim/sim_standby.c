@@ -1,0 +1,76 @@
+/* Reads that allow any site to answer, as replication/service_read.c has them: not older than what the caller has seen, and with
+ * an age that is true. The rules of the age are those of site.c and peers.c. */
+#include "tests/sim/sim.h"
+
+#include "store/core/check.h"
+
+static bool is_ready(const struct sim_site *site)
+{
+    return marks_ready(&site->marks, &site->view, site->term_start);
+}
+
+/* Is everything applied here that the primary had committed when it said so? What a primary tells before an entry of its own
+ * term is committed is less than what may have been acknowledged, and to a rebuilt site a primary may talk that was replaced. */
+static void note_caught_up(struct sim *s, struct sim_site *site)
+{
+    uint64_t lsn = site->state.lsn;
+    struct term term = lsn == 0 ? (struct term){0} : s->entries[site->ids[lsn - 1]].header.term;
+    if (site->told.ms == 0 || lsn < site->told.commit.v)
+        return;
+    if (term.v != site->told.term.v && s->mutant != MUTANT_AGE_OF_NEW_PRIMARY)
+        return;
+    if (!site->view.may_vote && s->mutant != MUTANT_AGE_OF_REBUILT)
+        return;
+    site->fresh_ms = site->told.ms;
+    site->fresh_sent_us = site->told.sent_us;
+}
+
+void sim_standby_told(struct sim *s, struct sim_site *site, const struct repl_message *m,
+                      uint64_t sent_us)
+{
+    if (m->type != REPL_MSG_ENTRIES || m->term.v < site->view.term.v)
+        return;
+    site->told.commit = m->commit;
+    site->told.term = m->term;
+    site->told.ms = sim_clock_ms(s, site);
+    site->told.sent_us = sent_us;
+    note_caught_up(s, site);
+}
+
+void sim_standby_applied(struct sim *s, struct sim_site *site)
+{
+    note_caught_up(s, site);
+}
+
+/* The moment up to which the answer claims to know everything: at a primary with its lease, now. UINT64_MAX: it claims
+ * nothing. */
+static uint64_t claims_to_know(const struct sim *s, const struct sim_site *site)
+{
+    bool lease = repl_lease_valid(site->r, sim_clock_ms(s, site));
+    if (is_ready(site) && (lease || s->mutant == MUTANT_AGE_WITHOUT_LEASE))
+        return s->now_us;
+    if (s->mutant == MUTANT_AGE_UNKNOWN_IS_FRESH && site->fresh_ms == 0)
+        return s->now_us;
+    return site->fresh_ms == 0 || is_ready(site) ? UINT64_MAX : site->fresh_sent_us;
+}
+
+void sim_standby_read(struct sim *s, struct sim_client *c)
+{
+    uint8_t i = (uint8_t)sim_rng_below(&s->plot, SIM_SITES);
+    uint8_t key = (uint8_t)sim_rng_below(&s->plot, SIM_KEYS);
+    struct sim_site *site = &s->sites[i];
+    if (!site->alive || site->paused || site->blocked)
+        return;
+    if (site->marks.applied.v < c->token && s->mutant != MUTANT_TOKEN_IGNORED)
+        return; /* it waits, and asks elsewhere in the end */
+    s->truth.standby_reads++;
+    bool overlay = is_ready(site);
+    uint64_t lsn = overlay ? site->marks.visible.v : site->state.lsn;
+    if (s->mutant == MUTANT_STANDBY_SAYS_LATER && !overlay)
+        lsn = site->marks.commit.v > lsn ? site->marks.commit.v : lsn;
+    struct sim_record r =
+        overlay ? sim_service_find(s, site, key, site->marks.visible) : site->state.records[key];
+    sim_check_standby_read(s, i, c, key, lsn, r, claims_to_know(s, site));
+    if (lsn > c->token)
+        c->token = lsn;
+}
