@@ -126,6 +126,9 @@ static const struct {
                               "a standby answers from before the caller's token (P5)"},
     [MUTANT_STANDBY_SAYS_LATER] = {"standby-says-later",
                                    "a standby's answer claims an lsn that is not applied (P5)"},
+    [MUTANT_UNKNOWN_TOLD_REFUSED] =
+        {"unknown-told-refused", "who loses the connection is told that nothing was done (R10)"},
+    [MUTANT_FULL_STANDS] = {"full-stands", "a site stands though its log has no room for an entry"},
     [MUTANT_GONE_NOT_TOLD] = {"gone-not-told",
                               "that a site needs entries which are recycled is not noticed"},
     [MUTANT_PAST_TERM_NOT_TOLD] = {"past-term-not-told",
@@ -135,6 +138,14 @@ static const struct {
 const char *sim_mutant_name(enum sim_mutant m)
 {
     return mutants[m].name;
+}
+
+uint64_t sim_mutant_seed(enum sim_mutant m)
+{
+    return m == MUTANT_MODE_BELIEVED_EARLY ? 29356
+           : m == MUTANT_FETCH_FROM_ONE    ? 9837
+           : m == MUTANT_AGE_OF_REBUILT    ? 16769
+                                           : 0;
 }
 
 const char *sim_mutant_what(enum sim_mutant m)

@@ -129,11 +129,14 @@ enum sim_mutant {
     MUTANT_AGE_UNKNOWN_IS_FRESH,
     MUTANT_TOKEN_IGNORED,
     MUTANT_STANDBY_SAYS_LATER,
+    MUTANT_UNKNOWN_TOLD_REFUSED,
+    MUTANT_FULL_STANDS,
     MUTANTS,
     MUTANT_READMITTED_EARLY = MUTANTS, /* needs a played scenario: golden_test.c */
 };
 const char *sim_mutant_name(enum sim_mutant m);
 const char *sim_mutant_what(enum sim_mutant m);
+uint64_t sim_mutant_seed(enum sim_mutant m); /* one that finds it, where few do; 0: many do */
 struct sim;
 struct sim_site;
 /* Where they are planted: in the core's memory at its start and around a step, in messages that go out and that come in. */
@@ -152,6 +155,10 @@ struct swarm {
     uint32_t crash_at_action;
     uint32_t fault_every_ms; /* mean time between the faults below; 0: none */
     bool crash, pause, cut, isolate, reset, clog, slow_disk, wipe, drift, jump;
+    bool gives_up;    /* clients do not ask for ever */
+    bool log_full;    /* logs have no room at times */
+    bool strangers;   /* certificates are not accepted at times */
+    bool unreadable;  /* entries of a log cannot be read at times */
     bool plots;       /* misfortunes that only together do harm */
     bool at_election; /* misfortune prefers the moments around an election */
     bool operator_acts, mode_changes;
@@ -178,7 +185,7 @@ struct sim_state {
 
 enum sim_op_kind { SIM_OP_READ, SIM_OP_PUT, SIM_OP_DELETE, SIM_OP_CAS };
 enum sim_outcast { SIM_DEAD, SIM_CUT_OFF, SIM_FLAPPING };
-enum sim_outcome { SIM_UNKNOWN, SIM_DONE, SIM_CONDITION_FAILED };
+enum sim_outcome { SIM_UNKNOWN, SIM_DONE, SIM_CONDITION_FAILED, SIM_REFUSED };
 
 /* What a client wants, however often it has to ask. */
 struct sim_op {
@@ -342,8 +349,11 @@ struct sim_site {
         uint32_t op, attempt;
     } parked[SIM_PARKED_MAX];
     uint32_t parked_n;
-    uint64_t full_until_us;  /* the state cannot grow until then */
-    uint64_t parked_applied; /* as of the last time that parked requests were tried */
+    bool knows_it_is_full;
+    uint64_t log_full_until_us, unreadable_until_us;
+    uint64_t stranger_until_us; /* its certificate is not accepted */
+    uint64_t full_until_us;     /* the state cannot grow until then */
+    uint64_t parked_applied;    /* as of the last time that parked requests were tried */
     bool parked_ready;
     uint64_t tick_at_us;
     bool blocked;
@@ -519,7 +529,8 @@ uint32_t sim_op_new(struct sim *s, uint8_t client, enum sim_op_kind kind, uint8_
 void sim_client_wake(struct sim *s, uint8_t c);
 /* The client that still waits for this attempt at this site, or NULL. */
 struct sim_client *sim_client_of(struct sim *s, uint8_t site, uint32_t op, uint32_t attempt);
-void sim_client_refused(struct sim *s, struct sim_client *c);
+/* `sure`: the answer is that nothing was done. */
+void sim_client_refused(struct sim *s, struct sim_client *c, bool sure);
 /* `seen`: what the answer says of the record. */
 void sim_client_answered(struct sim *s, struct sim_client *c, enum sim_outcome outcome,
                          struct sim_record seen);

@@ -27,7 +27,8 @@
  * S18 An operator's order is carried out once, in the term that it names, before it expires (R7).
  * S20 A read that any site may answer is of a state not older than what the caller has seen, holds what the history holds there,
  *     and lacks nothing that was acknowledged before the moment up to which it claims to know everything (P5).
- * S19 Two sites that are whole elect and serve, and keep their primary however the third comes and goes (sim_run.c). */
+ * S19 Two sites that are whole elect and serve, and keep their primary however the third comes and goes (sim_run.c).
+ * S21 No site becomes primary that has noticed that its log takes no more. */
 #include "tests/sim/sim.h"
 
 #include "store/core/check.h"
@@ -86,6 +87,8 @@ void sim_check_role(struct sim *s, uint8_t i, struct term term)
     if (term.v >= SIM_TERMS_MAX)
         return;
     t->elections++;
+    if (site->knows_it_is_full)
+        sim_fail(s, "S21: %s becomes primary, but its log has no room", sim_names[i]);
     if (site->barred)
         sim_fail(s, "P9: %s becomes primary, but its state differs", sim_names[i]);
     if (t->primary_boot[term.v] != 0)

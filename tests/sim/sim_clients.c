@@ -10,7 +10,8 @@ bool sim_has_room(const struct sim *s, const struct sim_site *site)
 {
     uint64_t log = s->calm ? SIM_LOG_MAX - 64 : SIM_LOG_MAX / 4 * 3;
     uint32_t entries = s->calm ? SIM_ENTRIES_MAX - 128 : SIM_ENTRIES_MAX / 4 * 3;
-    return site->n < log && s->entries_n < entries && s->ops_n + 1 < SIM_OPS_MAX;
+    return s->now_us >= site->log_full_until_us && site->n < log && s->entries_n < entries &&
+           s->ops_n + 1 < SIM_OPS_MAX;
 }
 
 uint32_t sim_op_new(struct sim *s, uint8_t client, enum sim_op_kind kind, uint8_t key)
@@ -77,8 +78,11 @@ static void ask(struct sim *s, struct sim_client *c)
 void sim_client_wake(struct sim *s, uint8_t c)
 {
     struct sim_client *client = &s->clients[c];
-    if (client->waiting && s->now_us >= client->give_up_us)
+    if (client->waiting && s->now_us >= client->give_up_us) {
         ask_elsewhere(client);
+        if (s->swarm.gives_up && sim_rng_chance(&s->plot, 200000))
+            client->op = 0; /* it never learns what became of it */
+    }
     uint64_t again = s->now_us + 1 + sim_rng_below(&s->client, 2 * SIM_MS * s->swarm.think_ms);
     if (!client->waiting && !s->clients_stop && sim_rng_chance(&s->plot, 200000))
         sim_standby_read(s, client);
@@ -99,10 +103,16 @@ struct sim_client *sim_client_of(struct sim *s, uint8_t site, uint32_t op, uint3
     return c->waiting && c->site == site && c->op == op && c->attempt == attempt ? c : NULL;
 }
 
-void sim_client_refused(struct sim *s, struct sim_client *c)
+void sim_client_refused(struct sim *s, struct sim_client *c, bool sure)
 {
+    struct sim_op *op = &s->ops[c->op];
     s->truth.refusals++;
     ask_elsewhere(c);
+    if (sure && s->swarm.gives_up && c->attempt == 1 && op->kind != SIM_OP_READ &&
+        sim_rng_chance(&s->plot, 300000)) {
+        op->outcome = SIM_REFUSED; /* and goes on with something else */
+        c->op = 0;
+    }
 }
 
 void sim_client_answered(struct sim *s, struct sim_client *c, enum sim_outcome outcome,

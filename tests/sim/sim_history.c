@@ -148,7 +148,8 @@ static void check_key(struct sim *s, uint8_t key)
     }
     for (uint32_t id = 1; id <= s->ops_n; id++) {
         const struct sim_op *op = &s->ops[id];
-        if (op->key != key || (op->returned == 0 && op->kind == SIM_OP_READ))
+        if (op->key != key || op->outcome == SIM_REFUSED ||
+            (op->returned == 0 && op->kind == SIM_OP_READ))
             continue;
         f.placed[f.n] = false;
         f.left += op->returned != 0;
@@ -167,7 +168,12 @@ void sim_check_history(struct sim *s)
 {
     for (uint32_t id = 1; id <= s->ops_n; id++) {
         const struct sim_op *op = &s->ops[id];
-        if (op->kind == SIM_OP_READ || op->outcome != SIM_DONE)
+        if (op->kind == SIM_OP_READ || op->outcome == SIM_UNKNOWN)
+            continue;
+        if (op->outcome != SIM_DONE && op->committed_lsn != 0)
+            sim_fail(s, "S14: request %llu of client %u was answered \"not done\", and is at %llu",
+                     U(op->sequence), op->client, U(op->committed_lsn));
+        if (op->outcome != SIM_DONE)
             continue;
         if (op->majority && op->committed_lsn != op->answered_lsn)
             sim_fail(

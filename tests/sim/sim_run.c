@@ -85,6 +85,18 @@ static void a_majority_is_enough(struct sim *s)
         sim_calm_outcast(s);
 }
 
+/* What the sites hold in the end goes into the hash of what happened. */
+static void mix_states(struct sim *s)
+{
+    for (uint8_t i = 0; i < SIM_SITES; i++) {
+        const struct sim_site *site = &s->sites[i];
+        for (uint64_t lsn = site->first + 1; lsn <= site->n; lsn++)
+            sim_mix(s, get_le64(s->entries[site->ids[lsn - 1]].hash.b));
+        for (size_t k = 0; k < sizeof site->state / sizeof(uint64_t); k++)
+            sim_mix(s, get_le64((const uint8_t *)&site->state + k * sizeof(uint64_t)));
+    }
+}
+
 struct sim_verdict sim_seed(struct sim *s, uint64_t seed, uint64_t steps, enum sim_mutant mutant,
                             bool keep_trace)
 {
@@ -109,6 +121,7 @@ struct sim_verdict sim_seed(struct sim *s, uint64_t seed, uint64_t steps, enum s
     }
     if (!s->failed)
         sim_check_end(s);
+    mix_states(s);
     struct sim_verdict v = {.failed = s->failed,
                             .steps = s->steps,
                             .virtual_us = s->now_us,

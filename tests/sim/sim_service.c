@@ -16,7 +16,7 @@ static void park(struct sim *s, uint8_t i, uint32_t op, uint32_t attempt)
     if (site->parked_n == SIM_PARKED_MAX) {
         struct sim_client *c = sim_client_of(s, i, op, attempt);
         if (c != NULL)
-            sim_client_refused(s, c);
+            sim_client_refused(s, c, true);
         return;
     }
     site->parked[site->parked_n].op = op;
@@ -125,7 +125,7 @@ bool sim_service_request(struct sim *s, uint8_t i)
         if (site->view.role == REPL_PRIMARY)
             park(s, i, id, attempt);
         else if (c != NULL)
-            sim_client_refused(s, c);
+            sim_client_refused(s, c, true);
         return false;
     }
     if (op->kind == SIM_OP_READ) {
@@ -151,7 +151,7 @@ bool sim_service_request(struct sim *s, uint8_t i)
     }
     if (!sim_has_room(s, site)) {
         if (c != NULL)
-            sim_client_refused(s, c);
+            sim_client_refused(s, c, true);
         return false;
     }
     wait_for(c, site->n + 1, marks_answer_level(op->level, mode), false);
@@ -219,7 +219,7 @@ void sim_service_closed(struct sim *s, uint8_t i)
     s->sites[i].parked_n = 0;
     for (uint8_t k = 0; k < SIM_CLIENTS; k++)
         if (s->clients[k].waiting && s->clients[k].site == i)
-            sim_client_refused(s, &s->clients[k]);
+            sim_client_refused(s, &s->clients[k], s->mutant == MUTANT_UNKNOWN_TOLD_REFUSED);
 }
 
 void sim_service_demoted(struct sim *s, uint8_t i)

@@ -336,7 +336,8 @@ static void do_send_entries(struct sim *s, uint8_t i, const struct repl_action *
     struct sim_site *site = &s->sites[i];
     struct repl_message m = sim_plant_out(s, &a->message);
     struct sim_inbox outcome = {.site = m.to, .sent = m.type};
-    if (m.lsn.v < site->first || m.lsn.v > site->n) {
+    if (m.lsn.v < site->first || m.lsn.v > site->n ||
+        (m.lsn.v < site->checkpoint.lsn && s->now_us < site->unreadable_until_us)) {
         outcome.type = s->mutant == MUTANT_GONE_NOT_TOLD ? REPL_EV_SENT : REPL_EV_GONE;
     } else {
         struct entry_position at = position_of(s, site, m.lsn.v);
@@ -464,7 +465,7 @@ static bool execute(struct sim *s, uint8_t i, const struct repl_action *a)
         if (site->current.op != 0) {
             struct sim_client *c = sim_client_of(s, i, site->current.op, site->current.attempt);
             if (c != NULL)
-                sim_client_refused(s, c);
+                sim_client_refused(s, c, true);
         }
         break;
     case REPL_ACT_SWITCHOVER:
@@ -600,6 +601,12 @@ static void step(struct sim *s, uint8_t i)
                            .kind = in->op != 0 ? ENTRY_TXN : ENTRY_CONFIG,
                            .applied = site->marks.applied,
                            .archived = site->marks.archived};
+    /* As driver_tick() and take_or_leave() have it. */
+    bool full = s->now_us < site->log_full_until_us;
+    if (in->type == REPL_EV_TICK)
+        site->knows_it_is_full = full && site->view.role != REPL_PRIMARY;
+    if (in->type == REPL_EV_TICK)
+        e.full = site->knows_it_is_full && s->mutant != MUTANT_FULL_STANDS;
     if (in->type == REPL_EV_MESSAGE) {
         const struct sim_message *sm = &s->messages[in->message - 1];
         struct bytes rest;
@@ -609,6 +616,8 @@ static void step(struct sim *s, uint8_t i)
         m.from = sm->from;
         m.to = sm->to;
         metas_of(s, sm, metas);
+        if (full)
+            m.count = 0;
         sim_plant_in(s, site, &m, metas);
         sim_standby_told(s, site, &m, sm->sent_us);
         e.message = &m;

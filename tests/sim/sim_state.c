@@ -70,6 +70,7 @@ void sim_state_start(struct sim *s, uint8_t i)
     check(site->overlay != NULL);
     site->term_start.v = 0;
     site->told.ms = site->fresh_ms = 0;
+    site->knows_it_is_full = false;
     site->apply_to = site->publish_to = site->archive_to = 0;
     site->news = true;
 }
@@ -290,7 +291,7 @@ void sim_site_refill(struct sim *s, uint8_t i, uint8_t from)
     bool archive = s->archive.n > site->n && s->archive.n >= source->first;
     const uint32_t *ids = archive ? s->archive.ids : source->ids;
     uint64_t n = archive ? s->archive.n : source->checkpoint.lsn;
-    if (n <= site->n)
+    if (n == 0 || (n <= site->n && site->ids[n - 1] == ids[n - 1]))
         return;
     s->truth.refills++;
     sim_site_crash(s, i);

@@ -15,6 +15,24 @@ uint8_t sim_primary(const struct sim *s)
     return REPL_NOBODY;
 }
 
+/* Does the one's log go on from nothing that the other has? */
+static bool begins_beyond(const struct sim_site *behind, const struct sim_site *from)
+{
+    uint64_t first = from->first;
+    return behind->n < first ||
+           (first > behind->first && behind->ids[first - 1] != from->ids[first - 1]);
+}
+
+/* ... and nothing that any other has? */
+static bool is_lost(const struct sim *s, uint8_t i)
+{
+    for (uint8_t k = 0; k < SIM_SITES; k++)
+        if (k != i && k != s->outcast && s->sites[k].alive && s->sites[k].n > s->sites[i].first &&
+            !begins_beyond(&s->sites[i], &s->sites[k]))
+            return false;
+    return true;
+}
+
 void sim_repository_serves(struct sim *s)
 {
     uint8_t primary = sim_primary(s);
@@ -22,9 +40,14 @@ void sim_repository_serves(struct sim *s)
         for (uint8_t from = 0; from < SIM_SITES; from++) {
             if (from == i || !s->sites[i].alive || s->sites[i].blocked)
                 continue;
-            /* Without a primary, nobody may be able to lead before the one behind is refilled. */
-            bool behind = from == primary ? s->sites[from].r->peers[i].flow == REPL_FLOW_REFILL
-                                          : s->calm && s->sites[i].n < s->sites[from].first;
+            /* Without one that serves, nobody may be able to lead before the one behind is refilled. */
+            const struct repl *r = s->sites[from].r;
+            bool asks = r->role == REPL_PRIMARY && r->peers[i].flow == REPL_FLOW_REFILL;
+            bool behind =
+                from == primary
+                    ? asks
+                    : s->calm && s->sites[from].alive &&
+                          (asks || (begins_beyond(&s->sites[i], &s->sites[from]) && is_lost(s, i)));
             if (behind)
                 sim_site_refill(s, i, from);
         }
@@ -251,6 +274,31 @@ void sim_plot_election(struct sim *s, uint8_t site)
            SIM_CRASH_PLAIN);
 }
 
+/* Faults of later invention have a stream of their own: the seeds of before stay the stories that they were, up to the first. */
+static void later_fault(struct sim *s)
+{
+    struct sim_site *site = &s->sites[sim_rng_below(&s->plot, SIM_SITES)];
+    uint64_t until = s->now_us + sim_rng_between(&s->plot, 100, 4000) * SIM_MS;
+    switch (sim_rng_below(&s->plot, 6)) {
+    case 0:
+        if (s->swarm.log_full)
+            site->log_full_until_us = until;
+        break;
+    case 1:
+        if (s->swarm.unreadable)
+            site->unreadable_until_us = until;
+        break;
+    case 2:
+        if (!s->swarm.strangers)
+            break;
+        site->stranger_until_us = until;
+        for (uint8_t k = 0; k < SIM_SITES; k++)
+            if (&s->sites[k] != site)
+                sim_link_close(s, (uint8_t)(site - s->sites), k, 2 * SIM_MS);
+        break;
+    }
+}
+
 static void plot(struct sim *s)
 {
     uint8_t primary = sim_primary(s);
@@ -353,6 +401,8 @@ void sim_fault(struct sim *s)
     one_fault(s);
     if (s->swarm.plots)
         plot(s);
+    if (s->swarm.log_full || s->swarm.unreadable || s->swarm.strangers)
+        later_fault(s);
     sim_at(s, s->now_us + 1 + sim_rng_below(&s->fault, 2 * SIM_MS * s->swarm.fault_every_ms),
            SIM_EV_FAULT, 0, 0);
 }

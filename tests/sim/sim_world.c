@@ -251,7 +251,9 @@ static void connect_all(struct sim *s)
             struct sim_link *l = &s->links[a][b];
             bool possible =
                 s->sites[a].alive && s->sites[b].alive && !s->cut[a][b] && !s->cut[b][a];
-            if (l->connected || !possible || sim_rng_chance(&s->net, 400000))
+            bool strangers = s->now_us < s->sites[a].stranger_until_us ||
+                             s->now_us < s->sites[b].stranger_until_us;
+            if (l->connected || !possible || strangers || sim_rng_chance(&s->net, 400000))
                 continue;
             l->connected = true;
             tell(s, a, b, false);
@@ -447,6 +449,10 @@ struct swarm sim_swarm_of_seed(uint64_t seed)
     w.lost_answers = sim_rng_chance(&g, 500000) ? (uint32_t)sim_rng_between(&g, 1000, 100000) : 0;
     w.jump = sim_rng_chance(&g, 500000);
     w.plots = sim_rng_chance(&g, 500000);
+    w.gives_up = sim_rng_chance(&g, 300000);
+    w.log_full = sim_rng_chance(&g, 200000);
+    w.strangers = sim_rng_chance(&g, 200000);
+    w.unreadable = sim_rng_chance(&g, 200000);
     return w;
 }
 
@@ -513,7 +519,9 @@ void sim_deinit(struct sim *s)
 
 static void heal(struct sim *s, uint8_t i)
 {
-    s->sites[i].disk_slow = false;
+    struct sim_site *site = &s->sites[i];
+    site->disk_slow = false;
+    site->log_full_until_us = site->unreadable_until_us = site->stranger_until_us = 0;
     for (uint8_t k = 0; k < SIM_SITES; k++) {
         if (k == s->outcast)
             continue;
