@@ -83,7 +83,7 @@ static const char *unfit(const struct repl *r, const struct repl_message *m,
             return "its entries are not chained";
         term = metas[i].term;
     }
-    if (m->type == REPL_MSG_ENTRIES && term.v > m->term.v)
+    if ((m->type == REPL_MSG_ENTRIES || m->type == REPL_MSG_TAIL) && term.v > m->term.v)
         return "its entries are of a term beyond the sender's";
     return NULL;
 }

@@ -18,7 +18,8 @@
  * Each answer carries the end of V's log at that moment, so (2) is judged anew each time; answers are tied to the attempt by a
  * number. A fetch that gets no answer for an election time is given up, and so is one from a voter whose log does not reach back
  * far enough: one that was rebuilt from the repository has only what came later. Another voter is asked then, and this one not
- * before the next attempt. */
+ * before the next attempt. One whose answer is of a later term than the own is given up, too: with entries of that term in its
+ * log, the candidate could still be elected in its old term by a vote that was long on its way, and terms would fall along it. */
 #include "replication/core/repl_state.h"
 
 /* The next refusal may come from a voter that has more of its log: one that is asked first each time must not keep this site from
@@ -144,6 +145,14 @@ void repl_on_tail(struct repl *r, struct repl_actions *out, const struct repl_me
     bool standing = r->role == REPL_PRE_CANDIDATE || r->role == REPL_CANDIDATE;
     if (!standing || r->fetch_from != m->from || (m->round != r->attempt && m->round != 0))
         return;
+    if (m->term.v > r->term.v) {
+        repl_trace(r, out, "term %llu: %s is in term %llu -> fetch given up, standby", U(r->term.v),
+                   repl_site_name(r, m->from), U(m->term.v));
+        repl_adopt_term(r, out, m->term, REPL_NOBODY);
+        if (r->forced_until_ms != 0)
+            r->deadline_ms = r->now_ms;
+        return;
+    }
     if (m->rejected) {
         refit(r, out, m);
         return;

@@ -150,6 +150,39 @@ static void the_witness_answers_with_what_follows_or_with_where_to_look(void **s
     assert_int_equal(sent(REPL_MSG_TAIL, DC)->lsn.v, 0);
 }
 
+/* dr's vote in term 2 is on its way for long. Meanwhile gsr elects dr in term 3 and has its no-op. */
+static void a_tail_of_a_later_term_ends_the_attempt_before_anything_is_taken(void **state)
+{
+    (void)state;
+    now += 1000;
+    feed((struct repl_event){.type = REPL_EV_TICK});
+    struct repl_message would = from(REPL_MSG_PREVOTE_REPLY, DR);
+    would.term.v++;
+    would.granted = true;
+    would.round = r.attempt;
+    feed_message(&would, NULL);
+    assert_int_equal(r.role, REPL_CANDIDATE);
+    assert_int_equal(r.term.v, 2);
+    struct repl_message vote = from(REPL_MSG_VOTE_REPLY, DR), no = from(REPL_MSG_VOTE_REPLY, GSR);
+    vote.granted = true;
+    no.lsn.v = 11;
+    no.lsn_term.v = 1;
+    feed_message(&no, NULL);
+    assert_int_equal(r.fetch_from, GSR);
+    struct repl_message m = tail(2);
+    m.term.v = m.last_term.v = 3;
+    m.last.v = 13; /* and more follows */
+    metas[1].term.v = 3;
+    metas[1].hash = hash_of(12, 3);
+    feed_message(&m, metas);
+    assert_int_equal(r.log.last.v, 10);
+    assert_int_equal(r.term.v, 3);
+    assert_int_equal(r.role, REPL_STANDBY);
+    feed_message(&vote,
+                 NULL); /* a primary of term 2 behind an entry of term 3 would be no history */
+    assert_int_equal(r.role, REPL_STANDBY);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -158,6 +191,7 @@ int main(void)
         TEST(a_tail_of_somebody_else_or_of_another_attempt_is_not_taken),
         TEST(a_witness_that_is_silent_is_asked_again_and_then_given_up),
         TEST(who_had_nothing_is_left_alone_until_the_next_attempt),
+        TEST(a_tail_of_a_later_term_ends_the_attempt_before_anything_is_taken),
         TEST(the_witness_answers_with_what_follows_or_with_where_to_look),
     };
     return cmocka_run_group_tests_name("repl_fetch", tests, NULL, NULL);
