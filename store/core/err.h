@@ -59,6 +59,13 @@ struct err {
         }                                                                                          \
     }
 
+/* The same for an error that is rarely needed, where each read of a record has one: ERR_NONE clears all of its text. */
+static inline void err_init(struct err *e)
+{
+    e->code = 0;
+    e->text[0] = '\0';
+}
+
 /* Set code and message; returns `code`, so that `return err_set(e, ERR_IO, ...)` works. `e` may be NULL. */
 int err_set(struct err *e, int code, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
 

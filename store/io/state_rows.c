@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 enum { STATE_FORMAT = 3, STATE_FORMAT_OLDEST = 2, RECORD_FORMAT = 1, CRC_BYTES = 4 };
+enum { PREFETCH_STEP_BYTES = 64, PREFETCH_MAX_BYTES = 4096 };
 
 static const char *const db_names[DB_COUNT] = {"meta",     "collections", "records", "buckets",
                                                "sessions", "results",     "points",  "deleted",
@@ -553,9 +554,19 @@ bool row_read_rotten(struct bytes row, struct lsn *lsn, struct bytes *value, str
     return true;
 }
 
+/* A record is read once, from one end to the other, and mostly from memory, not from a cache: asked for at once its lines
+ * come together. Of larger ones the processor sees by itself that it goes straight on. */
+void row_prefetch(struct bytes row)
+{
+    const size_t n = row.n < PREFETCH_MAX_BYTES ? row.n : PREFETCH_MAX_BYTES;
+    for (size_t at = 0; at < n; at += PREFETCH_STEP_BYTES)
+        __builtin_prefetch(row.p + at);
+}
+
 int row_read_record(struct bytes row_key, struct bytes row, bool checked, struct record *out,
                     struct digest *digest, struct err *e)
 {
+    row_prefetch(row);
     if (row.n < RECORD_ROW_BYTES)
         return err_set(e, ERR_FORMAT, "it has %zu bytes, at least %d are needed", row.n,
                        RECORD_ROW_BYTES);

@@ -194,6 +194,8 @@ int row_read_deleted(struct bytes key, struct bytes row, struct deleted_row *out
 int row_read_history(struct bytes key, struct bytes row, struct history_row *out, struct err *e);
 
 /* ---- records ---- */
+/* The row will be read soon. */
+void row_prefetch(struct bytes row);
 /* Key of a record; its size is COLLECTION_ID_BYTES + key.n. The key is at most KEY_MAX_BYTES. */
 struct bytes row_record_key(uint64_t collection, struct bytes key,
                             uint8_t out[RECORD_KEY_MAX_BYTES]);

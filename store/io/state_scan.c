@@ -26,6 +26,10 @@ struct bound {
 struct stream {
     MDB_cursor *cursor;
     MDB_val k, v;
+    /* The cursor is one row ahead, so that the next row is on its way from memory while this one is proven: what LMDB said, and
+     * k and v of that row. */
+    MDB_val next_k, next_v;
+    int next_rc;
     bool positioned; /* the cursor is somewhere in the collection */
     bool there;      /* at a row in the range, which is k and v */
     bool used;       /* the row was given */
@@ -299,15 +303,23 @@ static int advance(const struct state_scan *scan, struct stream *s, struct err *
     int rc = 0;
     if (s->cursor == NULL || (s->positioned && (!s->there || !s->used)))
         return 0;
-    if (s->positioned)
-        rc = mdb_cursor_get(s->cursor, &s->k, &s->v, scan->reverse ? MDB_PREV : MDB_NEXT);
-    else if (scan->reverse)
+    if (s->positioned) {
+        rc = s->next_rc;
+        s->k = s->next_k;
+        s->v = s->next_v;
+    } else if (scan->reverse)
         rc = position_backwards(scan, s->cursor, &s->k, &s->v);
     else
         rc = position_forwards(scan, s->cursor, &s->k, &s->v);
     s->positioned = true;
     s->used = false;
     s->there = rc == 0 && in_range(scan, s->k);
+    if (s->there) {
+        s->next_rc =
+            mdb_cursor_get(s->cursor, &s->next_k, &s->next_v, scan->reverse ? MDB_PREV : MDB_NEXT);
+        if (s->next_rc == 0)
+            row_prefetch(bytes_of_val(s->next_v));
+    }
     return rc == 0 || rc == MDB_NOTFOUND ? 0
                                          : state_lmdb_error(e, scan->snap->state->env, rc, "scan");
 }
@@ -360,7 +372,8 @@ int state_scan_next(struct state_scan *scan, struct record *out, struct err *e)
             continue;
         }
         s->used = true;
-        struct err why = ERR_NONE;
+        struct err why;
+        err_init(&why);
         rc = resolve(scan, s, out, &why);
         if (rc == ERR_NOT_FOUND && (scan->skip_max == 0 || ++scan->skipped < scan->skip_max))
             continue;
