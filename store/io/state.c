@@ -329,6 +329,7 @@ static int start(struct state *s, struct err *e)
         rc = open_databases(s, &doubt, e);
     if (rc != 0)
         return rc;
+    state_pool_committed(s);
     state_recount_drop(s);
     s->pinned = 0;
     (void)pthread_mutex_lock(&s->lock);
@@ -433,8 +434,10 @@ int state_write_commit(struct state *s, struct state_txn *t, const struct state_
         mdb_txn_abort(t->txn);
         return rc;
     }
+    state_pool_cool(s);
     if ((rc = mdb_txn_commit(t->txn)) != 0)
         return state_lmdb_error(e, s->env, rc, "commit");
+    state_pool_committed(s);
     s->row = *row;
     (void)pthread_mutex_lock(&s->lock);
     s->applied = row->at;

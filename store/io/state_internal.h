@@ -1,5 +1,6 @@
 /* What the files of the state share. Order of reading: state.c (open, checkpoint), state_apply.c, state_sessions.c,
- * state_history.c, state_read.c, state_scan.c, state_past.c, state_verify.c, state_recount.c, state_repair.c, state_build.c. */
+ * state_history.c, state_pool.c, state_read.c, state_scan.c, state_past.c, state_verify.c, state_recount.c, state_repair.c,
+ * state_build.c. */
 #ifndef STORE_IO_STATE_INTERNAL_H
 #define STORE_IO_STATE_INTERNAL_H
 
@@ -8,6 +9,7 @@
 #include "store/io/state_rows.h"
 
 #include <pthread.h>
+#include <stdatomic.h>
 
 enum {
     /* A transaction of LMDB must stay far below 131,071 dirty pages (0.9.24 leaks pages when it spills). One client's
@@ -37,6 +39,7 @@ struct state_snapshot {
     struct state_row row;
     size_t txn_id; /* LMDB's, of the state that `row` and `name` are of */
     bool known;
+    bool warm;                   /* it is in the transaction `txn_id`; else it is reset */
     uint32_t scans;              /* open ones */
     struct state_snapshot *next; /* in the pool */
     /* The collection looked up last: gets come in runs. */
@@ -45,6 +48,13 @@ struct state_snapshot {
     uint64_t id;
     bool empty;             /* it has no records now */
     uint64_t history_reads; /* rows of the history that were looked up; tests bound them */
+};
+
+/* Where a thread's last snapshot lies; alone in its cache line. */
+enum { SPARES = 16, CACHE_LINE_BYTES = 64 };
+struct spare {
+    struct state_snapshot *_Atomic snap;
+    uint8_t alone[CACHE_LINE_BYTES - sizeof(void *)];
 };
 
 struct state {
@@ -80,7 +90,11 @@ struct state {
     size_t index_counts_n;
     struct state_index_trouble index_trouble;
     struct state_snapshot *pool;
-    uint32_t snapshots_made, snapshots_open;
+    uint32_t snapshots_made, pooled;
+
+    /* state_pool.c; no lock. */
+    _Atomic size_t newest; /* transaction that warm snapshots are of; 0: one is being committed */
+    struct spare spares[SPARES];
 };
 
 /* Begin a write transaction; ERR_IO after a failure, ERR_BUSY while a build goes on (unless it is the build's). */
@@ -89,6 +103,13 @@ int state_write_begin(struct state *s, struct state_txn *t, struct err *e);
 int state_write_commit(struct state *s, struct state_txn *t, const struct state_row *row,
                        struct err *e);
 
+/* ---- state_pool.c ---- */
+/* One that is warm, or reset, or was never begun. ERR_BUSY: all are in use, or the state is closed. */
+int state_pool_take(struct state *s, struct state_snapshot **out, struct err *e);
+void state_pool_give(struct state_snapshot *snap);
+/* Before a commit: snapshots that nobody uses are reset, and none is kept warm until state_pool_committed(). */
+void state_pool_cool(struct state *s);
+void state_pool_committed(struct state *s);
 /* Free all idle snapshots, and let no more be opened. ERR_BUSY, and nothing is changed, when one is open. */
 int state_pool_clear(struct state *s, struct err *e);
 

@@ -1,68 +1,10 @@
 /* Snapshots and single look-ups.
  *
- * A snapshot is an LMDB read transaction. Beginning one costs a reader place and memory, so closed ones are reset and kept
- * in a pool; opening one from the pool renews it (about a microsecond) and reads the state row, so that the position
- * it tells is the one that it sees. */
+ * A snapshot is an LMDB read transaction; closed ones are kept (state_pool.c). Opening one that is not warm renews it and, when
+ * something was committed since it was used last, reads the state row, so that the position it tells is the one that it sees. */
 #include "store/io/state_internal.h"
 
 #include "store/core/check.h"
-
-static int take_from_pool(struct state *s, struct state_snapshot **out, struct err *e)
-{
-    int rc = 0;
-    (void)pthread_mutex_lock(&s->lock);
-    struct state_snapshot *snap = s->pool;
-    if (s->closed) {
-        rc = err_set(e, ERR_BUSY,
-                     "snapshot: the state is being put back to its checkpoint; try again");
-    } else if (snap != NULL) {
-        s->pool = snap->next;
-    } else if (s->snapshots_made >= s->options.readers) {
-        rc = err_set(e, ERR_BUSY, "snapshot: all %u are in use; try again", s->options.readers);
-    } else if ((snap = calloc(1, sizeof *snap)) == NULL) {
-        rc = err_set(e, ERR_NO_MEMORY, "snapshot: out of memory");
-    } else {
-        s->snapshots_made++;
-    }
-    if (rc == 0)
-        s->snapshots_open++;
-    (void)pthread_mutex_unlock(&s->lock);
-    *out = snap;
-    return rc;
-}
-
-static void give_to_pool(struct state_snapshot *snap)
-{
-    struct state *s = snap->state;
-    (void)pthread_mutex_lock(&s->lock);
-    snap->next = s->pool;
-    s->pool = snap;
-    s->snapshots_open--;
-    (void)pthread_mutex_unlock(&s->lock);
-}
-
-int state_pool_clear(struct state *s, struct err *e)
-{
-    (void)pthread_mutex_lock(&s->lock);
-    uint32_t open = s->snapshots_open;
-    struct state_snapshot *snap = open == 0 ? s->pool : NULL;
-    if (open == 0) {
-        s->closed = true;
-        s->pool = NULL;
-        s->snapshots_made = 0;
-    }
-    (void)pthread_mutex_unlock(&s->lock);
-    if (open != 0)
-        return err_set(e, ERR_BUSY, "%u snapshots are open", open);
-    while (snap != NULL) {
-        struct state_snapshot *next = snap->next;
-        if (snap->t.txn != NULL)
-            mdb_txn_abort(snap->t.txn);
-        free(snap);
-        snap = next;
-    }
-    return 0;
-}
 
 /* What the snapshot knows of the state that it is of. Between two batches it is the one that it saw last: then it knows
  * already, which is most of the cost of opening one for a single read. */
@@ -83,26 +25,29 @@ int state_snapshot_open(struct state *s, struct state_snapshot **out, struct err
 {
     struct state_snapshot *snap;
     *out = NULL;
-    int rc = take_from_pool(s, &snap, e);
+    int rc = state_pool_take(s, &snap, e);
     if (rc != 0)
         return rc;
-    snap->state = s;
-    snap->t.dbi = s->dbi;
     snap->history_reads = 0;
+    if (snap->warm) {
+        *out = snap;
+        return 0;
+    }
     if (snap->t.txn == NULL)
         rc = mdb_txn_begin(s->env, NULL, MDB_RDONLY, &snap->t.txn);
     else
         rc = mdb_txn_renew(snap->t.txn);
-    if (rc != 0)
-        rc = state_lmdb_error(e, s->env, rc, "snapshot");
-    else if ((rc = look_around(snap, e)) != 0)
-        mdb_txn_reset(snap->t.txn);
     if (rc != 0) {
-        give_to_pool(snap);
-        return rc;
+        rc = state_lmdb_error(e, s->env, rc, "snapshot");
+    } else if ((rc = look_around(snap, e)) != 0) {
+        mdb_txn_reset(snap->t.txn);
+    } else {
+        snap->warm = true;
+        *out = snap;
     }
-    *out = snap;
-    return 0;
+    if (rc != 0)
+        state_pool_give(snap);
+    return rc;
 }
 
 void state_snapshot_close(struct state_snapshot *snap)
@@ -110,8 +55,7 @@ void state_snapshot_close(struct state_snapshot *snap)
     if (snap == NULL)
         return;
     check(snap->scans == 0);
-    mdb_txn_reset(snap->t.txn);
-    give_to_pool(snap);
+    state_pool_give(snap);
 }
 
 struct entry_position state_snapshot_position(const struct state_snapshot *snap)
@@ -217,7 +161,8 @@ int state_get(struct state_snapshot *snap, struct bytes collection, struct bytes
     if (rc != 0)
         return state_lmdb_error(e, snap->state->env, rc, "get");
     struct digest digest;
-    struct err why = ERR_NONE;
+    struct err why;
+    err_init(&why);
     if (row_read_record(row_key, bytes_of_val(v), true, out, &digest, &why) != 0)
         return state_record_damaged(e, collection, key, &why);
     out->collection = collection;
