@@ -391,7 +391,7 @@ int tvn_submit_get(struct tvn *db, const struct tvn_key *keys, size_t n, const s
  * By an index `from`, `to` and `equal` are JSON: a string, a number, true or false, or an array of as many of these as first
  * pointers of the index are bounded ("\"Asha\"", "[\"Asha\", 1970]"), and `prefix` is plain text, with which the value behind
  * those of `equal` begins. Records that lack the fields are not in the index. TVN_NOT_FOUND: it is not declared; TVN_NOT_READY:
- * the site still builds it; TVN_USAGE: a bound is none, or the past was asked for. */
+ * the site still builds it; TVN_USAGE: a bound is none, `after` is no token of this index, or the past was asked for. */
 struct tvn_scan_options {
     size_t size;
     const char *collection;  /* required */
@@ -425,7 +425,8 @@ int tvn_scan_open(struct tvn *db, const struct tvn_scan_options *options,
  * which the same call may be tried again and goes on where the scan was. */
 int tvn_scan_next(struct tvn_scan *scan, struct tvn_record *record, struct tvn_error *error);
 /* Where the scan is: give it as `after` to go on behind the last record, in this process or another. Its key; by an index a token
- * (binary, up to 503 bytes), which stays good when the record has changed. Valid until the next call with this scan. */
+ * (binary, up to 511 bytes), which stays good when the record has changed, and at other sites; not for another index, or when
+ * this one was declared anew on other fields (TVN_USAGE). Valid until the next call with this scan. */
 struct tvn_bytes tvn_scan_token(const struct tvn_scan *scan);
 /* Of the page that the last record came from. */
 uint64_t tvn_scan_lsn(const struct tvn_scan *scan);

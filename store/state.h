@@ -244,7 +244,6 @@ int state_rows_step(struct state_snapshot *snap, struct state_rows_walk *w, size
 enum {
     INDEXES_PER_COLLECTION = 8, /* each costs every write of the collection up to two rows */
     INDEXES_MAX = 1024, /* of a site: the catalog is in memory and read at each declaration */
-    INDEX_TOKEN_MAX_BYTES = INDEX_ROW_KEY_MAX_BYTES - 8,
 };
 enum index_status {
     INDEX_BUILDING = 1, /* rows of existing records are added; not to be scanned */
@@ -288,13 +287,15 @@ struct index_options {
 struct state_index_scan; /* opaque; belongs to its snapshot, close it first */
 /* By value, then by key of the record. (Values that are equal for their first INDEX_KEY_CUT_BYTES - 9 bytes as encoded, and
  * keys that are equal for their first 247, are not in order among each other.) ERR_NOT_FOUND: not declared; ERR_NOT_READY:
- * building, with how far; ERR_FORMAT: invalid, with why; ERR_USAGE: the token is none. */
+ * building, with how far; ERR_FORMAT: invalid, with why; ERR_USAGE: the token is none of this index, or it was declared on
+ * other pointers then. */
 int state_index_open(struct state_snapshot *snap, const struct index_options *options,
                      struct state_index_scan **out, struct err *e);
 /* 0 with the next record; ERR_NOT_FOUND at the end; ERR_INTEGRITY: a row or its record is damaged, or they do not agree: named
  * in `e` (also in `out`, where the row tells), the next call goes on behind it. */
 int state_index_next(struct state_index_scan *scan, struct record *out, struct err *e);
-/* Token of the row that state_index_next was at last, valid until the next call. It stays good after the index is built anew. */
+/* Token of the row that state_index_next was at last, valid until the next call. It stays good after the index is built
+ * anew, also when it was dropped and declared again on the same pointers, and at other sites. */
 struct bytes state_index_token(const struct state_index_scan *scan);
 /* After ERR_INTEGRITY: the id of the index, when its row was wrong (state_index_rebuild); 0: it was the record. */
 uint64_t state_index_blamed(const struct state_index_scan *scan);

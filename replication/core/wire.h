@@ -21,11 +21,11 @@ enum {
         4096, /* records that were not there as of then, passed over for one page */
     WIRE_BOUND_MAX_BYTES =
         4096, /* JSON text of a scan's bound: a key of 222 bytes, escaped at worst */
-    WIRE_TOKEN_MAX_BYTES = INDEX_ROW_KEY_MAX_BYTES - 8, /* where a scan by an index goes on */
-    WIRE_WATCHES_MAX = 16,                              /* of one connection */
-    WIRE_WATCH_CREDIT_MAX = 64 << 20,                   /* bytes */
-    WIRE_WATCH_TXN_MAX_BYTES = 4 << 20,    /* a larger transaction comes in several pushes */
-    WIRE_WATCH_DATA_BYTES = 8 * 4 + 1 + 4, /* of a push without changes */
+    WIRE_TOKEN_MAX_BYTES = INDEX_TOKEN_MAX_BYTES, /* where a scan by an index goes on */
+    WIRE_WATCHES_MAX = 16,                        /* of one connection */
+    WIRE_WATCH_CREDIT_MAX = 64 << 20,             /* bytes */
+    WIRE_WATCH_TXN_MAX_BYTES = 4 << 20,           /* a larger transaction comes in several pushes */
+    WIRE_WATCH_DATA_BYTES = 8 * 4 + 1 + 4,        /* of a push without changes */
 };
 
 enum wire_kind { WIRE_SITE = 1, WIRE_CLIENT = 2, WIRE_OPERATOR = 3 };

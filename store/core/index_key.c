@@ -297,6 +297,25 @@ int index_range_prefix(struct index_range *r, const struct index_part *parts, si
     return 0;
 }
 
+/* ---- tokens ---- */
+
+void index_token_tag(struct bytes collection, struct bytes name, const struct index_declaration *d,
+                     uint8_t out[INDEX_TOKEN_TAG_BYTES])
+{
+    uint8_t key[INDEX_DECLARED_KEY_MAX_BYTES], length[INDEX_POINTERS_MAX][2];
+    struct bytes pieces[2 + 2 * INDEX_POINTERS_MAX];
+    size_t n = 0;
+    pieces[n++] = index_declared_key(collection, name, key);
+    pieces[n++] = bytes_of("", 1);
+    for (uint32_t i = 0; i < d->pointers; i++) {
+        const struct bytes pointer = index_pointer(d, i);
+        put_le16(length[i], (uint16_t)pointer.n);
+        pieces[n++] = bytes_of(length[i], sizeof length[i]);
+        pieces[n++] = pointer;
+    }
+    put_be64(out, hash_xxh128(pieces, n).lo);
+}
+
 /* ---- rows ---- */
 
 struct bytes index_row_key(uint64_t id, struct bytes value, struct bytes record_key,

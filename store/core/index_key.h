@@ -13,7 +13,12 @@
  * of value among each other. The hash is the chain h = sha256(h, tag, raw bytes) over the parts, h of 32 zeros to begin.
  *
  * FORMAT of a row's key in the database `index`: id be64, index key, record key; of a record key above INDEX_RECORD_WHOLE_BYTES
- * the first 247 bytes and 16 bytes of its SHA-256. No two records of an index share one. */
+ * the first 247 bytes and 16 bytes of its SHA-256. No two records of an index share one.
+ *
+ * FORMAT of a token, the place of a row that a scan can go on at, at each site that has the index: tag be64, then the row's key
+ * without its id. The tag is the low half of XXH3-128 over collection, '/', name, zero, and for each pointer its length u16 and
+ * itself: what decides which records the rows are of and how they are ordered, and nothing else. So a token stays good when the
+ * index is built anew, and when it is dropped and declared again as it was. */
 #ifndef STORE_CORE_INDEX_KEY_H
 #define STORE_CORE_INDEX_KEY_H
 
@@ -30,6 +35,8 @@ enum {
     INDEX_RECORD_WHOLE_BYTES = 262,
     INDEX_ROW_KEY_MAX_BYTES =
         8 + INDEX_KEY_MAX_BYTES + INDEX_RECORD_WHOLE_BYTES + 1, /* 511: LMDB's largest key */
+    INDEX_TOKEN_TAG_BYTES = 8,
+    INDEX_TOKEN_MAX_BYTES = INDEX_TOKEN_TAG_BYTES + INDEX_ROW_KEY_MAX_BYTES - 8,
 };
 
 /* What the record of `_indexes` says; its key says of which collection, and the name. */
@@ -100,6 +107,10 @@ int index_range_to(struct index_range *r, const struct index_part *parts, size_t
 /* Those whose first n parts are these, and the next a string that begins with `prefix`. ERR_LIMIT as above. */
 int index_range_prefix(struct index_range *r, const struct index_part *parts, size_t n,
                        struct bytes prefix, struct err *e);
+
+/* The first bytes of each token of this index. The names have passed index_names_check. */
+void index_token_tag(struct bytes collection, struct bytes name, const struct index_declaration *d,
+                     uint8_t out[INDEX_TOKEN_TAG_BYTES]);
 
 /* Key of a row in the database `index`. The value is an index key's bytes. */
 struct bytes index_row_key(uint64_t id, struct bytes value, struct bytes record_key,

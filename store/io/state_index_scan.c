@@ -23,6 +23,7 @@ struct state_index_scan {
     uint8_t low[INDEX_ROW_KEY_MAX_BYTES], high[INDEX_ROW_KEY_MAX_BYTES],
         at[INDEX_ROW_KEY_MAX_BYTES];
     size_t low_bytes, high_bytes, at_bytes;
+    uint8_t token[INDEX_TOKEN_MAX_BYTES]; /* of `at` */
 };
 
 const char *index_status_name(enum index_status status)
@@ -202,6 +203,15 @@ static int find_ready(struct state_snapshot *snap, struct bytes collection, stru
 
 /* ---- scans ---- */
 
+/* The scan is at the row with this key. */
+static void set_place(struct state_index_scan *s, struct bytes key)
+{
+    check(key.n >= 8 && key.n <= sizeof s->at);
+    memcpy(s->at, key.p, key.n);
+    s->at_bytes = key.n;
+    memcpy(s->token + INDEX_TOKEN_TAG_BYTES, key.p + 8, key.n - 8);
+}
+
 static int set_bounds(struct state_index_scan *s, const struct index_options *o, struct err *e)
 {
     const struct bytes low = index_key_bytes(&o->range.low), high = index_key_bytes(&o->range.high);
@@ -211,14 +221,21 @@ static int set_bounds(struct state_index_scan *s, const struct index_options *o,
     put_be64(s->high, high.n == 0 ? s->x.id + 1 : s->x.id);
     memcpy(s->high + 8, high.p, high.n);
     s->high_bytes = 8 + high.n;
+    index_token_tag(o->collection, o->name, &s->x.declaration, s->token);
     if (o->after.n == 0)
         return 0;
-    if (o->after.n > INDEX_TOKEN_MAX_BYTES)
+    const size_t tag = INDEX_TOKEN_TAG_BYTES;
+    if (o->after.n <= tag || o->after.n > INDEX_TOKEN_MAX_BYTES)
         return err_set(e, ERR_USAGE, "the place to go on at is of no index scan: %zu bytes",
                        o->after.n);
-    put_be64(s->at, s->x.id);
-    memcpy(s->at + 8, o->after.p, o->after.n);
-    s->at_bytes = 8 + o->after.n;
+    if (memcmp(o->after.p, s->token, tag) != 0)
+        return err_set(e, ERR_USAGE,
+                       "the place to go on at is of another index, or of this one when it was "
+                       "declared on other fields: begin the scan anew");
+    uint8_t key[INDEX_ROW_KEY_MAX_BYTES];
+    put_be64(key, s->x.id);
+    memcpy(key + 8, o->after.p + tag, o->after.n - tag);
+    set_place(s, bytes_of(key, 8 + o->after.n - tag));
     return 0;
 }
 
@@ -283,7 +300,8 @@ void state_index_close(struct state_index_scan *s)
 
 struct bytes state_index_token(const struct state_index_scan *s)
 {
-    return s->at_bytes == 0 ? (struct bytes){NULL, 0} : bytes_of(s->at + 8, s->at_bytes - 8);
+    return s->at_bytes == 0 ? (struct bytes){NULL, 0}
+                            : bytes_of(s->token, INDEX_TOKEN_TAG_BYTES + s->at_bytes - 8);
 }
 
 /* To the row behind (reverse: before) `at`, or the first (last) one. The cursor is placed anew each time: it costs a descent,
@@ -362,8 +380,11 @@ int state_index_next(struct state_index_scan *s, struct record *out, struct err 
     }
     if (rc != 0)
         return state_lmdb_error(e, s->snap->state->env, rc, "index scan");
-    memcpy(s->at, k.mv_data, k.mv_size);
-    s->at_bytes = k.mv_size;
+    if (k.mv_size > sizeof s->at) { /* none that we wrote, and no place to go on at */
+        s->row_is_wrong = s->done = true;
+        return row_damaged(DB_INDEX, bytes_of_val(k), "its key is too long", e);
+    }
+    set_place(s, bytes_of_val(k));
     if ((rc = row_read_index(bytes_of_val(k), bytes_of_val(v), &row, e)) != 0) {
         s->row_is_wrong = true;
         return rc;

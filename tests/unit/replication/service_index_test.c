@@ -393,7 +393,9 @@ static void what_cannot_be_scanned_says_why(void **state)
          TVN_USAGE,
          "only strings, numbers, true and false"},
         {"by-owner", NULL, NULL, {NULL, 0}, 1, TVN_USAGE, "tells of the present only"},
-        {"by-owner", NULL, NULL, {byte, 504}, 0, TVN_LIMIT, "token of 504 bytes"},
+        {"by-owner", NULL, NULL, {byte, 512}, 0, TVN_LIMIT, "token of 512 bytes"},
+        {"by-owner", NULL, NULL, {byte, 511}, 0, TVN_USAGE, "is of another index"},
+        {"by-owner", NULL, NULL, {byte, 8}, 0, TVN_USAGE, "of no index scan: 8 bytes"},
         {NULL, "1", NULL, {NULL, 0}, 0, TVN_USAGE, "'equal' is of scans by an index"},
     };
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {

@@ -318,7 +318,7 @@ static void an_index_is_told_last_or_not_at_all(void **state)
         {{NULL, 0},
          bytes_of(byte, WIRE_TOKEN_MAX_BYTES + 1),
          bytes_str("x"),
-         "scan: token length 504 is not allowed"},
+         "scan: token length 512 is not allowed"},
         {{NULL, 0},
          {NULL, 0},
          bytes_of(byte, INDEX_NAME_MAX_BYTES + 1),

@@ -346,6 +346,18 @@ static void only_pointers_and_uniqueness_change_the_rows(void **unused)
     assert_false(index_declaration_same_rows(&a, &b));
 }
 
+/* Sites of other versions give and take these bytes. */
+static void the_tag_of_a_token_stays_as_it_is(void **state)
+{
+    (void)state;
+    const struct index_declaration d = {
+        .pointers = 2, .pointer_bytes = {6, 2}, .pointer = {"/owner", "/n"}, .unique = true};
+    static const uint8_t expected[] = {0x9e, 0x4f, 0xcc, 0x32, 0xd3, 0xd4, 0xf8, 0x84};
+    uint8_t tag[INDEX_TOKEN_TAG_BYTES];
+    index_token_tag(bytes_str("land"), bytes_str("by-owner"), &d, tag);
+    assert_memory_equal(tag, expected, sizeof tag);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -361,6 +373,7 @@ int main(void)
         cmocka_unit_test(pointers_are_checked_and_taken_apart),
         cmocka_unit_test(the_declarations_key_names_collection_and_index),
         cmocka_unit_test(only_pointers_and_uniqueness_change_the_rows),
+        cmocka_unit_test(the_tag_of_a_token_stays_as_it_is),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -288,6 +288,23 @@ static void a_state_of_the_format_before_is_taken_up(void **state)
     verify(p);
 }
 
+/* The token of the first record of a scan; returns its size. */
+static size_t token_of_first(struct state_snapshot *snap, const struct index_options *options,
+                             uint8_t token[INDEX_TOKEN_MAX_BYTES])
+{
+    struct index_options o = *options;
+    struct state_index_scan *scan;
+    struct record r;
+    o.after = (struct bytes){NULL, 0};
+    must(state_index_open(snap, &o, &scan, &e));
+    assert_int_equal(state_index_token(scan).n, 0);
+    must(state_index_next(scan, &r, &e));
+    const struct bytes at = state_index_token(scan);
+    memcpy(token, at.p, at.n);
+    state_index_close(scan);
+    return at.n;
+}
+
 static void a_token_that_is_none_is_refused_and_a_strange_one_only_moves_the_scan(void **state)
 {
     struct place *p = *state;
@@ -303,9 +320,13 @@ static void a_token_that_is_none_is_refused_and_a_strange_one_only_moves_the_sca
     must(state_snapshot_open(p->s, &snap, &e));
     o.after = bytes_of(token, sizeof token);
     must_fail(state_index_open(snap, &o, &scan, &e), ERR_USAGE, "of no index scan");
+    token_of_first(snap, &o, token);
+    o.after = bytes_of(token, INDEX_TOKEN_TAG_BYTES);
+    must_fail(state_index_open(snap, &o, &scan, &e), ERR_USAGE, "of no index scan");
     for (unsigned reverse = 0; reverse < 2; reverse++)
         for (unsigned fill_with = 0; fill_with < 256; fill_with += 51) {
-            memset(token, (int)fill_with, sizeof token);
+            memset(token + INDEX_TOKEN_TAG_BYTES, (int)fill_with,
+                   sizeof token - INDEX_TOKEN_TAG_BYTES);
             o.after = bytes_of(token, sizeof token - 1);
             o.reverse = reverse != 0;
             must(state_index_open(snap, &o, &scan, &e));
@@ -320,6 +341,72 @@ static void a_token_that_is_none_is_refused_and_a_strange_one_only_moves_the_sca
     state_snapshot_close(snap);
 }
 
+/* 0 with how many records come behind the token; or the error. */
+static int go_on(struct place *p, const struct index_options *o, int *records)
+{
+    struct state_snapshot *snap;
+    struct state_index_scan *scan;
+    struct record r;
+    struct err why = ERR_NONE;
+    *records = 0;
+    must(state_snapshot_open(p->s, &snap, &e));
+    int rc = state_index_open(snap, o, &scan, &why);
+    if (rc == 0) {
+        while (state_index_next(scan, &r, &why) == 0)
+            (*records)++;
+        state_index_close(scan);
+    } else if (rc == ERR_USAGE) {
+        assert_non_null(strstr(why.text, "is of another index, or of this one when"));
+    }
+    state_snapshot_close(snap);
+    return rc;
+}
+
+/* A token is good where its place means the same: the same name on the same fields, however often the index is built. */
+static void a_token_is_of_one_index(void **state)
+{
+    struct place *p = *state;
+    uint8_t token[INDEX_TOKEN_MAX_BYTES];
+    struct state_snapshot *snap;
+    struct index_options o = deeds_by_n();
+    int n;
+    fill(p, 10);
+    put(p, "other", "k", "{\"n\":1}");
+    declare(p, "deeds/by-n", "{\"on\":[\"/n\"]}");
+    declare(p, "deeds/by-m", "{\"on\":[\"/n\"]}");
+    declare(p, "other/by-n", "{\"on\":[\"/n\"]}");
+    build(p);
+    must(state_snapshot_open(p->s, &snap, &e));
+    o.after = bytes_of(token, token_of_first(snap, &o, token));
+    state_snapshot_close(snap);
+    assert_int_equal(go_on(p, &o, &n), 0);
+    assert_int_equal(n, 9);
+    o.name = bytes_str("by-m");
+    assert_int_equal(go_on(p, &o, &n), ERR_USAGE);
+    o = (struct index_options){bytes_str("other"), bytes_str("by-n"), .after = o.after};
+    assert_int_equal(go_on(p, &o, &n), ERR_USAGE);
+    o.collection = bytes_str("deeds");
+    /* Built anew; dropped and declared again; unique as well. */
+    must(state_index_rebuild(p->s, 1, &e));
+    build(p);
+    assert_int_equal(go_on(p, &o, &n), 0);
+    history_delete(&p->h, INDEXES_COLLECTION, "deeds/by-n");
+    apply_new(p);
+    assert_int_equal(go_on(p, &o, &n), ERR_NOT_FOUND);
+    declare(p, "deeds/by-n", "{\"on\":[\"/n\"],\"unique\":true}");
+    build(p);
+    assert_int_equal(go_on(p, &o, &n), 0);
+    assert_int_equal(n, 9);
+    /* On other fields its place means something else: also on those that only look alike when written in a row. */
+    static const char *const others[] = {"{\"on\":[\"/tag\"]}", "{\"on\":[\"/n\",\"/tag\"]}",
+                                         "{\"on\":[\"\",\"/n\"]}"};
+    for (size_t i = 0; i < sizeof others / sizeof others[0]; i++) {
+        declare(p, "deeds/by-n", others[i]);
+        build(p);
+        assert_int_equal(go_on(p, &o, &n), ERR_USAGE);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -332,6 +419,7 @@ int main(void)
         with_place(a_state_built_from_records_builds_what_they_declare),
         with_place(a_state_of_the_format_before_is_taken_up),
         with_place(a_token_that_is_none_is_refused_and_a_strange_one_only_moves_the_scan),
+        with_place(a_token_is_of_one_index),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
