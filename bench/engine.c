@@ -28,7 +28,7 @@ enum {
     UNAPPLIED_BYTES = 256 << 20,
     WAKE_BY_LOG = 2,
     DEPTH_MAX = 1024,
-    LINGER_ENTRIES = 8192,
+    LINGER_ENTRIES = 5120,
     LINGER_MS = 50,
 };
 

@@ -28,8 +28,8 @@ enum {
     INDEX_WORK = 4096,       /* records looked at and rows written in a step: some 10 ms */
     INDEX_AGAIN_MS = 5000,   /* after a step that failed, or met a damaged record */
     INDEX_REBUILDS_MAX = 16, /* asked for and not begun */
-    LINGER_ENTRIES = 8192,
-    LINGER_MS = 50, /* a standby's readers see the state at most this much older */
+    LINGER_ENTRIES = 5120,   /* a whole batch */
+    LINGER_MS = 50,          /* a standby's readers see the state at most this much older */
     RETRY_MS = 500,
     GROWTH = 4, /* times checkpoint_bytes of the state's file: new records take about two */
     IDLE_MS = 200,

@@ -24,7 +24,7 @@ struct log_options {
     uint64_t segment_bytes; /* a multiple of 4096, at least 1 MiB; default 64 MiB when 0 */
     uint64_t limit_bytes;   /* appends are refused with ERR_NO_SPACE beyond; 0: no limit */
     uint64_t reserve_bytes; /* ... or when the file system has less free than this */
-    uint64_t memory_bytes;  /* recent entries kept for readers, default 32 MiB when 0 */
+    uint64_t memory_bytes;  /* recent entries kept for readers, default 16 MiB when 0 */
     enum log_engine engine;
     bool lent; /* log_append() wakes nobody: whoever appended calls log_lend() behind it */
     bool

@@ -20,7 +20,7 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-enum { DEFAULT_SEGMENT_BYTES = 64 << 20, DEFAULT_MEMORY_BYTES = 32 << 20 };
+enum { DEFAULT_SEGMENT_BYTES = 64 << 20, DEFAULT_MEMORY_BYTES = 16 << 20 };
 
 void log_segment_name(uint64_t seq, char out[LOG_NAME_BYTES])
 {

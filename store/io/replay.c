@@ -16,7 +16,7 @@ enum {
     CHUNK_BYTES =
         16
         << 20, /* of log in a batch: larger ones gain little more, and LMDB keeps the memory of the largest */
-    CHUNK_ENTRIES = 65536,
+    CHUNK_ENTRIES = 5120, /* as many as state_apply takes into one transaction */
 };
 
 struct chunk {

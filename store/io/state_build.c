@@ -59,7 +59,7 @@ static int count_op(struct state_build *b, size_t bytes, struct err *e)
 {
     if (b->t.txn == NULL)
         return err_set(e, ERR_FAILED, "build: an earlier step failed");
-    if (++b->batch_ops <= BATCH_MAX_OPS && (b->batch_bytes += bytes) <= BATCH_MAX_BYTES)
+    if (++b->batch_ops <= BUILD_MAX_OPS && (b->batch_bytes += bytes) <= BATCH_MAX_BYTES)
         return 0;
     int rc = commit(b, e);
     return rc != 0 ? rc : state_write_begin(b->s, &b->t, e);

@@ -1,6 +1,7 @@
-/* Replay: the log's entries into the state, read ahead in chunks of 16 MiB. */
+/* Replay: the log's entries into the state, read ahead in chunks of 16 MiB, or of so many entries. */
 #include "tests/unit/store/io/state_kit.h"
 
+#include "store/io/state_internal.h"
 #include "store/replay.h"
 
 #include <pthread.h>
@@ -43,6 +44,24 @@ static void open_log(struct fixture *f)
                   &(struct entry_position){0}, &e));
 }
 
+/* All of the history that is not in the log yet; returns when it is durable. */
+static void append_all(struct fixture *f)
+{
+    for (size_t i = f->durable; i < f->h.n; i++)
+        while (true) {
+            struct err e = ERR_NONE;
+            int rc = log_append(f->log, &f->h.v[i], 1, &e);
+            if (rc == 0)
+                break;
+            assert_int_equal(rc, ERR_BUSY); /* 64 MiB wait: the disk is slower than we are */
+            (void)usleep(1000);
+        }
+    (void)pthread_mutex_lock(&f->lock);
+    while (f->durable < f->h.n)
+        (void)pthread_cond_wait(&f->news, &f->lock);
+    (void)pthread_mutex_unlock(&f->lock);
+}
+
 /* `puts` values of a MiB, one of 16 MiB, and small ones, in the log; nothing is applied. */
 static void begin(struct fixture *f, unsigned puts)
 {
@@ -62,19 +81,7 @@ static void begin(struct fixture *f, unsigned puts)
         history_put(&f->h, "small", key, "v");
     }
     open_log(f);
-    for (size_t i = 0; i < f->h.n; i++)
-        while (true) {
-            struct err e = ERR_NONE;
-            int rc = log_append(f->log, &f->h.v[i], 1, &e);
-            if (rc == 0)
-                break;
-            assert_int_equal(rc, ERR_BUSY); /* 64 MiB wait: the disk is slower than we are */
-            (void)usleep(1000);
-        }
-    (void)pthread_mutex_lock(&f->lock);
-    while (f->durable < f->h.n)
-        (void)pthread_cond_wait(&f->news, &f->lock);
-    (void)pthread_mutex_unlock(&f->lock);
+    append_all(f);
     struct state_options options = kit_options(f->state_dir);
     must(state_open(&f->state, &options, &e));
 }
@@ -192,10 +199,39 @@ static void damage_on_disk_stops_it_at_its_place(void **unused)
     end(&f);
 }
 
+/* LMDB never gives back the memory of its largest transaction: of small values a page for each. */
+static void a_step_of_small_values_is_bounded_by_their_number(void **unused)
+{
+    (void)unused;
+    enum { ENTRIES = 5 * BATCH_MAX_OPS / 2 };
+    struct fixture f;
+    struct replay *r;
+    struct state_snapshot *snap;
+    begin(&f, 0);
+    for (unsigned i = 0; i < ENTRIES; i++) {
+        char key[16];
+        (void)snprintf(key, sizeof key, "k%u", i % 50);
+        history_put(&f.h, "small", key, "v");
+    }
+    append_all(&f);
+    must(replay_open(&r, f.log, f.state, &e));
+    must(state_snapshot_open(f.state, &snap, &e));
+    const uint64_t before = state_snapshot_number(snap);
+    state_snapshot_close(snap);
+    assert_int_equal(replay_to(r, &f, f.h.n), 3);
+    must(state_snapshot_open(f.state, &snap, &e));
+    assert_int_equal(state_snapshot_number(snap), before + 3); /* none was cut again */
+    state_snapshot_close(snap);
+    assert_state_at(&f, f.h.n);
+    replay_close(r);
+    end(&f);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(what_is_in_the_log_gets_into_the_state_in_several_chunks),
+        cmocka_unit_test(a_step_of_small_values_is_bounded_by_their_number),
         cmocka_unit_test(it_never_goes_beyond_what_it_was_told),
         cmocka_unit_test(a_chunk_that_was_read_ahead_is_not_used_when_the_state_has_gone_back),
         cmocka_unit_test(damage_on_disk_stops_it_at_its_place),
