@@ -222,12 +222,15 @@ build/analyze/%.ok: %.c tests/build/analyzer.h $(wildcard */*.h */core/*.h */io/
 
 # ---- bench ----
 # Each bench/load_x.c is a program; the libraries of peers are linked to theirs alone, and only bench/run.sh asks for those.
-BENCH      = $(BUILD)/bench/load_triveni $(BUILD)/bench/load_site $(BUILD)/bench/load_embedded $(BUILD)/bench/load_disk $(BUILD)/bench/load_lmdb
+BENCH      = $(BUILD)/bench/load_triveni $(BUILD)/bench/load_site $(BUILD)/bench/load_embedded $(BUILD)/bench/load_disk $(BUILD)/bench/load_lmdb \
+             $(BUILD)/bench/load_redis $(BUILD)/bench/bare_server
 BENCH_libs = $(if $(filter %postgres,$@),-lpq,$(if $(filter %ldap,$@),-lldap -llber,$(if $(filter %rocksdb,$@),-lrocksdb)))
 BENCH_OBJ  = $(call obj_of,bench/bench.c bench/histogram.c bench/disk.c bench/engine.c)
 $(BUILD)/bench/load_postgres.o: CPPFLAGS += -I/usr/include/postgresql
 $(BUILD)/bench/load_%: $(BUILD)/bench/load_%.o $(BUILD)/libbench.a $(BUILD)/libclient.a $(BUILD)/libreplication.a $(STORE_A)
 	$(call link,$(BENCH_libs))
+$(BUILD)/bench/bare_server: $(BUILD)/bench/bare_server.o $(BUILD)/libbench.a $(STORE_A)
+	$(call link)
 $(BUILD)/libbench.a: $(BENCH_OBJ)
 
 .PHONY: bench bench-store bench-quick

@@ -38,7 +38,7 @@ if [ "$kind" = quick ]; then
     CELLS=${CELLS:-'^(floor .*|put (1|64) 1 1024|put 64 16 1024|fill .*|get (1|64) 1 .*|scan .*)$'}
 else
     REPS=${REPS:-3} SECONDS_PER_CELL=${SECONDS_PER_CELL:-2} MINUTES=${MINUTES:-1} MILLION=${MILLION:-1000000} RECOVER_MIB=${RECOVER_MIB-256 512}
-    SYSTEMS=${SYSTEMS:-triveni-embedded rocksdb lmdb triveni-single redis-tls redis triveni-library triveni-three postgres openldap}
+    SYSTEMS=${SYSTEMS:-triveni-embedded rocksdb lmdb triveni-single redis-tls bare-tls redis triveni-library triveni-three postgres openldap}
     CELLS=${CELLS:-.}
 fi
 RECORDS=${RECORDS:-100000} LDAP_RECORDS=${LDAP_RECORDS:-10000}
@@ -64,7 +64,7 @@ need() { # SYSTEM PROGRAM PACKAGES...
     [ -z "$no_start" ] || rm -f $no_start
 }
 if [ "${PEERS:-yes}" = no ]; then
-    for s in rocksdb redis redis-tls postgres openldap; do SYSTEMS=" $SYSTEMS "; SYSTEMS=${SYSTEMS/" $s "/ }; done
+    for s in rocksdb redis redis-tls bare-tls postgres openldap; do SYSTEMS=" $SYSTEMS "; SYSTEMS=${SYSTEMS/" $s "/ }; done
 else
     need redis load_redis redis-server
     need redis-tls load_redis redis-server
@@ -97,6 +97,7 @@ cells_of() {
     triveni-library) printf '%s\n' "put 1 1 1024" "put 64 1 1024" "put 256 1 1024" "put 64 16 1024" "put 256 16 1024"; network_reads ;;
     triveni-three | redis | redis-tls) puts; pipelined; network_reads ;;
     postgres) puts; pipelined ;;
+    bare-tls) puts; pipelined ;;
     openldap) printf '%s\n' "put 1 1 1024" "put 16 1 1024" "put 64 1 1024" ;;
     esac | grep -E "$CELLS" || true
 }

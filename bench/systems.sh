@@ -93,15 +93,28 @@ redis_start_with() { # NAME OPTIONS...
 }
 redis_start() { free_port; redis_start_with redis --port "$PORT"; }
 redis_about() { echo "$(redis-server --version | cut -d ' ' -f 1-3), appendfsync always, no AOF rewrite, plain TCP"; }
+server_certificate() { # in $PKI, the same for all
+    PKI=$WORK/pki/pki
+    [ -d "$PKI" ] || "$BUILD/triveni" quickstart "$WORK/pki" >>"$WORK/quickstart.log" 2>&1
+    EXTRA=(--tls --ca "$PKI/ca.crt")
+}
 redis_tls_start() {
-    local pki=$WORK/redis-pki/pki
     free_port
-    [ -d "$pki" ] || "$BUILD/triveni" quickstart "$WORK/redis-pki" >>"$WORK/quickstart.log" 2>&1
-    redis_start_with redis-tls --port 0 --tls-port "$PORT" --tls-cert-file "$pki/dc.crt" --tls-key-file "$pki/dc.key" \
-        --tls-ca-cert-file "$pki/ca.crt" --tls-auth-clients no --tls-protocols TLSv1.3
-    EXTRA=(--tls --ca "$pki/ca.crt")
+    server_certificate
+    redis_start_with redis-tls --port 0 --tls-port "$PORT" --tls-cert-file "$PKI/dc.crt" --tls-key-file "$PKI/dc.key" \
+        --tls-ca-cert-file "$PKI/ca.crt" --tls-auth-clients no --tls-protocols TLSv1.3
 }
 redis_tls_about() { echo "the same over TLS 1.3, server certificate only"; }
+
+# ---- what TLS and the disk take by themselves ----
+bare_tls_start() {
+    free_port
+    server_certificate
+    launch bare-tls "$BUILD/bench/bare_server" "$PORT" "$PKI/dc.crt" "$PKI/dc.key" "$WORK/bare"
+    PROGRAM=load_redis TARGET=127.0.0.1:$PORT
+    wait_port
+}
+bare_tls_about() { echo "no store: TLS 1.3, one write for each batch, an answer (bench/bare_server.c)"; }
 
 # ---- PostgreSQL ----
 PG_BIN=/usr/lib/postgresql/15/bin
