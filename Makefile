@@ -23,7 +23,7 @@ PACKAGES  = gcc libc6-dev make pkg-config liblmdb-dev libuv1-dev libssl-dev libz
             libjansson-dev libisal-dev libxxhash-dev scdoc \
             libcmocka-dev clang libclang-rt-dev \
             clang-format clang-tidy cppcheck \
-            iproute2 iso-codes jq openssl procps python3-minimal zstd \
+            iproute2 iso-codes jq openssl procps python3-minimal spin zstd \
             fuse3 libfuse3-dev
 
 LIBS      = lmdb libuv openssl libzstd liburing libcyaml jansson libxxhash
@@ -165,6 +165,10 @@ sim: $(BUILD)/tests/sim/main ## three sites in virtual time: SEED= the first, SE
 	@$< --seed $(SEED) --seeds $(SEEDS) --steps $(STEPS)
 sim-mutants: $(BUILD)/tests/sim/main ## the simulator must find every planted bug
 	@$< --mutants
+
+.PHONY: model
+model: deps ## the protocol as a model, searched in every order within bounds: about 10 minutes
+	@tests/model/model.sh
 
 .PHONY: fuzz-programs fuzz-smoke
 fuzz-programs: $(FUZZ_BIN)

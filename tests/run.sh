@@ -122,11 +122,14 @@ part_tsan() { # unit tests with threads, gcc, TSan
 part_build() { # the build itself: layers, install, documents
     build release all && scripts build _test.sh
 }
-part_sim() { # simulated clusters, gcc, release and ASan
+part_sim() { # simulated clusters, gcc, release and ASan; the model
+    try 300 model tests/model/model.sh quick &
     build sim-asan MODE=asan build/gcc-asan/tests/sim/main && try 120 sim-asan build/gcc-asan/tests/sim/main --seed 1 --seeds 100
-    build sim build/gcc-release/tests/sim/main || return 1
-    try 120 sim build/gcc-release/tests/sim/main --seed 1000 --seeds 5000
-    try 120 sim-mutants build/gcc-release/tests/sim/main --mutants
+    if build sim build/gcc-release/tests/sim/main; then
+        try 120 sim build/gcc-release/tests/sim/main --seed 1000 --seeds 5000
+        try 120 sim-mutants build/gcc-release/tests/sim/main --mutants
+    fi
+    wait
 }
 part_fuzz() { # every decoder of foreign bytes, clang, libFuzzer
     local program name corpus seconds=${FUZZ_SECONDS:-10}

@@ -178,8 +178,8 @@ static void a_tail_of_a_later_term_ends_the_attempt_before_anything_is_taken(voi
     assert_int_equal(r.log.last.v, 10);
     assert_int_equal(r.term.v, 3);
     assert_int_equal(r.role, REPL_STANDBY);
-    feed_message(&vote,
-                 NULL); /* a primary of term 2 behind an entry of term 3 would be no history */
+    /* A primary of term 2 whose log has an entry of term 3 would stop the site. */
+    feed_message(&vote, NULL);
     assert_int_equal(r.role, REPL_STANDBY);
 }
 
