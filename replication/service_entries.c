@@ -128,6 +128,8 @@ int service_session_close(struct client *c, const struct frame *f, struct bytes 
     return rc;
 }
 
+enum { EXPIRED_AT_ONCE = 64 };
+
 /* Sessions that no connection holds and that are idle for longer than session_hours, by a clock that nobody can set
  * (store/core/commit_time.h): whoever loses a session to a jump of the clock loses the outcomes of its writes (P6). Found by a
  * walk over the state once a minute, expired by an entry, so that every site and every later primary agrees which sessions are
@@ -136,8 +138,8 @@ struct expiry {
     const struct service *service;
     struct utc now;
     uint64_t primary_us, limit_us;
-    struct uuid found[64];
-    char clients[64][CLIENT_NAME_MAX_BYTES + 1];
+    struct uuid found[EXPIRED_AT_ONCE];
+    char clients[EXPIRED_AT_ONCE][CLIENT_NAME_MAX_BYTES + 1];
     uint32_t count;
 };
 
@@ -159,7 +161,7 @@ static int collect_idle(void *arg, const struct uuid *session, const struct sess
     x->found[x->count] = *session;
     (void)snprintf(x->clients[x->count], sizeof x->clients[0], "%.*s", (int)info->client.n,
                    (const char *)info->client.p);
-    return ++x->count == 64;
+    return ++x->count == EXPIRED_AT_ONCE;
 }
 
 void service_expire_sessions(struct service *v)
@@ -177,11 +179,15 @@ void service_expire_sessions(struct service *v)
     struct err e = ERR_NONE;
     if (site_snapshot(s, &snap, &e) != 0 || state_sessions(snap, collect_idle, &x, &e) < 0)
         return;
+    bool writes[EXPIRED_AT_ONCE] = {false};
+    if (x.count != 0)
+        overlay_busy_sessions(s->overlay, x.found, x.count, writes);
     for (uint32_t i = 0; i < x.count; i++) {
         struct waiter w;
         struct session_info info;
-        if (overlay_session(s->overlay, &x.found[i], SERVICE_NEWEST, &info) != OVERLAY_UNKNOWN)
-            continue; /* ended a moment ago */
+        if (writes[i] || /* the state does not show it yet: its client may come back to ask */
+            overlay_session(s->overlay, &x.found[i], SERVICE_NEWEST, &info) != OVERLAY_UNKNOWN)
+            continue; /* or it ended a moment ago */
         if (end_session(s, SESSION_EXPIRE, &x.found[i], bytes_str(x.clients[i]), &w, &e) != 0)
             return;
         events_add(s->events, "session of %s expired after %llu h without a write", x.clients[i],

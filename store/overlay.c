@@ -443,6 +443,18 @@ enum overlay_answer overlay_result(const struct overlay *o, const struct uuid *s
     return OVERLAY_THERE;
 }
 
+void overlay_busy_sessions(const struct overlay *o, const struct uuid *sessions, size_t n,
+                           bool *busy)
+{
+    for (const struct overlay_entry *entry = o->newest; entry != NULL; entry = entry->prev) {
+        if (entry->node_count == 0)
+            continue;
+        const struct node *last = &entry->nodes[entry->node_count - 1]; /* a result is the last */
+        for (size_t i = 0; last->space == SPACE_RESULT && i < n; i++)
+            busy[i] |= memcmp(last->a.p, sessions[i].b, sizeof sessions[i].b) == 0;
+    }
+}
+
 enum overlay_answer overlay_point(const struct overlay *o, struct bytes name, struct lsn upto,
                                   struct entry_position *out)
 {

@@ -55,6 +55,9 @@ enum overlay_answer overlay_session(const struct overlay *o, const struct uuid *
  * session lives. */
 enum overlay_answer overlay_result(const struct overlay *o, const struct uuid *session,
                                    uint64_t sequence, struct lsn upto, struct entry_position *out);
+/* Sets busy[i] where one of these `n` sessions has a transaction inside; it looks at each entry. */
+void overlay_busy_sessions(const struct overlay *o, const struct uuid *sessions, size_t n,
+                           bool *busy);
 /* Where a restore point with this name is (its position). */
 enum overlay_answer overlay_point(const struct overlay *o, struct bytes name, struct lsn upto,
                                   struct entry_position *out);

@@ -99,6 +99,15 @@ static void ask(const struct window *w, const struct overlay *o, struct chance *
             assert_int_equal(info.opened.v, found->header.lsn.v);
         }
     }
+    bool busy[2] = {false, false}, want_busy = false;
+    for (size_t i = w->first; i < w->end; i++) {
+        const struct bytes b = bytes_of(w->h->v[i].body, w->h->v[i].header.body_bytes);
+        want_busy |= w->h->v[i].header.kind == ENTRY_TXN && body_read_txn(b, &txn, NULL) == 0 &&
+                     txn.sequence != 0 && uuid_equal(&txn.session, &session);
+    }
+    overlay_busy_sessions(o, (struct uuid[]){{{0xee}}, session}, 2, busy);
+    assert_int_equal(busy[1], want_busy);
+    assert_false(busy[0]);
     char name[32];
     (void)snprintf(name, sizeof name, "point-%u", chance_below(c, 30));
     found = want_entry(w, upto, ENTRY_RESTORE_POINT, NULL, 0, bytes_str(name));
