@@ -16,8 +16,10 @@ memory_mb=${MEMORY_MB:-6000}
 depth=1000000
 seconds_max=1200
 
-# Compiling takes longer than a short search.
-optimize_long=$([ "$mode" = quick ] && echo -O0 || echo -O2)
+# For a short search compiling takes longer than searching; a long one wants more slots (2^n) than it has states.
+short=(-O0 22)
+long=(-O2 25)
+[ "$mode" = full ] || long=("${short[@]}")
 
 claims=$(grep -c 'assert(.*/\* P[0-9]' "$model")
 bad=0
@@ -32,8 +34,8 @@ search() {
     cd "$work/run"
     spin "${flags[@]}" -a "$model" >out 2>&1 || give_up "$what"
     # No partial order reduction: there is one process, which does everything.
-    gcc -w -DSAFETY -DNOREDUCE "-DMEMLIM=$memory_mb" "$optimize" -o pan pan.c >>out 2>&1 || give_up "$what"
-    timeout "$seconds_max" ./pan -m$depth -w22 >out 2>&1 || give_up "$what"
+    gcc -w -DSAFETY -DNOREDUCE "-DMEMLIM=$memory_mb" "${effort[0]}" -o pan pan.c >>out 2>&1 || give_up "$what"
+    timeout "$seconds_max" ./pan -m$depth "-w${effort[1]}" >out 2>&1 || give_up "$what"
     ! grep -qE 'search depth too small|out of memory|invalid array|hash-compact|Bit statespace' out || give_up "$what"
     errors=$(sed -n 's/.*errors: \([0-9]*\)$/\1/p' out)
     said="$(sed -n 's/^ *\([0-9.e+]*\) states, stored.*/\1/p' out) states, $((SECONDS - began)) s"
@@ -67,7 +69,7 @@ broken_claim() {
 
 # holds BOUNDS: no claim is broken.
 holds() {
-    optimize=$optimize_long
+    effort=("${long[@]}")
     if search "$1"; then
         printf '  %-46s holds: %s\n' "$1" "$said"
     else
@@ -80,7 +82,7 @@ holds() {
 planted=0 found=0
 # breaks BUG BOUNDS: the planted bug breaks a claim.
 breaks() {
-    optimize=-O0
+    effort=("${short[@]}")
     planted=$((planted + 1))
     if search "$2" "BUG_$1"; then
         printf '  %-22s %-32s NOT FOUND: %s\n' "$1" "$2" "$said"
@@ -93,7 +95,7 @@ breaks() {
 
 # happens WHAT BOUNDS: there is a way to it.
 happens() {
-    optimize=-O0
+    effort=("${short[@]}")
     if search "$2" "REACH=$1"; then
         printf '  %-22s %-32s CANNOT HAPPEN: %s\n' "$1" "$2" "$said"
         bad=$((bad + 1))
