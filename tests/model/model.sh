@@ -14,7 +14,7 @@ trap 'rm -rf "$work"' EXIT
 mode=${1:-full}
 memory_mb=${MEMORY_MB:-6000}
 depth=1000000
-seconds_max=1200
+seconds_max=3600
 
 # For a short search compiling takes longer than searching; a long one wants more slots (2^n) than it has states.
 short=(-O0 22)
