@@ -36,8 +36,8 @@ struct connection {
     int fd; /* -1: closed; what it sent may still be on its way to the disk */
     SSL *ssl;
     unsigned waiting[2]; /* commands in each batch */
+    uint8_t *in;         /* IN_BYTES, of which n hold something */
     size_t n;
-    uint8_t in[IN_BYTES];
 };
 
 struct batch {
@@ -180,35 +180,34 @@ static void watch(const struct server *s, int fd, void *what)
         bench_fail("epoll: %s", strerror(errno));
 }
 
+/* What is left of it stays: a batch may name it. */
+static void close_connection(struct connection *c)
+{
+    SSL_free(c->ssl);
+    (void)close(c->fd);
+    free(c->in);
+    *c = (struct connection){.fd = -1};
+}
+
 static void take_connection(struct server *s)
 {
     const int one = 1;
     const int fd = accept4(s->listener, NULL, NULL, SOCK_CLOEXEC);
     struct connection *c = calloc(1, sizeof *c);
-    if (c == NULL || (c->ssl = SSL_new(s->tls)) == NULL)
+    if (c == NULL || (c->in = malloc(IN_BYTES)) == NULL || (c->ssl = SSL_new(s->tls)) == NULL)
         bench_fail("out of memory");
     c->fd = fd;
     if (fd < 0 || setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one) != 0 ||
         SSL_set_fd(c->ssl, fd) != 1)
         bench_fail("accept: %s", strerror(errno));
     if (SSL_accept(c->ssl) != 1) { /* who only looks whether the port is open */
-        SSL_free(c->ssl);
-        (void)close(fd);
+        close_connection(c);
         free(c);
         return;
     }
     if (fcntl(fd, F_SETFL, O_NONBLOCK) != 0)
         bench_fail("accept: %s", strerror(errno));
     watch(s, fd, c);
-}
-
-/* Its few bytes stay: a batch may name it. */
-static void close_connection(struct connection *c)
-{
-    SSL_free(c->ssl);
-    (void)close(c->fd);
-    c->ssl = NULL;
-    c->fd = -1;
 }
 
 static void receive(struct server *s, struct connection *c)

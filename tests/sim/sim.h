@@ -9,7 +9,7 @@
  * sim_service.c  the transaction path of the primary         sim_clients.c clients with sessions, who try again
  * sim_users.c    the operator, the repository, misfortune    sim_check.c   invariants
  * sim_history.c  exactly once, linearizable                  sim_run.c     one seed from start to verdict
- * sim_orders.c   orders of the operator, sent again            sim_standby.c reads that any site may answer
+ * sim_orders.c   orders of the operator, sent again   sim_standby.c reads that any site may answer
  * mutants.c      planted bugs that must be found             main.c        command line */
 #ifndef TESTS_SIM_SIM_H
 #define TESTS_SIM_SIM_H

@@ -23,12 +23,12 @@
  *   S15 What clients saw of each record is linearizable (P5; sim_history.c).
  *   S16 Commit time never falls along the log, and between two entries that one start of a site seals one after the
  *       other it passes no faster than the boot clock and a sixteenth, wherever the wall clock is set to.
- * S17 A primary that no other site answers ceases to be one after lease and election time.
- * S18 An operator's order is carried out once, in the term that it names, before it expires (R7).
- * S20 A read that any site may answer is of a state not older than what the caller has seen, holds what the history holds there,
- *     and lacks nothing that was acknowledged before the moment up to which it claims to know everything (P5).
- * S19 Two sites that are whole elect and serve, and keep their primary however the third comes and goes (sim_run.c).
- * S21 No site becomes primary that has noticed that its log takes no more. */
+ *   S17 A primary that no other site answers ceases to be one after lease and election time.
+ *   S18 An operator's order is carried out once, in the term that it names, before it expires (R7).
+ *   S19 Two sites that are whole elect and serve, and keep their primary however the third comes and goes (sim_run.c).
+ *   S20 A read that any site may answer is of a state not older than what the caller has seen, holds what the history holds
+ *       there, and lacks nothing that was acknowledged before the moment up to which it claims to know everything (P5).
+ *   S21 No site becomes primary that has noticed that its log takes no more. */
 #include "tests/sim/sim.h"
 
 #include "store/core/check.h"

@@ -603,10 +603,10 @@ static void step(struct sim *s, uint8_t i)
                            .archived = site->marks.archived};
     /* As driver_tick() and take_or_leave() have it. */
     bool full = s->now_us < site->log_full_until_us;
-    if (in->type == REPL_EV_TICK)
+    if (in->type == REPL_EV_TICK) {
         site->knows_it_is_full = full && site->view.role != REPL_PRIMARY;
-    if (in->type == REPL_EV_TICK)
         e.full = site->knows_it_is_full && s->mutant != MUTANT_FULL_STANDS;
+    }
     if (in->type == REPL_EV_MESSAGE) {
         const struct sim_message *sm = &s->messages[in->message - 1];
         struct bytes rest;
