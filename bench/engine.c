@@ -5,7 +5,7 @@
  * batch should be on its way meanwhile. (RocksDB's writers have the same cost, borne by the leader of a group.)
  *
  * APPLYING lags behind as it does at a site (replication/applier.c): what is durable gathers for LINGER_MS, or until there are
- * LINGER_ENTRIES of it.
+ * STATE_BATCH_OPS of it.
  *
  * LIMIT. At most UNAPPLIED_BYTES of log are not yet applied: then puts wait, as clients of a site do. */
 #include "bench/engine.h"
@@ -28,7 +28,6 @@ enum {
     UNAPPLIED_BYTES = 256 << 20,
     WAKE_BY_LOG = 2,
     DEPTH_MAX = 1024,
-    LINGER_ENTRIES = 5120,
     LINGER_MS = 50,
 };
 
@@ -90,7 +89,7 @@ static void on_durable(void *arg, struct entry_position last)
         wake(g);
     else
         (void)pthread_cond_signal(&g->wake_news);
-    if (g->idle || g->durable - g->applied >= LINGER_ENTRIES)
+    if (g->idle || g->durable - g->applied >= STATE_BATCH_OPS)
         (void)pthread_cond_signal(&g->durable_news);
     g->idle = false;
     (void)pthread_mutex_unlock(&g->lock);
@@ -125,7 +124,7 @@ static bool wait_for_entries(struct engine *g)
     }
     g->idle = false;
     const struct timespec until = cond_deadline(LINGER_MS);
-    while (g->durable - g->applied < LINGER_ENTRIES && !g->stop && !g->hurry &&
+    while (g->durable - g->applied < STATE_BATCH_OPS && !g->stop && !g->hurry &&
            cond_wait_until(&g->durable_news, &g->lock, &until))
         ;
     return g->durable > g->applied;

@@ -3,7 +3,7 @@
  *
  * Batches are adaptive. LMDB writes whole pages, so ten thousand sorted puts in one transaction cost a small part of the same
  * puts one by one; and nobody waits for the state, because point reads and conditions see the overlay. So what became visible
- * lingers for LINGER_MS, or until LINGER_ENTRIES have gathered, before it is applied (store/replay.h). Whoever does
+ * lingers for LINGER_MS, or until STATE_BATCH_OPS have gathered, before it is applied (store/replay.h). Whoever does
  * wait (a scan, a standby's reader with a token, a new primary) makes it urgent.
  *
  * What else must be done where no batch is under way is done here as well: jobs of other threads (a repair, a step of the scrub's
@@ -28,7 +28,6 @@ enum {
     INDEX_WORK = 4096,       /* records looked at and rows written in a step: some 10 ms */
     INDEX_AGAIN_MS = 5000,   /* after a step that failed, or met a damaged record */
     INDEX_REBUILDS_MAX = 16, /* asked for and not begun */
-    LINGER_ENTRIES = 5120,   /* a whole batch */
     LINGER_MS = 50,          /* a standby's readers see the state at most this much older */
     RETRY_MS = 500,
     GROWTH = 4, /* times checkpoint_bytes of the state's file: new records take about two */
@@ -361,7 +360,7 @@ static uint64_t gathers_ms(struct applier *a, uint64_t now)
         a->waiting_since_ms = now;
     const uint64_t waited = now - a->waiting_since_ms;
     return waited < LINGER_MS && a->urgent_to.v <= a->applied.v &&
-                   a->apply_to.v - a->applied.v < LINGER_ENTRIES
+                   a->apply_to.v - a->applied.v < STATE_BATCH_OPS
                ? LINGER_MS - waited
                : 0;
 }
@@ -499,7 +498,7 @@ void applier_orders(struct applier *a, struct lsn apply_to, struct lsn may_publi
     /* Woken once, and only when there is something to begin; what lingers is looked at when its time is over. */
     if ((a->wait == WAIT_IDLE && a->apply_to.v > a->applied.v) ||
         (a->wait == WAIT_LINGER &&
-         (a->urgent_to.v > a->applied.v || a->apply_to.v - a->applied.v >= LINGER_ENTRIES))) {
+         (a->urgent_to.v > a->applied.v || a->apply_to.v - a->applied.v >= STATE_BATCH_OPS))) {
         a->wait = WAIT_NONE;
         (void)pthread_cond_broadcast(&a->news);
     }

@@ -34,6 +34,12 @@ void state_close(struct state *s);
 /* Position of the last applied entry. Any thread. */
 struct entry_position state_applied(struct state *s);
 
+/* Ops of several entries that are applied in one transaction of LMDB, and entries that gather for one, at most; an entry alone
+ * may have more. LMDB keeps the memory of the most it ever had: of small values all over many records a page of 4 KiB for each
+ * op, and a third of one for its past. More at once saves little time (docs/PERFORMANCE.md), and a transaction must stay far
+ * below 131,071 dirty pages (LMDB 0.9.24 leaks pages when it spills). */
+enum { STATE_BATCH_OPS = 5120 };
+
 /* Apply consecutive entries, beginning right after state_applied(), as one LMDB transaction (large inputs are
  * split inside). Records, collections, sessions, results, restore points, digests and the applied position change
  * together. A restore point ends a batch, so that the digest at its lsn is kept with it. On error nothing of the failing

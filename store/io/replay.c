@@ -12,12 +12,8 @@
 #include <pthread.h>
 #include <stdlib.h>
 
-enum {
-    CHUNK_BYTES =
-        16
-        << 20, /* of log in a batch: larger ones gain little more, and LMDB keeps the memory of the largest */
-    CHUNK_ENTRIES = 5120, /* as many as state_apply takes into one transaction */
-};
+/* Of log in a batch: larger ones gain little more, and LMDB keeps the memory of the largest. */
+enum { CHUNK_BYTES = 16 << 20 };
 
 struct chunk {
     uint8_t *p;
@@ -75,8 +71,8 @@ static void chunk_read(struct chunk *c, struct log *log, struct lsn from, struct
 {
     c->from = from;
     c->why = (struct err)ERR_NONE;
-    if (to.v - from.v >= CHUNK_ENTRIES)
-        to.v = from.v + CHUNK_ENTRIES - 1;
+    if (to.v - from.v >= STATE_BATCH_OPS)
+        to.v = from.v + STATE_BATCH_OPS - 1;
     c->rc = log_read(log, from, to, c->p, c->capacity, &c->used, &c->count, &c->why);
     if (c->rc == ERR_LIMIT && (c->rc = grow(c, c->used, &c->why)) == 0)
         c->rc = log_read(log, from, to, c->p, c->capacity, &c->used, &c->count, &c->why);
@@ -170,7 +166,7 @@ int replay_open(struct replay **out, struct log *log, struct state *state, struc
         struct chunk *c = &r->chunks[i];
         c->capacity = CHUNK_BYTES;
         c->p = malloc(c->capacity);
-        c->views = malloc(CHUNK_ENTRIES * sizeof *c->views);
+        c->views = malloc(STATE_BATCH_OPS * sizeof *c->views);
         enough = enough && c->p != NULL && c->views != NULL;
     }
     (void)pthread_mutex_init(&r->lock, NULL);

@@ -224,7 +224,7 @@ static int gather(struct batch *b, const struct entry_view *entries, size_t n, s
 {
     for (*taken = 0; *taken < n;) {
         const struct entry_view *v = &entries[*taken];
-        if (*taken != 0 && (b->weight >= BATCH_MAX_OPS || b->event_count >= BATCH_MAX_OPS ||
+        if (*taken != 0 && (b->weight >= STATE_BATCH_OPS || b->event_count >= STATE_BATCH_OPS ||
                             b->bytes + v->header.body_bytes > BATCH_MAX_BYTES))
             break;
         const size_t before = b->n;
@@ -234,7 +234,7 @@ static int gather(struct batch *b, const struct entry_view *entries, size_t n, s
             err_wrap(e, "lsn %llu", (unsigned long long)v->header.lsn.v);
         if (rc != 0)
             return rc;
-        if (*taken != 0 && b->weight > BATCH_MAX_OPS) {
+        if (*taken != 0 && b->weight > STATE_BATCH_OPS) {
             b->n = before; /* a large transaction gets a batch of its own */
             b->declares = declares;
             if (v->header.kind == ENTRY_TXN && b->event_count != 0 &&
@@ -572,9 +572,10 @@ static int write_history(struct pass *p, const struct state_options *limits, siz
 {
     const size_t budget = prune_budget(p->batch);
     int rc = past_write(&p->batch->past, &p->t, &p->row, e);
-    return rc != 0 ? rc
-                   : past_prune(&p->batch->past, &p->t, &p->row, limits,
-                                budget < BATCH_MAX_OPS ? budget : (size_t)BATCH_MAX_OPS, pruned, e);
+    return rc != 0
+               ? rc
+               : past_prune(&p->batch->past, &p->t, &p->row, limits,
+                            budget < STATE_BATCH_OPS ? budget : (size_t)STATE_BATCH_OPS, pruned, e);
 }
 
 /* After the records: an index that is declared here begins with none of them (X2 in state_index.c). */
@@ -629,7 +630,7 @@ static int prune_rest(struct state *s, struct batch *b, size_t pruned, struct er
 {
     const size_t budget = prune_budget(b);
     int rc = 0;
-    for (size_t last = pruned; rc == 0 && last == BATCH_MAX_OPS && pruned < budget;
+    for (size_t last = pruned; rc == 0 && last == STATE_BATCH_OPS && pruned < budget;
          pruned += last) {
         struct state_txn t;
         struct state_row row = s->row;
@@ -637,7 +638,7 @@ static int prune_rest(struct state *s, struct batch *b, size_t pruned, struct er
         if ((rc = state_write_begin(s, &t, e)) != 0)
             return rc;
         rc = past_prune(&b->past, &t, &row, &s->options,
-                        left < BATCH_MAX_OPS ? left : (size_t)BATCH_MAX_OPS, &last, e);
+                        left < STATE_BATCH_OPS ? left : (size_t)STATE_BATCH_OPS, &last, e);
         if (rc == 0)
             rc = state_write_commit(s, &t, &row, e);
         else

@@ -212,7 +212,9 @@ int state_index_step(struct state *s, size_t max_work, const struct finding_sink
     struct err own = ERR_NONE;
     struct step p = {.s = s, .sink = sink, .e = e == NULL ? &own : e};
     check(!s->building);
-    p.max_work = max_work == 0 ? 1 : max_work < BATCH_MAX_OPS ? max_work : (size_t)BATCH_MAX_OPS;
+    p.max_work = max_work == 0                ? 1
+                 : max_work < STATE_BATCH_OPS ? max_work
+                                              : (size_t)STATE_BATCH_OPS;
     if (!s->catalog_is_stale && !any_work(&s->catalog))
         return ERR_NOT_FOUND;
     if (s->index_gather == NULL && (s->index_gather = calloc(1, sizeof *s->index_gather)) == NULL)

@@ -12,11 +12,6 @@
 #include <stdatomic.h>
 
 enum {
-    /* A transaction of LMDB must stay far below 131,071 dirty pages (0.9.24 leaks pages when it spills), and LMDB keeps the
-     * memory of the most it ever had: of small values all over many records a page of 4 KiB for each op, and a third of one for
-     * its past. More at once saves little time (docs/PERFORMANCE.md). One client's transaction may have 65,536 ops of its own;
-     * several together stop here. */
-    BATCH_MAX_OPS = 5120,
     BATCH_MAX_BYTES = 64 << 20,
     BUILD_MAX_OPS = 32768, /* of a build: its records share pages */
 };

@@ -203,7 +203,7 @@ static void damage_on_disk_stops_it_at_its_place(void **unused)
 static void a_step_of_small_values_is_bounded_by_their_number(void **unused)
 {
     (void)unused;
-    enum { ENTRIES = 5 * BATCH_MAX_OPS / 2 };
+    enum { ENTRIES = 5 * STATE_BATCH_OPS / 2 };
     struct fixture f;
     struct replay *r;
     struct state_snapshot *snap;
