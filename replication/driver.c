@@ -210,7 +210,7 @@ static int undo_state(struct site *s, struct lsn keep, struct err *e)
         events_add(s->events, "state: went back to the checkpoint at lsn %llu",
                    (unsigned long long)state_applied(s->state).lsn.v);
     }
-    s->caught_up_ms = 0;
+    s->freshness.known_ms = 0;
     check(state_applied(s->state).lsn.v <= keep.v);
     int rc = applier_start(s, &s->applier, e);
     if (rc == 0)

@@ -54,10 +54,9 @@ static void note_primary_commit(struct site *s, const struct repl_message *m)
 {
     if (m->type != REPL_MSG_ENTRIES || m->term.v < s->view.term.v)
         return;
-    s->primary_commit = m->commit;
-    s->primary_commit_term = m->term;
-    s->primary_commit_ms = site_now_ms();
-    site_note_caught_up(s);
+    const struct entry_position at = state_applied(s->state);
+    freshness_told(&s->freshness, m->commit, m->term, site_now_ms());
+    (void)freshness_applied(&s->freshness, at.lsn, at.term, s->view.may_vote);
 }
 
 /* Without room in the log a message is heard, but its entries are not taken. The primary sees no progress and sends again

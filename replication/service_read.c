@@ -6,13 +6,12 @@
 
 #include "store/core/check.h"
 
-/* How old a standby's state may be: time since everything that the primary had committed was applied here. A primary without a
- * lease may have been replaced, and does not know since when. */
+/* How old what is answered may be. A primary without a lease may have been replaced, and does not know since when. */
 static uint64_t age_us(const struct site *s)
 {
     if (site_is_ready(s))
         return repl_lease_valid(s->repl, site_now_ms()) ? 0 : UINT64_MAX;
-    return s->caught_up_ms == 0 ? UINT64_MAX : (site_now_ms() - s->caught_up_ms) * 1000;
+    return freshness_age_us(&s->freshness, site_now_ms());
 }
 
 enum readiness { READ_NOW, READ_PARKED, READ_REFUSED };

@@ -127,17 +127,6 @@ static void recycle(struct site *s)
         site_fail(s, &e);
 }
 
-/* Is everything applied here that was acknowledged before the primary's newest word? Its commit index covers that once an entry
- * of its own term is committed: until then it may know of less than its predecessor has acknowledged. A rebuilt site cannot tell
- * a primary from one that was replaced (R5). */
-void site_note_caught_up(struct site *s)
-{
-    const struct entry_position applied = state_applied(s->state);
-    if (s->primary_commit_ms != 0 && s->view.may_vote && applied.lsn.v >= s->primary_commit.v &&
-        applied.term.v == s->primary_commit_term.v)
-        s->caught_up_ms = s->primary_commit_ms;
-}
-
 static void take_progress(struct site *s)
 {
     struct lsn checkpoint = state_checkpoint(s->state).lsn; /* first: see marks_progress() */
@@ -152,7 +141,8 @@ static void take_progress(struct site *s)
     if (moved.applied) {
         site_snapshot_drop(s); /* before the overlay forgets what only it had */
         overlay_drop(s->overlay, applied);
-        site_note_caught_up(s);
+        const struct entry_position at = state_applied(s->state);
+        (void)freshness_applied(&s->freshness, at.lsn, at.term, s->view.may_vote);
         tell_mode(s);
     }
     if (moved.applied || moved.archived)

@@ -3,6 +3,7 @@
 #ifndef REPLICATION_SITE_PARTS_H
 #define REPLICATION_SITE_PARTS_H
 
+#include "replication/core/freshness.h"
 #include "replication/core/marks.h"
 #include "replication/core/messages.h"
 #include "replication/core/quiet.h"
@@ -100,12 +101,8 @@ struct site {
     struct peer peers[REPL_SITES_MAX];
 
     struct state_snapshot
-        *turn_snapshot; /* read transaction shared by the requests of one loop turn */
-    uint64_t
-        caught_up_ms; /* when everything the primary had committed was last applied here; 0: never */
-    struct lsn primary_commit;       /* newest commit index heard */
-    struct term primary_commit_term; /* who said so, and when */
-    uint64_t primary_commit_ms;
+        *turn_snapshot;         /* read transaction shared by the requests of one loop turn */
+    struct freshness freshness; /* of a standby's state */
 
     uint8_t *read_buffer; /* for shipping: entries copied from the log */
     size_t read_capacity;
@@ -150,8 +147,7 @@ struct site {
 
 uint64_t site_now_ms(void);  /* CLOCK_BOOTTIME */
 uint64_t site_boot_us(void); /* the same in microseconds */
-void site_note_caught_up(struct site *s);
-uint64_t site_now_us(void); /* CLOCK_REALTIME, microseconds: for commit time and for people */
+uint64_t site_now_us(void);  /* CLOCK_REALTIME, microseconds: for commit time and for people */
 /* The time of an entry that would be sealed now. */
 struct utc site_commit_time(struct site *s);
 

@@ -14,6 +14,7 @@
 #ifndef TESTS_SIM_SIM_H
 #define TESTS_SIM_SIM_H
 
+#include "replication/core/freshness.h"
 #include "replication/core/marks.h"
 #include "replication/core/messages.h"
 #include "replication/core/orders.h"
@@ -322,14 +323,10 @@ struct sim_site {
     /* volatile */
     struct orders orders;
     uint32_t ordered; /* the one that is being carried out, or 0 */
-    struct {          /* the newest word of a primary about what is committed; ms 0: none */
-        struct lsn commit;
-        struct term term;
-        uint64_t ms, sent_us;
-    } told;
-    uint64_t fresh_ms, fresh_sent_us; /* the newest word of which everything was applied here */
-    uint64_t quorum_us;               /* as primary: when another site last answered in this term */
-    uint64_t writing_to;              /* 0: the disk is idle */
+    struct freshness freshness;
+    uint64_t told_sent_us, known_sent_us; /* when the words were sent whose arrival it knows */
+    uint64_t quorum_us;  /* as primary: when another site last answered in this term */
+    uint64_t writing_to; /* 0: the disk is idle */
     uint32_t disk_generation;
     bool disk_slow;
     struct marks marks;

@@ -1,5 +1,5 @@
 /* Reads that allow any site to answer, as replication/service_read.c has them: not older than what the caller has seen, and with
- * an age that is true. The rules of the age are those of site.c and peers.c. */
+ * an age that is true. What a standby knows of its age is production's own replication/core/freshness.c. */
 #include "tests/sim/sim.h"
 
 #include "store/core/check.h"
@@ -9,20 +9,15 @@ static bool is_ready(const struct sim_site *site)
     return marks_ready(&site->marks, &site->view, site->term_start);
 }
 
-/* Is everything applied here that the primary had committed when it said so? What a primary tells before an entry of its own
- * term is committed is less than what may have been acknowledged, and to a rebuilt site a primary may talk that was replaced. */
-static void note_caught_up(struct sim *s, struct sim_site *site)
+void sim_standby_applied(struct sim *s, struct sim_site *site)
 {
     uint64_t lsn = site->state.lsn;
     struct term term = lsn == 0 ? (struct term){0} : s->entries[site->ids[lsn - 1]].header.term;
-    if (site->told.ms == 0 || lsn < site->told.commit.v)
-        return;
-    if (term.v != site->told.term.v && s->mutant != MUTANT_AGE_OF_NEW_PRIMARY)
-        return;
-    if (!site->view.may_vote && s->mutant != MUTANT_AGE_OF_REBUILT)
-        return;
-    site->fresh_ms = site->told.ms;
-    site->fresh_sent_us = site->told.sent_us;
+    if (s->mutant == MUTANT_AGE_OF_NEW_PRIMARY)
+        term = site->freshness.term;
+    bool may_vote = site->view.may_vote || s->mutant == MUTANT_AGE_OF_REBUILT;
+    if (freshness_applied(&site->freshness, (struct lsn){lsn}, term, may_vote))
+        site->known_sent_us = site->told_sent_us;
 }
 
 void sim_standby_told(struct sim *s, struct sim_site *site, const struct repl_message *m,
@@ -30,16 +25,9 @@ void sim_standby_told(struct sim *s, struct sim_site *site, const struct repl_me
 {
     if (m->type != REPL_MSG_ENTRIES || m->term.v < site->view.term.v)
         return;
-    site->told.commit = m->commit;
-    site->told.term = m->term;
-    site->told.ms = sim_clock_ms(s, site);
-    site->told.sent_us = sent_us;
-    note_caught_up(s, site);
-}
-
-void sim_standby_applied(struct sim *s, struct sim_site *site)
-{
-    note_caught_up(s, site);
+    freshness_told(&site->freshness, m->commit, m->term, sim_clock_ms(s, site));
+    site->told_sent_us = sent_us;
+    sim_standby_applied(s, site);
 }
 
 /* The moment up to which the answer claims to know everything: at a primary with its lease, now. UINT64_MAX: it claims
@@ -49,9 +37,10 @@ static uint64_t claims_to_know(const struct sim *s, const struct sim_site *site)
     bool lease = repl_lease_valid(site->r, sim_clock_ms(s, site));
     if (is_ready(site) && (lease || s->mutant == MUTANT_AGE_WITHOUT_LEASE))
         return s->now_us;
-    if (s->mutant == MUTANT_AGE_UNKNOWN_IS_FRESH && site->fresh_ms == 0)
+    bool unknown = freshness_age_us(&site->freshness, sim_clock_ms(s, site)) == UINT64_MAX;
+    if (s->mutant == MUTANT_AGE_UNKNOWN_IS_FRESH && unknown)
         return s->now_us;
-    return site->fresh_ms == 0 || is_ready(site) ? UINT64_MAX : site->fresh_sent_us;
+    return unknown || is_ready(site) ? UINT64_MAX : site->known_sent_us;
 }
 
 void sim_standby_read(struct sim *s, struct sim_client *c)

@@ -69,7 +69,7 @@ void sim_state_start(struct sim *s, uint8_t i)
     site->overlay = overlay_new(s->seed);
     check(site->overlay != NULL);
     site->term_start.v = 0;
-    site->told.ms = site->fresh_ms = 0;
+    site->freshness = (struct freshness){.told_ms = 0};
     site->knows_it_is_full = false;
     site->apply_to = site->publish_to = site->archive_to = 0;
     site->news = true;
@@ -263,7 +263,7 @@ uint64_t sim_undo(struct sim *s, uint8_t i, uint64_t keep)
     if (site->checkpoint_finishing)
         published(s, i);
     site->checkpoint_begun = site->checkpoint_finishing = site->apply_due = false;
-    site->fresh_ms = 0;
+    site->freshness.known_ms = 0;
     if (s->mutant == MUTANT_UNDO_FORGOTTEN)
         return site->state.lsn < keep ? site->state.lsn : keep;
     if (site->state.lsn > keep) {
