@@ -58,13 +58,26 @@ static int answer_scan(struct site *s, struct conn *conn, const struct frame *f,
     return 0;
 }
 
-static struct cluster *start(void)
+static struct cluster *c; /* of one site, with such an index */
+static struct tvn *db;
+
+static int set_up(void **state)
 {
-    struct cluster *c = cluster_start(1);
+    (void)state;
+    c = cluster_start(1);
     LOCKED(c, c->on_index_scan = answer_scan);
     LOCKED(c, memset(&site, 0, sizeof site));
     LOCKED(c, site.most = ROWS);
-    return c;
+    db = open_client(c);
+    return 0;
+}
+
+static int tear_down(void **state)
+{
+    (void)state;
+    const int rc = tvn_close(db);
+    cluster_stop(c);
+    return rc;
 }
 
 static struct tvn_scan_options by_index(void)
@@ -76,7 +89,7 @@ static struct tvn_scan_options by_index(void)
 }
 
 /* The keys of what comes, as one text. */
-static void scan_keys(struct tvn *db, const struct tvn_scan_options *o, char out[ROWS + 2])
+static void scan_keys(const struct tvn_scan_options *o, char out[ROWS + 2])
 {
     struct tvn_scan *scan;
     struct tvn_record r;
@@ -99,8 +112,6 @@ static void scan_keys(struct tvn *db, const struct tvn_scan_options *o, char out
 static void all_that_is_asked_reaches_the_site_with_every_page(void **state)
 {
     (void)state;
-    struct cluster *c = start();
-    struct tvn *db = open_client(c);
     struct tvn_error error;
     struct tvn_record r;
     struct tvn_scan *scan;
@@ -128,15 +139,11 @@ static void all_that_is_asked_reaches_the_site_with_every_page(void **state)
         cluster_unlock(c);
     }
     tvn_scan_close(scan);
-    assert_int_equal(tvn_close(db), 0);
-    cluster_stop(c);
 }
 
 static void pages_of_any_size_join(void **state)
 {
     (void)state;
-    struct cluster *c = start();
-    struct tvn *db = open_client(c);
     struct tvn_scan_options o = by_index();
     char keys[ROWS + 2];
     for (uint32_t most = 1; most <= ROWS; most++) {
@@ -144,26 +151,22 @@ static void pages_of_any_size_join(void **state)
         for (o.page = 0; o.page <= ROWS; o.page++) {
             o.limit = 0;
             o.reverse = 0;
-            scan_keys(db, &o, keys);
+            scan_keys(&o, keys);
             assert_string_equal(keys, "zyxwvutsrq");
             o.reverse = 1;
-            scan_keys(db, &o, keys);
+            scan_keys(&o, keys);
             assert_string_equal(keys, "qrstuvwxyz");
             o.limit = 7;
-            scan_keys(db, &o, keys);
+            scan_keys(&o, keys);
             assert_string_equal(keys, "qrstuvw");
         }
     }
-    assert_int_equal(tvn_close(db), 0);
-    cluster_stop(c);
 }
 
 /* Within pages and at their ends, another scan goes on behind the last record and nowhere else. */
 static void the_token_is_that_of_the_last_record(void **state)
 {
     (void)state;
-    struct cluster *c = start();
-    struct tvn *db = open_client(c);
     struct tvn_error error;
     struct tvn_record r;
     struct tvn_scan *scan;
@@ -177,10 +180,10 @@ static void the_token_is_that_of_the_last_record(void **state)
         struct tvn_scan_options rest = by_index();
         rest.after = tvn_scan_token(scan);
         assert_int_equal(rest.after.size, TOKEN_BYTES);
-        scan_keys(db, &rest, keys);
+        scan_keys(&rest, keys);
         assert_string_equal(keys, &"zyxwvutsrq"[i + 1]);
         rest.reverse = 1;
-        scan_keys(db, &rest, keys);
+        scan_keys(&rest, keys);
         assert_string_equal(keys, &"qrstuvwxyz"[ROWS - i]);
     }
     assert_int_equal(tvn_scan_next(scan, &r, &error), 0);
@@ -192,15 +195,11 @@ static void the_token_is_that_of_the_last_record(void **state)
     assert_int_equal(tvn_scan_token(scan).size, TOKEN_BYTES);
     assert_memory_equal(tvn_scan_token(scan).data, "\xfe\0\x04", TOKEN_BYTES);
     tvn_scan_close(scan);
-    assert_int_equal(tvn_close(db), 0);
-    cluster_stop(c);
 }
 
 static void without_an_index_the_token_is_the_key(void **state)
 {
     (void)state;
-    struct cluster *c = start();
-    struct tvn *db = open_client(c);
     struct tvn_error error;
     struct tvn_record r;
     struct tvn_scan *scan;
@@ -222,15 +221,11 @@ static void without_an_index_the_token_is_the_key(void **state)
     assert_memory_equal(r.key.data, "ann", 3);
     assert_int_equal(locked_int(c, &site.scans), 0);
     tvn_scan_close(scan);
-    assert_int_equal(tvn_close(db), 0);
-    cluster_stop(c);
 }
 
 static void a_page_that_fails_is_asked_for_again(void **state)
 {
     (void)state;
-    struct cluster *c = start();
-    struct tvn *db = open_client(c);
     struct tvn_read how = TVN_READ_INIT;
     struct tvn_error error;
     struct tvn_record r;
@@ -257,8 +252,6 @@ static void a_page_that_fails_is_asked_for_again(void **state)
         keys[n] = *(const char *)r.key.data;
     assert_string_equal(keys, "zyxwvutsrq");
     tvn_scan_close(scan);
-    assert_int_equal(tvn_close(db), 0);
-    cluster_stop(c);
 }
 
 /* Asked once: none of them is better a moment later. (BUSY is asked again, until the deadline.) */
@@ -268,8 +261,6 @@ static void refusals_are_told_at_once(void **state)
     static const struct {
         int code, retryable;
     } cases[] = {{ERR_NOT_READY, 1}, {ERR_NOT_FOUND, 0}, {ERR_FORMAT, 0}, {ERR_USAGE, 0}};
-    struct cluster *c = start();
-    struct tvn *db = open_client(c);
     struct tvn_error error;
     struct tvn_record r;
     struct tvn_scan *scan;
@@ -285,15 +276,11 @@ static void refusals_are_told_at_once(void **state)
         assert_int_equal(locked_int(c, &site.scans), 1);
         tvn_scan_close(scan);
     }
-    assert_int_equal(tvn_close(db), 0);
-    cluster_stop(c);
 }
 
 static void an_index_that_a_snapshot_lacks_is_not_a_lost_snapshot(void **state)
 {
     (void)state;
-    struct cluster *c = start();
-    struct tvn *db = open_client(c);
     struct tvn_read how = TVN_READ_INIT;
     struct tvn_snapshot *snap;
     struct tvn_error error;
@@ -310,8 +297,6 @@ static void an_index_that_a_snapshot_lacks_is_not_a_lost_snapshot(void **state)
     assert_int_equal(tvn_scan_next(scan, &r, &error), TVN_STALE);
     tvn_scan_close(scan);
     tvn_snapshot_close(snap);
-    assert_int_equal(tvn_close(db), 0);
-    cluster_stop(c);
 }
 
 static bool refuse_writes(struct site *s, struct conn *conn, const struct frame *f)
@@ -326,8 +311,6 @@ static bool refuse_writes(struct site *s, struct conn *conn, const struct frame 
 static void a_write_that_a_unique_index_refuses_was_not_done(void **state)
 {
     (void)state;
-    struct cluster *c = start();
-    struct tvn *db = open_client(c);
     struct tvn_error error;
     LOCKED(c, c->before = refuse_writes);
     assert_int_equal(tvn_put(db, "people", tvn_str("k"), tvn_str("1"), NULL, &error), TVN_UNIQUE);
@@ -337,8 +320,6 @@ static void a_write_that_a_unique_index_refuses_was_not_done(void **state)
     assert_int_equal(locked_int(c, &site.scans), 1);
     LOCKED(c, c->before = NULL);
     assert_ok(tvn_put(db, "people", tvn_str("k"), tvn_str("1"), NULL, &error), error);
-    assert_int_equal(tvn_close(db), 0);
-    cluster_stop(c);
 }
 
 static void what_no_site_would_take_is_not_asked(void **state)
@@ -348,8 +329,6 @@ static void what_no_site_would_take_is_not_asked(void **state)
     char name[INDEX_NAME_MAX_BYTES + 2];
     const struct tvn_bytes most = tvn_view(bytes, WIRE_BOUND_MAX_BYTES),
                            over = tvn_view(bytes, WIRE_BOUND_MAX_BYTES + 1);
-    struct cluster *c = start();
-    struct tvn *db = open_client(c);
     struct tvn_error error;
     struct tvn_scan *scan;
     struct tvn_bytes *bounds[4];
@@ -385,15 +364,11 @@ static void what_no_site_would_take_is_not_asked(void **state)
     assert_int_equal(tvn_scan_open(db, &o, NULL, &scan, &error), TVN_USAGE);
     assert_non_null(strstr(error.text, "name one, or ask by key"));
     assert_int_equal(locked_int(c, &site.scans), 0);
-    assert_int_equal(tvn_close(db), 0);
-    cluster_stop(c);
 }
 
 static void a_wrong_answer_is_refused(void **state)
 {
     (void)state;
-    struct cluster *c = start();
-    struct tvn *db = open_client(c);
     struct tvn_error error;
     struct tvn_record r;
     struct tvn_scan *scan;
@@ -407,23 +382,22 @@ static void a_wrong_answer_is_refused(void **state)
     LOCKED(c, site.most = ROWS);
     assert_int_equal(tvn_scan_next(scan, &r, &error), 1); /* on another connection */
     tvn_scan_close(scan);
-    assert_int_equal(tvn_close(db), 0);
-    cluster_stop(c);
 }
 
 int main(void)
 {
+#define t(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(all_that_is_asked_reaches_the_site_with_every_page),
-        cmocka_unit_test(pages_of_any_size_join),
-        cmocka_unit_test(the_token_is_that_of_the_last_record),
-        cmocka_unit_test(without_an_index_the_token_is_the_key),
-        cmocka_unit_test(a_page_that_fails_is_asked_for_again),
-        cmocka_unit_test(refusals_are_told_at_once),
-        cmocka_unit_test(an_index_that_a_snapshot_lacks_is_not_a_lost_snapshot),
-        cmocka_unit_test(a_write_that_a_unique_index_refuses_was_not_done),
-        cmocka_unit_test(what_no_site_would_take_is_not_asked),
-        cmocka_unit_test(a_wrong_answer_is_refused),
+        t(all_that_is_asked_reaches_the_site_with_every_page),
+        t(pages_of_any_size_join),
+        t(the_token_is_that_of_the_last_record),
+        t(without_an_index_the_token_is_the_key),
+        t(a_page_that_fails_is_asked_for_again),
+        t(refusals_are_told_at_once),
+        t(an_index_that_a_snapshot_lacks_is_not_a_lost_snapshot),
+        t(a_write_that_a_unique_index_refuses_was_not_done),
+        t(what_no_site_would_take_is_not_asked),
+        t(a_wrong_answer_is_refused),
     };
     return cmocka_run_group_tests(tests, pki_setup, pki_teardown);
 }

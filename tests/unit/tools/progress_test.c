@@ -15,18 +15,27 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+/* What is written to *other is what the terminal shows. */
+static int terminal_open(int *other)
+{
+    char name[64];
+    const int terminal = posix_openpt(O_RDWR | O_NOCTTY);
+    assert_true(terminal >= 0 && grantpt(terminal) == 0 && unlockpt(terminal) == 0);
+    assert_int_equal(ptsname_r(terminal, name, sizeof name), 0);
+    *other = open(name, O_RDWR | O_NOCTTY);
+    assert_true(*other >= 0);
+    return terminal;
+}
+
 /* A child with a terminal as its stderr begins a bar and is told to stop. */
 static void an_interrupted_bar_leaves_the_line(void **state)
 {
     (void)state;
     static const int signals[] = {SIGINT, SIGTERM};
     for (size_t i = 0; i < 2; i++) {
-        int terminal = posix_openpt(O_RDWR | O_NOCTTY), status;
-        char name[64], shown[64] = "";
-        assert_true(terminal >= 0 && grantpt(terminal) == 0 && unlockpt(terminal) == 0);
-        assert_int_equal(ptsname_r(terminal, name, sizeof name), 0);
-        int other = open(name, O_RDWR | O_NOCTTY);
-        assert_true(other >= 0);
+        int other, status;
+        const int terminal = terminal_open(&other);
+        char shown[64] = "";
         pid_t child = fork();
         if (child == 0) {
             struct progress p;
@@ -61,12 +70,8 @@ static void who_ignores_the_signal_goes_on_ignoring_it(void **state)
 /* What a child shows of 250 of `total`, on a terminal. */
 static void shown_of(bool counts, uint64_t total, char out[256])
 {
-    int terminal = posix_openpt(O_RDWR | O_NOCTTY), status;
-    char name[64];
-    assert_true(terminal >= 0 && grantpt(terminal) == 0 && unlockpt(terminal) == 0);
-    assert_int_equal(ptsname_r(terminal, name, sizeof name), 0);
-    int other = open(name, O_RDWR | O_NOCTTY);
-    assert_true(other >= 0);
+    int other, status;
+    const int terminal = terminal_open(&other);
     pid_t child = fork();
     if (child == 0) {
         struct progress p;

@@ -154,14 +154,7 @@ static void the_witness_answers_with_what_follows_or_with_where_to_look(void **s
 static void a_tail_of_a_later_term_ends_the_attempt_before_anything_is_taken(void **state)
 {
     (void)state;
-    now += 1000;
-    feed((struct repl_event){.type = REPL_EV_TICK});
-    struct repl_message would = from(REPL_MSG_PREVOTE_REPLY, DR);
-    would.term.v++;
-    would.granted = true;
-    would.round = r.attempt;
-    feed_message(&would, NULL);
-    assert_int_equal(r.role, REPL_CANDIDATE);
+    become_candidate(DR);
     assert_int_equal(r.term.v, 2);
     struct repl_message vote = from(REPL_MSG_VOTE_REPLY, DR), no = from(REPL_MSG_VOTE_REPLY, GSR);
     vote.granted = true;

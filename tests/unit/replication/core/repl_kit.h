@@ -155,17 +155,23 @@ static inline void filled(uint8_t site)
         .type = REPL_EV_SENT, .site = site, .sent = REPL_MSG_ENTRIES, .position = p, .bytes = 200});
 }
 
-static inline void become_primary(void)
+/* This voter says that it would vote for us. */
+static inline void become_candidate(uint8_t voter)
 {
     now += 1000;
     feed((struct repl_event){.type = REPL_EV_TICK});
     assert_int_equal(r.role, REPL_PRE_CANDIDATE);
-    struct repl_message yes = from(REPL_MSG_PREVOTE_REPLY, GSR);
+    struct repl_message yes = from(REPL_MSG_PREVOTE_REPLY, voter);
     yes.term.v++;
     yes.granted = true;
     yes.round = r.attempt;
     feed_message(&yes, NULL);
     assert_int_equal(r.role, REPL_CANDIDATE);
+}
+
+static inline void become_primary(void)
+{
+    become_candidate(GSR);
     assert_int_equal(out.a[1].type, REPL_ACT_SAVE_VOTE);
     struct repl_message vote = from(REPL_MSG_VOTE_REPLY, GSR);
     vote.granted = true;

@@ -605,4 +605,41 @@ static inline void model_compare(struct model *m, struct state *s)
     state_snapshot_close(snap);
 }
 
+/* ---- one state in a new directory, and a history to feed it ---- */
+
+struct kit_state {
+    char dir[64];
+    struct state_options o;
+    struct state *s;
+    struct history h;
+};
+
+static inline int kit_state_set_up(void **state)
+{
+    struct kit_state *f = calloc(1, sizeof *f);
+    assert_non_null(f);
+    kit_dir_new(f->dir);
+    f->o = kit_options(f->dir);
+    must(state_open(&f->s, &f->o, &e));
+    *state = f;
+    return 0;
+}
+
+static inline int kit_state_tear_down(void **state)
+{
+    struct kit_state *f = *state;
+    state_close(f->s);
+    history_free(&f->h);
+    kit_dir_remove(f->dir);
+    free(f);
+    return 0;
+}
+
+static inline void kit_publish(struct kit_state *f)
+{
+    struct entry_position at;
+    must(state_checkpoint_begin(f->s, &at, &e));
+    must(state_checkpoint_finish(f->s, &e));
+}
+
 #endif

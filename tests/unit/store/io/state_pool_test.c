@@ -5,45 +5,10 @@
 #include <pthread.h>
 #include <stdatomic.h>
 
-struct fixture {
-    char dir[64];
-    struct state_options o;
-    struct state *s;
-    struct history h;
-};
-
-static int set_up(void **state)
-{
-    struct fixture *f = calloc(1, sizeof *f);
-    assert_non_null(f);
-    kit_dir_new(f->dir);
-    f->o = kit_options(f->dir);
-    must(state_open(&f->s, &f->o, &e));
-    *state = f;
-    return 0;
-}
-
-static int tear_down(void **state)
-{
-    struct fixture *f = *state;
-    state_close(f->s);
-    history_free(&f->h);
-    kit_dir_remove(f->dir);
-    free(f);
-    return 0;
-}
-
-static void put(struct fixture *f, const char *key, const char *value)
+static void put(struct kit_state *f, const char *key, const char *value)
 {
     history_put(&f->h, "a", key, value);
     must(state_apply(f->s, &f->h.v[f->h.n - 1], 1, &e));
-}
-
-static void publish(struct fixture *f)
-{
-    struct entry_position at;
-    must(state_checkpoint_begin(f->s, &at, &e));
-    must(state_checkpoint_finish(f->s, &e));
 }
 
 /* Opens one and closes it; returns what its number was, and with `lsn` checks its position. */
@@ -59,7 +24,7 @@ static uint64_t look(struct state *s, uint64_t lsn)
 
 static void each_sees_what_was_applied_before(void **state)
 {
-    struct fixture *f = *state;
+    struct kit_state *f = *state;
     struct state_snapshot *old, *new;
     uint64_t number = look(f->s, 0);
     assert_int_equal(look(f->s, 0), number);
@@ -79,11 +44,11 @@ static void each_sees_what_was_applied_before(void **state)
 
 static void none_outlives_a_reset(void **state)
 {
-    struct fixture *f = *state;
+    struct kit_state *f = *state;
     struct record r;
     struct state_snapshot *snap;
     put(f, "k", "1");
-    publish(f);
+    kit_publish(f);
     put(f, "k", "2");
     (void)look(f->s, 2);
     must(state_reset_to_checkpoint(f->s, &e));
@@ -101,12 +66,12 @@ static void none_outlives_a_reset(void **state)
 
 static void *look_once(void *arg)
 {
-    struct fixture *f = arg;
+    struct kit_state *f = arg;
     (void)look(f->s, state_applied(f->s).lsn.v);
     return NULL;
 }
 
-static void on_threads(struct fixture *f, unsigned n)
+static void on_threads(struct kit_state *f, unsigned n)
 {
     for (unsigned i = 0; i < n; i++) {
         pthread_t thread;
@@ -118,7 +83,7 @@ static void on_threads(struct fixture *f, unsigned n)
 /* What other threads left behind is there for who needs it. */
 static void all_places_can_be_used_by_one(void **state)
 {
-    struct fixture *f = *state;
+    struct kit_state *f = *state;
     struct state_snapshot *snap[16], *more;
     on_threads(f, 40);
     for (unsigned i = 0; i < 16; i++)
@@ -131,7 +96,7 @@ static void all_places_can_be_used_by_one(void **state)
 }
 
 /* Bytes of the file after many changes of few records, with what was read in between. */
-static uint64_t churn(struct fixture *f, unsigned threads)
+static uint64_t churn(struct kit_state *f, unsigned threads)
 {
     char key[16], value[2048];
     (void)memset(value, 'v', sizeof value - 1);
@@ -142,7 +107,7 @@ static uint64_t churn(struct fixture *f, unsigned threads)
         if (i == 10)
             on_threads(f, threads);
         if (i % 4 == 0)
-            publish(f);
+            kit_publish(f);
     }
     return state_file_bytes(f->s);
 }
@@ -150,16 +115,16 @@ static uint64_t churn(struct fixture *f, unsigned threads)
 /* A thread that read once and never again does not keep the pages of that time. */
 static void those_that_nobody_uses_hold_no_pages(void **state)
 {
-    struct fixture *f = *state, *quiet;
+    struct kit_state *f = *state, *quiet;
     void *other;
     f->o.history_us = 0; /* it grows, too */
     must((state_close(f->s), state_open(&f->s, &f->o, &e)));
-    assert_int_equal(set_up(&other), 0);
+    assert_int_equal(kit_state_set_up(&other), 0);
     quiet = other;
     quiet->o.history_us = 0;
     must((state_close(quiet->s), state_open(&quiet->s, &quiet->o, &e)));
     assert_int_equal(churn(f, 3), churn(quiet, 0));
-    assert_int_equal(tear_down(&other), 0);
+    assert_int_equal(kit_state_tear_down(&other), 0);
 }
 
 struct reading {
@@ -194,7 +159,7 @@ static void *read_on(void *arg)
 /* Nobody ever sees less than was known, or than somebody saw, before he asked. */
 static void none_goes_back(void **state)
 {
-    struct fixture *f = *state;
+    struct kit_state *f = *state;
     struct reading r = {.s = f->s};
     pthread_t thread[3];
     for (unsigned i = 0; i < 3; i++)
@@ -209,7 +174,7 @@ static void none_goes_back(void **state)
 
 int main(void)
 {
-#define t(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
+#define t(name) cmocka_unit_test_setup_teardown(name, kit_state_set_up, kit_state_tear_down)
     const struct CMUnitTest tests[] = {
         t(each_sees_what_was_applied_before),
         t(none_outlives_a_reset),

@@ -9,66 +9,35 @@
 #include <sys/mount.h>
 #include <sys/resource.h>
 
-/* One state in a new directory, and a history to feed it. */
-struct fixture {
-    char dir[64];
-    struct state_options o;
-    struct state *s;
-    struct history h;
-};
-
-static int set_up(void **state)
-{
-    struct fixture *f = calloc(1, sizeof *f);
-    assert_non_null(f);
-    kit_dir_new(f->dir);
-    f->o = kit_options(f->dir);
-    must(state_open(&f->s, &f->o, &e));
-    *state = f;
-    return 0;
-}
-
 static int tear_down(void **state)
 {
-    struct fixture *f = *state;
     struct rlimit size; /* a failed test may have left it low */
     assert_int_equal(getrlimit(RLIMIT_FSIZE, &size), 0);
     size.rlim_cur = size.rlim_max;
     assert_int_equal(setrlimit(RLIMIT_FSIZE, &size), 0);
-    state_close(f->s);
-    history_free(&f->h);
-    kit_dir_remove(f->dir);
-    free(f);
-    return 0;
+    return kit_state_tear_down(state);
 }
 
 /* Apply what was added to the history since. */
-static void catch_up(struct fixture *f)
+static void catch_up(struct kit_state *f)
 {
     size_t at = state_applied(f->s).lsn.v;
     must(state_apply(f->s, f->h.v + at, f->h.n - at, &e));
 }
 
-static void publish(struct fixture *f)
-{
-    struct entry_position at;
-    must(state_checkpoint_begin(f->s, &at, &e));
-    must(state_checkpoint_finish(f->s, &e));
-}
-
-static void close_it(struct fixture *f)
+static void close_it(struct kit_state *f)
 {
     state_close(f->s);
     f->s = NULL;
 }
 
-static void reopen(struct fixture *f)
+static void reopen(struct kit_state *f)
 {
     close_it(f);
     must(state_open(&f->s, &f->o, &e));
 }
 
-static int get(struct fixture *f, const char *collection, const char *key, char value[64],
+static int get(struct kit_state *f, const char *collection, const char *key, char value[64],
                struct err *e)
 {
     struct state_snapshot *snap;
@@ -83,7 +52,8 @@ static int get(struct fixture *f, const char *collection, const char *key, char 
     return rc;
 }
 
-static void assert_get(struct fixture *f, const char *collection, const char *key, const char *want)
+static void assert_get(struct kit_state *f, const char *collection, const char *key,
+                       const char *want)
 {
     char value[64] = "";
     must(get(f, collection, key, value, &e));
@@ -94,7 +64,7 @@ static void assert_get(struct fixture *f, const char *collection, const char *ke
 
 static void a_new_state_is_empty(void **state)
 {
-    struct fixture *f = *state;
+    struct kit_state *f = *state;
     struct model m;
     model_init(&m);
     model_compare(&m, f->s);
@@ -105,10 +75,10 @@ static void a_new_state_is_empty(void **state)
 
 static void only_what_was_published_survives(void **state)
 {
-    struct fixture *f = *state;
+    struct kit_state *f = *state;
     history_put(&f->h, "a", "k", "one");
     catch_up(f);
-    publish(f);
+    kit_publish(f);
     history_put(&f->h, "a", "k", "two");
     catch_up(f);
     assert_get(f, "a", "k", "two@2");
@@ -123,7 +93,7 @@ static void only_what_was_published_survives(void **state)
 
 static void a_put_of_the_same_bytes_is_a_change(void **state)
 {
-    struct fixture *f = *state;
+    struct kit_state *f = *state;
     history_put(&f->h, "a", "k", "same");
     history_put(&f->h, "a", "k", "same");
     must(state_apply(f->s, f->h.v, 1, &e));
@@ -134,7 +104,7 @@ static void a_put_of_the_same_bytes_is_a_change(void **state)
 
 static void only_the_next_entry_is_applied(void **state)
 {
-    struct fixture *f = *state;
+    struct kit_state *f = *state;
     history_put(&f->h, "a", "k", "1");
     history_put(&f->h, "a", "k", "2");
     history_put(&f->h, "a", "k", "3");
@@ -159,7 +129,7 @@ static void only_the_next_entry_is_applied(void **state)
 
 static void a_collection_is_there_while_it_has_records(void **state)
 {
-    struct fixture *f = *state;
+    struct kit_state *f = *state;
     struct state_snapshot *snap;
     struct state_totals totals;
     history_delete(&f->h, "never", "k");
@@ -179,7 +149,7 @@ static void a_collection_is_there_while_it_has_records(void **state)
 
 static void a_name_keeps_its_first_restore_point(void **state)
 {
-    struct fixture *f = *state;
+    struct kit_state *f = *state;
     struct state_snapshot *snap;
     struct restore_point p;
     history_put(&f->h, "a", "k", "1");
@@ -201,7 +171,7 @@ static void a_name_keeps_its_first_restore_point(void **state)
 /* Far more results than are kept, in no order, some twice. */
 static void the_highest_1024_results_are_kept(void **state)
 {
-    struct fixture *f = *state;
+    struct kit_state *f = *state;
     static const struct uuid id = {{9}}, unknown = {{8}};
     struct chance c = {5};
     struct model m;
@@ -243,7 +213,7 @@ static void the_highest_1024_results_are_kept(void **state)
 
 static void the_largest_record_fits(void **state)
 {
-    struct fixture *f = *state;
+    struct kit_state *f = *state;
     static uint8_t key[KEY_MAX_BYTES + 1];
     uint8_t *value = calloc(1, VALUE_MAX_BYTES);
     assert_non_null(value);
@@ -274,7 +244,7 @@ static void the_largest_record_fits(void **state)
 /* More ops than one LMDB transaction takes, in small entries and in one of the largest. */
 static void large_inputs_are_split(void **state)
 {
-    struct fixture *f = *state;
+    struct kit_state *f = *state;
     static struct op ops[TXN_MAX_OPS];
     static char key[TXN_MAX_OPS][16];
     struct chance c = {6};
@@ -305,7 +275,7 @@ static void large_inputs_are_split(void **state)
 
 static void a_snapshot_does_not_move(void **state)
 {
-    struct fixture *f = *state;
+    struct kit_state *f = *state;
     struct state_snapshot *snap;
     struct record r;
     history_put(&f->h, "a", "k", "1");
@@ -314,7 +284,7 @@ static void a_snapshot_does_not_move(void **state)
     for (unsigned i = 0; i < 50; i++) {
         history_put(&f->h, "a", "k", "later");
         catch_up(f);
-        publish(f);
+        kit_publish(f);
     }
     must(state_get(snap, bytes_str("a"), bytes_str("k"), &r, &e));
     assert_bytes(r.value, bytes_str("1"));
@@ -329,13 +299,13 @@ static void a_snapshot_does_not_move(void **state)
 
 static void snapshots_are_limited(void **state)
 {
-    struct fixture *f = *state;
+    struct kit_state *f = *state;
     struct state_snapshot *snap[16], *more;
     for (unsigned i = 0; i < 16; i++)
         must(state_snapshot_open(f->s, &snap[i], &e));
     must_fail(state_snapshot_open(f->s, &more, &e), ERR_BUSY, "all 16 are in use");
     assert_null(more);
-    publish(f); /* the pins have their own places */
+    kit_publish(f); /* the pins have their own places */
     state_snapshot_close(snap[3]);
     must(state_snapshot_open(f->s, &snap[3], &e));
     for (unsigned i = 0; i < 16; i++)
@@ -343,7 +313,7 @@ static void snapshots_are_limited(void **state)
 }
 
 struct readers {
-    struct fixture *f;
+    struct kit_state *f;
     const struct digest *digests;
     atomic_bool stop;
     atomic_uint read, wrong;
@@ -377,7 +347,7 @@ static void *finish(void *arg)
 /* Readers on two threads, checkpoints on a third, while this one applies. */
 static void threads_see_whole_states(void **state)
 {
-    struct fixture *f = *state;
+    struct kit_state *f = *state;
     struct chance c = {7};
     struct model m;
     history_random(&f->h, &c, 1500, 50, 300);
@@ -415,7 +385,7 @@ static void threads_see_whole_states(void **state)
 
 static void a_second_open_is_told_who_is_here(void **state)
 {
-    struct fixture *f = *state;
+    struct kit_state *f = *state;
     struct state *s;
     char who[64];
     (void)snprintf(who, sizeof who, "another triveni runs on this directory (pid %ld)",
@@ -426,7 +396,7 @@ static void a_second_open_is_told_who_is_here(void **state)
 
 static void another_clusters_state_is_refused(void **state)
 {
-    struct fixture *f = *state;
+    struct kit_state *f = *state;
     struct state_options other = f->o;
     other.cluster_id.b[0]++;
     struct state *s;
@@ -438,17 +408,17 @@ static void another_clusters_state_is_refused(void **state)
 /* Tools that read one site's directory do not know its cluster yet. */
 static void no_cluster_id_means_the_one_that_is_there(void **state)
 {
-    struct fixture *f = *state;
+    struct kit_state *f = *state;
     struct state_options any = f->o;
     memset(any.cluster_id.b, 0, sizeof any.cluster_id.b);
     history_put(&f->h, "a", "k", "1");
     catch_up(f);
-    publish(f);
+    kit_publish(f);
     close_it(f);
     must(state_open(&f->s, &any, &e));
     assert_get(f, "a", "k", "1@1");
     catch_up(f);
-    publish(f);
+    kit_publish(f);
     reopen(f); /* under its own id: that was kept */
     assert_get(f, "a", "k", "1@1");
     char empty[64];
@@ -471,7 +441,7 @@ static void a_missing_parent_is_an_error(void **state)
 /* ---- damage ---- */
 
 /* Flip one bit where `text` stands in the data file; every place of it. */
-static void damage(struct fixture *f, const char *text)
+static void damage(struct kit_state *f, const char *text)
 {
     size_t n, length = strlen(text), found = 0;
     uint8_t *p = kit_read(f->dir, "data.mdb", &n);
@@ -487,14 +457,14 @@ static void damage(struct fixture *f, const char *text)
 
 static void a_flipped_bit_is_found_and_named(void **state)
 {
-    struct fixture *f = *state;
+    struct kit_state *f = *state;
     struct state_snapshot *snap;
     struct state_scan *scan;
     struct record r;
     history_put(&f->h, "titles", "plot-17", "belongs to Ada");
     history_put(&f->h, "titles", "plot-18", "belongs to Bob");
     catch_up(f);
-    publish(f);
+    kit_publish(f);
     close_it(f);
     damage(f, "belongs to Bob");
     must(state_open(&f->s, &f->o, &e));
@@ -515,13 +485,13 @@ static void a_flipped_bit_is_found_and_named(void **state)
 
 static void a_damaged_row_is_found_and_named(void **state)
 {
-    struct fixture *f = *state;
+    struct kit_state *f = *state;
     struct state_snapshot *snap;
     static const struct uuid id = {{3}};
     struct session_info info;
     history_session(&f->h, &id, SESSION_OPEN, "registry-of-deeds");
     catch_up(f);
-    publish(f);
+    kit_publish(f);
     close_it(f);
     damage(f, "registry-of-deeds");
     must(state_open(&f->s, &f->o, &e));
@@ -530,7 +500,7 @@ static void a_damaged_row_is_found_and_named(void **state)
     state_snapshot_close(snap);
 }
 
-static void damage_checkpoint(struct fixture *f, bool both)
+static void damage_checkpoint(struct kit_state *f, bool both)
 {
     size_t n;
     struct slot slot;
@@ -545,11 +515,11 @@ static void damage_checkpoint(struct fixture *f, bool both)
 
 static void one_damaged_copy_of_a_slot_does_no_harm(void **state)
 {
-    struct fixture *f = *state;
+    struct kit_state *f = *state;
     for (unsigned i = 0; i < 5; i++) {
         history_put(&f->h, "a", "k", "1");
         catch_up(f);
-        publish(f);
+        kit_publish(f);
         close_it(f);
         damage_checkpoint(f, false);
         must(state_open(&f->s, &f->o, &e));
@@ -560,11 +530,11 @@ static void one_damaged_copy_of_a_slot_does_no_harm(void **state)
 
 static void two_damaged_copies_are_never_guessed_around(void **state)
 {
-    struct fixture *f = *state;
+    struct kit_state *f = *state;
     history_put(&f->h, "a", "k", "1");
     catch_up(f);
-    publish(f);
-    publish(f); /* nothing changed: nothing is written */
+    kit_publish(f);
+    kit_publish(f); /* nothing changed: nothing is written */
     close_it(f);
     damage_checkpoint(f, true);
     must_fail(state_open(&f->s, &f->o, &e), ERR_INTEGRITY,
@@ -575,12 +545,12 @@ static void two_damaged_copies_are_never_guessed_around(void **state)
 
 static void what_is_missing_is_told(void **state)
 {
-    struct fixture *f = *state;
+    struct kit_state *f = *state;
     char path[128];
     size_t n;
     history_put(&f->h, "a", "k", "1");
     catch_up(f);
-    publish(f);
+    kit_publish(f);
     close_it(f);
     uint8_t *data = kit_read(f->dir, "data.mdb", &n);
     kit_write(f->dir, "data.mdb", data, n - 4096);
@@ -603,10 +573,10 @@ static void what_is_missing_is_told(void **state)
 
 static void a_slot_that_does_not_fit_its_data_is_refused(void **state)
 {
-    struct fixture *f = *state;
+    struct kit_state *f = *state;
     history_put(&f->h, "a", "k", "1");
     catch_up(f);
-    publish(f);
+    kit_publish(f);
     close_it(f);
     size_t n;
     struct slot slot;
@@ -624,7 +594,7 @@ static void a_slot_that_does_not_fit_its_data_is_refused(void **state)
 /* ---- writing fails ---- */
 
 /* The state's descriptor of a file, so that a test can put another file under it. */
-static int fd_of(struct fixture *f, const char *file)
+static int fd_of(struct kit_state *f, const char *file)
 {
     char want[128], link[64], got[256];
     kit_path(want, f->dir, file);
@@ -640,11 +610,11 @@ static int fd_of(struct fixture *f, const char *file)
 
 static void a_failed_checkpoint_stops_the_site(void **state)
 {
-    struct fixture *f = *state;
+    struct kit_state *f = *state;
     struct entry_position at;
     history_put(&f->h, "a", "k", "1");
     catch_up(f);
-    publish(f);
+    kit_publish(f);
     history_put(&f->h, "a", "k", "2");
     catch_up(f);
     must(state_checkpoint_begin(f->s, &at, &e));
@@ -668,7 +638,7 @@ static void a_failed_checkpoint_stops_the_site(void **state)
 }
 
 /* Overwrite the same records until the file may not grow any more, then go on after a checkpoint. */
-static void fill_and_go_on(struct fixture *f, const char *how)
+static void fill_and_go_on(struct kit_state *f, const char *how)
 {
     struct model m;
     static char value[20000];
@@ -687,7 +657,7 @@ static void fill_and_go_on(struct fixture *f, const char *how)
             assert_int_equal(state_applied(f->s).lsn.v, i);
             model_compare(&m, f->s); /* the entry left no trace */
             /* Pages freed since the published checkpoint can be used again after this one. */
-            publish(f);
+            kit_publish(f);
             checkpoints++;
             rc = state_apply(f->s, f->h.v + i, 1, &e);
         }
@@ -707,7 +677,7 @@ static void fill_and_go_on(struct fixture *f, const char *how)
 
 static void a_full_disk_is_waited_out(void **state)
 {
-    struct fixture *f = *state;
+    struct kit_state *f = *state;
     /* A limit on file sizes looks to the state like a full disk, everywhere and without privileges. */
     struct rlimit limit;
     assert_int_equal(getrlimit(RLIMIT_FSIZE, &limit), 0);
@@ -722,7 +692,7 @@ static void a_full_disk_is_waited_out(void **state)
 static void a_full_file_system_is_waited_out(void **state)
 {
     (void)state;
-    struct fixture f = {.h = {.n = 0}};
+    struct kit_state f = {.h = {.n = 0}};
     kit_dir_new(f.dir);
     if (mount("tmpfs", f.dir, "tmpfs", 0, "size=3m") != 0) {
         print_message("skipped: a tmpfs cannot be mounted here (%s)\n", strerrordesc_np(errno));
@@ -748,7 +718,7 @@ static struct record a_record(const char *collection, const char *key)
 
 static void a_build_takes_records_in_order_only(void **state)
 {
-    struct fixture *f = *state;
+    struct kit_state *f = *state;
     struct state_build *b;
     static const struct uuid id = {{3}};
     must(state_build_begin(f->s, &b, &e));
@@ -773,7 +743,7 @@ static void a_build_takes_records_in_order_only(void **state)
 
 static void an_abandoned_build_leaves_an_empty_state(void **state)
 {
-    struct fixture *f = *state;
+    struct kit_state *f = *state;
     struct state_build *b;
     struct model m;
     model_init(&m);
@@ -795,7 +765,7 @@ static void an_abandoned_build_leaves_an_empty_state(void **state)
 
 int main(void)
 {
-#define t(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
+#define t(name) cmocka_unit_test_setup_teardown(name, kit_state_set_up, tear_down)
     const struct CMUnitTest tests[] = {
         t(a_new_state_is_empty),
         t(only_what_was_published_survives),
