@@ -152,10 +152,12 @@ unit: unit-programs ## build and run the unit tests; T=part of a name runs some
 demo: $(BUILD)/triveni $(WRITERS) ## see three sites work, fail over and restore, in a minute; KEEP=1 leaves them running
 	@BUILD=$(BUILD) tests/demo/demo.sh
 
-.PHONY: check integration-programs
+.PHONY: check check-long integration-programs
 integration-programs: all $(WRITERS) $(SET_CLOCK)
-check: deps ## build and run all tests: unit, sanitizers, layers, fuzz, integration
+check: deps ## build and run the tests: unit, sanitizers, layers, simulator, fuzz, integration
 	@tests/run.sh check
+check-long: deps ## what make check has no time for, a bounded portion of each: drills, power cuts, the model
+	@tests/run.sh long
 
 .PHONY: sim sim-mutants
 SEED     ?= 1

@@ -2,13 +2,15 @@
 # Runs tests and says what came of them: a line per failure with its output, then a table, then one line to read by eye or
 # by machine: "check: 212 passed, 0 failed".
 #
-#   run.sh check            everything; builds what it needs, each mode in its own folder below build/
+#   run.sh check            what a change must pass, in less than 10 minutes; builds what it needs, each mode below build/
+#   run.sh long             what takes longer, a bounded portion of each: drills, power cuts, the model
 #   run.sh PART...          some parts: see the functions named part_...
 #   run.sh unit BUILD T     the unit tests that are built in BUILD, those with T in their name
 #
 # A test program passes when it exits with 0 in time. A cmocka program counts as many tests as it has cases, any other one
-# as one. A script may ask for more time than others with a line "# limit: 300 s", and one that exits with 77 could not run
-# here, or not all of it: it says "NOT RUN: why", which is shown, and is no pass.
+# as one. A script may ask for more time than others with a line "# limit: 300 s", and has a line "# suite: drills" when it is
+# run with those. One that exits with 77 could not run here, or not all of it: it says "NOT RUN: why", which is shown, and is
+# no pass.
 set -uo pipefail
 cd "$(dirname "$0")/.." || exit 1
 
@@ -98,11 +100,13 @@ limit_of() {
     echo "${own:-$script_limit}"
 }
 
-# scripts FOLDER: they find the programs in BUILD.
+# scripts FOLDER END [SUITE]: they find the programs in BUILD. What may take long begins first, so that it is not waited for
+# alone at the end.
 scripts() {
     local script
-    for script in "tests/$1"/*"$2"; do
-        [ -f "$script" ] || continue
+    for script in $(for script in "tests/$1"/*"$2"; do
+        [ "$(sed -n 's/^# suite: //p' "$script" | head -n 1)" = "${3:-}" ] && echo "$(limit_of "$script") $script"
+    done | sort -k1,1nr -k2 | cut -d' ' -f2); do
         [ -z "$verbose" ] || echo "  TEST  ${script#tests/}"
         turn
         BUILD=$PWD/build/gcc-release try "$(limit_of "$script")" "${script#tests/}" "$script" &
@@ -122,14 +126,17 @@ part_tsan() { # unit tests with threads, gcc, TSan
 part_build() { # the build itself: layers, install, documents
     build release all && scripts build _test.sh
 }
-part_sim() { # simulated clusters, gcc, release and ASan; the model
-    try 300 model tests/model/model.sh quick &
-    build sim-asan MODE=asan build/gcc-asan/tests/sim/main && try 120 sim-asan build/gcc-asan/tests/sim/main --seed 1 --seeds 100
+part_sim() { # simulated clusters, gcc, release and ASan
+    build sim-asan MODE=asan build/gcc-asan/tests/sim/main && try 120 sim-asan build/gcc-asan/tests/sim/main --seed 1 --seeds 100 &
     if build sim build/gcc-release/tests/sim/main; then
-        try 120 sim build/gcc-release/tests/sim/main --seed 1000 --seeds 5000
-        try 120 sim-mutants build/gcc-release/tests/sim/main --mutants
+        try 120 sim-mutants build/gcc-release/tests/sim/main --mutants &
+        turn
+        try 120 sim build/gcc-release/tests/sim/main --seed 1000 --seeds 5000 &
     fi
     wait
+}
+part_model() { # the protocol as a model, small bounds
+    try 300 model tests/model/model.sh quick
 }
 part_fuzz() { # every decoder of foreign bytes, clang, libFuzzer
     local program name corpus seconds=${FUZZ_SECONDS:-10}
@@ -139,12 +146,17 @@ part_fuzz() { # every decoder of foreign bytes, clang, libFuzzer
         name=$(basename "$program" _fuzz)
         corpus=build/fuzz/$name
         mkdir -p "$corpus"
+        turn
         try $((seconds + 60)) "fuzz/$name" $fixed_addresses "$program" -max_total_time="$seconds" -timeout=10 \
-            -rss_limit_mb=2048 -artifact_prefix="$corpus-" "$corpus" $(ls -d "tests/fuzz/corpus/$name" 2>/dev/null)
+            -rss_limit_mb=2048 -artifact_prefix="$corpus-" "$corpus" $(ls -d "tests/fuzz/corpus/$name" 2>/dev/null) &
     done
+    wait
 }
 part_integration() { # real processes, gcc, release
     build release integration-programs && scripts integration .sh
+}
+part_drills() { # real processes: sites lost, cut off, replaced, brought back
+    build release integration-programs && scripts integration .sh drills
 }
 part_crash() { # power cuts under a real site and under the store; planted bugs; failing disks
     build crash crash-programs || return 1
@@ -190,7 +202,10 @@ unit)
     ;;
 check)
     FUZZ_SECONDS=${FUZZ_SECONDS:-2}
-    for p in asan clang tsan sim build fuzz integration crash; do run $p; done
+    for p in asan clang tsan sim build fuzz integration; do run $p; done
+    ;;
+long)
+    for p in drills crash model; do run $p; done
     ;;
 *)
     for p in "$@"; do run "$p"; done

@@ -2,7 +2,7 @@
 # Usage: tidy.sh: the rules of the house that no compiler knows. Warnings are shown, errors fail.
 #
 #   error    clang-format (100 columns), cppcheck; words that say "unfinished"; tabs, trailing blanks, tables in comments wider
-#            than 130 columns; C files over 800 lines; scripts that do not parse
+#            than 130 columns; C files over 800 lines; scripts that do not parse; what a merge left behind
 #   warning  functions over 70 lines, tests over 800
 set -uo pipefail
 errors=0
@@ -48,6 +48,7 @@ fail_with "cppcheck" < <(grep '\.c$' "$list" | grep -v '^tests/' |
     xargs cppcheck --quiet -j "$(nproc)" --std=c11 --language=c --enable=warning,portability --inline-suppr \
         --suppress={missingInclude,internalAstError} --max-configs=2 -I. \
         --include=tests/build/cppcheck.h --template='{file}:{line}: {id}: {message}' 2>&1)
+fail_with "left of a merge" < <(git grep -nE '^(<{7}|>{7}) ' 2>/dev/null)
 while read -r script; do
     case $(head -n 1 "$script") in
     '#!/bin/sh') fail_with "script" < <(dash -n "$script" 2>&1) ;;

@@ -3,6 +3,7 @@
 # and what a site undoes it calls "not acknowledged" only when it knows that (P4).
 #
 # Usage: BUILD=build/gcc-release tests/integration/comeback.sh
+# suite: drills
 # limit: 120 s
 set -euo pipefail
 : "${BUILD:?set BUILD to the folder of the programs}"

@@ -3,6 +3,7 @@
 # back, and in the end all three are equal.
 #
 # Usage: BUILD=build/gcc-release tests/integration/kill.sh [ROUNDS]
+# suite: drills
 # limit: 240 s
 set -euo pipefail
 : "${BUILD:?set BUILD to the folder of the programs}"

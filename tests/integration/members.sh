@@ -3,6 +3,7 @@
 # two primaries are shown, and the list can be changed while all sites are stopped (P3).
 #
 # Usage: BUILD=build/gcc-release tests/integration/members.sh
+# suite: drills
 # limit: 120 s
 set -euo pipefail
 : "${BUILD:?set BUILD to the folder of the programs}"

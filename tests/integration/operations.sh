@@ -3,6 +3,7 @@
 # of all sites too, and certificates are changed one site at a time.
 #
 # Usage: BUILD=build/gcc-release tests/integration/operations.sh
+# suite: drills
 # limit: 240 s
 set -euo pipefail
 : "${BUILD:?set BUILD to the folder of the programs}"

@@ -4,6 +4,7 @@
 # namespace of his own; otherwise it says so and counts as not run.
 #
 # Usage: BUILD=build/gcc-release tests/integration/partition.sh
+# suite: drills
 # limit: 180 s
 set -euo pipefail
 : "${BUILD:?set BUILD to the folder of the programs}"

@@ -4,6 +4,7 @@
 # memory_mib and what docs/OPERATIONS.md states beside it. What is mapped from files is the page cache's and does not count.
 #
 # Usage: BUILD=build/gcc-release tests/integration/pressure.sh
+# suite: drills
 # limit: 180 s
 set -euo pipefail
 : "${BUILD:?set BUILD to the folder of the programs}"

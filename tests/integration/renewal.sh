@@ -3,6 +3,7 @@
 # do not belong together change nothing, are told and shown; and SIGHUP asks for it.
 #
 # Usage: BUILD=build/gcc-release tests/integration/renewal.sh
+# suite: drills
 # limit: 90 s
 set -euo pipefail
 : "${BUILD:?set BUILD to the folder of the programs}"

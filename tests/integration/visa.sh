@@ -6,6 +6,7 @@
 # compared with what visa_truth.py, which knows nothing of Triveni, makes of the same file.
 #
 # Usage: BUILD=build/gcc-release tests/integration/visa.sh [HISTORY.tsv.zst]. Without the data it says so and counts as not run.
+# suite: drills
 # limit: 300 s
 set -euo pipefail
 : "${BUILD:?set BUILD to the folder of the programs}"
