@@ -137,6 +137,7 @@ static json_t *self_json(struct site *s, const struct state_totals *totals,
     add_snapshots(s, o);
     add_certificate(s, o);
     add_archive(s, o);
+    json_object_set_new(o, "isolated", isolation_json(s));
     json_object_set_new(o, "scrub", scrubber_json(s->scrubber));
     json_object_set_new(o, "care", care_json(s->care));
     json_object_set_new(o, "trouble", trouble_json(s));
@@ -386,14 +387,16 @@ static int give_order(struct site *s, struct client *c, uint64_t request, const 
         return command_switchover(s, c, request, arguments, reply, e);
     if (strcmp(what, "failover") == 0)
         return command_failover(s, c, request, e);
+    if (strcmp(what, "isolate") == 0)
+        return isolation_command(s, c, arguments, reply, e);
     return command_mode(s, c, request, arguments, e);
 }
 
 int admin_command(struct site *s, struct client *c, uint64_t request, struct bytes command,
                   json_t *arguments, json_t **reply, struct err *e)
 {
-    static const char *const for_operators[] = {"switchover", "failover",     "mode",
-                                                "seal",       "index-create", "index-drop"};
+    static const char *const for_operators[] = {
+        "switchover", "failover", "mode", "isolate", "seal", "index-create", "index-drop"};
     for (size_t i = 0; i < sizeof for_operators / sizeof for_operators[0]; i++)
         if (bytes_equal(command, bytes_str(for_operators[i])) && c->kind != WIRE_OPERATOR)
             return err_set(e, ERR_DENIED,
@@ -418,7 +421,7 @@ int admin_command(struct site *s, struct client *c, uint64_t request, struct byt
         return command_points(s, reply, e);
     if (bytes_equal(command, bytes_str("sessions")))
         return command_sessions(s, reply, e);
-    static const char *const orders[] = {"switchover", "failover", "mode"};
+    static const char *const orders[] = {"switchover", "failover", "mode", "isolate"};
     for (size_t i = 0; i < sizeof orders / sizeof orders[0]; i++)
         if (bytes_equal(command, bytes_str(orders[i])))
             return give_order(s, c, request, orders[i], arguments, reply, e);

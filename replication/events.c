@@ -38,8 +38,6 @@ struct events {
     uint64_t written; /* of added; lost ones count too */
 };
 
-static void format_time(uint64_t us, char out[40]);
-
 /* A line is lost with its reader, or when there is none to write to; it is still in the ring. */
 static void write_line(const char *line, size_t n)
 {
@@ -55,12 +53,12 @@ static void write_line(const char *line, size_t n)
 /* The next line, or false: all are written. With the lock held. */
 static bool next_line(struct events *ev, char line[EVENT_LINE_BYTES])
 {
-    char when[40];
+    char when[SITE_TIME_BYTES];
     uint64_t oldest = ev->added > EVENTS_KEPT ? ev->added - EVENTS_KEPT : 0;
     if (ev->written >= ev->added)
         return false;
     if (ev->written < oldest) {
-        format_time(site_now_us(), when);
+        site_time_text(site_now_us(), when);
         (void)snprintf(line, EVENT_LINE_BYTES,
                        "%s %s: %llu events could not be written here in time: whoever reads this "
                        "is too slow\n",
@@ -69,7 +67,7 @@ static bool next_line(struct events *ev, char line[EVENT_LINE_BYTES])
         return true;
     }
     const struct event *event = &ev->ring[ev->written++ % EVENTS_KEPT];
-    format_time(event->time_us, when);
+    site_time_text(event->time_us, when);
     (void)snprintf(line, EVENT_LINE_BYTES, "%s %s: %s\n", when, ev->site, event->text);
     return true;
 }
@@ -144,13 +142,13 @@ void events_free(struct events *ev)
     free(ev);
 }
 
-static void format_time(uint64_t us, char out[40])
+void site_time_text(uint64_t us, char out[SITE_TIME_BYTES])
 {
     time_t seconds = (time_t)(us / 1000000);
     struct tm tm;
     (void)gmtime_r(&seconds, &tm);
-    size_t n = strftime(out, 40, "%Y-%m-%dT%H:%M:%S", &tm);
-    (void)snprintf(out + n, 40 - n, ".%03uZ", (unsigned)(us / 1000 % 1000));
+    size_t n = strftime(out, SITE_TIME_BYTES, "%Y-%m-%dT%H:%M:%S", &tm);
+    (void)snprintf(out + n, SITE_TIME_BYTES - n, ".%03uZ", (unsigned)(us / 1000 % 1000));
 }
 
 /* A sentence that was cut in the middle of a character loses all of it: what is not UTF-8 could not be shown. */
@@ -198,8 +196,8 @@ json_t *events_json(struct events *ev, size_t limit)
         limit = kept;
     for (uint64_t i = ev->added - limit; i < ev->added; i++) {
         const struct event *event = &ev->ring[i % EVENTS_KEPT];
-        char when[40];
-        format_time(event->time_us, when);
+        char when[SITE_TIME_BYTES];
+        site_time_text(event->time_us, when);
         json_t *text = json_string(event->text); /* NULL when it is not UTF-8 */
         json_array_append_new(list, json_pack("{s:s, s:o}", "time", when, "text",
                                               text != NULL ? text : json_string("(not UTF-8)")));

@@ -262,7 +262,7 @@ static void try_connect(uv_timer_t *timer)
     static const struct conn_callbacks callbacks = {on_ready_out, on_frame, on_closed, NULL};
     struct peer *p = timer->data;
     struct site *s = p->site;
-    if (s->stopping || p->conn != NULL)
+    if (s->stopping || p->conn != NULL || isolation_cuts(s, ISOLATE_SITES))
         return;
     struct conn_options options = link_options(s, &callbacks);
     const struct site_member *member = &s->config->members[p->index];
@@ -299,6 +299,36 @@ int peers_start(struct site *s, struct err *e)
     for (uint32_t i = s->config->self + 1; i < s->config->member_count; i++)
         try_connect(&s->peers[i].retry);
     return 0;
+}
+
+/* What still comes on a connection that is being closed is nobody's: on_frame refuses it. */
+static void isolate(struct peer *p, const struct err *why)
+{
+    struct conn *old = p->conn;
+    (void)uv_timer_stop(&p->retry);
+    note_down(p, why->text);
+    if (old == NULL)
+        return;
+    link_down(p);
+    conn_set_arg(old, nobody(p->site));
+    conn_close(old, why);
+}
+
+void peers_isolate(struct site *s, bool isolated, const struct err *why)
+{
+    for (uint8_t i = 0; i < s->config->member_count; i++) {
+        struct peer *p = &s->peers[i];
+        if (i == s->config->self)
+            continue;
+        if (isolated) {
+            isolate(p, why);
+        } else if (p->conn == NULL) {
+            p->why[0] = '\0';
+            p->retry_ms = RETRY_MIN_MS;
+            if (i > s->config->self)
+                try_connect(&p->retry);
+        }
+    }
 }
 
 void peers_stop(struct site *s)

@@ -243,7 +243,9 @@ static int on_frame(struct conn *conn, const struct frame *f, struct bytes body,
     if (f->type == FRAME_ERROR || (unsigned)f->type < FRAME_SESSION_OPEN)
         return err_set(why, ERR_FORMAT, "frame type %u is not a request", (unsigned)f->type);
     struct err e = ERR_NONE;
-    if (service_request(c, f, body, &e) != 0)
+    bool isolated = isolation_cuts(v->site, ISOLATE_CLIENTS) && f->type != FRAME_ADMIN;
+    int rc = isolated ? isolation_refuse(v->site, &e) : service_request(c, f, body, &e);
+    if (rc != 0)
         service_error(c, f->request, &e);
     pause_when_full(v);
     return 0;
@@ -458,6 +460,15 @@ void service_handover_done(struct site *s, bool done, const char *why)
         switchover_done(v, done, why);
     else if (v->failover.active && !done)
         failover_done(v, false, why);
+}
+
+void service_isolate(struct site *s, const struct err *why)
+{
+    for (struct client *c = s->service->clients, *next; c != NULL; c = next) {
+        next = c->next;
+        if (c->kind != WIRE_OPERATOR && c->conn != NULL)
+            conn_close(c->conn, why);
+    }
 }
 
 void service_undo(struct site *s)

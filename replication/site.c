@@ -175,6 +175,7 @@ static void on_tick(uv_timer_t *tick)
     if (s->stopping)
         return;
     driver_tick(s);
+    isolation_tick(s);
     if (s->fatal.code == 0)
         care_progress(s);
     uint64_t now = site_now_ms(), due = repl_next_tick_ms(s->repl);
@@ -324,10 +325,13 @@ static int start(struct site *s, struct err *e)
         rc = care_start(s, &s->care, e);
     if (rc == 0)
         rc = scrubber_start(s, &s->scrubber, e);
+    isolation_open(s);
     if (rc == 0)
         rc = service_start(s, e);
     if (rc == 0)
         rc = peers_start(s, e);
+    if (rc == 0)
+        isolation_apply(s);
     return rc;
 }
 

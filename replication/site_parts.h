@@ -4,6 +4,7 @@
 #define REPLICATION_SITE_PARTS_H
 
 #include "replication/core/freshness.h"
+#include "replication/core/isolation.h"
 #include "replication/core/marks.h"
 #include "replication/core/messages.h"
 #include "replication/core/quiet.h"
@@ -103,6 +104,8 @@ struct site {
     struct state_snapshot
         *turn_snapshot;         /* read transaction shared by the requests of one loop turn */
     struct freshness freshness; /* of a standby's state */
+    struct isolation isolation; /* links 0: none */
+    uint64_t isolation_saved_us;
 
     uint8_t *read_buffer; /* for shipping: entries copied from the log */
     size_t read_capacity;
@@ -148,6 +151,8 @@ struct site {
 uint64_t site_now_ms(void);  /* CLOCK_BOOTTIME */
 uint64_t site_boot_us(void); /* the same in microseconds */
 uint64_t site_now_us(void);  /* CLOCK_REALTIME, microseconds: for commit time and for people */
+enum { SITE_TIME_BYTES = 40 };
+void site_time_text(uint64_t us, char out[SITE_TIME_BYTES]); /* "2026-11-24T03:18:21.123Z" */
 /* The time of an entry that would be sealed now. */
 struct utc site_commit_time(struct site *s);
 
@@ -211,6 +216,8 @@ void peers_stop(struct site *s);
 bool peers_send(struct site *s, const struct repl_message *m, struct bytes entries);
 /* A connection to one of our ports ended before it was ready: told, with a limit. `why` as from on_closed. */
 void peers_refused(struct site *s, struct quiet *q, const struct conn *c, const struct err *why);
+/* Close every link with `why` and keep them closed; or open them again. */
+void peers_isolate(struct site *s, bool isolated, const struct err *why);
 /* The same for a care_message, encoded. */
 bool peers_send_care(struct site *s, uint8_t to, struct bytes body);
 const struct site_member *site_member(const struct site *s,
@@ -305,11 +312,26 @@ void service_turn(struct site *s);
 void service_role_changed(struct site *s, bool demoted);
 /* Outcome of an operator's switchover or failover. A failover is done when the site serves. */
 void service_handover_done(struct site *s, bool done, const char *why);
+void service_isolate(struct site *s, const struct err *why); /* close all clients but operators */
 void service_undo(struct site *s); /* close every snapshot: the state is about to be reopened */
 
 /* The read transaction of this loop turn, opened on first use. */
 int site_snapshot(struct site *s, struct state_snapshot **out, struct err *e);
 void site_snapshot_drop(struct site *s);
+
+/* ---- isolation.c: drills ---- */
+/* What the last run of this site left; before anything listens. */
+void isolation_open(struct site *s);
+/* Let listeners and links follow; once both listen, and after each change. */
+void isolation_apply(struct site *s);
+void isolation_tick(struct site *s); /* ends it when it is time */
+bool isolation_cuts(const struct site *s, unsigned links);
+int isolation_refuse(const struct site *s, struct err *e); /* why, for who asked */
+json_t *isolation_json(const struct site *s);              /* null: not isolated */
+bool isolation_trouble(const struct site *s, char *out, size_t n);
+/* An operator's order: {"site", "for_ms", "links"} or {"site", "end": true}. */
+int isolation_command(struct site *s, const struct client *c, json_t *arguments, json_t **reply,
+                      struct err *e);
 
 /* ---- trouble.c ---- */
 json_t *trouble_json(struct site *s); /* an array of sentences, empty when nothing is wrong */

@@ -80,6 +80,9 @@ static void add_state(struct site *s, json_t *list)
 
 static void add_role(struct site *s, json_t *list)
 {
+    char isolated[ERR_TEXT_BYTES];
+    if (isolation_trouble(s, isolated, sizeof isolated))
+        add(list, "%s", isolated);
     if (s->view.broken)
         add(list,
             "met a history that contradicts what is committed here: it neither votes, acknowledges "

@@ -188,10 +188,9 @@ static int seal_order(struct tvn *db, json_t *arguments, char site[64], struct e
     return 0;
 }
 
-int admin_order(struct invocation *in, const char *site, const char *command, json_t *arguments,
-                json_t **reply, struct err *e)
+int admin_give(const struct common *c, const char *site, const char *command, json_t *arguments,
+               json_t **reply, struct err *e)
 {
-    const struct common *c = in->options;
     struct tvn *db = NULL;
     char asked[64];
     *reply = NULL;
@@ -210,6 +209,14 @@ int admin_order(struct invocation *in, const char *site, const char *command, js
         (void)tvn_close(db);
     }
     json_decref(arguments);
+    return rc;
+}
+
+int admin_order(struct invocation *in, const char *site, const char *command, json_t *arguments,
+                json_t **reply, struct err *e)
+{
+    const struct common *c = in->options;
+    int rc = admin_give(c, site, command, arguments, reply, e);
     if (rc == 0 && c->format == OUTPUT_JSON) {
         output_json(*reply);
         *reply = NULL;

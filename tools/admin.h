@@ -42,6 +42,9 @@ int admin_ask(struct invocation *in, const char *site, const char *command, json
  * same order is given once more, to the same site, which knows whether it has carried it out. */
 int admin_order(struct invocation *in, const char *site, const char *command, json_t *arguments,
                 json_t **reply, struct err *e);
+/* The same, and nothing is printed. */
+int admin_give(const struct common *c, const char *site, const char *command, json_t *arguments,
+               json_t **reply, struct err *e);
 
 /* Fields that may be missing or null. */
 const char *json_text(const json_t *object, const char *name, const char *otherwise);

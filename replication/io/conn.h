@@ -55,6 +55,9 @@ int conn_listen(struct listener **out, const struct conn_options *options, const
 int listener_port(const struct listener *l);
 /* New handshakes use it; established connections are rechecked (conn_recheck). */
 void listener_set_tls(struct listener *l, SSL_CTX *tls);
+/* From now on peers of these kinds (bits 1u << enum wire_kind) are refused with `why` once they have proven who they are; 0:
+ * nobody is. Who is connected stays. */
+void listener_refuse(struct listener *l, unsigned kinds, const struct err *why);
 void listener_close(struct listener *l); /* frees itself when libuv is done */
 
 /* Starts connecting; a failure arrives in on_closed, later. `expect` is the site name that must answer, or NULL. */

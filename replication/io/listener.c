@@ -14,8 +14,10 @@ struct listener {
     void *arg;
     unsigned max_ready;
     struct link_list half_open, ready;
-    unsigned conns; /* all that point here, closing ones too */
-    bool closed;    /* its handle is gone */
+    unsigned conns;         /* all that point here, closing ones too */
+    bool closed;            /* its handle is gone */
+    unsigned refused_kinds; /* bits 1u << enum wire_kind */
+    struct err refused_why;
 };
 
 static void free_when_alone(struct listener *l)
@@ -53,6 +55,8 @@ int listener_admit(struct conn *c, struct err *e)
     struct listener *l = c->listener;
     if (l == NULL)
         return 0;
+    if ((l->refused_kinds & 1u << c->peer.kind) != 0)
+        return err_set(e, l->refused_why.code, "%s", l->refused_why.text);
     unsigned same = 0, most = l->shared->options.max_per_identity;
     for (const struct conn *o = l->ready.oldest; o != NULL && most != 0; o = o->newer)
         same += o->peer.kind == c->peer.kind && strcmp(o->peer.name, c->peer.name) == 0;
@@ -211,6 +215,12 @@ void listener_set_tls(struct listener *l, SSL_CTX *tls)
         next = c->newer;
         conn_recheck(c, tls);
     }
+}
+
+void listener_refuse(struct listener *l, unsigned kinds, const struct err *why)
+{
+    l->refused_kinds = kinds;
+    l->refused_why = *why;
 }
 
 void listener_close(struct listener *l)

@@ -113,11 +113,48 @@ static void without_descriptors_the_client_is_turned_away_and_the_next_one_serve
     pair_deinit(&p);
 }
 
+static void who_is_not_wanted_for_a_time_is_told_why_and_who_is_connected_stays(void **state)
+{
+    (void)state;
+    struct pair p;
+    struct end served[2];
+    struct err why = ERR_NONE;
+    pair_init(&p, "dc", WIRE_SITE, "dr");
+    pair_ready(&p);
+    for (int i = 0; i < 2; i++) {
+        served[i] = p.ends[i];
+        conn_set_arg(served[i].conn, &served[i]);
+    }
+    p.ends[0] = p.ends[1] = (struct end){0};
+    (void)err_set(&why, ERR_UNREACHABLE, "dc is isolated");
+    listener_refuse(p.listener, 1u << WIRE_CLIENT, &why); /* others than these */
+    pair_connect(&p, "dc");
+    assert_true(run_until(&p.loop, both_ready, p.ends));
+    conn_close(p.ends[1].conn, NULL);
+    assert_true(run_until(&p.loop, both_closed, p.ends));
+    p.ends[0] = p.ends[1] = (struct end){0};
+    listener_refuse(p.listener, 1u << WIRE_SITE, &why);
+    pair_connect(&p, "dc");
+    assert_true(run_until(&p.loop, both_closed, p.ends));
+    assert_int_equal(p.ends[0].ready + p.ends[1].ready, 0);
+    assert_int_equal(p.ends[1].why.code, ERR_UNREACHABLE);
+    assert_non_null(strstr(p.ends[1].why.text, "refused us: dc is isolated"));
+    assert_int_equal(served[0].closed + served[1].closed, 0);
+    p.ends[0] = p.ends[1] = (struct end){0};
+    listener_refuse(p.listener, 0, &why);
+    pair_connect(&p, "dc");
+    assert_true(run_until(&p.loop, both_ready, p.ends));
+    conn_close(served[1].conn, NULL);
+    assert_true(run_until(&p.loop, both_closed, served));
+    pair_deinit(&p);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_place_to_listen_is_refused_with_what_to_do),
         cmocka_unit_test(a_listener_that_closes_ends_handshakes_and_leaves_the_others),
+        cmocka_unit_test(who_is_not_wanted_for_a_time_is_told_why_and_who_is_connected_stays),
         cmocka_unit_test(without_descriptors_the_client_is_turned_away_and_the_next_one_served),
     };
     return cmocka_run_group_tests(tests, pki_setup, pki_teardown);
