@@ -97,6 +97,15 @@ void driver_push(struct site *s)
     s->unpushed_bytes = s->unpushed = 0;
 }
 
+/* And one message for each link: it is encoded, compressed, checked, written and acknowledged once for all that it carries. */
+void driver_ship(struct site *s)
+{
+    if (!s->unshipped || s->stepping)
+        return;
+    s->unshipped = false;
+    driver_step(s, &(struct repl_event){.type = REPL_EV_SHIP, .now_ms = site_now_ms()});
+}
+
 static void append(struct site *s, const struct entry_view *entries, size_t n)
 {
     struct err e = ERR_NONE;
@@ -471,8 +480,9 @@ int driver_propose(struct site *s, enum entry_kind kind, struct bytes body, stru
     s->proposal.body = body;
     s->proposal.lsn.v = 0;
     s->proposal.refused[0] = '\0';
-    driver_step(
-        s, &(struct repl_event){.type = REPL_EV_PROPOSE, .now_ms = site_now_ms(), .kind = kind});
+    driver_step(s,
+                &(struct repl_event){
+                    .type = REPL_EV_PROPOSE, .now_ms = site_now_ms(), .kind = kind, .more = true});
     s->proposal.active = false;
     if (s->proposal.lsn.v == 0)
         return err_set(e, ERR_NOT_PRIMARY, "%s",
@@ -480,6 +490,9 @@ int driver_propose(struct site *s, enum entry_kind kind, struct bytes body, stru
                                                       : "the site is stopping");
     *lsn = s->proposal.lsn;
     *time = s->proposal.time;
+    s->unshipped = s->config->member_count > 1;
+    if (s->unpushed == 0) /* the disk has begun, so may the others */
+        driver_ship(s);
     return 0;
 }
 

@@ -189,6 +189,7 @@ static void on_tick(uv_timer_t *tick)
 static void on_check(uv_check_t *check)
 {
     driver_push(check->data);
+    driver_ship(check->data);
 }
 
 static void on_prepare(uv_prepare_t *prepare)
@@ -198,6 +199,7 @@ static void on_prepare(uv_prepare_t *prepare)
         service_turn(s);
     site_snapshot_drop(s);
     driver_push(s); /* timers append, too, and now the loop may sleep */
+    driver_ship(s);
 }
 
 /* A planned stop should not cost the others an election timeout: a primary hands over first, when somebody can take it and the

@@ -117,6 +117,7 @@ struct site {
     size_t unpushed_bytes; /* appended to the log, and not yet pushed */
     uint32_t unpushed;     /* entries of that */
     uint32_t single_turns; /* in a row that had one transaction in flight */
+    bool unshipped;        /* proposed, and not yet sent to the other sites */
     struct {
         struct repl_event queue[256];
         uint32_t head, count;
@@ -197,6 +198,8 @@ int driver_log_begun(struct site *s, struct err *e);
 void driver_retain_from(struct site *s, const struct log_status *log);
 /* Let the disk begin with what was appended. The end of each turn of the loop does so. */
 void driver_push(struct site *s);
+/* Send what was proposed to the other sites; likewise. */
+void driver_ship(struct site *s);
 /* Marks moved: give the applier and the archiver their orders, and answer who can be answered. */
 void driver_follow_marks(struct site *s);
 void driver_give_orders(struct site *s); /* the first half */

@@ -201,6 +201,10 @@ void repl_step(struct repl *r, const struct repl_event *event, struct repl_actio
     case REPL_EV_PROPOSE:
         repl_on_propose(r, out, event);
         break;
+    case REPL_EV_SHIP:
+        if (r->role == REPL_PRIMARY)
+            repl_ship_all(r, out);
+        break;
     case REPL_EV_SENT:
         check(event->site < r->options.sites);
         if (event->sent == REPL_MSG_ENTRIES)

@@ -145,6 +145,7 @@ enum repl_event_type {
     REPL_EV_PEER_DOWN, /* site: link closed */
     REPL_EV_DURABLE,   /* position: log is durable up to it */
     REPL_EV_PROPOSE,   /* kind, more: a client's entry, at the primary */
+    REPL_EV_SHIP,      /* no PROPOSE follows for now: what was proposed with `more` is sent */
     REPL_EV_SENT, /* site, sent, position, bytes: outcome of SEND_ENTRIES; bytes 0: nothing was sent */
     REPL_EV_GONE,     /* site, sent: outcome of SEND_ENTRIES: the log no longer has what it needs */
     REPL_EV_MODE,     /* mode: a configuration entry was applied (or undone) */
@@ -165,7 +166,7 @@ struct repl_event {
     uint32_t bytes;
     enum entry_kind kind;
     bool full;
-    bool more; /* PROPOSE: another one follows at once; entries are sent with the last */
+    bool more; /* PROPOSE: another one, or SHIP, follows at once; entries are sent with that */
     enum repl_message_type sent; /* SENT, GONE: type of the message that was to be filled */
     enum commit_mode mode;
     bool fit;

@@ -170,6 +170,7 @@ struct swarm {
     uint32_t checkpoints; /* chance that one is begun after a batch */
     uint32_t lost_answers;
     uint32_t apply_us; /* most that an applier needs for a batch */
+    uint32_t bursts;   /* chance that a proposal is sent at the end of the loop's turn only */
 };
 
 /* What a site's database holds; it changes in one transaction. No padding: states are compared as bytes. */
@@ -354,6 +355,7 @@ struct sim_site {
     bool parked_ready;
     uint64_t tick_at_us;
     bool blocked;
+    bool unshipped; /* proposed in this turn of the loop, and not sent yet */
     struct repl_actions actions;
     uint32_t action;
     struct sim_inbox current;

@@ -88,6 +88,7 @@ static void release_inbox(struct sim *s, struct sim_site *site)
     for (uint32_t k = 0; k < site->in_n; k++)
         release_message(s, &site->inbox[(site->in_first + k) % SIM_INBOX_MAX].message);
     site->in_n = site->out_first = site->out_n = 0;
+    site->unshipped = false;
     site->actions.n = site->action = 0;
     site->current = (struct sim_inbox){0};
 }
@@ -601,6 +602,9 @@ static void step(struct sim *s, uint8_t i)
                            .kind = in->op != 0 ? ENTRY_TXN : ENTRY_CONFIG,
                            .applied = site->marks.applied,
                            .archived = site->marks.archived};
+    /* As driver_propose() has it, always. */
+    e.more = in->type == REPL_EV_PROPOSE && s->swarm.bursts != 0 &&
+             sim_rng_chance(&s->net, s->swarm.bursts);
     /* As driver_tick() and take_or_leave() have it. */
     bool full = s->now_us < site->log_full_until_us;
     if (in->type == REPL_EV_TICK) {
@@ -627,6 +631,7 @@ static void step(struct sim *s, uint8_t i)
     if ((answer && m.term.v == site->r->term.v) || site->r->handover == REPL_HANDOVER_ASKED)
         site->quorum_us = s->now_us;
     sim_plant_before(s, site, &e);
+    site->unshipped |= e.more;
     repl_step(site->r, &e, &site->actions);
     sim_plant_after(s, site, &e);
     site->action = 0;
@@ -673,6 +678,9 @@ void sim_site_run(struct sim *s, uint8_t i)
             site->current = site->inbox[site->in_first];
             site->in_first = (site->in_first + 1) % SIM_INBOX_MAX;
             site->in_n--;
+        } else if (site->unshipped) { /* as driver_ship() at the end of a turn */
+            site->unshipped = false;
+            site->current = (struct sim_inbox){.type = REPL_EV_SHIP};
         } else {
             break;
         }

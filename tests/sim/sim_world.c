@@ -453,6 +453,7 @@ struct swarm sim_swarm_of_seed(uint64_t seed)
     w.log_full = sim_rng_chance(&g, 200000);
     w.strangers = sim_rng_chance(&g, 200000);
     w.unreadable = sim_rng_chance(&g, 200000);
+    w.bursts = sim_rng_chance(&g, 700000) ? (uint32_t)sim_rng_between(&g, 300000, 1000000) : 0;
     return w;
 }
 

@@ -222,6 +222,22 @@ static void proposals_in_a_burst_are_sent_together(void **state)
     assert_int_equal(sent(REPL_MSG_ENTRIES, DR)->lsn.v, 11);
 }
 
+static void what_a_burst_left_waiting_is_sent_when_the_turn_ends(void **state)
+{
+    (void)state;
+    feed((struct repl_event){.type = REPL_EV_SHIP}); /* nobody's, before there is a primary */
+    assert_null(sent(REPL_MSG_ENTRIES, DR));
+    serve();
+    for (int i = 0; i < 3; i++) {
+        feed((struct repl_event){.type = REPL_EV_PROPOSE, .kind = ENTRY_TXN, .more = true});
+        assert_null(sent(REPL_MSG_ENTRIES, DR));
+        sealed();
+    }
+    feed((struct repl_event){.type = REPL_EV_SHIP});
+    assert_int_equal(sent(REPL_MSG_ENTRIES, DR)->lsn.v, 11);
+    assert_int_equal(sent(REPL_MSG_ENTRIES, GSR)->lsn.v, 11);
+}
+
 static void a_rejection_steps_back_over_a_whole_term(void **state)
 {
     (void)state;
@@ -716,6 +732,7 @@ int main(void)
         TEST(acks_of_former_selves_and_of_rebuilt_sites_do_not_count),
         TEST(the_window_is_bounded_and_opens_with_answers),
         TEST(proposals_in_a_burst_are_sent_together),
+        TEST(what_a_burst_left_waiting_is_sent_when_the_turn_ends),
         TEST(a_rejection_steps_back_over_a_whole_term),
         TEST(a_lost_frame_is_sent_again_but_a_slow_disk_is_waited_for),
         TEST(what_is_recycled_is_not_sent_but_heartbeats_are),
