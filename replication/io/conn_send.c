@@ -208,10 +208,12 @@ static int enqueue(struct conn *c, struct frame *f, const struct bytes *pieces, 
 {
     struct bytes packed = bytes_of(NULL, 0);
     int level = c->shared->options.zstd_level;
-    if (level > 0 && total >= PACKER_MIN_BYTES && c->state == LINK_READY) {
+    if (level > 0 && total >= PACKER_MIN_BYTES && c->state == LINK_READY &&
+        packer_tries(&c->habit, total)) {
         int rc = packer_pack(&c->shared->packer, level, pieces, n, &packed, e);
         if (rc != 0)
             return rc;
+        packer_learns(&c->habit, total, packed.n);
     }
     if (packed.n != 0) {
         f->flags |= FRAME_ZSTD;

@@ -92,6 +92,7 @@ struct conn {
     bool writing;
     bool crowded; /* the queue was above half of its limit: on_drained is owed */
     uint64_t bytes_out;
+    struct packer_habit habit;
 
     struct err why;
     bool has_why;

@@ -21,6 +21,30 @@ void packer_deinit(struct packer *p)
     *p = (struct packer){0};
 }
 
+bool packer_tries(struct packer_habit *h, size_t bytes)
+{
+    if (h->rest == 0)
+        return true;
+    h->rest -= bytes < h->rest ? bytes : h->rest;
+    return false;
+}
+
+void packer_learns(struct packer_habit *h, size_t bytes, size_t packed)
+{
+    bool dull = packed == 0 || packed > bytes - bytes / 8;
+    h->dull = dull ? h->dull + 1 : 0;
+    if (h->dull < PACKER_DULL) {
+        h->rest = 0;
+        return;
+    }
+    size_t skip = 1;
+    for (uint32_t i = PACKER_DULL; i < h->dull && skip < PACKER_SKIP_MAX; i++)
+        skip *= 2;
+    h->rest = bytes * skip;
+    if (skip == PACKER_SKIP_MAX)
+        h->dull--; /* it stays so: no counter that overflows in years */
+}
+
 static bool compressor_begin(struct packer *p, int level, size_t total)
 {
     if (p->compressor == NULL)

@@ -179,11 +179,43 @@ static void room_for_a_large_body_is_given_back(void **state)
     assert_null(p->compressor);
 }
 
+static void of_what_does_not_compress_only_a_sample_is_tried(void **state)
+{
+    (void)state;
+    struct packer_habit h = {0};
+    for (int i = 0; i < PACKER_DULL; i++) { /* not at once: such bodies come between others */
+        assert_true(packer_tries(&h, 1000));
+        packer_learns(&h, 1000, i % 2 == 0 ? 0 : 876); /* an eighth is wanted */
+    }
+    unsigned tried = 0;
+    char seen[24] = "";
+    for (int i = 0; i < 1 + 2 + 4 + 8 + 4 + 17 * 100; i++) {
+        bool tries = packer_tries(&h, 1000);
+        if (i < 10)
+            seen[i] = tries ? '+' : '-';
+        tried += tries;
+        if (tries)
+            packer_learns(&h, 1000, 0);
+    }
+    assert_string_equal(seen, "-+--+----+");
+    assert_int_equal(tried, 104);
+    while (!packer_tries(&h, 1000))
+        ;
+    packer_learns(&h, 1000, 875); /* text again: each body is tried */
+    for (int i = 0; i < PACKER_DULL; i++) {
+        assert_true(packer_tries(&h, 1000));
+        packer_learns(&h, 1000, 0);
+    }
+    assert_false(packer_tries(&h, 1 << 20)); /* also one that is larger than what is left to skip */
+    assert_true(packer_tries(&h, 1000));
+}
+
 int main(void)
 {
 #define with_packer(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
     const struct CMUnitTest tests[] = {
         with_packer(pieces_come_back_as_one_body),
+        with_packer(of_what_does_not_compress_only_a_sample_is_tried),
         with_packer(what_does_not_become_smaller_is_left_as_it_is),
         with_packer(the_claim_is_checked_before_anything_is_decompressed),
         with_packer(a_body_is_exactly_one_zstd_frame),
