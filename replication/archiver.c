@@ -204,6 +204,7 @@ static void turn(struct archiver *a, struct lsn from, struct lsn to)
 static void *archive_main(void *arg)
 {
     (void)pthread_setname_np(pthread_self(), "archiver");
+    site_background();
     struct archiver *a = arg;
     (void)pthread_mutex_lock(&a->lock);
     while (!a->stop) {

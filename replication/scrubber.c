@@ -128,6 +128,7 @@ static void end_pass(struct scrubber *c)
 static void *scrub_main(void *arg)
 {
     (void)pthread_setname_np(pthread_self(), "scrubber");
+    site_background();
     struct scrubber *c = arg;
     char state_dir[SITE_PATH_BYTES + 32];
     (void)snprintf(state_dir, sizeof state_dir, "%s/state", c->site->config->data_dir);

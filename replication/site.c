@@ -15,6 +15,7 @@
 #include "store/core/check.h"
 
 #include <signal.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 enum { DRAIN_MS = 2000, LEAVE_MS = 1000 };
@@ -38,6 +39,12 @@ uint64_t site_now_us(void)
     struct timespec t;
     (void)clock_gettime(CLOCK_REALTIME, &t);
     return (uint64_t)t.tv_sec * 1000000 + (uint64_t)t.tv_nsec / 1000;
+}
+
+void site_background(void)
+{
+    enum { NICE = 10 }; /* of a processor that others want as well, a tenth */
+    (void)setpriority(PRIO_PROCESS, (id_t)gettid(), NICE);
 }
 
 int site_snapshot(struct site *s, struct state_snapshot **out, struct err *e)

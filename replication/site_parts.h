@@ -161,6 +161,8 @@ struct utc site_commit_time(struct site *s);
 void site_fail(struct site *s, const struct err *why);
 void site_stop(struct site *s);
 
+/* The calling thread does what can wait: where the processor is short, commits go first. Any thread. */
+void site_background(void);
 /* For the log's thread (struct log_options). */
 void site_log_durable(void *arg, struct entry_position last);
 void site_log_failed(void *arg, const struct err *why);
