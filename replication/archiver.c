@@ -114,8 +114,10 @@ static int seal(struct archiver *a, struct lsn from, struct lsn to, struct err *
 
 static int snapshot_when_due(struct archiver *a, const struct repository_status *now, struct err *e)
 {
-    uint32_t every = a->site->config->snapshot_entries;
-    if (every == 0 || now->archived.lsn.v < now->newest_snapshot.v + every)
+    uint64_t entries = now->archived.lsn.v - now->newest_snapshot.v;
+    if (now->archived.lsn.v < now->newest_snapshot.v ||
+        !marks_snapshot_due(entries, a->site->config->snapshot_entries, now->behind_plain_bytes,
+                            now->snapshot_plain_bytes))
         return 0;
     struct state_snapshot *snap;
     int rc = state_snapshot_open(a->site->state, &snap, e);

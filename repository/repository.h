@@ -47,6 +47,8 @@ struct repository_status {
     uint64_t packs, snapshots, points;
     uint64_t pack_bytes, plain_bytes;
     struct lsn newest_snapshot;
+    uint64_t snapshot_plain_bytes; /* of that one */
+    uint64_t behind_plain_bytes; /* of the packs after it: what a restore of the end reads again */
     /* Objects that cannot be used, gaps and breaks of the chain: call repository_verify. */
     uint64_t damaged;
     /* Objects or keys without a meta, left by interrupted writers; in nobody's way. */

@@ -144,3 +144,9 @@ bool marks_seal_due(uint64_t waiting_bytes, uint64_t waited_ms, uint64_t pack_by
     return waiting_bytes >= pack_bytes ||
            waited_ms >= (small ? MARKS_SMALL_PACKS * patience_ms : patience_ms);
 }
+
+bool marks_snapshot_due(uint64_t entries, uint32_t every, uint64_t packed_bytes,
+                        uint64_t snapshot_bytes)
+{
+    return every != 0 && entries >= every && packed_bytes >= snapshot_bytes;
+}

@@ -133,18 +133,22 @@ void repository_status(const struct repository *r, struct repository_status *out
     *out = (struct repository_status){.archived = repo_archived(inv), .unfinished = r->unfinished};
     if (inv->pack_count != 0)
         out->first = inv->packs[0].first;
+    for (size_t i = 0; i < inv->snapshot_count; i++) {
+        out->snapshots++;
+        out->damaged += inv->snapshots[i].o.damaged;
+        if (inv->snapshots[i].o.damaged)
+            continue;
+        out->newest_snapshot = inv->snapshots[i].o.end.lsn;
+        out->snapshot_plain_bytes = inv->snapshots[i].o.plain_bytes;
+    }
     for (size_t i = 0; i < inv->pack_count; i++) {
         out->packs++;
+        if (inv->packs[i].first.v > out->newest_snapshot.v)
+            out->behind_plain_bytes += inv->packs[i].o.plain_bytes;
         out->points += inv->packs[i].point_count;
         out->pack_bytes += inv->packs[i].o.bytes;
         out->plain_bytes += inv->packs[i].o.plain_bytes;
         out->damaged += repo_chain_check(inv, i, NULL) != 0;
-    }
-    for (size_t i = 0; i < inv->snapshot_count; i++) {
-        out->snapshots++;
-        out->damaged += inv->snapshots[i].o.damaged;
-        if (!inv->snapshots[i].o.damaged)
-            out->newest_snapshot = inv->snapshots[i].o.end.lsn;
     }
 }
 

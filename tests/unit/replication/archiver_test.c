@@ -185,6 +185,33 @@ static void a_snapshot_is_taken_after_so_many_entries(void **state)
     assert_int_equal(status(p, trouble).newest_snapshot.v, 30);
 }
 
+/* One of 20 entries and more: a small pack after it is not worth another one, as much log as it has is. */
+static void of_a_large_state_snapshots_are_taken_more_rarely(void **state)
+{
+    struct parts *p = *state;
+    char trouble[ERR_TEXT_BYTES];
+    p->config.snapshot_entries = 2;
+    put_many(p, 40);
+    parts_apply(p, 40);
+    must(archiver_start(&p->site, &p->site.archiver, &e));
+    archiver_orders(p->site.archiver, (struct lsn){40}, p->config.pack_bytes);
+    archived(p, 40);
+    assert_int_equal(status(p, trouble).newest_snapshot.v, 40);
+    assert_true(status(p, trouble).snapshot_plain_bytes > 0);
+    assert_int_equal(status(p, trouble).behind_plain_bytes, 0);
+    put_many(p, 2);
+    parts_apply(p, 42);
+    archiver_orders(p->site.archiver, (struct lsn){42}, 2 * p->config.pack_bytes);
+    archived(p, 42);
+    assert_int_equal(status(p, trouble).newest_snapshot.v, 40);
+    assert_true(status(p, trouble).behind_plain_bytes > 0);
+    put_many(p, 80);
+    parts_apply(p, 122);
+    archiver_orders(p->site.archiver, (struct lsn){122}, 3 * p->config.pack_bytes);
+    archived(p, 122);
+    assert_int_equal(status(p, trouble).newest_snapshot.v, 122);
+}
+
 int main(void)
 {
 #define in_parts(f) cmocka_unit_test_setup_teardown(f, set_up, tear_down)
@@ -196,6 +223,7 @@ int main(void)
         in_parts(an_archive_that_cannot_be_opened_is_trouble_and_tried_again),
         in_parts(an_archive_that_is_not_ours_stops_the_start),
         in_parts(a_snapshot_is_taken_after_so_many_entries),
+        in_parts(of_a_large_state_snapshots_are_taken_more_rarely),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

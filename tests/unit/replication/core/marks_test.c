@@ -170,6 +170,26 @@ static void a_small_pack_waits_longer_and_not_for_ever(void **state)
     assert_int_equal(packs, 1439);
 }
 
+static void snapshots_take_no_more_than_the_packs_however_large_the_state_is(void **state)
+{
+    (void)state;
+    assert_false(marks_snapshot_due(1000000, 0, 1 << 30, 0));
+    assert_false(marks_snapshot_due(99, 100, 1 << 30, 0));
+    assert_true(marks_snapshot_due(100, 100, 0, 0)); /* the first one */
+    assert_false(marks_snapshot_due(100, 100, 4095, 4096));
+    assert_true(marks_snapshot_due(100, 100, 4096, 4096));
+    /* A state of 1 GiB that stays so large, entries of 1 KiB, snapshots of 100,000 of them. */
+    const uint64_t state_bytes = 1u << 30;
+    uint64_t packed = 0, entries = 0, log = 0, snapshots = 1;
+    for (; log < 10 * state_bytes; log += 1024, packed += 1024, entries++) {
+        if (!marks_snapshot_due(entries, 100000, packed, state_bytes))
+            continue;
+        snapshots++;
+        packed = entries = 0;
+    }
+    assert_int_equal(snapshots, 10);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -182,6 +202,7 @@ int main(void)
         cmocka_unit_test(an_archive_ahead_of_the_known_commit_is_believed_later),
         cmocka_unit_test(the_log_is_kept_for_the_repository_until_it_is_archived),
         cmocka_unit_test(a_small_pack_waits_longer_and_not_for_ever),
+        cmocka_unit_test(snapshots_take_no_more_than_the_packs_however_large_the_state_is),
         cmocka_unit_test(a_writer_waits_at_the_level_that_its_entry_names),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
