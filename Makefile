@@ -94,7 +94,7 @@ $(BUILD)/libreplication.a: $(call obj_of,$(call src_of,replication))
 $(BUILD)/librepository.a: $(call obj_of,$(call src_of,repository))
 $(BUILD)/libclient.a: $(call obj_of,$(call src_of,client))
 $(BUILD)/libtools.a: $(call obj_of,$(TOOLS_SRC))
-$(BUILD)/libsim.a: $(call obj_of,$(filter-out tests/sim/main.c,$(wildcard tests/sim/*.c)))
+$(BUILD)/libsim.a: $(call obj_of,$(filter-out tests/sim/main.c,$(wildcard tests/sim/*.c)) tests/lib/linear.c)
 $(BUILD)/libtriveni.a: $(BUILD)/libtriveni.o
 
 link = @echo "  LD    $(patsubst $(BUILD)/%,%,$@)"; mkdir -p $(@D); \
