@@ -32,6 +32,7 @@ static json_t *peer_json(struct site *s, uint8_t i)
     json_object_set_new(o, "durable", lsn_or_null(p->durable));
     json_object_set_new(o, "applied", lsn_or_null(p->applied));
     json_object_set_new(o, "archived", lsn_or_null(p->archived));
+    json_object_set_new(o, "ages", ages_json(s, i));
     json_object_set_new(o, "history", json_null());
     json_object_set_new(o, "heard_ms_ago",
                         p->heard_ms != 0 ? json_integer((json_int_t)(site_now_ms() - p->heard_ms))

@@ -122,6 +122,7 @@ static void append(struct site *s, const struct entry_view *entries, size_t n)
     if (s->unpushed_bytes >= PUSH_BYTES)
         driver_push(s);
     s->tail = entry_position_of(&entries[n - 1]);
+    timeline_note(&s->timeline, entries[0].header.lsn, entries[0].header.time, bytes);
     note_retained(s, s->tail.lsn, bytes);
 }
 
@@ -246,6 +247,7 @@ static void truncate_to(struct site *s, struct lsn keep)
     if (log_truncate(s->log, keep, &e) != 0 || log_position(s->log, keep, &s->tail, &e) != 0)
         goto failed;
     marks_cut(&s->marks, keep, applied);
+    timeline_cut(&s->timeline, keep);
     site_log_durable(s, s->tail); /* in place of what was told of entries that are no more */
     return;
 failed:

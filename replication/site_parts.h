@@ -3,6 +3,7 @@
 #ifndef REPLICATION_SITE_PARTS_H
 #define REPLICATION_SITE_PARTS_H
 
+#include "replication/core/ages.h"
 #include "replication/core/freshness.h"
 #include "replication/core/isolation.h"
 #include "replication/core/marks.h"
@@ -104,6 +105,7 @@ struct site {
     struct state_snapshot
         *turn_snapshot;         /* read transaction shared by the requests of one loop turn */
     struct freshness freshness; /* of a standby's state */
+    struct timeline timeline;   /* of the log */
     struct isolation isolation; /* links 0: none */
     uint64_t isolation_saved_us;
 
@@ -337,6 +339,10 @@ bool isolation_trouble(const struct site *s, char *out, size_t n);
 /* An operator's order: {"site", "for_ms", "links"} or {"site", "end": true}. */
 int isolation_command(struct site *s, const struct client *c, json_t *arguments, json_t **reply,
                       struct err *e);
+
+/* ---- site_ages.c ---- */
+/* How far that site is behind at each stage, as far as this one knows; null: not at all. */
+json_t *ages_json(struct site *s, uint8_t i);
 
 /* ---- trouble.c ---- */
 json_t *trouble_json(struct site *s); /* an array of sentences, empty when nothing is wrong */

@@ -76,7 +76,9 @@ static void merge_own(json_t *sites, const json_t *status)
     }
     json_object_foreach((json_t *)(uintptr_t)own, key, value)
     {
-        if (!json_is_null(value) && strcmp(key, "heard_ms_ago") != 0)
+        /* Who is behind can tell how far behind the primary's last word it is, the primary how far behind itself. */
+        bool told = strcmp(key, "ages") == 0 && json_is_object(json_object_get(row, key));
+        if (!json_is_null(value) && strcmp(key, "heard_ms_ago") != 0 && !told)
             (void)json_object_set(row, key, value);
     }
     (void)json_object_set_new(row, "up", json_true());
@@ -236,6 +238,48 @@ static void site_row(struct table *t, const json_t *sites, const json_t *row)
     digest_cell(t, sites, row);
 }
 
+/* "12 ms", "40 s, 1204 behind" */
+static void age_cell(struct table *t, const json_t *age, bool never)
+{
+    int64_t ms = 0, entries = 0;
+    char time[32], behind[48] = "";
+    if (never || !json_number(age, "entries", &entries)) {
+        table_cell(t, STYLE_DIM, never ? "-" : "unknown");
+        return;
+    }
+    bool known = json_number(age, "ms", &ms);
+    if (!known)
+        (void)snprintf(time, sizeof time, "unknown");
+    else if (ms < 10000)
+        (void)snprintf(time, sizeof time, "%lld ms", (long long)ms);
+    else
+        (void)snprintf(time, sizeof time, "%lld s", (long long)(ms / 1000));
+    if (entries > 0)
+        (void)snprintf(behind, sizeof behind, ", %lld behind", (long long)entries);
+    table_cell(t, !known || ms >= 10000 ? STYLE_WARN : STYLE_NONE, "%s%s", time, behind);
+}
+
+static void ages_table(const json_t *sites)
+{
+    static const char *const age_heads[] = {"AGE AT", ">RECEIVED", ">DURABLE", ">APPLIED",
+                                            ">ARCHIVED"};
+    static const char *const stages[] = {"received", "durable", "applied", "archived"};
+    struct table t;
+    size_t i;
+    const json_t *row;
+    table_init(&t, age_heads, sizeof age_heads / sizeof age_heads[0]);
+    json_array_foreach(sites, i, row)
+    {
+        table_cell(&t, STYLE_NONE, "%s", json_text(row, "name", "unknown"));
+        for (size_t k = 0; k < sizeof stages / sizeof stages[0]; k++)
+            age_cell(&t, json_object_get(json_object_get(row, "ages"), stages[k]),
+                     k == 3 && strcmp(json_text(row, "kind", ""), "data") == 0);
+    }
+    table_print(&t, stdout);
+    table_free(&t);
+    (void)putchar('\n');
+}
+
 /* Since when each site can tell the past. */
 static void pasts(const json_t *sites)
 {
@@ -359,6 +403,7 @@ static void print_table(const json_t *all)
     table_print(&t, stdout);
     table_free(&t);
     (void)putchar('\n');
+    ages_table(sites);
     pasts(sites);
     readers(all);
     warnings(all);
@@ -441,16 +486,24 @@ const struct command command_status = {
     .most = 0,
     .options_bytes = sizeof(struct status_options),
     .tables = {wait_table, output_options, connection_options},
-    .about = "Asks every endpoint and merges the answers; those that do not answer are shown with "
-             "the reason. LAST is the newest\n"
-             "transaction in the site's log, DURABLE the newest on its disk, COMMIT the newest it "
-             "knows to be committed, APPLIED\n"
-             "the newest in its state, ARCHIVED the newest sealed in the archive. HEARD is how "
-             "long ago the primary heard from\n"
-             "the site, CERT how long its certificate is valid. DIGEST compares the states of "
-             "sites that are at the same lsn.\n"
-             "Past: how far back a site can be read with --as-of. What is not known is shown as "
-             "unknown. Lines that begin with ! need attention.",
+    .about =
+        "Asks every endpoint and merges the answers; those that do not answer are shown with "
+        "the reason. LAST is the newest\n"
+        "transaction in the site's log, DURABLE the newest on its disk, COMMIT the newest it "
+        "knows to be committed, APPLIED\n"
+        "the newest in its state, ARCHIVED the newest sealed in the archive. HEARD is how "
+        "long ago the primary heard from\n"
+        "the site, CERT how long its certificate is valid. DIGEST compares the states of "
+        "sites that are at the same lsn.\n"
+        "AGE AT: everything that was written until so long ago is known to have been received "
+        "there, to be on its disk,\n"
+        "in its state, in the archive; and how many transactions are missing. It is the age of "
+        "the last word of the site when\n"
+        "nothing is missing, so it grows when a site is not heard, also while nothing is "
+        "written. Without a primary a site\n"
+        "tells its own, against the last primary's word.\n"
+        "Past: how far back a site can be read with --as-of. What is not known is shown as "
+        "unknown. Lines that begin with ! need attention.",
     .examples = {{"the table", "triveni status"},
                  {"after a failure: wait for the new primary", "triveni status --wait primary"},
                  {"lag of dr in transactions, for a program",

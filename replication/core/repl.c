@@ -287,6 +287,11 @@ static void peer_view(const struct repl *r, uint8_t i, struct repl_peer_view *ou
     out->durable = p->match;
     out->applied = p->applied;
     out->archived = p->archived;
+    /* What it has beyond where the logs are known to agree may be cut. */
+    out->received = p->flow == REPL_FLOW_STREAM
+                        ? lsn_max(p->match, lsn_min(p->received, r->log.last))
+                        : p->match;
+    out->word_ms = p->word_ms;
     out->heard_ms = p->heard_ms;
 }
 

@@ -242,6 +242,8 @@ struct repl_peer_view {
     bool counts;        /* a full voter, by its own word */
     struct lsn durable; /* acknowledged on its stable storage; 0 unknown */
     struct lsn applied, archived;
+    struct lsn received; /* of it, durable or not; 0 unknown */
+    uint64_t word_ms;    /* these positions were true then, or later; 0 never */
     /* when it last answered, at a standby: when this primary was last heard; 0 never */
     uint64_t heard_ms;
 };

@@ -128,7 +128,7 @@ void repl_shipping_begin(struct repl *r, struct repl_actions *out)
         p->applied = p->archived = (struct lsn){0}; /* what a former term heard is not known now */
         p->counts = false;                          /* until its first answer says so */
         p->met_round = 0;
-        p->heard_ms = 0;
+        p->heard_ms = p->word_ms = 0;
         p->rtt_ms = 0;
         restart_flow(r, p, agreed);
         p->reset_round = 0;
@@ -214,7 +214,7 @@ void repl_peer_renewed(struct repl *r, uint8_t site)
     p->match = p->received = p->suspect_to = (struct lsn){0};
     p->applied = p->archived = (struct lsn){0};
     p->counts = false;
-    p->answered = 0;
+    p->answered = p->word_ms = 0;
     p->met_round = 0;
     if (r->role == REPL_PRIMARY)
         repl_lease_update(r);
@@ -244,6 +244,8 @@ static void note_answer(struct repl *r, struct repl_peer *p, const struct repl_m
     if (m->round > p->answered) {
         p->answered = m->round;
         uint64_t sent = repl_round_sent_ms(r, m->round);
+        if (sent != 0)
+            p->word_ms = sent;
         if (sent != 0 && r->now_ms - sent < 60000)
             measure(p, (uint32_t)(r->now_ms - sent));
     }

@@ -52,6 +52,7 @@ struct repl_peer {
     /* not counted until its hash agrees at or above this position; 0: trusted */
     struct lsn suspect_to;
     uint64_t answered; /* newest round it answered */
+    uint64_t word_ms;  /* ... was sent then; 0: it answered none in this term */
     /* answers to rounds up to this are from before the last change of `next` */
     uint64_t reset_round;
     uint64_t met_round;          /* R5: round when it first answered in this incarnation */

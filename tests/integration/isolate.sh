@@ -45,6 +45,15 @@ o=(--profile "$DIR/cluster/operator.yaml")
 uri=$(cat "$DIR/cluster/client.uri")
 tv put land before 1 --ack all >/dev/null
 
+# ---- ages: what is known of an idle cluster is young ----
+# ages SITE: its four ages in ms, as the merged status has them; "null" where one is not known.
+ages() { op status -o json --timeout 2 2>/dev/null | jq -c --arg site "$1" '.sites[] | select(.name == $site).ages | [.received.ms, .durable.ms, .applied.ms, .archived.ms]'; }
+# young SITE: received, durable and applied within 500 ms, which is ten heartbeats.
+young() { [ "$(ages "$1" | jq '.[:3] | all(. != null and . < 500)')" = true ]; }
+sleep 3
+for site in dc dr gsr; do young $site || fail "$site has written nothing for 3 s and is $(ages $site) old"; done
+[ "$(ages "$old" | jq '.[3]')" = null ] || fail "a data site archives nothing: $(ages "$old")"
+
 # ---- what is not an order ----
 expect 8 isolate dr --for 5s --yes "${c[@]}" && says "isolate needs an operator's certificate"
 expect 2 isolate dr "${o[@]}" && says "--for is needed"
@@ -118,11 +127,21 @@ for i in $(seq 1 50); do
     [ "$(site_status "$primary" | jq '[.trouble[] | select(contains("link to gsr"))] | length')" = 1 ] && break
     sleep 0.1
 done
+sleep 1.5 # nothing is written: who is not heard grows old all the same
+[ "$(ages gsr | jq '.[:3] | all(. >= 1000)')" = true ] || fail "gsr is cut off and $(ages gsr) old"
 tv put land without 1 >/dev/null
+[ "$(op status -o json | jq '.sites[] | select(.name == "gsr").ages.durable.entries')" -ge 1 ] || fail "gsr lacks an entry"
+young dr && young dc || fail "dc $(ages dc), dr $(ages dr)"
 expect 0 isolate gsr --end -o json "${o[@]}"
 [ "$(jq -c '[.isolated, .audited]' "$DIR/out")" = '[null,true]' ] || fail "answer: $(cat "$DIR/out")"
 tv put land after 1 --ack all >/dev/null
 wait_equal 300 >/dev/null
 "$TRIVENI" dump-log "$DIR/cluster/gsr/data" --running -o json | grep '"isolate"' >"$DIR/audit"
 [ "$(wc -l <"$DIR/audit")" -eq 4 ] || fail "audit trail: $(cat "$DIR/audit")"
+site_kill "$primary" KILL
+site_kill gsr KILL # nobody can be elected
+other=$([ "$primary" = dc ] && echo dr || echo dc)
+sleep 1
+[ "$(ages "$other" | jq '.[:3] | all(. >= 1000)')" = true ] || fail "without a primary $other is $(ages "$other") old"
+[ "$(ages gsr)$(ages "$primary")" = "[null,null,null,null][null,null,null,null]" ] || fail "who is dead is not known"
 echo "isolated gsr from clients, then from sites; an operator ended it; 4 entries in the audit trail"

@@ -74,6 +74,28 @@ static void a_site_that_accounts_for_nothing_is_told_of_once(void **state)
     assert_int_equal(lines, 1);
 }
 
+/* Ages rest on it: what an answer says was true when its question was sent, not only when it came. */
+static void a_word_is_as_old_as_the_round_that_it_answers(void **state)
+{
+    (void)state;
+    serve();
+    const uint64_t sent_ms = now += 60;
+    feed((struct repl_event){.type = REPL_EV_TICK}); /* heartbeats */
+    struct repl_message m = ack_of(GSR, 11);
+    now += 30;
+    m.last.v = 14; /* beyond our log: it will be cut */
+    feed_message(&m, NULL);
+    assert_int_equal(seen(GSR).word_ms, sent_ms);
+    assert_int_equal(seen(GSR).heard_ms, now);
+    assert_int_equal(seen(GSR).received.v, r.log.last.v);
+    now += 5000; /* not heard any more: the word stays as old as it is */
+    assert_int_equal(seen(GSR).word_ms, sent_ms);
+    m = from(REPL_MSG_PREVOTE_REPLY, GSR);
+    m.incarnation = 2;
+    feed_message(&m, NULL);
+    assert_int_equal(seen(GSR).word_ms, 0);
+}
+
 static void a_late_answer_moves_the_position_and_not_the_news(void **state)
 {
     (void)state;
@@ -101,6 +123,7 @@ int main(void)
         TEST(a_new_term_knows_nothing_of_the_others_until_they_answer),
         TEST(a_site_that_is_back_renewed_is_unknown_until_it_answers),
         TEST(a_site_that_accounts_for_nothing_is_told_of_once),
+        TEST(a_word_is_as_old_as_the_round_that_it_answers),
         TEST(a_late_answer_moves_the_position_and_not_the_news),
     };
     return cmocka_run_group_tests_name("repl_shipping", tests, NULL, NULL);
