@@ -396,8 +396,9 @@ static int give_order(struct site *s, struct client *c, uint64_t request, const 
 int admin_command(struct site *s, struct client *c, uint64_t request, struct bytes command,
                   json_t *arguments, json_t **reply, struct err *e)
 {
-    static const char *const for_operators[] = {
-        "switchover", "failover", "mode", "isolate", "seal", "index-create", "index-drop"};
+    static const char *const for_operators[] = {"switchover",   "failover",   "mode",
+                                                "isolate",      "divergence", "seal",
+                                                "index-create", "index-drop"};
     for (size_t i = 0; i < sizeof for_operators / sizeof for_operators[0]; i++)
         if (bytes_equal(command, bytes_str(for_operators[i])) && c->kind != WIRE_OPERATOR)
             return err_set(e, ERR_DENIED,
@@ -428,6 +429,8 @@ int admin_command(struct site *s, struct client *c, uint64_t request, struct byt
             return give_order(s, c, request, orders[i], arguments, reply, e);
     if (bytes_equal(command, bytes_str("seal")))
         return command_seal(s, reply, e);
+    if (bytes_equal(command, bytes_str("divergence")))
+        return admin_divergence(s, c, request, arguments, e);
     static const char *const of_indexes[] = {"index-create", "index-drop", "index-list"};
     for (size_t i = 0; i < sizeof of_indexes / sizeof of_indexes[0]; i++)
         if (bytes_equal(command, bytes_str(of_indexes[i])))

@@ -1,34 +1,52 @@
 /* Divergence bundles: what a site had in its log and the common history does not have (P4, R9).
  *
- * One JSON Lines file per undo under <data>/divergence/, named <term>-<first>-<last>.jsonl after the entries in it. The first
- * line is a header; then one line per operation of each entry, deletes too, with who wrote it and whether its client had been
- * told that it was done:
- *   "acknowledged": "no"       certain: its client was to be answered at `majority` or more by this very process, as primary, and
- *                              it has not seen the majority
- *                   "possible" everything else: answered once the entry was on this site's disk; or another process, here before
- *                              a restart or at another site, was the one to answer, and what that one did is not known here. That
- *                              nothing committed is ever cut holds only as long as no site lost its disk or was set back
- * The file is written under a temporary name, synced, renamed, and the directory synced, before anything is undone. */
+ * One JSON Lines file per undo under <data>/divergence/, named <term>-<first>-<last>.jsonl after the entries in it;
+ * docs/FORMATS.md has the format. The tail is read twice: to count, and to look up which version each record had below the cut;
+ * then to write. So the first line can say what is in the file. The last one is a checksum over all of it.
+ *
+ * "acknowledged" says whether the client had been told that its transaction was done, as exactly as that can be known
+ * (replication/core/answered.h):
+ *   "yes"      certain: this very process, as primary, sent the answer, when its own disk had the entry (level local)
+ *   "no"       certain: this very process was the one to answer, and has answered nobody
+ *   "possible" everything else: another process, here before a restart or at another site, was the one to answer, and what
+ *              that one did is not known here. That nothing committed is ever cut holds only as long as no site lost its disk or
+ *              was set back
+ *
+ * The file is written under a temporary name, synced, renamed, and the directory synced, before anything is undone. A site that
+ * stops between that and the cut comes here again, and knows less then: the bundle that is there stays. */
+#include "replication/bundle.h"
 #include "replication/site_parts.h"
 
+#include "store/core/hex.h"
 #include "store/io/file.h"
 
 #include <errno.h>
 #include <fcntl.h>
+#include <openssl/evp.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
-struct bundle {
+struct bundle_writer {
     FILE *out;
     struct site *site;
-    uint64_t operations;
+    struct lsn keep;
+    struct bases *bases;
+    EVP_MD_CTX *hash;
+    struct bundle head;
+    uint64_t operation; /* number of the one that was written last, from 1 */
 };
 
-/* What holds a NUL is no text, though UTF-8 allows it: as JSON it would be six times as long. */
+static bool is_long_as_json(struct bytes b)
+{
+    for (size_t i = 0; i < b.n; i++)
+        if (b.p[i] < 0x20 && b.p[i] != '\n' && b.p[i] != '\r' && b.p[i] != '\t')
+            return true; /* six characters for one */
+    return false;
+}
+
 json_t *json_bytes(struct bytes b)
 {
-    bool nul = b.n != 0 && memchr(b.p, '\0', b.n) != NULL;
-    json_t *text = nul ? NULL : json_stringn(b.n != 0 ? (const char *)b.p : "", b.n);
+    json_t *text = is_long_as_json(b) ? NULL : json_stringn(b.n != 0 ? (const char *)b.p : "", b.n);
     if (text != NULL)
         return text;
     size_t cap = 4 * ((b.n + 2) / 3) + 1;
@@ -41,63 +59,12 @@ json_t *json_bytes(struct bytes b)
     return object;
 }
 
-static int write_line(struct bundle *b, json_t *line, struct err *e)
-{
-    int rc =
-        line != NULL && json_dumpf(line, b->out, JSON_COMPACT) == 0 && fputc('\n', b->out) != EOF
-            ? 0
-            : err_set(e, ERR_IO, "divergence bundle: %s", strerror(errno));
-    json_decref(line);
-    return rc;
-}
+/* ---- reading the tail ---- */
 
-/* Is it certain that nobody was told that this transaction was done? */
-static bool surely_not_acknowledged(const struct site *s, const struct entry_header *h,
-                                    enum level level)
+int divergence_walk(struct site *s, struct lsn from, struct lsn to,
+                    int (*each)(void *arg, const struct entry_view *v, struct err *e), void *arg,
+                    struct err *e)
 {
-    return level > LEVEL_LOCAL && h->term.v == s->term_led.v && h->lsn.v > s->marks.commit.v;
-}
-
-static int write_txn(struct bundle *b, const struct entry_view *v, struct err *e)
-{
-    struct body_txn txn;
-    int rc = body_read_txn(bytes_of(v->body, v->header.body_bytes), &txn, e);
-    struct reader ops = rc == 0 ? txn.ops : (struct reader){0};
-    for (uint32_t i = 0; rc == 0 && i < txn.op_count; i++) {
-        struct op op;
-        rc = body_next_op(&ops, &op, e);
-        if (rc != 0)
-            break;
-        b->operations++;
-        json_t *line = json_pack(
-            "{s:I, s:I, s:I, s:o, s:s, s:s, s:o, s:o}", "lsn", (json_int_t)v->header.lsn.v, "term",
-            (json_int_t)v->header.term.v, "time_us", (json_int_t)v->header.time.us, "client",
-            json_bytes(txn.client), "acknowledged",
-            surely_not_acknowledged(b->site, &v->header, txn.level) ? "no" : "possible", "op",
-            op.kind == OP_PUT ? "put" : "del", "collection", json_bytes(op.collection), "key",
-            json_bytes(op.key));
-        if (line != NULL && op.kind == OP_PUT)
-            json_object_set_new(line, "value", json_bytes(op.value));
-        rc = write_line(b, line, e);
-    }
-    return rc;
-}
-
-static int write_entry(struct bundle *b, const struct entry_view *v, struct err *e)
-{
-    if (v->header.kind == ENTRY_TXN)
-        return write_txn(b, v, e);
-    return write_line(b,
-                      json_pack("{s:I, s:I, s:I, s:s}", "lsn", (json_int_t)v->header.lsn.v, "term",
-                                (json_int_t)v->header.term.v, "time_us",
-                                (json_int_t)v->header.time.us, "entry",
-                                entry_kind_name(v->header.kind)),
-                      e);
-}
-
-static int write_entries(struct bundle *b, struct lsn from, struct lsn to, struct err *e)
-{
-    struct site *s = b->site;
     while (from.v <= to.v) {
         size_t used, count;
         int rc = log_read(s->log, from, to, s->read_buffer, s->read_capacity, &used, &count, e);
@@ -117,7 +84,7 @@ static int write_entries(struct bundle *b, struct lsn from, struct lsn to, struc
             size_t taken;
             rc = entry_decode(in, &v, &taken, e);
             if (rc == 0)
-                rc = write_entry(b, &v, e);
+                rc = each(arg, &v, e);
             if (rc != 0)
                 return rc;
             in = bytes_of(in.p + taken, in.n - taken);
@@ -125,6 +92,293 @@ static int write_entries(struct bundle *b, struct lsn from, struct lsn to, struc
         from.v += count;
     }
     return 0;
+}
+
+static enum acknowledged acknowledged(const struct bundle_writer *w, const struct entry_view *v,
+                                      enum level level)
+{
+    const struct site *s = w->site;
+    return answered_what(&s->answered, v->header.term, v->header.lsn, level, s->marks.commit);
+}
+
+/* ---- the first pass ---- */
+
+static int count_txn(struct bundle_writer *w, const struct entry_view *v, struct err *e)
+{
+    struct body_txn txn;
+    struct bundle *head = &w->head;
+    int rc = body_read_txn(bytes_of(v->body, v->header.body_bytes), &txn, e);
+    if (rc != 0)
+        return rc;
+    enum acknowledged a = acknowledged(w, v, txn.level);
+    uint64_t *of = a == ACKNOWLEDGED_YES  ? &head->yes
+                   : a == ACKNOWLEDGED_NO ? &head->no
+                                          : &head->possible;
+    *of += txn.op_count;
+    head->operations += txn.op_count;
+    head->transactions++;
+    struct reader ops = txn.ops;
+    for (uint32_t i = 0; rc == 0 && i < txn.op_count; i++) {
+        struct op op;
+        rc = body_next_op(&ops, &op, e);
+        if (rc == 0)
+            bases_want(w->bases, op.collection, op.key);
+    }
+    return rc;
+}
+
+static int count_entry(void *arg, const struct entry_view *v, struct err *e)
+{
+    struct bundle_writer *w = arg;
+    w->head.entries++;
+    w->head.points += v->header.kind == ENTRY_RESTORE_POINT;
+    w->head.modes += v->header.kind == ENTRY_CONFIG;
+    w->head.audits += v->header.kind == ENTRY_AUDIT;
+    return v->header.kind == ENTRY_TXN ? count_txn(w, v, e) : 0;
+}
+
+/* ---- the second ---- */
+
+static int put_line(struct bundle_writer *w, json_t *line, struct err *e)
+{
+    char *text = line != NULL ? json_dumps(line, JSON_COMPACT) : NULL;
+    json_decref(line);
+    if (text == NULL)
+        return err_set(e, ERR_NO_MEMORY, "divergence bundle: out of memory");
+    size_t n = strlen(text);
+    text[n++] = '\n'; /* in place of the NUL */
+    int rc = EVP_DigestUpdate(w->hash, text, n) == 1 && fwrite(text, 1, n, w->out) == n
+                 ? 0
+                 : err_set(e, ERR_IO, "divergence bundle: %s", strerror(errno));
+    free(text);
+    return rc;
+}
+
+static json_t *entry_line(const struct entry_view *v)
+{
+    return json_pack("{s:I, s:I, s:I}", "lsn", (json_int_t)v->header.lsn.v, "term",
+                     (json_int_t)v->header.term.v, "time_us", (json_int_t)v->header.time.us);
+}
+
+static void add_session(json_t *line, const struct uuid *session)
+{
+    char text[2 * sizeof session->b + 1];
+    hex_format(session->b, sizeof session->b, text);
+    if (!uuid_is_zero(session))
+        (void)json_object_set_new(line, "session", json_string(text));
+}
+
+static json_t *base_json(struct base base)
+{
+    return base.kind == BASE_VERSION ? json_integer((json_int_t)base.version.v)
+                                     : json_string(base.kind == BASE_ABSENT ? "absent" : "unknown");
+}
+
+static json_t *op_line(struct bundle_writer *w, const struct entry_view *v,
+                       const struct body_txn *txn, const struct op *op)
+{
+    json_t *line = entry_line(v);
+    (void)json_object_set_new(line, "operation", json_integer((json_int_t)++w->operation));
+    (void)json_object_set_new(line, "client", json_bytes(txn->client));
+    add_session(line, &txn->session);
+    if (!uuid_is_zero(&txn->session))
+        (void)json_object_set_new(line, "sequence", json_integer((json_int_t)txn->sequence));
+    (void)json_object_set_new(line, "acknowledged",
+                              json_string(acknowledged_name(acknowledged(w, v, txn->level))));
+    (void)json_object_set_new(line, "op", json_string(op->kind == OP_PUT ? "put" : "del"));
+    (void)json_object_set_new(line, "collection", json_bytes(op->collection));
+    (void)json_object_set_new(line, "key", json_bytes(op->key));
+    (void)json_object_set_new(line, "base",
+                              base_json(bases_find(w->bases, op->collection, op->key)));
+    if (op->kind == OP_PUT)
+        (void)json_object_set_new(line, "value", json_bytes(op->value));
+    return line;
+}
+
+static int write_txn(struct bundle_writer *w, const struct entry_view *v, struct err *e)
+{
+    struct body_txn txn;
+    int rc = body_read_txn(bytes_of(v->body, v->header.body_bytes), &txn, e);
+    struct reader ops = rc == 0 ? txn.ops : (struct reader){0};
+    for (uint32_t i = 0; rc == 0 && i < txn.op_count; i++) {
+        struct op op;
+        rc = body_next_op(&ops, &op, e);
+        if (rc == 0)
+            rc = put_line(w, op_line(w, v, &txn, &op), e);
+    }
+    return rc;
+}
+
+static int add_point(json_t *line, struct bytes body, struct err *e)
+{
+    struct body_restore_point b;
+    int rc = body_read_restore_point(body, &b, e);
+    if (rc == 0) {
+        (void)json_object_set_new(line, "name", json_bytes(b.name));
+        (void)json_object_set_new(line, "client", json_bytes(b.client));
+    }
+    return rc;
+}
+
+static int add_mode(json_t *line, struct bytes body, struct err *e)
+{
+    struct body_config b;
+    int rc = body_read_config(body, &b, e);
+    if (rc == 0) {
+        (void)json_object_set_new(line, "mode", json_string(commit_mode_name(b.mode)));
+        (void)json_object_set_new(line, "client", json_bytes(b.client));
+    }
+    return rc;
+}
+
+static int add_act(json_t *line, struct bytes body, struct err *e)
+{
+    static const char *const acts[] = {"", "open", "close", "expire"};
+    struct body_session b;
+    int rc = body_read_session(body, &b, e);
+    if (rc == 0) {
+        (void)json_object_set_new(line, "act", json_string(acts[b.act]));
+        add_session(line, &b.session);
+        (void)json_object_set_new(line, "client", json_bytes(b.client));
+    }
+    return rc;
+}
+
+static int add_audit(json_t *line, struct bytes body, struct err *e)
+{
+    struct body_audit b;
+    int rc = body_read_audit(body, &b, e);
+    if (rc == 0) {
+        (void)json_object_set_new(line, "client", json_bytes(b.client));
+        (void)json_object_set_new(line, "act", json_bytes(b.act));
+        (void)json_object_set_new(line, "details", json_bytes(b.details));
+    }
+    return rc;
+}
+
+static int add_site(json_t *line, struct bytes body, struct err *e)
+{
+    struct body_noop b;
+    int rc = body_read_noop(body, &b, e);
+    if (rc == 0)
+        (void)json_object_set_new(line, "site", json_bytes(b.site));
+    return rc;
+}
+
+static int write_entry(void *arg, const struct entry_view *v, struct err *e)
+{
+    struct bundle_writer *w = arg;
+    struct bytes body = bytes_of(v->body, v->header.body_bytes);
+    int rc = 0;
+    if (v->header.kind == ENTRY_TXN)
+        return write_txn(w, v, e);
+    json_t *line = entry_line(v);
+    (void)json_object_set_new(line, "entry", json_string(entry_kind_name(v->header.kind)));
+    if (v->header.kind != ENTRY_NOOP && v->header.kind != ENTRY_AUDIT)
+        (void)json_object_set_new(line, "acknowledged",
+                                  json_string(acknowledged_name(acknowledged(w, v, LEVEL_MODE))));
+    switch (v->header.kind) {
+    case ENTRY_TXN:
+        break;
+    case ENTRY_NOOP:
+        rc = add_site(line, body, e);
+        break;
+    case ENTRY_CONFIG:
+        rc = add_mode(line, body, e);
+        break;
+    case ENTRY_RESTORE_POINT:
+        rc = add_point(line, body, e);
+        break;
+    case ENTRY_SESSION:
+        rc = add_act(line, body, e);
+        break;
+    case ENTRY_AUDIT:
+        rc = add_audit(line, body, e);
+        break;
+    }
+    if (rc == 0)
+        return put_line(w, line, e);
+    json_decref(line);
+    return rc;
+}
+
+/* ---- the file ---- */
+
+static json_t *head_line(const struct bundle_writer *w)
+{
+    const struct site *s = w->site;
+    const struct bundle *b = &w->head;
+    return json_pack(
+        "{s:s, s:s, s:s, s:s, s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:{s:I, s:I, s:I}, s:I, "
+        "s:I, s:I}",
+        "bundle", BUNDLE_FORMAT, "id", b->id, "cluster", s->config->cluster, "cluster_id",
+        b->cluster, "site", s->config->members[s->config->self].name, "term",
+        (json_int_t)s->tail.term.v, "common", (json_int_t)w->keep.v, "first",
+        (json_int_t)w->keep.v + 1, "last", (json_int_t)s->tail.lsn.v, "written_us",
+        (json_int_t)site_now_us(), "entries", (json_int_t)b->entries, "transactions",
+        (json_int_t)b->transactions, "operations", (json_int_t)b->operations, "acknowledged", "yes",
+        (json_int_t)b->yes, "possible", (json_int_t)b->possible, "no", (json_int_t)b->no, "points",
+        (json_int_t)b->points, "modes", (json_int_t)b->modes, "audits", (json_int_t)b->audits);
+}
+
+static int put_end(struct bundle_writer *w, struct err *e)
+{
+    uint8_t digest[EVP_MAX_MD_SIZE];
+    unsigned n = 0;
+    char text[2 * EVP_MAX_MD_SIZE + 1];
+    if (EVP_DigestFinal_ex(w->hash, digest, &n) != 1)
+        return err_set(e, ERR_FAILED, "divergence bundle: SHA-256 failed");
+    hex_format(digest, n, text);
+    return fprintf(w->out, "{\"end\":\"%s\",\"sha256\":\"%s\"}\n", BUNDLE_FORMAT, text) > 0
+               ? 0
+               : err_set(e, ERR_IO, "divergence bundle: %s", strerror(errno));
+}
+
+static int write_bundle(struct bundle_writer *w, struct err *e)
+{
+    struct site *s = w->site;
+    struct lsn from = {w->keep.v + 1};
+    w->bases = bases_open(s, w->keep);
+    int rc = divergence_walk(s, from, s->tail.lsn, count_entry, w, e);
+    bases_end(w->bases);
+    if (rc == 0 && EVP_DigestInit_ex(w->hash, EVP_sha256(), NULL) != 1)
+        rc = err_set(e, ERR_FAILED, "divergence bundle: SHA-256 failed");
+    if (rc == 0)
+        rc = put_line(w, head_line(w), e);
+    if (rc == 0)
+        rc = divergence_walk(s, from, s->tail.lsn, write_entry, w, e);
+    return rc == 0 ? put_end(w, e) : rc;
+}
+
+/* Under a temporary name, and durable there. */
+static int write_file(struct bundle_writer *w, const char *path, struct err *e)
+{
+    int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+    w->out = fd >= 0 ? fdopen(fd, "w") : NULL;
+    if (w->out == NULL) {
+        int rc = err_set(e, ERR_IO, "%s: %s", path, strerror(errno));
+        if (fd >= 0)
+            close(fd);
+        return rc;
+    }
+    w->hash = EVP_MD_CTX_new();
+    int rc = w->hash == NULL ? err_set(e, ERR_NO_MEMORY, "out of memory") : write_bundle(w, e);
+    if (rc == 0 && (fflush(w->out) != 0 || fsync(fd) != 0))
+        rc = err_set(e, ERR_IO, "%s: %s", path, strerror(errno));
+    if (fclose(w->out) != 0 && rc == 0)
+        rc = err_set(e, ERR_IO, "%s: %s", path, strerror(errno));
+    EVP_MD_CTX_free(w->hash);
+    bases_free(w->bases);
+    return rc;
+}
+
+/* Was the same tail exported before, by a process that did not come to the cut? */
+static bool is_there(const char *path, const char *id)
+{
+    struct bundle old;
+    struct err e;
+    err_init(&e);
+    return bundle_check(path, &old, &e) == 0 && strcmp(old.id, id) == 0;
 }
 
 int divergence_export(struct site *s, struct lsn keep, struct err *e)
@@ -137,36 +391,23 @@ int divergence_export(struct site *s, struct lsn keep, struct err *e)
     (void)snprintf(temporary, sizeof temporary, "%s.part", name);
     (void)mkdir(dir, 0700);
 
-    struct bundle b = {.site = s};
-    int rc = 0;
-    int fd = open(temporary, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
-    b.out = fd >= 0 ? fdopen(fd, "w") : NULL;
-    if (b.out == NULL) {
-        rc = err_set(e, ERR_IO, "%s: %s", temporary, strerror(errno));
-        if (fd >= 0)
-            close(fd);
-        return rc;
+    struct bundle_writer w = {.site = s, .keep = keep};
+    hex_format(s->tail.hash.b, sizeof s->tail.hash.b, w.head.id);
+    hex_format(s->config->cluster_id.b, sizeof s->config->cluster_id.b, w.head.cluster);
+    if (is_there(name, w.head.id)) {
+        events_add(s->events, "divergence: %s was written before, and stays", name);
+        return 0;
     }
-    rc = write_line(&b,
-                    json_pack("{s:s, s:s, s:s, s:I, s:I, s:I}", "bundle", "triveni divergence 1",
-                              "cluster", s->config->cluster, "site",
-                              s->config->members[s->config->self].name, "term",
-                              (json_int_t)s->tail.term.v, "first", (json_int_t)keep.v + 1, "last",
-                              (json_int_t)s->tail.lsn.v),
-                    e);
-    if (rc == 0)
-        rc = write_entries(&b, (struct lsn){keep.v + 1}, s->tail.lsn, e);
-    if (rc == 0 && (fflush(b.out) != 0 || fsync(fd) != 0))
-        rc = err_set(e, ERR_IO, "%s: %s", temporary, strerror(errno));
-    if (fclose(b.out) != 0 && rc == 0)
-        rc = err_set(e, ERR_IO, "%s: %s", temporary, strerror(errno));
+    int rc = write_file(&w, temporary, e);
     if (rc == 0 && rename(temporary, name) != 0)
         rc = err_set(e, ERR_IO, "%s: %s", name, strerror(errno));
     if (rc == 0)
         rc = file_sync_path(dir, e);
     if (rc == 0)
         events_add(s->events,
-                   "divergence: %llu operations exported to %s; see triveni divergence list",
-                   (unsigned long long)b.operations, name);
+                   "divergence: %llu operations exported to %s (%llu acknowledged, %llu possibly); "
+                   "see triveni divergence list",
+                   (unsigned long long)w.head.operations, name, (unsigned long long)w.head.yes,
+                   (unsigned long long)w.head.possible);
     return rc;
 }

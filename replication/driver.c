@@ -190,7 +190,7 @@ static void append_own(struct site *s, const struct repl_action *a)
     }
     if (a->kind == ENTRY_NOOP) {
         s->urgent = s->term_start = a->lsn; /* nothing is served before it is applied */
-        s->term_led = a->term;
+        answered_begin(&s->answered, a->term);
         s->primary_since_ms = site_now_ms();
     }
     if (s->proposal.active) {

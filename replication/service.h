@@ -85,7 +85,9 @@ struct uniques;        /* service_unique.c */
 struct declared_ahead; /* admin.c */
 int admin_require_serving(struct site *s, struct err *e);
 
-/* service_index.c */
+/* admin_divergence.c: log what was decided about a bundle. As admin_command. */
+int admin_divergence(struct site *s, struct client *c, uint64_t request, json_t *arguments,
+                     struct err *e);
 
 struct service {
     struct site *site;

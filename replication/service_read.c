@@ -466,6 +466,8 @@ int service_outcome(struct client *c, const struct frame *f, struct bytes body, 
         rc = state_result(snap, &m.session, m.sequence, &at, e);
     if (rc != 0 && rc != ERR_NOT_FOUND)
         return rc;
+    if (rc == 0 && at.lsn.v > s->marks.commit.v) /* in mode local: it may be undone yet */
+        answered_outcome(&s->answered, at.lsn);
     uint8_t out[64];
     struct writer w = writer_of(out, sizeof out);
     wire_write_outcome(&w, &(struct wire_outcome){rc == 0, at.lsn, at.time});

@@ -120,7 +120,8 @@ static void answer(struct service *v, const struct waiter *w, enum level level)
     }
     if (w->type == FRAME_ADMIN) {
         v->committed++;
-        json_t *reply = json_pack("{s:I}", "lsn", (json_int_t)w->lsn.v);
+        json_t *reply = json_pack("{s:I, s:I, s:s}", "lsn", (json_int_t)w->lsn.v, "time_us",
+                                  (json_int_t)w->time.us, "operator", w->client->name);
         if (w->declares)
             json_object_set_new(reply, "created", json_boolean(w->created));
         service_reply_json(w->client, w->request, reply);
@@ -147,6 +148,8 @@ void service_answer_waiters(struct service *v)
         while (q->count > 0 && q->ring[q->head].lsn.v <= upto.v) {
             struct waiter *w = &q->ring[q->head];
             answer(v, w, (enum level)level);
+            if (level == LEVEL_LOCAL)
+                answered_local(&s->answered, w->lsn, w->client->conn != NULL);
             client_unref(w->client);
             free(w->refused);
             q->head = (q->head + 1) % q->capacity;

@@ -4,6 +4,7 @@
 #define REPLICATION_SITE_PARTS_H
 
 #include "replication/core/ages.h"
+#include "replication/core/answered.h"
 #include "replication/core/freshness.h"
 #include "replication/core/isolation.h"
 #include "replication/core/marks.h"
@@ -88,7 +89,7 @@ struct site {
     struct entry_position tail; /* last entry appended */
     struct lsn urgent;          /* somebody waits until this is applied */
     struct lsn term_start;      /* our no-op of the term in which we are primary */
-    struct term term_led;       /* its term; 0: this process was never primary */
+    struct answered answered;   /* what this process has told clients in that term */
     uint64_t primary_since_ms;  /* ... was appended then */
     struct commit_clock clock;
     int64_t
@@ -139,6 +140,11 @@ struct site {
     } proposal;
     /* why entries for this site could not be read from the log; "" they could, when it last asked */
     char unreadable[REPL_SITES_MAX][ERR_TEXT_BYTES];
+    struct { /* bundles that await a decision, as of the folder's last change */
+        int64_t changed_ns, looked_ns;
+        uint64_t bundles, operations, acknowledged; /* the last: "yes" or "possible" */
+        char first[256];
+    } undecided;
     struct err log_refused; /* why the last entries that came were not taken; code 0: they were */
     struct lsn retain;
     struct {
@@ -231,10 +237,35 @@ const struct site_member *site_member(const struct site *s,
                                       uint8_t index); /* NULL for REPL_NOBODY */
 
 /* ---- divergence.c ---- */
-json_t *
-json_bytes(struct bytes b); /* text when it is UTF-8 without NUL, {"base64": ...} otherwise */
-/* Write the entries after `keep` as a divergence bundle, durable when it returns 0 (R9, P4). */
+/* Text when it is UTF-8 that JSON writes at most twice as long, {"base64": ...} otherwise. */
+json_t *json_bytes(struct bytes b);
+/* Write the entries after `keep` as a divergence bundle (replication/bundle.h), durable when it returns 0 (R9, P4). One that is
+ * there already, of the same entries, stays: it was written by a process that knew no less. */
 int divergence_export(struct site *s, struct lsn keep, struct err *e);
+/* Every entry from `from` to `to`, decoded, in order; stops at the first result that is not 0, and returns it. */
+int divergence_walk(struct site *s, struct lsn from, struct lsn to,
+                    int (*each)(void *arg, const struct entry_view *v, struct err *e), void *arg,
+                    struct err *e);
+
+/* ---- divergence_base.c: which version records had below a cut ---- */
+struct bases;                        /* of the records that a divergent tail changes */
+enum { BASE_RECORDS_MAX = 1 << 20 }; /* of more than this it is unknown: 48 MiB */
+enum base_kind { BASE_UNKNOWN = 1, BASE_ABSENT, BASE_VERSION };
+struct base {
+    enum base_kind kind;
+    struct lsn version; /* BASE_VERSION */
+};
+/* From the state as it is now, or as it was at `keep` if it has gone beyond. Never fails: what cannot be found is unknown. */
+struct bases *bases_open(struct site *s, struct lsn keep);
+void bases_want(struct bases *b, struct bytes collection, struct bytes key);
+/* Then what the log has between the state and `keep`. After it the state may be undone. */
+void bases_end(struct bases *b);
+struct base bases_find(const struct bases *b, struct bytes collection, struct bytes key);
+void bases_free(struct bases *b); /* NULL is fine */
+
+/* ---- divergence_open.c ---- */
+/* Tell of bundles of this site that nobody has decided about (P10). */
+void divergence_trouble(struct site *s, void (*tell)(void *arg, const char *text), void *arg);
 
 /* ---- applier.c: a thread applies, another publishes checkpoints ---- */
 int applier_start(struct site *s, struct applier **out, struct err *e);

@@ -152,5 +152,6 @@ json_t *trouble_json(struct site *s)
     add_role(s, list);
     add_peers(s, list);
     add_state(s, list);
+    divergence_trouble(s, add_line, list);
     return list;
 }

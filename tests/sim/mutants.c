@@ -129,6 +129,9 @@ static const struct {
     [MUTANT_UNKNOWN_TOLD_REFUSED] =
         {"unknown-told-refused", "who loses the connection is told that nothing was done (R10)"},
     [MUTANT_FULL_STANDS] = {"full-stands", "a site stands though its log has no room for an entry"},
+    [MUTANT_LOCAL_ANSWERS_FORGOTTEN] =
+        {"local-answers-forgotten",
+         "an export calls not acknowledged what was answered at local (P4)"},
     [MUTANT_GONE_NOT_TOLD] = {"gone-not-told",
                               "that a site needs entries which are recycled is not noticed"},
     [MUTANT_PAST_TERM_NOT_TOLD] = {"past-term-not-told",

@@ -14,6 +14,7 @@
 #ifndef TESTS_SIM_SIM_H
 #define TESTS_SIM_SIM_H
 
+#include "replication/core/answered.h"
 #include "replication/core/freshness.h"
 #include "replication/core/marks.h"
 #include "replication/core/messages.h"
@@ -132,6 +133,7 @@ enum sim_mutant {
     MUTANT_STANDBY_SAYS_LATER,
     MUTANT_UNKNOWN_TOLD_REFUSED,
     MUTANT_FULL_STANDS,
+    MUTANT_LOCAL_ANSWERS_FORGOTTEN,
     MUTANTS,
     MUTANT_READMITTED_EARLY = MUTANTS, /* needs a played scenario: golden_test.c */
 };
@@ -214,6 +216,7 @@ struct sim_entry {
     uint32_t op;            /* of a transaction */
     enum level level;       /* of a transaction: at which it is to be answered */
     bool exported;
+    bool denied; /* an export says that its client was not told that it was done */
 };
 
 /* The rest of an entry; kept apart because it need not be cleared. */
@@ -333,6 +336,7 @@ struct sim_site {
     struct marks marks;
     struct repl_view view; /* as of the last step */
     struct lsn term_start; /* our no-op of the term in which we are primary */
+    struct answered answered;
     struct commit_clock commit_clock;
     struct {         /* the last entry that this start sealed */
         uint32_t id; /* 0: none yet */

@@ -299,7 +299,7 @@ void sim_check_end(struct sim *s)
             continue;
         const struct sim_entry *e = &s->entries[op->answered_id];
         s->truth.lost++;
-        if (!e->exported || e->level > LEVEL_LOCAL)
+        if (!e->exported || e->denied)
             sim_fail(s, "S7: entry %llu of term %llu was acknowledged, is lost and %s",
                      U(e->header.lsn.v), U(e->header.term.v),
                      e->exported ? "its export says that it was not acknowledged" : "in no export");

@@ -187,6 +187,8 @@ static void answer_who_can_be(struct sim *s, uint8_t i)
         if (!c->waiting || c->site != i || c->lsn == 0 || covered(s, i, c->level).v < c->lsn)
             continue;
         const struct sim_op *op = &s->ops[c->op];
+        if (c->level == LEVEL_LOCAL && s->mutant != MUTANT_LOCAL_ANSWERS_FORGOTTEN)
+            answered_local(&s->sites[i].answered, (struct lsn){c->lsn}, true);
         if (!c->failed)
             sim_check_ack(s, i, c, achieved(s, i, c->lsn, c->level));
         sim_client_answered(s, c, c->failed ? SIM_CONDITION_FAILED : SIM_DONE,

@@ -304,8 +304,10 @@ static void do_append_own(struct sim *s, uint8_t i, const struct repl_action *a)
     sim_check_time(s, i, &v.header);
     if (overlay_add(site->overlay, &v, &err) != 0)
         sim_fail(s, "S13: %s cannot remember what it appends: %s", sim_names[i], err.text);
-    if (a->kind == ENTRY_NOOP)
+    if (a->kind == ENTRY_NOOP) {
         site->term_start = a->lsn;
+        answered_begin(&site->answered, a->term);
+    }
     append(s, i, id);
     disk_write(s, i);
     site->outcomes[site->out_n++] =
@@ -366,6 +368,9 @@ static void export_after(struct sim *s, const struct sim_site *site, uint64_t la
         struct sim_entry *e = &s->entries[site->ids[lsn]];
         bool deletes = e->op != 0 && s->ops[e->op].kind == SIM_OP_DELETE;
         e->exported = !(deletes && s->mutant == MUTANT_EXPORT_WITHOUT_DELETES);
+        if (answered_what(&site->answered, e->header.term, e->header.lsn, e->level,
+                          site->marks.commit) == ACKNOWLEDGED_NO)
+            e->denied = true;
     }
 }
 

@@ -1,5 +1,7 @@
-/* The bundle of what is about to be undone: complete, in order, told apart by who may have been told, and whole before anything
- * goes. The log is a real one; the site is no more than what the export reads. */
+/* The bundle of what is about to be undone: complete, in order, told apart by who may have been told, with the version that
+ * each record had below the cut, and whole before anything goes. Log and state are real ones; the site is no more than what the
+ * export reads. */
+#include "replication/bundle.h"
 #include "replication/site_parts.h"
 
 #include <dirent.h>
@@ -17,6 +19,27 @@ static struct site_config config;
 static struct site site;
 static json_t *lines[16];
 static size_t line_count;
+static struct {
+    struct entry_view v;
+    uint8_t raw[ENTRY_HEADER_BYTES];
+    uint8_t *body;
+} entries[32]; /* as they were appended, to be applied */
+static size_t entry_count;
+
+static void open_state(uint64_t history_us)
+{
+    struct err e = ERR_NONE;
+    char dir[100];
+    (void)snprintf(dir, sizeof dir, "%s/state", root);
+    if (state_open(&site.state,
+                   &(struct state_options){.dir = dir,
+                                           .cluster_id = {{7}},
+                                           .map_bytes = 64 << 20,
+                                           .history_us = history_us,
+                                           .history_bytes = history_us != 0 ? 1 << 20 : 0},
+                   &e) != 0)
+        fail_msg("%s", e.text);
+}
 
 static int remove_one(const char *path, const struct stat *st, int kind, struct FTW *at)
 {
@@ -35,6 +58,7 @@ static int set_up(void **state)
     (void)snprintf(root, sizeof root, "/tmp/triveni-divergence-XXXXXX");
     assert_non_null(mkdtemp(root));
     config = (struct site_config){.cluster = "gov",
+                                  .cluster_id = {{7}},
                                   .member_count = 2,
                                   .members = {{.name = "dc"}, {.name = "dr"}},
                                   .self = 1};
@@ -43,10 +67,12 @@ static int set_up(void **state)
     site = (struct site){.config = &config, .events = events_new("dr")};
     assert_int_equal(log_open(&site.log,
                               &(struct log_options){.dir = dir,
+                                                    .cluster_id = {{7}},
                                                     .segment_bytes = 32 << 20,
                                                     .engine = LOG_ENGINE_PLAIN},
                               &zero, &e),
                      0);
+    open_state(3600 * UINT64_C(1000000));
     return 0;
 }
 
@@ -56,6 +82,9 @@ static int tear_down(void **state)
     struct err e = ERR_NONE;
     while (line_count > 0)
         json_decref(lines[--line_count]);
+    while (entry_count > 0)
+        free(entries[--entry_count].body);
+    state_close(site.state);
     assert_int_equal(log_close(site.log, &e), 0);
     events_free(site.events);
     free(site.read_buffer);
@@ -65,8 +94,12 @@ static int tear_down(void **state)
 static void append(enum entry_kind kind, uint64_t term, struct bytes body)
 {
     struct err e = ERR_NONE;
-    uint8_t header[ENTRY_HEADER_BYTES];
+    uint8_t *header = entries[entry_count].raw;
+    uint8_t *kept = malloc(body.n);
+    memcpy(kept, body.p, body.n);
+    body.p = kept;
     struct entry_view v = {.header = {.kind = kind,
+                                      .cluster_id = {{7}},
                                       .term = {term},
                                       .lsn = {site.tail.lsn.v + 1},
                                       .time = {1000000 + site.tail.lsn.v},
@@ -76,6 +109,17 @@ static void append(enum entry_kind kind, uint64_t term, struct bytes body)
     v.hash = entry_seal(&v.header, body, header);
     assert_int_equal(log_append(site.log, &v, 1, &e), 0);
     site.tail = entry_position_of(&v);
+    entries[entry_count].v = v;
+    entries[entry_count++].body = kept;
+}
+
+/* Let the state have everything up to lsn. */
+static void apply(uint64_t lsn)
+{
+    struct err e = ERR_NONE;
+    for (uint64_t at = state_applied(site.state).lsn.v; at < lsn; at++)
+        if (state_apply(site.state, &entries[at].v, 1, &e) != 0)
+            fail_msg("%s", e.text);
 }
 
 static void append_txn(uint64_t term, enum level level, const struct op *ops, uint32_t n)
@@ -123,6 +167,11 @@ static void export_and_read(uint64_t keep, const char *name)
     while ((line = json_loadf(f, JSON_DISABLE_EOF_CHECK, &why)) != NULL)
         lines[line_count++] = line;
     (void)fclose(f);
+    struct bundle head;
+    if (bundle_check(path, &head, &e) != 0)
+        fail_msg("%s", e.text);
+    assert_int_equal(head.yes + head.possible + head.no, head.operations);
+    json_decref(lines[--line_count]); /* the checksum */
     (void)snprintf(path, sizeof path, "%s/divergence", root);
     DIR *dir = opendir(path);
     const struct dirent *d;
@@ -147,7 +196,7 @@ static void every_operation_is_there_with_who_wrote_it(void **state)
     append_txn(3, LEVEL_MAJORITY, two_ops, 2);
     export_and_read(2, "3-3-4.jsonl");
     assert_int_equal(line_count, 4);
-    assert_string_equal(text(0, "bundle"), "triveni divergence 1");
+    assert_string_equal(text(0, "bundle"), "triveni divergence 2");
     assert_string_equal(text(0, "cluster"), "gov");
     assert_string_equal(text(0, "site"), "dr");
     assert_int_equal(json_integer_value(json_object_get(lines[0], "first")), 3);
@@ -180,17 +229,22 @@ static void only_what_this_process_would_have_answered_is_surely_not_acknowledge
     append_txn(5, LEVEL_MAJORITY, two_ops, 1); /* 5 */
     append_txn(5, LEVEL_LOCAL, two_ops, 1);    /* 6: was answered by this disk */
     append_txn(5, LEVEL_ALL, two_ops, 1);      /* 7 */
-    append_noop(6);                            /* 8: another one leads again, */
-    append_txn(6, LEVEL_MAJORITY, two_ops, 1); /* 9: and was to answer this */
-    site.term_led.v = 5;
-    site.term_start.v = 3;
+    append_txn(5, LEVEL_LOCAL, two_ops, 1);    /* 8: not answered any more */
+    append_noop(6);                            /* 9: another one leads again, */
+    append_txn(6, LEVEL_MAJORITY, two_ops, 1); /* 10: and was to answer this */
+    answered_begin(&site.answered, (struct term){5});
+    answered_local(&site.answered, (struct lsn){6}, true);
     site.marks.commit.v = 4;
-    export_and_read(0, "6-1-9.jsonl");
-    static const char *const expected[] = {"",   "",         "possible", "", "possible",
-                                           "no", "possible", "no",       "", "possible"};
-    assert_int_equal(line_count, 10);
-    for (size_t i = 1; i < 10; i++)
+    export_and_read(0, "6-1-10.jsonl");
+    static const char *const expected[] = {"",    "",   "possible", "", "possible", "no",
+                                           "yes", "no", "no",       "", "possible"};
+    assert_int_equal(line_count, 11);
+    for (size_t i = 1; i < 11; i++)
         assert_string_equal(text(i, "acknowledged"), expected[i]);
+    json_t *counts = json_object_get(lines[0], "acknowledged");
+    assert_int_equal(json_integer_value(json_object_get(counts, "yes")), 1);
+    assert_int_equal(json_integer_value(json_object_get(counts, "possible")), 3);
+    assert_int_equal(json_integer_value(json_object_get(counts, "no")), 3);
 }
 
 static void after_a_restart_nothing_is_sure(void **state)
@@ -198,9 +252,161 @@ static void after_a_restart_nothing_is_sure(void **state)
     (void)state;
     append_noop(5);
     append_txn(5, LEVEL_MAJORITY, two_ops, 1);
-    export_and_read(0, "5-1-2.jsonl"); /* term_led is 0: another process led */
+    export_and_read(0, "5-1-2.jsonl"); /* another process led */
     assert_int_equal(line_count, 3);
     assert_string_equal(text(2, "acknowledged"), "possible");
+}
+
+static int64_t number(size_t line, const char *member)
+{
+    return json_integer_value(json_object_get(lines[line], member));
+}
+
+/* Whether the state is behind the cut, at it or beyond it: the base is what the record was in the common history. */
+static void each_operation_has_the_version_below_the_cut(void **state)
+{
+    const uint64_t applied = *(const uint64_t *)*state;
+    static const struct op gone = {
+        OP_DELETE, {(const uint8_t *)"deeds", 5}, {(const uint8_t *)"k2", 2}, {NULL, 0}};
+    static const struct op kept = {OP_PUT,
+                                   {(const uint8_t *)"deeds", 5},
+                                   {(const uint8_t *)"k2", 2},
+                                   {(const uint8_t *)"v", 1}};
+    append_noop(1);                            /* 1 */
+    append_txn(1, LEVEL_MAJORITY, two_ops, 1); /* 2: k1 */
+    append_txn(1, LEVEL_MAJORITY, &kept, 1);   /* 3: k2 ... */
+    append_txn(1, LEVEL_MAJORITY, two_ops, 1); /* 4: k1 */
+    append_txn(1, LEVEL_MAJORITY, &gone, 1);   /* 5: ... is gone again */
+    append_txn(3, LEVEL_LOCAL, two_ops, 2);    /* 6: from here on divergent */
+    append_txn(3, LEVEL_LOCAL, &kept, 1);      /* 7 */
+    append_txn(3, LEVEL_LOCAL, two_ops, 1);    /* 8 */
+    apply(applied);
+    export_and_read(5, "3-6-8.jsonl");
+    assert_int_equal(line_count, 5);
+    assert_int_equal(number(0, "common"), 5);
+    assert_int_equal(number(1, "base"), 4);
+    assert_string_equal(text(2, "base"), "absent");
+    assert_string_equal(text(3, "base"), "absent");
+    assert_int_equal(number(4, "base"), 4); /* not what the tail itself has made of it */
+    for (size_t i = 1; i < 5; i++)
+        assert_int_equal(number(i, "operation"), i);
+}
+
+static void what_the_past_cannot_tell_is_unknown(void **state)
+{
+    (void)state;
+    state_close(site.state);
+    open_state(0); /* no past is kept */
+    append_txn(1, LEVEL_LOCAL, two_ops, 1);
+    append_txn(1, LEVEL_LOCAL, two_ops, 1);
+    apply(2);
+    export_and_read(1, "1-2-2.jsonl");
+    assert_string_equal(text(1, "base"), "unknown");
+}
+
+/* A crash between the export and the cut: the process that comes then knows less of who was answered. */
+static void a_bundle_that_is_there_stays(void **state)
+{
+    (void)state;
+    append_txn(5, LEVEL_MAJORITY, two_ops, 1);
+    answered_begin(&site.answered, (struct term){5});
+    export_and_read(0, "5-1-1.jsonl");
+    assert_string_equal(text(1, "acknowledged"), "no");
+    while (line_count > 0)
+        json_decref(lines[--line_count]);
+    site.answered = (struct answered){0};
+    export_and_read(0, "5-1-1.jsonl");
+    assert_string_equal(text(1, "acknowledged"), "no");
+}
+
+static void one_that_was_edited_is_written_anew(void **state)
+{
+    (void)state;
+    char path[200];
+    append_txn(5, LEVEL_MAJORITY, two_ops, 1);
+    export_and_read(0, "5-1-1.jsonl");
+    while (line_count > 0)
+        json_decref(lines[--line_count]);
+    (void)snprintf(path, sizeof path, "%s/divergence/5-1-1.jsonl", root);
+    FILE *f = fopen(path, "r+");
+    assert_int_equal(fseek(f, 200, SEEK_SET), 0);
+    (void)fputc('x', f);
+    (void)fclose(f);
+    export_and_read(0, "5-1-1.jsonl"); /* which checks it */
+}
+
+static void told_of(void *arg, const char *words)
+{
+    (void)snprintf(arg, ERR_TEXT_BYTES, "%s", words);
+}
+
+static void an_undecided_bundle_is_trouble_until_it_is_decided(void **state)
+{
+    (void)state;
+    struct err e = ERR_NONE;
+    char said[ERR_TEXT_BYTES] = "", path[200];
+    divergence_trouble(&site, told_of, said);
+    assert_string_equal(said, "");
+    append_noop(4);
+    export_and_read(0, "4-1-1.jsonl");
+    divergence_trouble(&site, told_of, said);
+    assert_string_equal(said, ""); /* the beginning of a term is nobody's loss */
+    append_txn(5, LEVEL_LOCAL, two_ops, 2);
+    while (line_count > 0)
+        json_decref(lines[--line_count]);
+    site.tail.lsn.v = 2;
+    (void)snprintf(path, sizeof path, "%s/divergence/5-2-2.jsonl", root);
+    assert_int_equal(divergence_export(&site, (struct lsn){1}, &e), 0);
+    divergence_trouble(&site, told_of, said);
+    assert_non_null(strstr(said, "1 divergence bundle (5-2-2.jsonl): 2 operations"));
+    struct bundle_decision d = {
+        .what = "discarded", .by = "op", .sha256 = "00", .reason = "done by hand"};
+    assert_int_equal(bundle_decision_write(path, &d, &e), 0);
+    said[0] = '\0';
+    divergence_trouble(&site, told_of, said);
+    assert_string_equal(said, "");
+}
+
+static void restore_points_modes_sessions_and_audits_are_named(void **state)
+{
+    (void)state;
+    uint8_t space[256];
+    static const uint8_t salt[ENTRY_SALT_BYTES] = {9};
+    struct writer w = writer_of(space, sizeof space);
+    body_write_restore_point(
+        &w, salt, &(struct body_restore_point){bytes_str("end of day"), bytes_str("op")});
+    append(ENTRY_RESTORE_POINT, 1, bytes_of(w.p, w.at));
+    w = writer_of(space, sizeof space);
+    body_write_config(&w, salt, &(struct body_config){COMMIT_LOCAL, bytes_str("op")});
+    append(ENTRY_CONFIG, 1, bytes_of(w.p, w.at));
+    w = writer_of(space, sizeof space);
+    body_write_session(&w, salt, &(struct body_session){SESSION_CLOSE, {{0xab}}, bytes_str("app")});
+    append(ENTRY_SESSION, 1, bytes_of(w.p, w.at));
+    w = writer_of(space, sizeof space);
+    body_write_audit(&w, salt,
+                     &(struct body_audit){bytes_str("op"), bytes_str("mode"), bytes_str("{}")});
+    append(ENTRY_AUDIT, 1, bytes_of(w.p, w.at));
+    export_and_read(0, "1-1-4.jsonl");
+    assert_int_equal(line_count, 5);
+    assert_string_equal(text(1, "name"), "end of day");
+    assert_string_equal(text(2, "mode"), "local");
+    assert_string_equal(text(3, "act"), "close");
+    assert_string_equal(text(3, "session"), "ab000000000000000000000000000000");
+    assert_string_equal(text(4, "act"), "mode");
+    assert_int_equal(number(0, "points"), 1);
+    assert_int_equal(number(0, "modes"), 1);
+    assert_int_equal(number(0, "audits"), 1);
+}
+
+/* As JSON each of its bytes would take six. */
+static void what_json_makes_long_is_base64(void **state)
+{
+    (void)state;
+    json_t *plain = json_bytes(bytes_str("a\tb\n")), *control = json_bytes(bytes_str("a\x01"));
+    assert_true(json_is_string(plain));
+    assert_string_equal(json_string_value(json_object_get(control, "base64")), "YQE=");
+    json_decref(plain);
+    json_decref(control);
 }
 
 static void an_entry_larger_than_the_buffer_is_exported_whole(void **state)
@@ -246,8 +452,16 @@ static void a_range_that_the_log_does_not_have_is_an_error_and_no_bundle(void **
     assert_int_not_equal(stat(path, &st), 0);
 }
 
+static int set_up_at(void **state)
+{
+    return set_up(state);
+}
+
+#define CASE(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
+
 int main(void)
 {
+    static uint64_t behind = 3, at_it = 5, beyond = 8;
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(every_operation_is_there_with_who_wrote_it, set_up,
                                         tear_down),
@@ -257,6 +471,18 @@ int main(void)
         cmocka_unit_test_setup_teardown(after_a_restart_nothing_is_sure, set_up, tear_down),
         cmocka_unit_test_setup_teardown(an_entry_larger_than_the_buffer_is_exported_whole, set_up,
                                         tear_down),
+        cmocka_unit_test_prestate_setup_teardown(each_operation_has_the_version_below_the_cut,
+                                                 set_up_at, tear_down, &behind),
+        cmocka_unit_test_prestate_setup_teardown(each_operation_has_the_version_below_the_cut,
+                                                 set_up_at, tear_down, &at_it),
+        cmocka_unit_test_prestate_setup_teardown(each_operation_has_the_version_below_the_cut,
+                                                 set_up_at, tear_down, &beyond),
+        CASE(what_the_past_cannot_tell_is_unknown),
+        CASE(a_bundle_that_is_there_stays),
+        CASE(one_that_was_edited_is_written_anew),
+        CASE(an_undecided_bundle_is_trouble_until_it_is_decided),
+        CASE(restore_points_modes_sessions_and_audits_are_named),
+        CASE(what_json_makes_long_is_base64),
         cmocka_unit_test_setup_teardown(a_bundle_that_cannot_be_written_is_an_error_and_leaves_none,
                                         set_up, tear_down),
         cmocka_unit_test_setup_teardown(
