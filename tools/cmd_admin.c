@@ -2,6 +2,7 @@
 #include "tools/commands.h"
 
 #include "tools/admin.h"
+#include "tools/divergence.h"
 #include "tools/load_progress.h"
 #include "tools/table.h"
 
@@ -231,8 +232,11 @@ static int run_digest(struct invocation *in, struct err *e)
         json_array_foreach(json_object_get(reply, "collections"), i, c)
         {
             const char *name = json_text(c, "name", "unknown");
-            bool ours = strcmp(name, LOAD_PROGRESS_COLLECTION) == 0; /* not the user's records */
-            table_cell(&t, STYLE_NONE, "%s%s", name, ours ? " (kept by triveni load)" : "");
+            const char *keeper = /* not the user's records */
+                strcmp(name, LOAD_PROGRESS_COLLECTION) == 0        ? " (kept by triveni load)"
+                : strcmp(name, DIVERGENCE_APPLIED_COLLECTION) == 0 ? " (kept by divergence apply)"
+                                                                   : "";
+            table_cell(&t, STYLE_NONE, "%s%s", name, keeper);
             table_cell(&t, STYLE_NONE, "%s", field_text(c, "records", text, sizeof text));
             table_cell(&t, STYLE_NONE, "%s", json_text(c, "digest", "unknown"));
         }

@@ -145,6 +145,13 @@ static int store(const struct option *o, void *into, const char *shown, const ch
     case OPTION_TEXT:
         memcpy(at, &value, sizeof value);
         return 0;
+    case OPTION_LIST: {
+        struct option_list *list = (struct option_list *)(void *)at;
+        if (list->count == OPTION_LIST_MAX)
+            return err_set(e, ERR_USAGE, "%s is given more than %d times", shown, OPTION_LIST_MAX);
+        list->v[list->count++] = value;
+        return 0;
+    }
     case OPTION_NUMBER:
         rc = parse_number(shown, value, UINT64_MAX, &number.v, e);
         break;

@@ -18,11 +18,18 @@ enum option_kind {
     OPTION_NUMBER = 3, /* struct option_number */
     OPTION_DURATION =
         4, /* struct option_number, milliseconds: "500ms", "5s", "2m", "1h"; a bare number is seconds */
+    OPTION_LIST = 5, /* struct option_list: may be given several times */
 };
 
 struct option_number {
     bool given;
     uint64_t v;
+};
+
+enum { OPTION_LIST_MAX = 64 };
+struct option_list {
+    size_t count;
+    const char *v[OPTION_LIST_MAX];
 };
 
 struct option {
