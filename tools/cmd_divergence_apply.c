@@ -66,8 +66,7 @@ enum verdict {
     VERDICT_ALREADY, /* settled before */
 };
 
-struct
-try {
+struct attempt {
     struct bundle_op op;
     enum verdict verdict;
     uint64_t version;
@@ -87,7 +86,7 @@ struct apply {
     struct ordinals settled;
     uint64_t version; /* of the record that holds them; 0: there is none */
     bool signed_on;   /* the audit trail says that it is being applied */
-    struct try *batch;
+    struct attempt *batch;
     size_t count, bytes;
     uint64_t applied, already, same, resent, refused, left, superseded, partial, others, seen;
 };
@@ -146,7 +145,7 @@ static int put_settled(struct apply *a, struct tvn_txn *txn, struct err *e)
 
 /* ---- verdicts ---- */
 
-static void __attribute__((format(printf, 2, 3))) refuse(struct try *t, const char *fmt, ...)
+static void __attribute__((format(printf, 2, 3))) refuse(struct attempt *t, const char *fmt, ...)
 {
     va_list ap;
     va_start(ap, fmt);
@@ -177,7 +176,7 @@ static int ask_outcome(struct apply *a, const struct bundle_op *op, uint64_t *ls
 }
 
 /* The bundle does not know what the record was below the cut; the cluster has the same history up to there. */
-static int ask_base(struct apply *a, struct try *t, struct err *e)
+static int ask_base(struct apply *a, struct attempt *t, struct err *e)
 {
     struct tvn_read how = TVN_READ_INIT;
     struct tvn_records *got = NULL;
@@ -206,14 +205,14 @@ static int ask_base(struct apply *a, struct try *t, struct err *e)
     return 0;
 }
 
-static bool is_already_so(const struct try *t)
+static bool is_already_so(const struct attempt *t)
 {
     const struct tvn_record *now = t->now;
     return t->op.kind == OP_PUT ? now->found && bytes_equal(from_tvn(now->value), t->op.value)
                                 : !now->found;
 }
 
-static int judge(struct apply *a, struct try *t, struct err *e)
+static int judge(struct apply *a, struct attempt *t, struct err *e)
 {
     if (t->op.base == OP_BASE_UNKNOWN) {
         int rc = ask_base(a, t, e);
@@ -246,7 +245,7 @@ static int judge_batch(struct apply *a, struct tvn_records **got, struct err *e)
     free(keys);
     uint64_t asked = 0, resent = 0;
     for (size_t i = 0; i < a->count && rc == 0; i++) {
-        struct try *t = &a->batch[i];
+        struct attempt *t = &a->batch[i];
         t->now = &(*got)->records[i];
         t->verdict = 0;
         if (ordinals_has(&a->settled, t->op.number)) {
@@ -273,7 +272,7 @@ static const char *client_of(const struct bundle_op *op)
                              : "unknown"; /* of JSON: ends with a NUL */
 }
 
-static void show_refused(const struct try *t)
+static void show_refused(const struct attempt *t)
 {
     char time[UTC_TEXT_BYTES];
     const struct bundle_op *op = &t->op;
@@ -307,7 +306,7 @@ static json_t *value_json(struct bytes value)
     return o;
 }
 
-static void tell_refused(const struct apply *a, const struct try *t)
+static void tell_refused(const struct apply *a, const struct attempt *t)
 {
     if (a->o->common.format != OUTPUT_JSON) {
         show_refused(t);
@@ -328,7 +327,7 @@ static void note(struct apply *a)
         uint64_t lsn = a->batch[i].op.lsn;
         bool done = false, refused = false;
         for (; i < a->count && a->batch[i].op.lsn == lsn; i++) {
-            const struct try *t = &a->batch[i];
+            const struct attempt *t = &a->batch[i];
             a->applied += t->verdict == VERDICT_ABSENT || t->verdict == VERDICT_VERSION;
             a->already += t->verdict == VERDICT_ALREADY;
             a->same += t->verdict == VERDICT_SAME;
@@ -356,7 +355,7 @@ static struct tvn_txn *build(struct apply *a, size_t *ops, size_t *settled, stru
         return NULL;
     }
     for (size_t i = 0; i < a->count; i++) {
-        const struct try *t = &a->batch[i];
+        const struct attempt *t = &a->batch[i];
         const struct tvn_bytes key = to_tvn(t->op.key);
         *settled += t->verdict != VERDICT_REFUSED && t->verdict != VERDICT_ALREADY;
         if (t->verdict == VERDICT_ABSENT)
@@ -378,25 +377,6 @@ static struct tvn_txn *build(struct apply *a, size_t *ops, size_t *settled, stru
     return txn;
 }
 
-static int flush(struct apply *a, struct err *e);
-
-/* Too much for one transaction, or one of them stands in the way: the halves, each by itself. */
-static int flush_halves(struct apply *a, struct err *e)
-{
-    struct try *all = a->batch;
-    size_t count = a->count;
-    a->count = count / 2;
-    int rc = flush(a, e);
-    if (rc == 0) {
-        a->batch = all + count / 2;
-        a->count = count - count / 2;
-        rc = flush(a, e);
-    }
-    a->batch = all;
-    a->count = count;
-    return rc;
-}
-
 /* It is being applied: who begins it is in the audit trail before the first change is. */
 static int sign_on(struct apply *a, struct err *e)
 {
@@ -411,8 +391,11 @@ static bool is_of_one_op(int code)
     return code == TVN_UNIQUE || code == TVN_LIMIT || code == TVN_USAGE || code == TVN_NOT_READY;
 }
 
-/* One attempt. 0: it is settled; 1: again, something moved; or an error. */
-static int attempt(struct apply *a, struct err *e)
+enum { AGAIN = 1, HALVE = 2 };
+
+/* One try at the batch. 0: it is settled; AGAIN: something moved; HALVE: it is too much for one transaction, or one of its
+ * operations stands in the way; or an error. */
+static int try_batch(struct apply *a, struct err *e)
 {
     struct tvn_records *got = NULL;
     struct tvn_result result;
@@ -422,7 +405,7 @@ static int attempt(struct apply *a, struct err *e)
     int rc = judge_batch(a, &got, e);
     if (rc == ERR_LIMIT && a->count > 1) {
         *e = (struct err)ERR_NONE;
-        return flush_halves(a, e);
+        return HALVE;
     }
     if (rc == 0 && !a->o->dry_run && (txn = build(a, &ops, &settled, e)) == NULL)
         rc = e->code;
@@ -434,11 +417,11 @@ static int attempt(struct apply *a, struct err *e)
         note(a);
     } else if (rc == 0 && error.code == TVN_CONDITION) {
         rc = load_settled(a, e);
-        rc = rc == 0 ? 1 : rc;
+        rc = rc == 0 ? AGAIN : rc;
     } else if (rc == 0 && is_of_one_op(error.code)) {
         rc = load_settled(a, e); /* what was added for this attempt is no more */
         if (rc == 0 && a->count > 1) {
-            rc = flush_halves(a, e);
+            rc = HALVE;
         } else if (rc == 0) {
             refuse(&a->batch[0], "%.200s", error.text);
             note(a);
@@ -453,15 +436,33 @@ static int attempt(struct apply *a, struct err *e)
     return rc;
 }
 
+/* All of the batch, in pieces when it must be. */
 static int flush(struct apply *a, struct err *e)
 {
-    int rc = a->count == 0 ? 0 : 1;
-    for (int i = 0; i < TRIES && rc == 1; i++)
-        rc = attempt(a, e);
-    return rc == 1 ? err_set(e, ERR_CONDITION,
-                             "somebody else applies the same bundle, or writes its records, at the "
-                             "same time: run the command again")
-                   : rc;
+    struct attempt *all = a->batch;
+    const size_t total = a->count;
+    size_t done = 0, piece = total;
+    int rc = 0;
+    for (int tries = 0; rc == 0 && done < total;) {
+        a->batch = all + done;
+        a->count = piece < total - done ? piece : total - done;
+        rc = try_batch(a, e);
+        if (rc == 0) {
+            done += a->count;
+            tries = 0;
+        } else if (rc == HALVE) {
+            piece = a->count / 2;
+            rc = 0;
+        } else if (rc == AGAIN && ++tries < TRIES) {
+            rc = 0;
+        }
+    }
+    a->batch = all;
+    a->count = total;
+    return rc == AGAIN ? err_set(e, ERR_CONDITION,
+                                 "somebody else applies the same bundle, or writes its records, at "
+                                 "the same time: run the command again")
+                       : rc;
 }
 
 static void empty(struct apply *a)
@@ -507,7 +508,7 @@ static int take_op(struct apply *a, struct bundle_op *op, struct err *e)
         empty(a);
         progress_show(&a->bar, a->seen, a->b.operations, a->seen);
     }
-    a->batch[a->count++] = (struct try){.op = *op};
+    a->batch[a->count++] = (struct attempt){.op = *op};
     a->bytes += op->value.n + op->key.n;
     return rc;
 }
