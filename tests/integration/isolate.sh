@@ -4,6 +4,7 @@
 #
 # Usage: BUILD=build/gcc-release tests/integration/isolate.sh
 # suite: drills
+# suite: drills
 # limit: 120 s
 set -euo pipefail
 : "${BUILD:?set BUILD to the folder of the programs}"
