@@ -466,12 +466,11 @@ static bool wait_own(struct care *c, struct lsn at)
     return false;
 }
 
-static struct lsn choose_lsn(struct care *c)
+static struct lsn choose_lsn(struct care *c, uint64_t elapsed_ms)
 {
-    const struct lsn applied = applier_applied(c->site->applier);
-    const uint64_t came = c->applied_before.v != 0 ? applied.v - c->applied_before.v : 0;
+    const struct lsn applied = applier_applied(c->site->applier), before = c->applied_before;
     c->applied_before = applied;
-    return (struct lsn){applied.v + came + (came != 0)};
+    return care_compare_at(before, applied, elapsed_ms, COMPARE_MS);
 }
 
 void care_compare(struct care *c)
@@ -482,8 +481,8 @@ void care_compare(struct care *c)
     (void)pthread_mutex_unlock(&c->lock);
     if (!primary || now - c->compared_ms < COMPARE_MS)
         return;
+    struct found f = {.lsn = choose_lsn(c, now - c->compared_ms)};
     c->compared_ms = now;
-    struct found f = {.lsn = choose_lsn(c)};
     bool asked[REPL_SITES_MAX] = {false};
     applier_mark(c->site->applier, f.lsn);
     for (uint8_t i = 0; i < c->site->config->member_count; i++) {

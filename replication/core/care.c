@@ -154,3 +154,15 @@ const char *care_kind_name(enum care_kind kind)
 {
     return (unsigned)kind - 1 < KINDS - 1 ? kinds[kind].name : "unknown";
 }
+
+struct lsn care_compare_at(struct lsn before, struct lsn applied, uint64_t elapsed_ms,
+                           uint32_t ahead_ms)
+{
+    if (before.v == 0 || applied.v <= before.v) /* or went back: a cut */
+        return applied;
+    const uint64_t came = applied.v - before.v,
+                   ahead = elapsed_ms <= ahead_ms
+                               ? came
+                               : (uint64_t)((double)came * ahead_ms / (double)elapsed_ms);
+    return (struct lsn){applied.v + ahead + 1};
+}

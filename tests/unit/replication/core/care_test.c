@@ -148,6 +148,38 @@ static void rows_must_rise(void **state)
     }
 }
 
+/* Entries come at a steady pace; each comparison waits until its lsn is applied, but not for longer than WAIT_MS. */
+static void a_comparison_that_was_held_up_is_followed_by_one_that_is_not(void **state)
+{
+    (void)state;
+    enum { AHEAD_MS = 1000, WAIT_MS = 3000, ROUND_MS = 200 };
+    const uint64_t per_second = 120;
+    uint64_t now_ms = 60000, before_ms = 50000, met = 0;
+    struct lsn before = {before_ms * per_second / 1000};
+    for (unsigned i = 0; i < 10; i++) {
+        const struct lsn applied = {now_ms * per_second / 1000};
+        const struct lsn at = care_compare_at(before, applied, now_ms - before_ms, AHEAD_MS);
+        assert_true(at.v > applied.v);
+        const uint64_t there_ms = at.v * 1000 / per_second + 1;
+        before = applied;
+        before_ms = now_ms;
+        met += there_ms <= now_ms + WAIT_MS;
+        now_ms = (there_ms <= now_ms + WAIT_MS ? there_ms : now_ms + WAIT_MS) + ROUND_MS;
+    }
+    assert_int_equal(met, 10);
+}
+
+static void states_that_rest_are_compared_where_they_are(void **state)
+{
+    (void)state;
+    const struct lsn none = {0}, at = {70};
+    assert_int_equal(care_compare_at(at, at, 1000, 1000).v, 70);
+    assert_int_equal(care_compare_at(none, at, 99999, 1000).v, 70); /* the first one */
+    const struct lsn farther = {90};
+    assert_int_equal(care_compare_at(farther, at, 1000, 1000).v, 70); /* it was cut */
+    assert_int_equal(care_compare_at(at, farther, 1000, 1000).v, 111);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -155,6 +187,8 @@ int main(void)
         cmocka_unit_test(a_message_of_another_size_is_refused),
         cmocka_unit_test(a_field_that_has_no_business_there_is_refused),
         cmocka_unit_test(rows_must_rise),
+        cmocka_unit_test(a_comparison_that_was_held_up_is_followed_by_one_that_is_not),
+        cmocka_unit_test(states_that_rest_are_compared_where_they_are),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
