@@ -78,7 +78,7 @@ tail_of_all_kinds() {
     tv put land twice '"first"' "${at_old[@]}" >/dev/null
     tv put land twice '"second"' "${at_old[@]}" >/dev/null
     operator point lost-point "${at_old[@]}" >/dev/null
-    tv put land asked-for-more 1 --ack majority "${at_old[@]}" --timeout 100ms >/dev/null 2>&1 && die "acknowledged by nobody"
+    tv put land asked-for-more 1 --ack majority "${at_old[@]}" --timeout 1s >/dev/null 2>&1 && die "acknowledged by nobody"
     return 0
 }
 alone STOP tail_of_all_kinds
@@ -165,10 +165,19 @@ site_start "$old"
 wait_equal 300 >/dev/null
 bundle=$("$TRIVENI" divergence list --config "$old.yaml" -o json | jq -r 'select(.state == "open") | .name')
 [ "$("$TRIVENI" divergence list --config "$old.yaml" -o json | jq 'select(.state == "open") | .acknowledged.possible')" -ge 12000 ] || die "not all are listed"
+applied() { operator digest -o json | jq '[.collections[] | select(.name == "many") | .records] | add // 0'; }
 killed=0 half=
-for i in 1 2 3 4 5 6; do # somewhere in the middle
-    { timeout -s KILL "0.$((10 + 5 * i))" "$TRIVENI" divergence apply "$bundle" --config "$old.yaml" --yes --profile operator.yaml || killed=$((killed + 1)); } >/dev/null 2>&1
-    [ -n "$half" ] || half=$(tv scan many -o json | jq -c '[.key, .lsn]') # the first that there are
+for i in 1 2 3 4 5 6; do # each as soon as it has done something
+    before=$(applied)
+    "$TRIVENI" divergence apply "$bundle" --config "$old.yaml" --yes --profile operator.yaml >/dev/null 2>&1 &
+    one=$!
+    disown $one
+    for _ in $(seq 1 200); do
+        [ "$(applied)" = "$before" ] && kill -0 $one 2>/dev/null || break
+        sleep 0.01
+    done
+    kill -KILL $one 2>/dev/null && killed=$((killed + 1))
+    [ -n "$half" ] || half=$(tv scan many -o json | jq -c '[.key, .lsn]')
 done
 "$TRIVENI" divergence apply "$bundle" --config "$old.yaml" --yes --profile operator.yaml >"$DIR/one" 2>&1 &
 one=$!
