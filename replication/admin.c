@@ -139,6 +139,7 @@ static json_t *self_json(struct site *s, const struct state_totals *totals,
     add_certificate(s, o);
     add_archive(s, o);
     json_object_set_new(o, "isolated", isolation_json(s));
+    json_object_set_new(o, "relay", refill_json(s));
     json_object_set_new(o, "scrub", scrubber_json(s->scrubber));
     json_object_set_new(o, "care", care_json(s->care));
     json_object_set_new(o, "trouble", trouble_json(s));

@@ -295,9 +295,11 @@ static int fill_message(struct site *s, struct repl_message *m, size_t *used, st
         return rc;
     m->lsn_term = before.term;
     m->hash = before.hash;
-    if (m->lsn.v >= s->tail.lsn.v)
+    if (m->lsn.v >= s->tail.lsn.v || (m->type == REPL_MSG_GIVE && m->lsn.v >= m->last.v))
         return 0;
     struct lsn from = {m->lsn.v + 1}, to = {m->lsn.v + REPL_BATCH_ENTRIES_MAX};
+    if (m->type == REPL_MSG_GIVE && m->last.v < to.v)
+        to = m->last; /* only what is committed */
     rc = log_read(s->log, from, to, s->read_buffer, REPL_BATCH_BYTES, used, &count, e);
     if (rc == ERR_LIMIT && grow(&s->read_buffer, &s->read_capacity, *used, e) == 0)
         rc = log_read(s->log, from, from, s->read_buffer, s->read_capacity, used, &count, e);
@@ -320,6 +322,28 @@ static void note_unreadable(struct site *s, uint8_t site, int rc, const struct e
     (void)snprintf(text, ERR_TEXT_BYTES, "%s", why->text);
 }
 
+/* The log does not have it: from packs, read beside the loop. False: not from there either. */
+static bool send_from_packs(struct site *s, const struct repl_action *a, struct repl_event *outcome)
+{
+    struct repl_message m = a->message;
+    struct entry_position last;
+    struct bytes entries;
+    struct err e = ERR_NONE;
+    if (m.type != REPL_MSG_GIVE || s->packs == NULL)
+        return false;
+    int rc = packs_borrow(s->packs, &m, &entries, &last, &e);
+    if (rc == ERR_BUSY)
+        return true; /* SENT with nothing: the core asks again */
+    if (rc != 0 || last.lsn.v > m.last.v)
+        return false;
+    if (peers_send(s, &m, entries)) {
+        packs_sent(s->packs);
+        outcome->position = last;
+        outcome->bytes = (uint32_t)entries.n;
+    }
+    return true;
+}
+
 static void send_entries(struct site *s, const struct repl_action *a)
 {
     struct repl_message m = a->message;
@@ -332,8 +356,11 @@ static void send_entries(struct site *s, const struct repl_action *a)
         site_fail(s, &e);
         return;
     }
-    note_unreadable(s, m.to, rc != ERR_GAP ? rc : 0, &e);
-    if (rc != 0) {
+    bool packs = rc != 0 && send_from_packs(s, a, &outcome);
+    note_unreadable(s, m.to, rc != ERR_GAP && !packs ? rc : 0, &e);
+    if (packs) {
+        /* sent, or will be */
+    } else if (rc != 0) {
         outcome.type = REPL_EV_GONE;
     } else if (peers_send(s, &m, bytes_of(s->read_buffer, used)) && m.count > 0) {
         outcome.position = last_position(s->read_buffer, m.count);
@@ -394,6 +421,9 @@ static void execute(struct site *s, const struct repl_event *event, const struct
         check(event->type == REPL_EV_MESSAGE && entries != NULL && a->count > 0);
         check(a->first + a->count <= event->message->count);
         append(s, entries + a->first, a->count);
+        if (event->message->type == REPL_MSG_GIVE)
+            for (uint32_t i = a->first; i < a->first + a->count; i++)
+                s->refill.bytes += ENTRY_HEADER_BYTES + entries[i].header.body_bytes;
         break;
     case REPL_ACT_SEND:
         (void)peers_send(s, &a->message, (struct bytes){NULL, 0});
@@ -415,6 +445,9 @@ static void execute(struct site *s, const struct repl_event *event, const struct
         s->handover.told = true;
         s->handover.done = a->granted;
         (void)snprintf(s->handover.why, sizeof s->handover.why, "%s", repl_text(s->actions, a));
+        break;
+    case REPL_ACT_HEARD:
+        peers_heard(s, a->lsn, a->term, a->as_of_ms);
         break;
     case REPL_ACT_TRACE:
         events_add(s->events, "%s", repl_text(s->actions, a));

@@ -50,13 +50,17 @@ static int decode_entries(struct site *s, const struct repl_message *m, struct b
     return in.n == 0 ? 0 : err_set(e, ERR_FORMAT, "%zu bytes are left over", in.n);
 }
 
+void peers_heard(struct site *s, struct lsn commit, struct term term, uint64_t as_of_ms)
+{
+    const struct entry_position at = state_applied(s->state);
+    freshness_told(&s->freshness, commit, term, as_of_ms);
+    (void)freshness_applied(&s->freshness, at.lsn, at.term, s->view.may_vote);
+}
+
 static void note_primary_commit(struct site *s, const struct repl_message *m)
 {
-    if (m->type != REPL_MSG_ENTRIES || m->term.v < s->view.term.v)
-        return;
-    const struct entry_position at = state_applied(s->state);
-    freshness_told(&s->freshness, m->commit, m->term, site_now_ms());
-    (void)freshness_applied(&s->freshness, at.lsn, at.term, s->view.may_vote);
+    if (m->type == REPL_MSG_ENTRIES && m->term.v >= s->view.term.v)
+        peers_heard(s, m->commit, m->term, site_now_ms());
 }
 
 /* Without room in the log a message is heard, but its entries are not taken. The primary sees no progress and sends again

@@ -183,6 +183,7 @@ static void on_tick(uv_timer_t *tick)
         return;
     driver_tick(s);
     isolation_tick(s);
+    refill_progress(s);
     if (s->fatal.code == 0)
         care_progress(s);
     uint64_t now = site_now_ms(), due = repl_next_tick_ms(s->repl);
@@ -328,6 +329,8 @@ static int start(struct site *s, struct err *e)
         rc = site_open_core(s, e);
     if (rc == 0 && s->marks.archives)
         rc = archiver_start(s, &s->archiver, e);
+    if (rc == 0 && s->marks.archives)
+        rc = packs_start(s, &s->packs, e);
     if (rc == 0)
         rc = applier_start(s, &s->applier, e);
     if (rc == 0)
@@ -374,6 +377,7 @@ static bool stop_loop(struct site *s)
     care_stop(s->care);
     applier_stop(s->applier);
     archiver_stop(s->archiver);
+    packs_stop(s->packs);
     struct err e = ERR_NONE;
     if (s->log != NULL && log_close(s->log, &e) != 0 && s->fatal.code == 0)
         s->fatal = e;

@@ -30,6 +30,7 @@ struct archiver;
 struct care;
 struct client;
 struct events;
+struct packs;
 struct scrubber;
 struct service;
 
@@ -97,6 +98,7 @@ struct site {
 
     struct applier *applier;
     struct archiver *archiver; /* NULL: this site keeps no archive */
+    struct packs *packs;       /* NULL: this site keeps no archive */
     struct scrubber *scrubber; /* NULL: switched off */
     struct care *care;
     struct events *events;
@@ -109,6 +111,13 @@ struct site {
     struct timeline timeline;   /* of the log */
     struct isolation isolation; /* links 0: none */
     uint64_t isolation_saved_us;
+    struct refill {        /* takes many entries from another site than the primary */
+        uint64_t began_ms; /* 0: it does not */
+        uint64_t seen_ms, told_ms, mark_ms;
+        struct lsn began, mark;
+        uint64_t bytes, mark_bytes; /* of entries taken */
+        uint64_t bytes_per_second, entries_per_second;
+    } refill;
 
     uint8_t *read_buffer; /* for shipping: entries copied from the log */
     size_t read_capacity;
@@ -227,6 +236,8 @@ void peers_stop(struct site *s);
 /* Send a message with entries (or none). False: the link is down or takes no more now; then the message is lost, as the
  * network may lose it, and the core sends again. */
 bool peers_send(struct site *s, const struct repl_message *m, struct bytes entries);
+/* The primary of that term said, not before as_of_ms, that this is its commit index: for how old this state is. */
+void peers_heard(struct site *s, struct lsn commit, struct term term, uint64_t as_of_ms);
 /* A connection to one of our ports ended before it was ready: told, with a limit. `why` as from on_closed. */
 void peers_refused(struct site *s, struct quiet *q, const struct conn *c, const struct err *why);
 /* Close every link with `why` and keep them closed; or open them again. */
@@ -312,6 +323,22 @@ void archiver_status(struct archiver *a, struct repository_status *out,
 
 /* Since when it reads one state without a break (site_now_ms); 0: it does not. A snapshot of a large state takes minutes. */
 uint64_t archiver_reading_since_ms(struct archiver *a);
+
+/* ---- packs.c: a thread of a repository site reads the archive for others. Loop. ---- */
+int packs_start(struct site *s, struct packs **out, struct err *e);
+void packs_stop(struct packs *p); /* NULL is fine, as below */
+/* What follows m->lsn, for m->to: fills lsn_term, hash and count of `m`; *entries stays the thread's, until packs_sent() or the
+ * next call. 0; ERR_BUSY: not read yet, ask again soon; ERR_NOT_FOUND: the archive does not have it; others: it cannot be read.
+ * */
+int packs_borrow(struct packs *p, struct repl_message *m, struct bytes *entries,
+                 struct entry_position *last, struct err *e);
+void packs_sent(struct packs *p); /* what was borrowed is on its way */
+bool packs_trouble(struct packs *p, char text[ERR_TEXT_BYTES]); /* the archive cannot be read */
+
+/* ---- refill.c: taking from another site than the primary, for people ---- */
+void refill_progress(struct site *s); /* with the ticks */
+json_t *refill_json(const struct site *s);
+bool refill_trouble(struct site *s, char text[ERR_TEXT_BYTES]);
 
 /* ---- scrubber.c: a thread reads all that is stored, slowly, to find damage before it is needed ---- */
 int scrubber_start(struct site *s, struct scrubber **out,

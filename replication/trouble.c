@@ -116,6 +116,18 @@ static void add_link(struct site *s, json_t *list, uint8_t i)
             s->refused_last_ms != 0 && now - s->refused_last_ms < QUIET_MS ? s->refused_last : "");
 }
 
+static void add_relay(struct site *s, json_t *list)
+{
+    char text[ERR_TEXT_BYTES];
+    if (refill_trouble(s, text))
+        add(list, "%s", text);
+    if (packs_trouble(s->packs, text))
+        add(list,
+            "the archive cannot give what another site needs: %s. That site can be brought back by "
+            "hand (triveni init --help)",
+            text);
+}
+
 static void add_peers(struct site *s, json_t *list)
 {
     for (uint8_t i = 0; i < s->config->member_count; i++) {
@@ -133,8 +145,8 @@ static void add_peers(struct site *s, json_t *list)
                 name, s->unreadable[i], name);
         else if (p->needs_refill)
             add(list,
-                "%s is behind the log that is kept here: fill its data directory again from the "
-                "archive or from another site",
+                "%s is behind the log that is kept here: it refills from the repository, see what "
+                "it says itself",
                 name);
         if (p->suspect)
             add(list,
@@ -151,6 +163,7 @@ json_t *trouble_json(struct site *s)
     add_clock(s, list);
     add_role(s, list);
     add_peers(s, list);
+    add_relay(s, list);
     add_state(s, list);
     divergence_trouble(s, add_line, list);
     return list;

@@ -2,6 +2,8 @@
 
 void freshness_told(struct freshness *f, struct lsn commit, struct term term, uint64_t now_ms)
 {
+    if (now_ms < f->told_ms)
+        return; /* what came through another site may be older than what is known */
     f->commit = commit;
     f->term = term;
     f->told_ms = now_ms;

@@ -14,7 +14,7 @@
 struct freshness {
     struct lsn commit; /* the newest word of a primary, */
     struct term term;  /* whose it is, */
-    uint64_t told_ms;  /* and when it came; 0: none yet */
+    uint64_t told_ms;  /* and when it came, or through another site, was surely said; 0: none yet */
     uint64_t known_ms; /* when the newest word came of which everything is applied; 0: never */
 };
 

@@ -16,6 +16,7 @@ enum {
     HAS_TRANSFER = 1u << 8,
     HAS_REJECTED = 1u << 9,
     HAS_COUNTS = 1u << 10,
+    HAS_AGE = 1u << 11,
 };
 
 enum {
@@ -33,12 +34,16 @@ static const struct {
     [REPL_MSG_PREVOTE_REPLY] = {"prevote-reply", HAS_LSN | HAS_ROUND | HAS_GRANTED | HAS_REJECTED},
     [REPL_MSG_VOTE] = {"vote", HAS_LSN | HAS_ROUND | HAS_TRANSFER},
     [REPL_MSG_VOTE_REPLY] = {"vote-reply", HAS_LSN | HAS_GRANTED | HAS_REJECTED},
-    [REPL_MSG_ENTRIES] = {"entries", HAS_COUNT | HAS_LSN | HAS_COMMIT | HAS_ROUND | HAS_READMIT},
+    [REPL_MSG_ENTRIES] = {"entries", HAS_COUNT | HAS_LSN | HAS_COMMIT | HAS_ROUND | HAS_READMIT |
+                                         HAS_REJECTED},
     [REPL_MSG_ACK] = {"ack",
                       HAS_LSN | HAS_LAST | HAS_ROUND | HAS_PROGRESS | HAS_REJECTED | HAS_COUNTS},
     [REPL_MSG_FETCH] = {"fetch", HAS_LSN | HAS_ROUND},
     [REPL_MSG_TAIL] = {"tail", HAS_COUNT | HAS_LSN | HAS_LAST | HAS_ROUND | HAS_REJECTED},
     [REPL_MSG_TAKE_OVER] = {"take-over", HAS_LSN | HAS_ROUND},
+    [REPL_MSG_PULL] = {"pull", HAS_LSN | HAS_ROUND | HAS_REJECTED},
+    [REPL_MSG_GIVE] = {"give", HAS_COUNT | HAS_LSN | HAS_LAST | HAS_COMMIT | HAS_ROUND |
+                                   HAS_GRANTED | HAS_REJECTED | HAS_AGE},
 };
 enum { TYPES = sizeof types / sizeof types[0] };
 
@@ -59,6 +64,7 @@ static unsigned used(const struct repl_message *m)
     u |= m->commit.v != 0 ? HAS_COMMIT : 0u;
     u |= m->round != 0 ? HAS_ROUND : 0u;
     u |= m->readmit != 0 ? HAS_READMIT : 0u;
+    u |= m->age_ms != 0 ? HAS_AGE : 0u;
     u |= m->applied.v != 0 || m->archived.v != 0 ? HAS_PROGRESS : 0u;
     u |= m->granted ? HAS_GRANTED : 0u;
     u |= m->transfer ? HAS_TRANSFER : 0u;
@@ -84,7 +90,7 @@ void message_write(struct writer *w, const struct repl_message *m)
     write_u64(w, m->last_term.v);
     write_u64(w, m->commit.v);
     write_u64(w, m->round);
-    write_u64(w, m->readmit);
+    write_u64(w, m->type == REPL_MSG_GIVE ? m->age_ms : m->readmit);
     write_u64(w, m->applied.v);
     write_u64(w, m->archived.v);
 }
@@ -123,7 +129,7 @@ int message_read(struct bytes body, struct repl_message *m, struct bytes *entrie
     m->last_term.v = read_u64(&r);
     m->commit.v = read_u64(&r);
     m->round = read_u64(&r);
-    m->readmit = read_u64(&r);
+    *(m->type == REPL_MSG_GIVE ? &m->age_ms : &m->readmit) = read_u64(&r);
     m->applied.v = read_u64(&r);
     m->archived.v = read_u64(&r);
     check(reader_done(&r));

@@ -16,7 +16,7 @@
  *       80    8 last_term
  *       88    8 commit
  *       96    8 round
- *      104    8 readmit
+ *      104    8 readmit, of give: age_ms
  *      112    8 applied
  *      120    8 archived */
 #ifndef REPLICATION_CORE_MESSAGES_H

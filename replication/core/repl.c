@@ -43,7 +43,9 @@ void repl_init(struct repl *r, const struct repl_options *options, const struct 
     r->may_vote = start->may_vote;
     r->role = REPL_STANDBY;
     r->mode = start->mode;
-    r->primary = r->heard_from = r->fetch_from = r->successor = REPL_NOBODY;
+    r->primary = r->heard_from = r->fetch_from = r->successor = r->relay.from = REPL_NOBODY;
+    r->relay.last = r->options.self;
+    r->relay.round = start->now_ms; /* above those of the last start, while the host is up */
     repl_log_init(&r->log, start);
     if (r->term.v < r->log.last_term.v) { /* a refilled log may be ahead of the vote file */
         r->term = r->log.last_term;
@@ -68,8 +70,11 @@ static const char *unfit(const struct repl *r, const struct repl_message *m,
         return "a number in it is beyond any history";
     if (m->count > REPL_BATCH_ENTRIES_MAX)
         return "it carries too many entries";
-    if (m->count > 0 && m->type != REPL_MSG_ENTRIES && m->type != REPL_MSG_TAIL)
+    if (m->count > 0 && m->type != REPL_MSG_ENTRIES && m->type != REPL_MSG_TAIL &&
+        m->type != REPL_MSG_GIVE)
         return "its type carries no entries";
+    if (m->type == REPL_MSG_GIVE && !m->rejected && m->lsn.v + m->count > m->last.v)
+        return "it gives more than its sender knows to be committed";
     static const struct sha256 unknown = {{0}};
     if (m->count > 0 && !sha256_equal(&m->hash, &unknown) &&
         !sha256_equal(&m->hash, &metas[0].prev_hash))
@@ -83,7 +88,9 @@ static const char *unfit(const struct repl *r, const struct repl_message *m,
             return "its entries are not chained";
         term = metas[i].term;
     }
-    if ((m->type == REPL_MSG_ENTRIES || m->type == REPL_MSG_TAIL) && term.v > m->term.v)
+    bool carries =
+        m->type == REPL_MSG_ENTRIES || m->type == REPL_MSG_TAIL || m->type == REPL_MSG_GIVE;
+    if (carries && term.v > m->term.v)
         return "its entries are of a term beyond the sender's";
     return NULL;
 }
@@ -136,6 +143,12 @@ static void on_message(struct repl *r, struct repl_actions *out, const struct re
     case REPL_MSG_TAKE_OVER:
         repl_on_take_over(r, out, m);
         break;
+    case REPL_MSG_PULL:
+        repl_on_pull(r, out, m);
+        break;
+    case REPL_MSG_GIVE:
+        repl_on_give(r, out, m, metas);
+        break;
     }
 }
 
@@ -155,6 +168,8 @@ static void tick(struct repl *r, struct repl_actions *out)
     repl_shipping_tick(r, out);
     repl_election_tick(r, out);
     repl_fetch_tick(r, out);
+    repl_relay_tick(r, out);
+    repl_give_tick(r, out);
 }
 
 static void peer_up(struct repl *r, struct repl_actions *out, uint8_t site)
@@ -169,6 +184,7 @@ static void peer_up(struct repl *r, struct repl_actions *out, uint8_t site)
 static void peer_down(struct repl *r, struct repl_actions *out, uint8_t site)
 {
     r->peers[site].up = false;
+    r->gives[site].until_ms = 0;
     repl_shipping_peer_down(r, site);
     repl_election_peer_down(r, out, site);
 }
@@ -209,11 +225,15 @@ void repl_step(struct repl *r, const struct repl_event *event, struct repl_actio
         check(event->site < r->options.sites);
         if (event->sent == REPL_MSG_ENTRIES)
             repl_on_sent(r, out, event);
+        else if (event->sent == REPL_MSG_GIVE)
+            repl_give_sent(r, out, event);
         break;
     case REPL_EV_GONE:
         check(event->site < r->options.sites);
         if (event->sent == REPL_MSG_TAIL)
             repl_fetch_gone(r, out, event->site);
+        else if (event->sent == REPL_MSG_GIVE)
+            repl_give_gone(r, out, event->site);
         else
             repl_on_gone(r, out, event->site);
         break;
@@ -240,6 +260,8 @@ void repl_step(struct repl *r, const struct repl_event *event, struct repl_actio
         repl_log_sealed(&r->log, event->position.lsn, &event->position.hash);
         break;
     }
+    if (r->commit.v > r->told_commit.v)
+        repl_give_all(r, out);
     repl_tell_commit(r, out);
     repl_save_vote(r, out);
 }
@@ -251,7 +273,7 @@ static uint64_t earlier(uint64_t a, uint64_t b)
 
 uint64_t repl_next_tick_ms(const struct repl *r)
 {
-    uint64_t at = UINT64_MAX;
+    uint64_t at = earlier(repl_relay_next_ms(r), repl_give_next_ms(r));
     if (r->handover != REPL_HANDOVER_NONE)
         at = earlier(at, r->handover_until_ms);
     if (r->role != REPL_PRIMARY) {
@@ -281,7 +303,7 @@ static void peer_view(const struct repl *r, uint8_t i, struct repl_peer_view *ou
         .up = p->up, .unfit = p->unfit, .heard_ms = i == r->heard_from ? r->heard_ms : 0};
     if (r->role != REPL_PRIMARY)
         return; /* only the primary hears of the others */
-    out->needs_refill = p->flow == REPL_FLOW_REFILL;
+    out->needs_refill = p->gone.v != 0;
     out->suspect = p->suspect_to.v != 0;
     out->counts = p->counts;
     out->durable = p->match;
@@ -317,6 +339,7 @@ void repl_view(const struct repl *r, struct repl_view *out)
     out->broken = r->broken;
     out->unfit = r->peers[r->options.self].unfit;
     out->handing_over_to = r->handover == REPL_HANDOVER_NONE ? REPL_NOBODY : r->successor;
+    repl_relay_view(r, &out->relay);
     out->mode = r->mode;
     for (uint8_t i = 0; i < r->options.sites; i++)
         if (i != r->options.self)

@@ -95,6 +95,8 @@ enum repl_message_type {
     REPL_MSG_FETCH = 7,     /* candidate to voter: send me your log after this position */
     REPL_MSG_TAIL = 8,      /* its answer: entries */
     REPL_MSG_TAKE_OVER = 9, /* primary to its successor: stand now (leadership transfer) */
+    REPL_MSG_PULL = 10, /* to any site, by one that no primary serves: give me what is committed */
+    REPL_MSG_GIVE = 11, /* its answer: entries that are committed, and whether a primary is heard */
 };
 
 struct repl_message {
@@ -108,24 +110,29 @@ struct repl_message {
     struct lsn lsn;
     struct term lsn_term;
     struct sha256 hash;
-    struct lsn last; /* ACK, TAIL: end of the sender's log, durable or not */
+    /* ACK, TAIL: end of the sender's log, durable or not; GIVE: what is committed, as far as the sender's log goes */
+    struct lsn last;
     struct term last_term;
-    bool granted;  /* replies to votes */
+    bool granted;  /* replies to votes; GIVE: the sender hears the primary of its term */
     bool transfer; /* VOTE: asked by the primary, stickiness does not apply */
     /* ACK, TAIL: the entries did not fit, lsn/lsn_term hint where to go on from; replies to votes: refused
-     * because a primary is alive, or may be (R4) */
+     * because a primary is alive, or may be (R4); ENTRIES: what the receiver needs is not in the log any more; PULL: begins
+     * anew at this position; GIVE: the sender does not have what follows it, or disagrees */
     bool rejected;
     /* ACK: the sender is a full voter; otherwise its acknowledgement is only information (R5) */
     bool counts;
-    struct lsn commit; /* ENTRIES: primary's commit index */
+    struct lsn
+        commit; /* ENTRIES: primary's commit index; GIVE: the same, as the sender has heard it */
     /* ENTRIES: number of this sending; ACK: the newest one answered; TAKE_OVER and VOTE with transfer: the
-     * primary's last round before it gave up its lease; PREVOTE, FETCH and their answers: number of the attempt */
+     * primary's last round before it gave up its lease; PREVOTE, FETCH and their answers: number of the attempt; PULL: its
+     * number, GIVE: of the newest PULL */
     uint64_t round;
+    uint64_t age_ms; /* GIVE, granted: since the sender heard `commit` from the primary */
     /* ENTRIES: a site of this incarnation votes again once it has everything up to commit (R5) */
     uint64_t readmit;
     struct lsn applied; /* ACK: sender's applied, and archived (gsr), for status */
     struct lsn archived;
-    uint32_t count; /* ENTRIES, TAIL: number of entries carried */
+    uint32_t count; /* ENTRIES, TAIL, GIVE: number of entries carried */
 };
 
 /* What the core must know of each carried entry. */
@@ -183,15 +190,19 @@ enum repl_action_type {
     REPL_ACT_APPEND_OWN, /* lsn, term, kind: seal and queue this entry now, then feed APPENDED */
     REPL_ACT_APPEND,     /* first, count: queue these entries of the message being handled */
     REPL_ACT_SEND,       /* message */
-    /* message (ENTRIES or TAIL; its lsn names the entry before the first): fill in lsn_term and hash of that
-     * entry, count, and the entries after it, at most REPL_BATCH_BYTES and REPL_BATCH_ENTRIES_MAX but at least one;
-     * send; then feed SENT (last position sent; bytes 0: the link takes no more now) or GONE */
+    /* message (ENTRIES, TAIL or GIVE; its lsn names the entry before the first): fill in lsn_term and hash of that
+     * entry, count, and the entries after it, at most REPL_BATCH_BYTES and REPL_BATCH_ENTRIES_MAX but at least one; of GIVE
+     * none after message.last, and from the archive what the log does not have; send; then feed SENT (last position sent;
+     * bytes 0: the link takes no more now, or the archive is still being read) or GONE */
     REPL_ACT_SEND_ENTRIES,
     REPL_ACT_COMMIT, /* lsn: commit index (majority); visible: what may be applied, read and answered */
     REPL_ACT_ROLE, /* role, term, site: role changed, or the known primary did (site, or REPL_NOBODY) */
     REPL_ACT_REFUSED, /* PROPOSE refused: text says why */
     REPL_ACT_SWITCHOVER, /* outcome of SWITCHOVER or FAILOVER: granted says whether, text says why not */
-    REPL_ACT_TRACE,      /* text: one sentence for the log */
+    /* lsn, term, as_of_ms: at that time, or later, the primary of that term said through another site that this is its commit
+     * index (freshness_told) */
+    REPL_ACT_HEARD,
+    REPL_ACT_TRACE, /* text: one sentence for the log */
 };
 
 /* Only the fields named for the type are set; `message` is not cleared for types that have none. */
@@ -206,6 +217,7 @@ struct repl_action {
     struct term term;
     struct lsn lsn;
     struct lsn visible;
+    uint64_t as_of_ms;
     struct repl_message message;
 };
 
@@ -262,6 +274,14 @@ struct repl_view {
     bool
         unfit; /* its state differs from the others': it votes and acknowledges, but does not stand (P9) */
     uint8_t handing_over_to; /* or REPL_NOBODY */
+    /* no primary serves this site, which asks another one for what is committed (repl_relay.c) */
+    struct repl_relay_view {
+        uint8_t from;  /* or REPL_NOBODY */
+        bool hears;    /* that one hears the primary: this site follows through it */
+        bool refill;   /* the primary is heard here, but its log does not have what is needed */
+        bool vain;     /* nobody who can be reached can give it */
+        struct lsn of; /* committed, as far as is known here */
+    } relay;
     enum commit_mode mode;
     struct repl_peer_view peers[REPL_SITES_MAX];
 };

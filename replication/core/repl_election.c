@@ -64,6 +64,14 @@ void repl_rearm(struct repl *r)
     r->link_lost = false;
 }
 
+void repl_hurry(struct repl *r)
+{
+    uint64_t end = repl_promise_end(r, r->heard_from != REPL_NOBODY && !r->peers[r->heard_from].up);
+    uint64_t at = (end > r->now_ms ? end : r->now_ms) + random_below(r, r->options.election_ms / 8);
+    if (at < r->deadline_ms)
+        r->deadline_ms = at;
+}
+
 void repl_become_standby(struct repl *r, struct repl_actions *out, uint8_t primary)
 {
     if (r->role == REPL_PRIMARY) {
@@ -475,8 +483,9 @@ static void refused_by(struct repl *r, struct repl_actions *out, const struct re
     r->peers[m->from].vote_refused = true;
     bool longer = m->lsn_term.v != r->log.last_term.v ? m->lsn_term.v > r->log.last_term.v
                                                       : m->lsn.v > r->log.last.v;
-    if (longer && r->fetch_from == REPL_NOBODY && !r->peers[m->from].fetch_vain)
-        repl_fetch_begin(r, out, m->from, m->rejected);
+    /* Where a primary is heard, what is committed is asked for (repl_relay.c); the rest is for whoever may lead. */
+    if (longer && !m->rejected && r->fetch_from == REPL_NOBODY && !r->peers[m->from].fetch_vain)
+        repl_fetch_begin(r, out, m->from);
 }
 
 void repl_on_prevote_reply(struct repl *r, struct repl_actions *out, const struct repl_message *m)

@@ -3,7 +3,7 @@
  * WHY. gsr stores the log and votes, but never becomes primary. When dc is lost after an entry was made durable at dc and gsr
  * only, gsr rightly refuses dr its vote, and nobody could ever be elected. So a refused candidate asks the voter that has the
  * longer log for what follows its own end, appends it, and asks for votes again. Viewstamped Replication's view change has the
- * same step. The same fetch lets a dr that is cut off from dc catch up through gsr.
+ * same step.
  *
  * WHY IT IS SAFE. (1) Appending entries of past terms, created by their primaries, to a log that matches, is what every follower
  * does; it acknowledges nothing and moves no commit index, and it only makes the candidate's log a prefix of a log that could
@@ -55,10 +55,9 @@ static void request_next(struct repl *r, struct repl_actions *out, struct lsn at
     request(r, out);
 }
 
-void repl_fetch_begin(struct repl *r, struct repl_actions *out, uint8_t from, bool only)
+void repl_fetch_begin(struct repl *r, struct repl_actions *out, uint8_t from)
 {
     r->fetch_from = from;
-    r->fetch_only = only;
     repl_trace(r, out, "term %llu: the log of %s goes beyond ours at %llu/%llu -> fetching",
                U(r->term.v), repl_site_name(r, from), U(r->log.last_term.v), U(r->log.last.v));
     request_next(r, out, r->log.last);
@@ -114,13 +113,11 @@ void repl_fetch_gone(struct repl *r, struct repl_actions *out, uint8_t site)
 
 static void fetched(struct repl *r, struct repl_actions *out)
 {
-    bool ask = !r->fetch_only;
-    repl_trace(r, out, "term %llu: fetched the tail of %s -> at %llu/%llu%s", U(r->term.v),
-               repl_site_name(r, r->fetch_from), U(r->log.last_term.v), U(r->log.last.v),
-               ask ? ", asking again" : "");
+    repl_trace(r, out, "term %llu: fetched the tail of %s -> at %llu/%llu, asking again",
+               U(r->term.v), repl_site_name(r, r->fetch_from), U(r->log.last_term.v),
+               U(r->log.last.v));
     r->fetch_from = REPL_NOBODY;
-    if (ask)
-        repl_stand_again(r, out);
+    repl_stand_again(r, out);
 }
 
 static void refit(struct repl *r, struct repl_actions *out, const struct repl_message *m)

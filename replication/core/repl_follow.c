@@ -88,18 +88,19 @@ static bool follow(struct repl *r, struct repl_actions *out, const struct repl_m
         r->acked = (struct lsn){0};
         r->readmit_known = false;
     }
-    if (m->round > r->seen_round)
+    bool newer = m->round > r->seen_round;
+    if (newer)
         r->seen_round = m->round;
     r->heard_from = m->from;
     r->heard_ms = r->now_ms;
+    repl_relay_heard(r, out, m, newer);
     r->waiting_told = false;
     repl_rearm(r);
     return true;
 }
 
-/* Does the entry before the first one sent agree with ours? When it does not, *hint is where it may. */
-static enum repl_fit fits(struct repl *r, struct repl_actions *out, const struct repl_message *m,
-                          struct lsn *hint)
+enum repl_fit repl_fits(struct repl *r, struct repl_actions *out, const struct repl_message *m,
+                        struct lsn *hint)
 {
     if (m->lsn.v > r->log.last.v) {
         *hint = r->log.last;
@@ -219,7 +220,7 @@ void repl_on_entries(struct repl *r, struct repl_actions *out, const struct repl
         return;
 
     struct lsn hint = {0};
-    enum repl_fit fit = fits(r, out, m, &hint);
+    enum repl_fit fit = repl_fits(r, out, m, &hint);
     struct lsn end = r->log.last;
     if (fit == REPL_FIT) {
         fit = repl_merge(r, out, m, metas, true);
@@ -228,6 +229,7 @@ void repl_on_entries(struct repl *r, struct repl_actions *out, const struct repl
     }
     if (fit == REPL_FIT_BROKEN)
         return;
+    repl_relay_served(r, out, m, fit == REPL_FIT && r->log.last.v > end.v);
     if (fit == REPL_FIT_NOT) {
         ack(r, out, true, hint);
         return;

@@ -6,8 +6,8 @@
  *   stream: frames follow each other without waiting, up to REPL_WINDOW frames or REPL_WINDOW_BYTES in flight. What is
  *           proposed while the window is full goes out in one frame when an answer opens it: the batch grows by itself under
  *           load.
- *   refill: the log no longer reaches back to what the peer needs. Heartbeats keep it loyal; shipping resumes when an
- *           answer shows that its log has grown (from the repository).
+ *   refill: the log no longer reaches back to what the peer needs. Heartbeats keep it loyal, and tell it to ask others
+ *           (repl_relay.c); shipping resumes when an answer shows that its log has grown far enough.
  *
  * Entries go out while the own disk still writes them. Every message names the entry before its first, so a heartbeat, which
  * carries none, finds lost frames: it does not fit and is rejected. A frame that no answer accounts for within the resend
@@ -79,7 +79,8 @@ static void heartbeat(struct repl *r, struct repl_actions *out, uint8_t site)
     struct lsn before = {p->next.v - 1};
     /* A position whose term is known, else the end: that does not fit either, and the answer tells where to go on. */
     bool known = before.v == 0 || repl_log_term(&r->log, before).v != 0;
-    repl_message_at(r, m, p->flow == REPL_FLOW_REFILL || !known ? r->log.last : before);
+    m->rejected = p->flow == REPL_FLOW_REFILL;
+    repl_message_at(r, m, m->rejected || !known ? r->log.last : before);
 }
 
 static bool window_open(const struct repl_peer *p)
@@ -129,6 +130,7 @@ void repl_shipping_begin(struct repl *r, struct repl_actions *out)
         p->counts = false;                          /* until its first answer says so */
         p->met_round = 0;
         p->heard_ms = p->word_ms = 0;
+        p->gone = (struct lsn){0};
         p->rtt_ms = 0;
         restart_flow(r, p, agreed);
         p->reset_round = 0;
@@ -168,6 +170,7 @@ void repl_on_sent(struct repl *r, struct repl_actions *out, const struct repl_ev
     p->filling = false;
     if (e->bytes == 0 || e->position.lsn.v < p->next.v || e->position.lsn.v > r->log.last.v)
         return; /* the link is full: a heartbeat or an answer tries again */
+    p->gone = (struct lsn){0};
     window_push(
         p, (struct repl_frame){{p->next.v - 1}, e->position.lsn, e->bytes, r->round, r->now_ms});
     p->next.v = e->position.lsn.v + 1;
@@ -180,7 +183,8 @@ void repl_on_gone(struct repl *r, struct repl_actions *out, uint8_t site)
     if (r->role != REPL_PRIMARY || !p->filling)
         return;
     p->filling = false;
-    if (p->flow != REPL_FLOW_REFILL)
+    if (p->gone.v ==
+        0) /* once: while it is refilled, it is looked again and again whether that is enough */
         repl_trace(r, out,
                    "term %llu: %s needs entry %llu, which is not in this log any more -> it needs "
                    "a refill",

@@ -5,6 +5,7 @@
 
 #include "replication/core/repl.h"
 #include "replication/core/repl_log.h"
+#include "replication/core/repl_relay.h"
 
 enum {
     REPL_ROUND_MARKS = 128, /* remembered sending times: two leases of them */
@@ -128,10 +129,12 @@ struct repl {
 
     /* fetching (repl_fetch.c) */
     uint8_t fetch_from;  /* or REPL_NOBODY */
-    bool fetch_only;     /* a primary is alive there: catch up, do not ask again */
     struct lsn fetch_at; /* asked for what follows this */
     uint64_t fetch_ms;   /* repeat then */
     uint64_t fetch_until_ms;
+
+    struct repl_relay relay;                /* repl_relay.c */
+    struct repl_give gives[REPL_SITES_MAX]; /* repl_give.c */
 
     /* primary (repl_shipping.c, repl_lease.c, repl_switchover.c) */
     struct lsn term_start; /* the no-op of its term */
@@ -170,6 +173,7 @@ void repl_set_role(struct repl *r, struct repl_actions *out, enum repl_role role
 void repl_adopt_term(struct repl *r, struct repl_actions *out, struct term term, uint8_t vote);
 void repl_become_standby(struct repl *r, struct repl_actions *out, uint8_t primary);
 void repl_rearm(struct repl *r); /* a new random deadline for the silence */
+void repl_hurry(struct repl *r); /* stand when the own promise is over, not later */
 void repl_stand_again(struct repl *r, struct repl_actions *out); /* after a fetch */
 void repl_election_tick(struct repl *r, struct repl_actions *out);
 void repl_election_peer_up(struct repl *r, struct repl_actions *out, uint8_t site);
@@ -197,18 +201,40 @@ void repl_on_entries(struct repl *r, struct repl_actions *out, const struct repl
 void repl_follow_durable(struct repl *r, struct repl_actions *out);
 void repl_break(struct repl *r, struct repl_actions *out, const char *why);
 enum repl_fit { REPL_FIT = 1, REPL_FIT_NOT, REPL_FIT_BROKEN };
+/* Does the entry before the first one sent agree with ours? When it does not, *hint is where it may. */
+enum repl_fit repl_fits(struct repl *r, struct repl_actions *out, const struct repl_message *m,
+                        struct lsn *hint);
 /* Put the carried entries into the log where they fit. NOT: they do not follow anything here, or a conflicting
  * suffix would have to be cut and may not be; nothing was done. */
 enum repl_fit repl_merge(struct repl *r, struct repl_actions *out, const struct repl_message *m,
                          const struct repl_entry_meta *metas, bool may_cut);
 
 /* ---- repl_fetch.c ---- */
-void repl_fetch_begin(struct repl *r, struct repl_actions *out, uint8_t from, bool only);
+void repl_fetch_begin(struct repl *r, struct repl_actions *out, uint8_t from);
 void repl_fetch_tick(struct repl *r, struct repl_actions *out);
 void repl_on_fetch(struct repl *r, struct repl_actions *out, const struct repl_message *m);
 void repl_on_tail(struct repl *r, struct repl_actions *out, const struct repl_message *m,
                   const struct repl_entry_meta *metas);
 void repl_fetch_gone(struct repl *r, struct repl_actions *out, uint8_t site);
+
+/* ---- repl_relay.c ---- */
+void repl_relay_heard(struct repl *r, struct repl_actions *out, const struct repl_message *m,
+                      bool newer); /* ENTRIES of the primary; newer: than what was heard before */
+/* ... of which this came: does the primary serve this site? */
+void repl_relay_served(struct repl *r, struct repl_actions *out, const struct repl_message *m,
+                       bool grew);
+void repl_relay_tick(struct repl *r, struct repl_actions *out);
+uint64_t repl_relay_next_ms(const struct repl *r);
+void repl_relay_view(const struct repl *r, struct repl_relay_view *out);
+void repl_on_give(struct repl *r, struct repl_actions *out, const struct repl_message *m,
+                  const struct repl_entry_meta *metas);
+/* ---- repl_give.c ---- */
+void repl_on_pull(struct repl *r, struct repl_actions *out, const struct repl_message *m);
+void repl_give_sent(struct repl *r, struct repl_actions *out, const struct repl_event *e);
+void repl_give_gone(struct repl *r, struct repl_actions *out, uint8_t site);
+void repl_give_tick(struct repl *r, struct repl_actions *out);
+void repl_give_all(struct repl *r, struct repl_actions *out); /* more is committed */
+uint64_t repl_give_next_ms(const struct repl *r);
 
 /* ---- repl_shipping.c ---- */
 void repl_shipping_begin(struct repl *r, struct repl_actions *out); /* became primary: the no-op */

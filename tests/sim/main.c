@@ -148,6 +148,9 @@ static void add(struct sim_truth *sum, const struct sim_truth *one)
     sum->gaps += one->gaps;
     sum->checked += one->checked;
     sum->unchecked += one->unchecked;
+    sum->relayed += one->relayed;
+    sum->given_old += one->given_old;
+    sum->splits += one->splits;
 }
 
 static void print_sum(const struct sim_truth *t)
@@ -163,6 +166,10 @@ static void print_sum(const struct sim_truth *t)
         "mode and listed\n",
         U(t->published), U(t->sealed), U(t->recycled), U(t->refills), U(t->gaps), U(t->cuts),
         U(t->undone), U(t->lost));
+    (void)printf(
+        "%llu messages with entries from another site than the primary, %llu from packs; the "
+        "data sites lost each other %llu times for long\n",
+        U(t->relayed), U(t->given_old), U(t->splits));
     (void)printf("%llu reads at any site; %llu times two healthy sites were enough\n",
                  U(t->standby_reads), U(t->majorities));
     (void)printf("%llu histories are linearizable, %llu searches were given up; no invariant was "

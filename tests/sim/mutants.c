@@ -132,6 +132,21 @@ static const struct {
     [MUTANT_LOCAL_ANSWERS_FORGOTTEN] =
         {"local-answers-forgotten",
          "an export calls not acknowledged what was answered at local (P4)"},
+    [MUTANT_GIVES_UNCOMMITTED] = {"gives-uncommitted",
+                                  "a site is given what its giver does not know to be committed"},
+    [MUTANT_PULL_COUNTED] = {"pull-counted",
+                             "who asks for what is committed is taken to have it on its disk (R2)"},
+    [MUTANT_RELAY_CUTS_TOO_MUCH] = {"relay-cuts-too-much",
+                                    "what follows a given entry is cut, whether it differs or not"},
+    [MUTANT_AGE_BY_ARRIVAL] =
+        {"age-by-arrival", "what another site has heard is taken for said when it arrives (P5)"},
+    [MUTANT_AGE_NOT_PASSED_ON] = {"age-not-passed-on",
+                                  "who gives does not say how long ago he heard the primary (P5)"},
+    [MUTANT_PULL_OFF] = {"pull-off", "a site that hears no primary asks nobody"},
+    [MUTANT_ALWAYS_HEARS] = {"always-hears",
+                             "who gives says that he hears a primary that he does not hear"},
+    [MUTANT_ARCHIVE_NOT_READ] = {"archive-not-read",
+                                 "what the log does not have any more is not taken from packs"},
     [MUTANT_GONE_NOT_TOLD] = {"gone-not-told",
                               "that a site needs entries which are recycled is not noticed"},
     [MUTANT_PAST_TERM_NOT_TOLD] = {"past-term-not-told",
@@ -145,10 +160,13 @@ const char *sim_mutant_name(enum sim_mutant m)
 
 uint64_t sim_mutant_seed(enum sim_mutant m)
 {
-    return m == MUTANT_MODE_BELIEVED_EARLY ? 29356
-           : m == MUTANT_FETCH_FROM_ONE    ? 25884
-           : m == MUTANT_AGE_OF_REBUILT    ? 16769
-                                           : 0;
+    static const uint64_t seeds[MUTANTS + 1] = {
+        [MUTANT_MODE_BELIEVED_EARLY] = 10520, [MUTANT_FETCH_FROM_ONE] = 68551,
+        [MUTANT_CUT_BELOW_APPLIED] = 1358,    [MUTANT_AGE_OF_REBUILT] = 614,
+        [MUTANT_AGE_WITHOUT_LEASE] = 2202,    [MUTANT_OLD_TERMS_COUNTED] = 4139,
+        [MUTANT_PAST_VOTES_COUNTED] = 1848,   [MUTANT_LEASE_KEPT_IN_HANDOVER] = 2202,
+    };
+    return seeds[m];
 }
 
 const char *sim_mutant_what(enum sim_mutant m)
@@ -162,6 +180,21 @@ void sim_plant_start(const struct sim *s, struct sim_site *site)
 {
     if (s->mutant == MUTANT_LEASE_TOO_LONG)
         site->r->options.lease_ms = 3 * site->r->options.election_ms;
+}
+
+/* Whoever hears of it passes it on to the primary, as if it were an acknowledgement. */
+static void sim_plant_pull(const struct sim *s, const struct repl_message *m)
+{
+    for (uint8_t i = 0; i < SIM_SITES; i++) {
+        struct repl *r = s->sites[i].r;
+        if (i == m->from || !s->sites[i].alive || r->role != REPL_PRIMARY ||
+            m->lsn.v > r->log.last.v)
+            continue;
+        r->peers[m->from].match = lsn_max(r->peers[m->from].match, m->lsn);
+        r->peers[m->from].counts = true;
+        r->peers[m->from].answered = r->round;
+        repl_lease_update(r);
+    }
 }
 
 void sim_plant_before(const struct sim *s, struct sim_site *site, const struct repl_event *e)
@@ -182,6 +215,8 @@ void sim_plant_before(const struct sim *s, struct sim_site *site, const struct r
         r->since_ms = e->now_ms;
     if (s->mutant == MUTANT_MODE_BELIEVED_EARLY && r->role == REPL_PRIMARY)
         r->applied = lsn_max(r->applied, r->term_start);
+    if (s->mutant == MUTANT_PULL_COUNTED && m != NULL && m->type == REPL_MSG_PULL)
+        sim_plant_pull(s, m);
     if (s->mutant == MUTANT_PROMISE_TOO_SHORT && e->type == REPL_EV_PEER_DOWN)
         r->heard_from = REPL_NOBODY;
 }
@@ -199,6 +234,14 @@ void sim_plant_after(const struct sim *s, struct sim_site *site, const struct re
         r->readmit_at.v = 0;
     if (s->mutant == MUTANT_REBUILT_COUNTED && m != NULL && m->type == REPL_MSG_ACK)
         r->peers[m->from].counts = s->sites[m->from].disk_may_vote;
+    if (s->mutant == MUTANT_RELAY_CUTS_TOO_MUCH && m != NULL && m->type == REPL_MSG_GIVE &&
+        m->count > 0 && m->lsn.v + m->count < r->log.last.v && r->relay.from == m->from) {
+        struct lsn last = {m->lsn.v + m->count};
+        repl_act(r, &site->actions, REPL_ACT_TRUNCATE)->lsn = last;
+        repl_log_truncate(&r->log, last);
+        r->visible = lsn_max(lsn_min(r->visible, last), r->commit);
+        r->matched = lsn_min(r->matched, last);
+    }
     if (s->mutant == MUTANT_COMMIT_BEYOND_MATCH && m != NULL && m->type == REPL_MSG_ENTRIES &&
         r->role == REPL_STANDBY && m->term.v == r->term.v) {
         r->matched = r->log.last;
@@ -215,6 +258,12 @@ struct repl_message sim_plant_out(const struct sim *s, const struct repl_message
     struct repl_message m = *message;
     bool asks = m.type == REPL_MSG_VOTE || m.type == REPL_MSG_PREVOTE;
     const struct sim_site *from = &s->sites[m.from];
+    if (s->mutant == MUTANT_GIVES_UNCOMMITTED && m.type == REPL_MSG_GIVE && !m.rejected)
+        m.last = m.commit = from->r->log.last;
+    if (s->mutant == MUTANT_AGE_NOT_PASSED_ON && m.type == REPL_MSG_GIVE)
+        m.age_ms = 0;
+    if (s->mutant == MUTANT_ALWAYS_HEARS && m.type == REPL_MSG_GIVE)
+        m.granted = true;
     if (s->mutant == MUTANT_STICKINESS_OFF && m.type == REPL_MSG_VOTE) {
         m.transfer = true;
         m.round = REPL_NUMBER_MAX - 1;

@@ -10,6 +10,7 @@
  * sim_users.c    the operator, the repository, misfortune    sim_check.c   invariants
  * sim_history.c  exactly once, linearizable                  sim_run.c     one seed from start to verdict
  * sim_orders.c   orders of the operator, sent again   sim_standby.c reads that any site may answer
+ * sim_relay.c    following through another site, and what the archive gives
  * mutants.c      planted bugs that must be found             main.c        command line */
 #ifndef TESTS_SIM_SIM_H
 #define TESTS_SIM_SIM_H
@@ -134,6 +135,14 @@ enum sim_mutant {
     MUTANT_UNKNOWN_TOLD_REFUSED,
     MUTANT_FULL_STANDS,
     MUTANT_LOCAL_ANSWERS_FORGOTTEN,
+    MUTANT_GIVES_UNCOMMITTED,
+    MUTANT_PULL_COUNTED,
+    MUTANT_RELAY_CUTS_TOO_MUCH,
+    MUTANT_AGE_BY_ARRIVAL,
+    MUTANT_AGE_NOT_PASSED_ON,
+    MUTANT_PULL_OFF,
+    MUTANT_ALWAYS_HEARS,
+    MUTANT_ARCHIVE_NOT_READ,
     MUTANTS,
     MUTANT_READMITTED_EARLY = MUTANTS, /* needs a played scenario: golden_test.c */
 };
@@ -163,6 +172,7 @@ struct swarm {
     bool strangers;   /* certificates are not accepted at times */
     bool unreadable;  /* entries of a log cannot be read at times */
     bool plots;       /* misfortunes that only together do harm */
+    bool split;       /* the data sites lose each other for long, and the repository hears both */
     bool at_election; /* misfortune prefers the moments around an election */
     bool operator_acts, mode_changes;
     bool local; /* begin in local mode */
@@ -229,7 +239,8 @@ struct sim_content {
 struct sim_message {
     uint8_t from, to;
     uint64_t sent_us;
-    uint32_t epoch; /* of the connection */
+    uint32_t epoch;                 /* of the connection */
+    uint64_t word_us, word_sent_us; /* GIVE: of the primary's newest word at its sender */
     uint8_t fixed[MESSAGE_FIXED_BYTES];
     uint32_t n;
     uint32_t ids[SIM_BATCH_MAX];
@@ -329,8 +340,9 @@ struct sim_site {
     uint32_t ordered; /* the one that is being carried out, or 0 */
     struct freshness freshness;
     uint64_t told_sent_us, known_sent_us; /* when the words were sent whose arrival it knows */
-    uint64_t quorum_us;  /* as primary: when another site last answered in this term */
-    uint64_t writing_to; /* 0: the disk is idle */
+    uint64_t word_us, word_sent_us; /* when the newest word of a primary came here, and was sent */
+    uint64_t quorum_us;             /* as primary: when another site last answered in this term */
+    uint64_t writing_to;            /* 0: the disk is idle */
     uint32_t disk_generation;
     bool disk_slow;
     struct marks marks;
@@ -407,14 +419,14 @@ struct sim_truth {
     uint32_t by_lsn[SIM_LOG_MAX + 1];
     uint64_t acks, refusals, elections, cuts, cut_entries, wipes, crashes, switchovers, fetches;
     uint64_t majorities, standby_reads, reads, retries, undone, published, sealed, gaps, lost,
-        recycled, refills, checked, unchecked;
+        recycled, refills, checked, unchecked, relayed, given_old, splits;
 };
 
 struct sim {
     uint64_t seed;
     enum sim_mutant mutant;
     struct swarm swarm;
-    struct rng net, disk, crash, client, fault, clock, state, wall, plot;
+    struct rng net, disk, crash, client, fault, clock, state, wall, plot, relay;
     uint64_t now_us, order;
     uint64_t steps;
     uint64_t hash;   /* of everything that happened */
@@ -556,6 +568,19 @@ void sim_standby_told(struct sim *s, struct sim_site *site, const struct repl_me
                       uint64_t sent_us);
 void sim_standby_applied(struct sim *s, struct sim_site *site);
 void sim_standby_read(struct sim *s, struct sim_client *c);
+
+/* ---- sim_relay.c ---- */
+/* The message is at hand, or was handled: what it says of when the primary spoke. */
+void sim_relay_word(struct sim *s, uint8_t i, const struct repl_message *m, uint64_t sent_us,
+                    struct term term, uint64_t round);
+void sim_relay_heard(struct sim *s, uint8_t i, const struct repl_action *a);
+/* A GIVE that begins below the log: 0 the archive has it: *ids and *n, SENT with nothing in it: not yet, GONE: no. */
+enum sim_archive_says { SIM_ARCHIVE_HAS, SIM_ARCHIVE_READS, SIM_ARCHIVE_LACKS };
+enum sim_archive_says sim_archive_gives(struct sim *s, uint8_t i, const struct repl_message *m,
+                                        const uint32_t **ids, uint64_t *n);
+void sim_split_some(struct sim *s);
+/* Calm, and clients are served: the data sites lose each other, and the standby must keep up. */
+void sim_relay_is_enough(struct sim *s);
 
 /* ---- sim_orders.c ---- */
 /* The operator orders what the event says. */

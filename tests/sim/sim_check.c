@@ -28,7 +28,10 @@
  *   S19 Two sites that are whole elect and serve, and keep their primary however the third comes and goes (sim_run.c).
  *   S20 A read that any site may answer is of a state not older than what the caller has seen, holds what the history holds
  *       there, and lacks nothing that was acknowledged before the moment up to which it claims to know everything (P5).
- *   S21 No site becomes primary that has noticed that its log takes no more. */
+ *   S21 No site becomes primary that has noticed that its log takes no more.
+ *   S22 Who follows through another site never takes the primary's word for younger than it is there (P5; sim_relay.c).
+ *   S23 Data sites that lose each other while the repository hears both: the standby goes on applying what is acknowledged, and
+ *       knows how old its state is (sim_relay.c). */
 #include "tests/sim/sim.h"
 
 #include "store/core/check.h"

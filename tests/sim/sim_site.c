@@ -13,14 +13,19 @@
 
 static const struct uuid cluster = {{'s', 'i', 'm'}};
 
-static struct entry_position position_of(const struct sim *s, const struct sim_site *site,
-                                         uint64_t lsn)
+static struct entry_position position_in(const struct sim *s, const uint32_t *ids, uint64_t lsn)
 {
     if (lsn == 0)
         return (struct entry_position){0};
-    check(lsn <= site->n);
-    const struct sim_entry *e = &s->entries[site->ids[lsn - 1]];
+    const struct sim_entry *e = &s->entries[ids[lsn - 1]];
     return (struct entry_position){e->header.lsn, e->header.term, e->header.time, e->hash};
+}
+
+static struct entry_position position_of(const struct sim *s, const struct sim_site *site,
+                                         uint64_t lsn)
+{
+    check(lsn <= site->n);
+    return position_in(s, site->ids, lsn);
 }
 
 /* ---- start and crash ---- */
@@ -327,6 +332,8 @@ static void do_send(struct sim *s, const struct repl_action *a)
 {
     struct repl_message m = sim_plant_out(s, &a->message);
     s->truth.fetches += m.type == REPL_MSG_FETCH;
+    if (s->mutant == MUTANT_PULL_OFF && m.type == REPL_MSG_PULL)
+        return;
     if (s->mutant == MUTANT_FETCH_OFF && m.type == REPL_MSG_FETCH)
         return;
     if (s->mutant == MUTANT_PAST_TERM_NOT_TOLD && m.type == REPL_MSG_ACK && m.rejected && !m.counts)
@@ -339,14 +346,23 @@ static void do_send_entries(struct sim *s, uint8_t i, const struct repl_action *
     struct sim_site *site = &s->sites[i];
     struct repl_message m = sim_plant_out(s, &a->message);
     struct sim_inbox outcome = {.site = m.to, .sent = m.type};
-    if (m.lsn.v < site->first || m.lsn.v > site->n ||
-        (m.lsn.v < site->checkpoint.lsn && s->now_us < site->unreadable_until_us)) {
+    const uint32_t *ids = site->ids;
+    uint64_t end = site->n;
+    bool there = m.lsn.v >= site->first && m.lsn.v <= site->n &&
+                 (m.lsn.v >= site->checkpoint.lsn || s->now_us >= site->unreadable_until_us);
+    enum sim_archive_says archive =
+        there ? SIM_ARCHIVE_HAS : sim_archive_gives(s, i, &m, &ids, &end);
+    if (archive == SIM_ARCHIVE_READS) {
+        outcome.type = REPL_EV_SENT;
+    } else if (archive == SIM_ARCHIVE_LACKS) {
         outcome.type = s->mutant == MUTANT_GONE_NOT_TOLD ? REPL_EV_SENT : REPL_EV_GONE;
     } else {
-        struct entry_position at = position_of(s, site, m.lsn.v);
+        struct entry_position at = position_in(s, ids, m.lsn.v);
         m.lsn_term = at.term;
         m.hash = at.hash;
-        uint64_t n = site->n - m.lsn.v;
+        if (m.type == REPL_MSG_GIVE && m.last.v < end)
+            end = m.last.v;
+        uint64_t n = end - m.lsn.v;
         if (n > SIM_BATCH_MAX)
             n = SIM_BATCH_MAX;
         if (n > 1 && sim_rng_chance(&s->net, s->swarm.short_batches))
@@ -354,9 +370,9 @@ static void do_send_entries(struct sim *s, uint8_t i, const struct repl_action *
         if (n > 1 && s->now_us < s->one_by_one_until_us)
             n = 1;
         m.count = (uint32_t)n;
-        sim_send(s, &m, site->ids + m.lsn.v, m.count);
+        sim_send(s, &m, ids + m.lsn.v, m.count);
         outcome.type = REPL_EV_SENT;
-        outcome.position = position_of(s, site, m.lsn.v + n);
+        outcome.position = position_in(s, ids, m.lsn.v + n);
         outcome.bytes = (uint32_t)n * 200;
     }
     site->outcomes[site->out_n++] = outcome;
@@ -479,6 +495,9 @@ static bool execute(struct sim *s, uint8_t i, const struct repl_action *a)
                 repl_text(&site->actions, a));
         s->truth.switchovers += a->granted;
         sim_order_answered(s, i, a->granted);
+        break;
+    case REPL_ACT_HEARD:
+        sim_relay_heard(s, i, a);
         break;
     case REPL_ACT_TRACE:
         sim_say(s, i, "%s", repl_text(&site->actions, a));
@@ -637,7 +656,11 @@ static void step(struct sim *s, uint8_t i)
         site->quorum_us = s->now_us;
     sim_plant_before(s, site, &e);
     site->unshipped |= e.more;
+    struct term seen_term = site->r->seen_term;
+    uint64_t seen_round = site->r->seen_round;
     repl_step(site->r, &e, &site->actions);
+    if (in->type == REPL_EV_MESSAGE)
+        sim_relay_word(s, i, &m, s->messages[in->message - 1].sent_us, seen_term, seen_round);
     sim_plant_after(s, site, &e);
     site->action = 0;
     sim_mix(s, site->actions.n ^ (uint64_t)in->type << 40);

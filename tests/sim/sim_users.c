@@ -38,7 +38,9 @@ void sim_repository_serves(struct sim *s)
     uint8_t primary = sim_primary(s);
     for (uint8_t i = 0; i < SIM_SITES; i++) {
         for (uint8_t from = 0; from < SIM_SITES; from++) {
-            if (from == i || !s->sites[i].alive || s->sites[i].blocked)
+            /* A data site is refilled by the repository itself, while that one is there (repl_relay.c). */
+            bool by_itself = i != SIM_GSR && (!s->calm || s->outcast != SIM_GSR);
+            if (from == i || !s->sites[i].alive || s->sites[i].blocked || by_itself)
                 continue;
             /* Without one that serves, nobody may be able to lead before the one behind is refilled. */
             const struct repl *r = s->sites[from].r;
@@ -403,6 +405,8 @@ void sim_fault(struct sim *s)
         plot(s);
     if (s->swarm.log_full || s->swarm.unreadable || s->swarm.strangers)
         later_fault(s);
+    if (s->swarm.split)
+        sim_split_some(s);
     sim_at(s, s->now_us + 1 + sim_rng_below(&s->fault, 2 * SIM_MS * s->swarm.fault_every_ms),
            SIM_EV_FAULT, 0, 0);
 }

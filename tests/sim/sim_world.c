@@ -189,6 +189,12 @@ void sim_send(struct sim *s, const struct repl_message *message, const uint32_t 
         return;
     struct sim_message m = {
         .from = message->from, .to = message->to, .epoch = l->epoch, .n = n, .sent_us = s->now_us};
+    if (message->type == REPL_MSG_GIVE) {
+        const struct sim_site *from = &s->sites[message->from];
+        bool leads = from->r->role == REPL_PRIMARY;
+        m.word_us = leads ? s->now_us : from->word_us;
+        m.word_sent_us = leads ? s->now_us : from->word_sent_us;
+    }
     struct writer w = writer_of(m.fixed, sizeof m.fixed);
     message_write(&w, message);
     check(!w.bad && w.at == sizeof m.fixed && n <= SIM_BATCH_MAX);
@@ -454,6 +460,7 @@ struct swarm sim_swarm_of_seed(uint64_t seed)
     w.strangers = sim_rng_chance(&g, 200000);
     w.unreadable = sim_rng_chance(&g, 200000);
     w.bursts = sim_rng_chance(&g, 700000) ? (uint32_t)sim_rng_between(&g, 300000, 1000000) : 0;
+    w.split = sim_rng_chance(&g, 300000);
     return w;
 }
 
@@ -472,6 +479,7 @@ void sim_init(struct sim *s, uint64_t seed, const struct swarm *swarm, enum sim_
     s->state = split(seed, 8);
     s->wall = split(seed, 9);
     s->plot = split(seed, 10);
+    s->relay = split(seed, 11);
     s->hash = seed;
     s->wiped = s->outcast = REPL_NOBODY;
     for (uint32_t i = 0; i < SIM_MESSAGES_MAX; i++)

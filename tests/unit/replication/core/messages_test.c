@@ -49,6 +49,7 @@ static struct repl_message full(enum repl_message_type type)
         m.commit.v = 1000;
         m.round = 9;
         m.readmit = 4;
+        m.rejected = true;
         break;
     case REPL_MSG_ACK:
         m.round = 9;
@@ -65,6 +66,19 @@ static struct repl_message full(enum repl_message_type type)
         m.last_term.v = 7;
         m.rejected = true;
         break;
+    case REPL_MSG_PULL:
+        m.round = 9;
+        m.rejected = true;
+        break;
+    case REPL_MSG_GIVE:
+        m.count = 2;
+        m.round = 9;
+        m.last.v = 1050;
+        m.last_term.v = 7;
+        m.commit.v = 1060;
+        m.age_ms = 40;
+        m.granted = m.rejected = true;
+        break;
     }
     return m;
 }
@@ -72,7 +86,7 @@ static struct repl_message full(enum repl_message_type type)
 static void every_type_comes_back_as_it_was(void **state)
 {
     (void)state;
-    for (int type = REPL_MSG_PREVOTE; type <= REPL_MSG_TAKE_OVER; type++) {
+    for (int type = REPL_MSG_PREVOTE; type <= REPL_MSG_GIVE; type++) {
         struct repl_message m = full((enum repl_message_type)type), got;
         uint8_t raw[MESSAGE_FIXED_BYTES + 4] = {0};
         encode(&m, raw);
@@ -89,7 +103,7 @@ static void every_type_comes_back_as_it_was(void **state)
 static void fields_of_other_types_must_be_zero(void **state)
 {
     (void)state;
-    for (int type = REPL_MSG_PREVOTE; type <= REPL_MSG_TAKE_OVER; type++) {
+    for (int type = REPL_MSG_PREVOTE; type <= REPL_MSG_GIVE; type++) {
         struct repl_message m = bare((enum repl_message_type)type),
                             allowed = full((enum repl_message_type)type);
         uint8_t raw[MESSAGE_FIXED_BYTES], some[MESSAGE_FIXED_BYTES];
@@ -142,8 +156,8 @@ static void malformed_ones_are_refused_with_the_reason(void **state)
     refused(raw, MESSAGE_FIXED_BYTES, "entries message at byte 1: flags 10 are unknown");
     raw[0] = 0;
     refused(raw, MESSAGE_FIXED_BYTES, "peer message at byte 0: type 0 is unknown");
-    raw[0] = 10;
-    refused(raw, MESSAGE_FIXED_BYTES, "peer message at byte 0: type 10 is unknown");
+    raw[0] = REPL_MSG_GIVE + 1;
+    refused(raw, MESSAGE_FIXED_BYTES, "peer message at byte 0: type 12 is unknown");
     assert_string_equal(message_name((enum repl_message_type)0), "unknown");
 }
 
