@@ -139,9 +139,8 @@ static void add_peers(struct site *s, json_t *list)
             add_link(s, list, i);
         if (s->unreadable[i][0] != '\0')
             add(list,
-                "the log is damaged where %s needs it: %s. Refill %s from the archive (triveni "
-                "init "
-                "--help), then bring this site back too",
+                "the log is damaged where %s needs it: %s. %s takes it from another site; then "
+                "bring this site back (triveni init --help)",
                 name, s->unreadable[i], name);
         else if (p->needs_refill)
             add(list,
