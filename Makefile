@@ -62,6 +62,7 @@ EXAMPLES  = $(patsubst %.c,$(BUILD)/%,$(wildcard client/examples/*.c))
 MAN       = $(BUILD)/man/triveni.1 $(patsubst docs/man/%.scd,$(BUILD)/man/%,$(wildcard docs/man/*.scd))
 WRITERS   = $(BUILD)/tests/writers/writers $(BUILD)/tests/writers/wrong_value
 SET_CLOCK = $(BUILD)/tests/lib/set_clock.so
+NEMESIS   = $(patsubst %,$(BUILD)/tests/nemesis/%,wire)
 SO        = libtriveni.so.$(VERSION)
 SONAME    = libtriveni.so.$(firstword $(subst ., ,$(VERSION)))
 
@@ -153,7 +154,7 @@ demo: $(BUILD)/triveni $(WRITERS) ## see three sites work, fail over and restore
 	@BUILD=$(BUILD) tests/demo/demo.sh
 
 .PHONY: check check-long integration-programs
-integration-programs: all $(WRITERS) $(SET_CLOCK)
+integration-programs: all $(WRITERS) $(SET_CLOCK) $(NEMESIS)
 check: deps ## build and run the tests: unit, sanitizers, layers, simulator, fuzz, integration
 	@tests/run.sh check
 check-long: deps ## what make check has no time for, a bounded portion of each: drills, power cuts, the model
