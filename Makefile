@@ -62,7 +62,7 @@ EXAMPLES  = $(patsubst %.c,$(BUILD)/%,$(wildcard client/examples/*.c))
 MAN       = $(BUILD)/man/triveni.1 $(patsubst docs/man/%.scd,$(BUILD)/man/%,$(wildcard docs/man/*.scd))
 WRITERS   = $(BUILD)/tests/writers/writers $(BUILD)/tests/writers/wrong_value
 SET_CLOCK = $(BUILD)/tests/lib/set_clock.so
-NEMESIS   = $(patsubst %,$(BUILD)/tests/nemesis/%,wire)
+NEMESIS   = $(patsubst %,$(BUILD)/tests/nemesis/%,registers wire)
 SO        = libtriveni.so.$(VERSION)
 SONAME    = libtriveni.so.$(firstword $(subst ., ,$(VERSION)))
 
@@ -159,6 +159,11 @@ check: deps ## build and run the tests: unit, sanitizers, layers, simulator, fuz
 	@tests/run.sh check
 check-long: deps ## what make check has no time for, a bounded portion of each: drills, power cuts, the model
 	@tests/run.sh long
+
+# ---- real sites, random faults; see tests/README.md ----
+.PHONY: nemesis
+nemesis: $(BUILD)/triveni $(WRITERS) $(SET_CLOCK) $(NEMESIS) ## real sites, random faults, checked clients: MINUTES=5 or KILLS=1000, SEED=
+	@BUILD=$(BUILD) MINUTES=$(or $(MINUTES),5) KILLS=$(or $(KILLS),0) SEED=$(if $(filter command%,$(origin SEED)),$(SEED)) tests/nemesis/nemesis.sh
 
 .PHONY: sim sim-mutants
 SEED     ?= 1
