@@ -26,21 +26,8 @@ trap finish EXIT
 
 net_create "$DIR"
 net_cluster_create "$DIR/cluster"
-uri=$(cat "$DIR/cluster/client.uri")
 sites_start
 wait_primary >/dev/null
-
-write_during() { # SECONDS: writers in the background
-    ip netns exec "$NET_TAG-app" "$BUILD/tests/writers/writers" run --uri "$uri" --ledger "$DIR/ledger" --seconds "$1" --threads 4 \
-        >"$DIR/writers.json" 2>"$DIR/writers.log" &
-    writers=$!
-}
-settle() { # WHAT
-    wait "$writers" || { echo "$1: writers failed"; cat "$DIR/writers.log"; exit 1; }
-    equal=$(wait_equal 300)
-    ip netns exec "$NET_TAG-app" "$BUILD/tests/writers/writers" verify --uri "$uri" --ledger "$DIR/ledger" >"$DIR/verify.json"
-    echo "$1: $(jq -c '{acknowledged, longest_gap_ms, resent}' "$DIR/writers.json"), $(jq -c '{lost, doubled}' "$DIR/verify.json"), equal at lsn ${equal% *}"
-}
 
 first=$(wait_primary)
 other=$([ "$first" = dc ] && echo dr || echo dc)

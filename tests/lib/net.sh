@@ -9,6 +9,7 @@
 #   net_heal                       all links are good again
 #   net_unplug SITE, net_plug SITE the cable itself: the far end sees no carrier
 #   in_app COMMAND...              run it where the application lives
+#   write_during SECONDS           writers with a ledger, in the background; settle WHAT: they are done, the sites equal, nothing is lost
 #
 # SITE_ENV, an array, is what sites get into their environment; ${SITE} in it is the site.
 
@@ -102,4 +103,18 @@ current_primary() {
         [ "${role:-0}" = 1 ] && { echo "$site"; return 0; }
     done
     return 1
+}
+
+# ---- writers; the caller has DIR ----
+write_during() {
+    ip netns exec "$NET_TAG-app" "$BUILD/tests/writers/writers" run --uri "$(cat "$CLUSTER_DIR/client.uri")" --ledger "$DIR/ledger" --seconds "$1" \
+        --threads 4 >"$DIR/writers.json" 2>"$DIR/writers.log" &
+    writers=$!
+}
+settle() {
+    local equal
+    wait "$writers" || { echo "$1: writers failed"; cat "$DIR/writers.log"; exit 1; }
+    equal=$(wait_equal 300)
+    in_app "$BUILD/tests/writers/writers" verify --uri "$(cat "$CLUSTER_DIR/client.uri")" --ledger "$DIR/ledger" >"$DIR/verify.json"
+    echo "$1: $(jq -c '{acknowledged, longest_gap_ms, resent}' "$DIR/writers.json"), $(jq -c '{lost, doubled}' "$DIR/verify.json"), equal at lsn ${equal% *}"
 }
