@@ -114,6 +114,21 @@ static int read_outcome(struct request *r, struct bytes body, struct err *e)
     return 0;
 }
 
+static int read_key_outcome(struct request *r, struct bytes body, struct err *e)
+{
+    struct wire_key_outcome m;
+    int rc = wire_read_key_outcome(body, &m, e);
+    if (rc != 0)
+        return rc;
+    r->key_state = m.state;
+    r->result.lsn = m.lsn.v;
+    r->result.term = m.term.v;
+    r->result.time_us = m.time.us;
+    r->result.ack = (int)m.level;
+    r->result.repeated = m.state == WIRE_KEY_COMMITTED;
+    return 0;
+}
+
 static int read_snapshot(struct link *l, struct request *r, struct bytes body, struct err *e)
 {
     struct wire_snapshot m;
@@ -153,6 +168,8 @@ static int read_reply(struct link *l, struct request *r, struct bytes body, stru
         return client_read_answer(r, body, e);
     case FRAME_OUTCOME:
         return read_outcome(r, body, e);
+    case FRAME_OUTCOME_BY_KEY:
+        return read_key_outcome(r, body, e);
     case FRAME_SNAPSHOT_OPEN:
         return read_snapshot(l, r, body, e);
     case FRAME_ADMIN:

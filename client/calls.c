@@ -42,6 +42,44 @@ int tvn_outcome(struct tvn *db, const struct tvn_session_id *session, uint64_t s
     return failed(error, ERR_NOT_FOUND, "the transaction was not committed", TVN_NOT_APPLICABLE);
 }
 
+int tvn_outcome_by_key(struct tvn *db, struct tvn_bytes key, int give_up, uint32_t timeout_ms,
+                       struct tvn_result *result, struct tvn_error *error)
+{
+    const struct wire_key_ask ask = {bytes_of(key.data, key.data == NULL ? 0 : key.size),
+                                     give_up != 0};
+    struct err e = ERR_NONE;
+    if (result != NULL)
+        *result = (struct tvn_result){0};
+    if (idempotency_key_check(ask.key, &e) != 0)
+        return client_error_set(error, &e, TVN_NOT_APPLICABLE);
+    struct request *r = client_request_new(db, FRAME_OUTCOME_BY_KEY, 2 + ask.key.n + 1);
+    if (r == NULL)
+        return failed(error, ERR_NO_MEMORY, "out of memory", TVN_NOT_APPLICABLE);
+    struct writer w = writer_of(r->body, r->size);
+    wire_write_key_ask(&w, &ask);
+    check(!w.bad);
+    r->primary = true;
+    int rc = client_call(db, r, timeout_ms, error);
+    const enum wire_key_state state = r->key_state;
+    const struct tvn_result found = r->result;
+    client_release(db, r);
+    if (rc != 0)
+        return rc;
+    if (result != NULL)
+        *result = found;
+    if (state == WIRE_KEY_GIVEN_UP)
+        return failed(error, ERR_NOT_FOUND,
+                      "the transaction has not taken effect and never will: its key was given up",
+                      TVN_NOT_DONE);
+    if (state == WIRE_KEY_COMMITTED)
+        return 0;
+    err_set(&e, ERR_OUTCOME_UNKNOWN,
+            "no transaction with this key is committed up to lsn %llu, but one may be under way: "
+            "send it again with the same key, or give the key up",
+            (unsigned long long)found.lsn);
+    return client_error_set(error, &e, TVN_UNKNOWN);
+}
+
 int tvn_session(struct tvn *db, uint32_t timeout_ms, struct tvn_session_id *session,
                 uint64_t *next_sequence, struct tvn_error *error)
 {

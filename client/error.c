@@ -30,6 +30,7 @@ SAME_CODE(STALE);
 SAME_CODE(NEWER);
 SAME_CODE(UNIQUE);
 SAME_CODE(NOT_READY);
+SAME_CODE(KEY_USED);
 SAME(TVN_ACK_DEFAULT, LEVEL_MODE);
 SAME_LEVEL(LOCAL);
 SAME_LEVEL(MAJORITY);
@@ -42,6 +43,7 @@ SAME(TVN_COLLECTION_MAX_BYTES, COLLECTION_MAX_BYTES);
 SAME(TVN_VALUE_MAX_BYTES, VALUE_MAX_BYTES);
 SAME(TVN_TXN_MAX_OPS, TXN_MAX_OPS);
 SAME(TVN_POINT_NAME_MAX_BYTES, POINT_NAME_MAX_BYTES);
+SAME(TVN_IDEMPOTENCY_KEY_MAX_BYTES, IDEMPOTENCY_KEY_MAX_BYTES);
 
 #define STRING_(x) #x
 #define STRING(x) STRING_(x)
@@ -107,6 +109,9 @@ const char *tvn_strerror(int code)
         return "another record has that value in a unique index; nothing was changed";
     case TVN_NOT_READY:
         return "the index is still being built";
+    case TVN_KEY_USED:
+        return "the idempotency key stands for another transaction, or was given up; nothing was "
+               "changed";
     default:
         return "unknown code";
     }

@@ -70,10 +70,12 @@ struct request {
     uint64_t link;        /* snapshots: number of the only link that will do; otherwise 0 */
     struct uuid session;  /* TXN: under which it was sent */
     uint64_t sequence;    /* TXN: lock, because a new session renumbers */
+    bool keyed;           /* TXN: it has an idempotency key, and may be run under any session */
     unsigned attempts;    /* how often it was sent */
     struct link *sent_on; /* it is there, unanswered */
     bool doubtful;        /* an attempt ended without an answer */
-    int refused;          /* code of the last answer that led to another attempt */
+    enum wire_key_state key_state; /* OUTCOME_BY_KEY: the answer */
+    int refused;                   /* code of the last answer that led to another attempt */
 
     struct tvn_error error;
     struct tvn_result result;

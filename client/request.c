@@ -247,12 +247,15 @@ void client_fail(struct tvn *db, struct request *r, const struct err *why)
     struct err e = *why;
     enum tvn_outcome_kind outcome = TVN_NOT_APPLICABLE;
     if (is_write(r)) {
-        bool unknown = r->doubtful && e.code != ERR_CONDITION;
+        bool unknown = r->doubtful && e.code != ERR_CONDITION && e.code != ERR_KEY_USED;
         outcome = unknown ? TVN_UNKNOWN : TVN_NOT_DONE;
         if (unknown && (e.code == ERR_TIMEOUT || e.code == ERR_UNREACHABLE || e.code == ERR_BUSY ||
                         e.code == ERR_NOT_PRIMARY)) {
             e.code = ERR_OUTCOME_UNKNOWN;
-            if (r->type == FRAME_TXN)
+            if (r->keyed)
+                err_wrap(&e, "the outcome is unknown: send the transaction again with the same "
+                             "idempotency key, or ask what became of it");
+            else if (r->type == FRAME_TXN)
                 err_wrap(&e, "the outcome of sequence %llu is unknown, ask for it",
                          (unsigned long long)r->sequence);
             else

@@ -9,7 +9,8 @@
  *   DRAINING  no transaction is unanswered any more             NONE, after renumbering from 1
  *
  * INVARIANT: a transaction is never sent under a second session unless each of its attempts was answered "expired". That
- * answer means that it was not run; one that ended without an answer may have been, and is reported instead.
+ * answer means that it was not run; one that ended without an answer may have been, and is reported instead. Except those with an
+ * idempotency key, which take effect once under whatever session.
  *
  * The resumption goes out right before the transactions, without waiting for its answer: the site handles the frames of a
  * connection in order. */
@@ -114,7 +115,7 @@ void client_session_link_lost(struct tvn *db, const struct link *l)
         db->session.state = SESSION_NONE;
 }
 
-/* All transactions that are left wait and were never run: number them from 1 for the session to come. */
+/* All transactions that are left wait, and were never run or have a key: number them from 1 for the session to come. */
 static void renumber(struct tvn *db)
 {
     pthread_mutex_lock(&db->lock);
@@ -136,7 +137,7 @@ void client_session_tick(struct tvn *db)
             "the session expired while the transaction was unanswered; it was not run again");
     for (struct request *r = db->primary.waiting.head, *next; r != NULL; r = next) {
         next = r->next;
-        if (r->type == FRAME_TXN && r->doubtful)
+        if (r->type == FRAME_TXN && r->doubtful && !r->keyed)
             client_fail(db, r, &e);
     }
     renumber(db);

@@ -17,7 +17,8 @@
  * Once. Every transaction travels as (session, sequence). The library opens the session at the first write, numbers the
  * transactions, and after a lost connection or a failover sends every unanswered one again under its old number, so that
  * it takes effect at most once. To keep that promise across a restart of your process, keep the session (tvn_session())
- * and the number of what was unanswered, and give both back in tvn_options.
+ * and the number of what was unanswered, and give both back in tvn_options; or give transactions keys of your own
+ * (tvn_txn_set_idempotency_key()), for which nothing has to be kept but the key.
  *
  * Deadlines. Every call and every submitted request has one: its own or the handle's (10 s unless set). Until then
  * the library looks for a primary, reconnects and retries by itself; a handle opens also while no site can be reached.
@@ -57,6 +58,7 @@ const char *tvn_version(void);
 #define TVN_VALUE_MAX_BYTES (16u << 20)
 #define TVN_TXN_MAX_OPS 65536u
 #define TVN_POINT_NAME_MAX_BYTES 128
+#define TVN_IDEMPOTENCY_KEY_MAX_BYTES 64
 #define TVN_ENDPOINTS_MAX 8
 
 /* ---- bytes ---- */
@@ -111,7 +113,9 @@ enum tvn_code {
     TVN_STALE = -22,           /* 1: the snapshot or the site's state is too old */
     TVN_NEWER = -23,           /* 1: a site's disk holds what a newer version wrote */
     TVN_UNIQUE = -24, /* 5: another record has that value in a unique index, nothing was changed */
-    TVN_NOT_READY = -25 /* 1: the index is still being built; the text says how far it is */
+    TVN_NOT_READY = -25, /* 1: the index is still being built; the text says how far it is */
+    TVN_KEY_USED = -26   /* 5: the idempotency key stands for another transaction, or was given up;
+                          * nothing was changed */
 };
 
 enum tvn_outcome_kind {
@@ -278,9 +282,25 @@ int tvn_txn_if_version(struct tvn_txn *txn, const char *collection, struct tvn_b
 /* Durability and deadline of this transaction; 0 and 0: the handle's. */
 int tvn_txn_set(struct tvn_txn *txn, enum tvn_ack ack, uint32_t timeout_ms);
 
+/* Give the transaction a name of the application's own: 1 to TVN_IDEMPOTENCY_KEY_MAX_BYTES bytes of any value, such as the
+ * number of the case that it belongs to or a random UUID; copied. Of all transactions with one key at most one takes
+ * effect, whichever process sends them, after a restart of this one, after a failover, and after a restart of every site:
+ *   - a later one with the same conditions and operations, in the same order, is answered as the first: 0, its lsn,
+ *     repeated = 1
+ *   - a later one with others fails with TVN_KEY_USED, and changes nothing
+ *   - when nothing took effect (a condition failed, a unique value was taken, there was nothing to write) nothing is
+ *     remembered, and the key may be used again
+ * Keys belong to the client that its certificate names: processes with the same name share them, others have their own.
+ * They are remembered for at least store.idempotency_hours (24 unless configured) after the transaction, at most
+ * store.idempotency_keys of a client (1,000,000; more: TVN_LIMIT, never a key that is dropped too early). After that time
+ * the same key begins anew: do not send a transaction again that is older. What is remembered are records of the
+ * collection `_idempotency`: replicated, archived and restored like any other; watches of all collections tell of them. It
+ * costs a write one operation (so TVN_TXN_MAX_OPS - 1 are left) of about 100 bytes. Values: TVN_USAGE (empty), TVN_LIMIT. */
+int tvn_txn_set_idempotency_key(struct tvn_txn *txn, struct tvn_bytes key);
+
 /* Commit and wait for the answer. The transaction stays the caller's and unchanged; committing it again is a new
- * transaction. `result` may be NULL. Waits for room while the window is full. Not from a callback on the I/O
- * thread (TVN_USAGE), as all calls that wait. */
+ * transaction, unless it has an idempotency key. `result` may be NULL. Waits for room while the window is full. Not from a
+ * callback on the I/O thread (TVN_USAGE), as all calls that wait. */
 int tvn_txn_commit(struct tvn *db, const struct tvn_txn *txn, struct tvn_result *result,
                    struct tvn_error *error);
 
@@ -309,6 +329,21 @@ int tvn_del(struct tvn *db, const char *collection, struct tvn_bytes key, struct
  * the sites remember the newest 1,024 transactions of a session, for as long as it lives; this one is not among them. */
 int tvn_outcome(struct tvn *db, const struct tvn_session_id *session, uint64_t sequence,
                 uint32_t timeout_ms, struct tvn_result *result, struct tvn_error *error);
+
+/* What became of this client's transaction with the idempotency key? Asked of the primary, who answers for everything
+ * that was committed; the asking process need not be the one that wrote.
+ *   0                     it committed: lsn, term and time_us of `result`, and ack, the durability that it has by now
+ *   TVN_NOT_FOUND         it has not taken effect and never will: the key was given up (now, or by an earlier call)
+ *   TVN_OUTCOME_UNKNOWN   in doubt: nothing is committed with the key up to result->lsn, but a copy may still be under
+ *                         way, in another process or a lost connection. Only with give_up == 0. Sending the same
+ *                         transaction with the same key is always safe; or ask with give_up
+ *   others                nobody could tell (TVN_UNREACHABLE, TVN_TIMEOUT, ...): ask again
+ * give_up != 0: when nothing is committed with the key, write down (at majority) that nothing ever will be; whatever comes
+ * with it later fails with TVN_KEY_USED. Both hold for as long as keys are remembered: of one that is older nothing is
+ * known.
+ * `result` may be NULL. Also TVN_USAGE, TVN_LIMIT. */
+int tvn_outcome_by_key(struct tvn *db, struct tvn_bytes key, int give_up, uint32_t timeout_ms,
+                       struct tvn_result *result, struct tvn_error *error);
 
 /* The session of this handle, opened now if there is none, and the number that the next transaction submitted will carry.
  * From this call on the session is the application's: the library neither ends it at tvn_close() nor replaces it when

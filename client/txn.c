@@ -21,6 +21,8 @@ struct tvn_txn {
     size_t bytes; /* encoded */
     enum level level;
     uint32_t timeout_ms;
+    size_t key_bytes; /* 0: no idempotency key */
+    uint8_t key[IDEMPOTENCY_KEY_MAX_BYTES];
     struct err bad; /* the first error */
 };
 
@@ -55,6 +57,7 @@ void tvn_txn_reset(struct tvn_txn *t)
     t->bytes = CLIENT_TXN_HEADER_BYTES;
     t->level = LEVEL_MODE;
     t->timeout_ms = 0;
+    t->key_bytes = 0;
     t->bad.code = 0;
 }
 
@@ -220,6 +223,16 @@ int tvn_txn_set(struct tvn_txn *t, enum tvn_ack ack, uint32_t timeout_ms)
     return 0;
 }
 
+int tvn_txn_set_idempotency_key(struct tvn_txn *t, struct tvn_bytes key)
+{
+    const struct bytes k = bytes_in(key);
+    if (t->bad.code != 0 || idempotency_key_check(k, &t->bad) != 0)
+        return t->bad.code;
+    memcpy(t->key, k.p, k.n);
+    t->key_bytes = k.n;
+    return 0;
+}
+
 /* ---- committing ---- */
 
 static int txn_request(struct tvn *db, const struct tvn_txn *t, struct request **out, struct err *e)
@@ -229,18 +242,21 @@ static int txn_request(struct tvn *db, const struct tvn_txn *t, struct request *
         return err_set(e, t->bad.code, "%s", t->bad.text);
     if (t->op_count == 0 && t->condition_count == 0)
         return err_set(e, ERR_USAGE, "the transaction is empty");
-    struct request *r = client_request_new(db, FRAME_TXN, t->bytes);
+    const size_t bytes = t->bytes + (t->key_bytes != 0 ? 2 + t->key_bytes : 0);
+    struct request *r = client_request_new(db, FRAME_TXN, bytes);
     if (r == NULL)
-        return err_set(e, ERR_NO_MEMORY, "out of memory for a transaction of %zu bytes", t->bytes);
+        return err_set(e, ERR_NO_MEMORY, "out of memory for a transaction of %zu bytes", bytes);
     struct wire_txn head = {
         .level = t->level == LEVEL_MODE ? db->config.level : t->level,
         .condition_count = t->condition_count,
         .op_count = t->op_count,
+        .key = bytes_of(t->key, t->key_bytes),
     };
     struct writer w = writer_of(r->body, r->size);
     wire_write_txn(&w, &head, t->conditions, t->ops);
     check(!w.bad && w.at == r->size);
     r->primary = true;
+    r->keyed = t->key_bytes != 0;
     *out = r;
     return 0;
 }

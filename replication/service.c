@@ -174,6 +174,8 @@ int service_request(struct client *c, const struct frame *f, struct bytes body, 
         return service_snapshot_close(c, f, body, e);
     case FRAME_OUTCOME:
         return service_outcome(c, f, body, e);
+    case FRAME_OUTCOME_BY_KEY:
+        return service_outcome_by_key(c, f, body, e);
     case FRAME_POINT:
         return service_point(c, f, body, e);
     case FRAME_WATCH_OPEN:
@@ -386,6 +388,7 @@ void service_turn(struct site *s)
     if (v->failover.active && site_is_ready(s))
         failover_done(v, true, "");
     service_unique_progress(v);
+    service_keys_progress(v);
     if (v->parked_count == 0)
         return;
     bool ready = site_is_ready(s) && repl_lease_valid(s->repl, site_now_ms());
@@ -548,6 +551,7 @@ void service_stop(struct site *s)
     drop_parked(v);
     service_watch_stop(v);
     service_unique_forget(v);
+    service_keys_free(v);
     free(v->declared_ahead);
     v->declared_ahead = NULL;
     v->declared_ahead_count = 0;

@@ -49,10 +49,11 @@ struct waiter {
     struct uuid session;      /* SESSION_OPEN */
     int32_t failed_condition; /* >= 0: the answer is that this condition failed */
     bool repeated;
-    bool declares, created; /* ADMIN: say whether an index was not there before */
-    bool exists;            /* failed condition: the record was there ... */
-    struct lsn version;     /* ... with this version */
-    struct err *refused;    /* owned; the answer is this, once lsn is committed. NULL: it is not */
+    bool declares, created;  /* ADMIN: say whether an index was not there before */
+    bool exists;             /* failed condition: the record was there ... */
+    struct lsn version;      /* ... with this version */
+    enum wire_key_state key; /* OUTCOME_BY_KEY */
+    struct err *refused;     /* owned; the answer is this, once lsn is committed. NULL: it is not */
 };
 
 struct
@@ -82,6 +83,7 @@ struct scan_page {
 
 struct watches;        /* service_watch.c */
 struct uniques;        /* service_unique.c */
+struct keys;           /* service_idempotency.c */
 struct declared_ahead; /* admin.c */
 int admin_require_serving(struct site *s, struct err *e);
 
@@ -123,6 +125,7 @@ struct service {
     struct orders orders;                  /* of operators: carried out, or under way */
     struct watches *watches;               /* NULL: there was none yet */
     struct uniques *uniques;               /* NULL: not primary, or nothing was written yet */
+    struct keys *keys;                     /* NULL: none was looked for yet */
     struct declared_ahead *declared_ahead; /* NULL: none was */
     size_t declared_ahead_count;
     uint64_t committed, failed_conditions, reads; /* since start */
@@ -164,8 +167,26 @@ int service_require_primary(struct client *c, const struct frame *f, struct byte
 int service_propose(struct site *s, enum entry_kind kind, struct writer *body, struct waiter *out,
                     struct err *e);
 int service_txn(struct client *c, const struct frame *f, struct bytes body, struct err *e);
+/* The answer is about the history up to now, and waits until that is committed. `refused` (NULL: not so): it is that error. */
+int service_answer_without_writing(struct client *c, const struct frame *f, struct bytes body,
+                                   struct waiter *w, const struct err *refused, struct err *e);
 void service_answer_waiters(struct service *v);
 void service_drop_waiters(struct service *v);
+
+/* service_idempotency.c */
+/* What is known of the transaction's key? 0 and *found: `w` has the outcome of the first with it. ERR_KEY_USED: it stands for
+ * another, or was given up; the answer is to wait for what is logged. ERR_LIMIT: one more is too many. */
+int service_key_look(struct client *c, const struct wire_txn *txn, struct waiter *w, bool *found,
+                     struct err *e);
+/* The operation that keeps the key, as it stands in an entry's body. */
+void service_key_write(struct writer *body, const struct client *c, const struct wire_txn *txn,
+                       enum level level);
+void service_key_logged(struct client *c);
+int service_outcome_by_key(struct client *c, const struct frame *f, struct bytes body,
+                           struct err *e);
+/* Remove keys that are too old, and count those of each client, a little at a time. Often; cheap. */
+void service_keys_progress(struct service *v);
+void service_keys_free(struct service *v);
 
 /* service_session.c */
 /* Is (session, sequence) certainly not logged yet, and the session open and the client's own? */

@@ -5,7 +5,8 @@
  * waits, like a write, until that history is committed: nobody hears of a write that may yet vanish.
  *
  * ONCE (P6). A transaction of a session is looked up by (session, sequence), in flight and applied, before anything else; found,
- * its first outcome is the answer. The result enters the state in the same LMDB transaction as the effects. */
+ * its first outcome is the answer. The result enters the state in the same LMDB transaction as the effects. So is one with a key
+ * that the application chose (service_idempotency.c). */
 #include "replication/service.h"
 
 #include "store/core/check.h"
@@ -129,6 +130,11 @@ static void answer(struct service *v, const struct waiter *w, enum level level)
     }
     if (w->type == FRAME_SESSION_OPEN)
         wire_write_session(&out, &(struct wire_session){w->session, w->lsn});
+    else if (w->type == FRAME_OUTCOME_BY_KEY)
+        wire_write_key_outcome(
+            &out, &(struct wire_key_outcome){
+                      w->key, w->key == WIRE_KEY_NONE ? LEVEL_MODE : achieved(s, w->lsn, level),
+                      w->lsn, w->term, w->time});
     else
         wire_write_done(&out, &(struct wire_done){w->lsn, w->term, w->time,
                                                   achieved(s, w->lsn, level), w->repeated});
@@ -292,7 +298,9 @@ static int build_txn(struct client *c, const struct wire_txn *txn, struct writer
 {
     struct site *s = c->service->site;
     struct bytes ops = bytes_of(txn->ops.p + txn->ops.at, txn->ops.n - txn->ops.at);
-    size_t need = ENTRY_SALT_BYTES + 64 + CLIENT_NAME_MAX_BYTES + ops.n;
+    const bool keyed = txn->key.n != 0;
+    size_t need = ENTRY_SALT_BYTES + 64 + CLIENT_NAME_MAX_BYTES + ops.n +
+                  (keyed ? IDEMPOTENCY_OP_MAX_BYTES : 0);
     if (need > ENTRY_BODY_MAX_BYTES)
         return err_set(e, ERR_LIMIT, "transaction of %zu bytes: at most %d are allowed", need,
                        ENTRY_BODY_MAX_BYTES);
@@ -310,15 +318,15 @@ static int build_txn(struct client *c, const struct wire_txn *txn, struct writer
                                       .client = bytes_str(c->name)},
                    NULL);
     check(!w->bad);
-    put_le32(w->p + w->at - 4, txn->op_count);
+    put_le32(w->p + w->at - 4, txn->op_count + keyed);
     write_bytes(w, ops);
+    if (keyed)
+        service_key_write(w, c, txn, answered_at(c->service, txn->level));
     return 0;
 }
 
-/* Nothing is to be written: the answer is about the history up to now, and waits until that is committed. `refused` (NULL: not
- * so): it is that error. */
-static int answer_without_writing(struct client *c, const struct frame *f, struct bytes body,
-                                  struct waiter *w, const struct err *refused, struct err *e)
+int service_answer_without_writing(struct client *c, const struct frame *f, struct bytes body,
+                                   struct waiter *w, const struct err *refused, struct err *e)
 {
     struct site *s = c->service->site;
     if (!repl_lease_valid(s->repl, site_now_ms()))
@@ -381,9 +389,15 @@ int service_txn(struct client *c, const struct frame *f, struct bytes body, stru
         rc = service_room_to_wait(c, LEVEL_MODE, e);
     if (rc == 0)
         rc = service_room_to_wait(c, txn.level, e);
-    bool earlier;
+    bool earlier = false;
     if (rc == 0)
         rc = look_for_earlier(c, &txn, &w, &earlier, e);
+    if (rc == 0 && !earlier && txn.key.n != 0)
+        rc = service_key_look(c, &txn, &w, &earlier, e);
+    if (rc == ERR_KEY_USED) {
+        const struct err refused = *e;
+        return service_answer_without_writing(c, f, body, &w, &refused, e);
+    }
     if (rc != 0)
         return rc;
     if (earlier) {
@@ -400,12 +414,12 @@ int service_txn(struct client *c, const struct frame *f, struct bytes body, stru
     if (w.failed_condition != TXN_HOLDS || txn.op_count == 0) {
         w.exists = found.exists;
         w.version = found.version;
-        return answer_without_writing(c, f, body, &w, NULL, e);
+        return service_answer_without_writing(c, f, body, &w, NULL, e);
     }
     rc = service_unique_check(c, f, body, &txn, e);
     if (rc == ERR_UNIQUE) {
         const struct err refused = *e;
-        return answer_without_writing(c, f, body, &w, &refused, e);
+        return service_answer_without_writing(c, f, body, &w, &refused, e);
     }
     if (rc != 0)
         return rc == SERVICE_LATER ? 0 : rc;
@@ -417,6 +431,8 @@ int service_txn(struct client *c, const struct frame *f, struct bytes body, stru
     if (rc != 0)
         return rc;
     session_logged(c, &txn.session, txn.sequence);
+    if (txn.key.n != 0)
+        service_key_logged(c);
     service_wait(c, txn.level, &w);
     return 0;
 }

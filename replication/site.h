@@ -51,6 +51,8 @@ struct site_config {
     uint32_t scrub_ms;         /* a pass of the scrub begins as often as this */
     uint64_t history_us, history_bytes; /* the past that can be read; either 0: none */
     uint32_t session_hours;             /* idle sessions expire */
+    uint64_t idempotency_us;            /* keys are remembered for so long; 0: for ever */
+    uint32_t idempotency_keys;          /* ... at most so many of one client; 0: any number */
     uint32_t snapshot_ms;               /* clients' snapshots are closed when they are as old */
     uint32_t max_clients;
     uint32_t max_per_identity; /* connections of one client's name; 0: no limit of their own */

@@ -140,6 +140,7 @@ const struct command command_get = {
 
 struct put_options {
     struct common common;
+    const char *key;
     const char *file;
     struct option_number version;
     bool absent, exists, base64;
@@ -153,6 +154,7 @@ static const struct option put_table[] = {
      "only when there is one"},
     {"if-version", 0, OPTION_NUMBER, offsetof(struct put_options, version), "LSN", NULL,
      "only when its last change is the transaction LSN"},
+    IDEMPOTENCY_KEY_OPTION(struct put_options),
     {"base64", 0, OPTION_FLAG, offsetof(struct put_options, base64), NULL, NULL,
      "KEY is given in base64"},
     {0},
@@ -172,10 +174,11 @@ static void add_conditions(struct tvn_txn *txn, const struct put_options *o, con
 
 static int commit_one(struct invocation *in, struct tvn_txn *txn, struct err *e)
 {
+    const struct put_options *o = in->options;
     struct tvn *db = NULL;
-    int rc = connect_open(in->options, &db, e);
+    int rc = connect_open(&o->common, &db, e);
     if (rc == 0)
-        rc = commit_and_print(in, db, txn, e);
+        rc = commit_and_print(in, db, txn, o->key, e);
     (void)tvn_close(db);
     return rc;
 }
@@ -225,6 +228,8 @@ const struct command command_put = {
     .examples = {{"create", "triveni put titles AB-12 '{\"owner\":\"Asha\"}' --if-absent"},
                  {"change what was read at lsn 42, and nothing newer",
                   "triveni put titles AB-12 - --if-version 42 <new.json"},
+                 {"safe to run again after any failure, by any process",
+                  "triveni put titles AB-12 --file deed.pdf --idempotency-key case-4711-deed"},
                  {"wait until the archive site has it too",
                   "triveni put titles AB-12 --file deed.pdf --ack gsr"}},
     .exits = "456789",
@@ -238,6 +243,7 @@ static const struct option del_table[] = {
      "fail when there is no such record"},
     {"if-version", 0, OPTION_NUMBER, offsetof(struct put_options, version), "LSN", NULL,
      "only when its last change is the transaction LSN"},
+    IDEMPOTENCY_KEY_OPTION(struct put_options),
     {"base64", 0, OPTION_FLAG, offsetof(struct put_options, base64), NULL, NULL,
      "KEYs are given in base64"},
     {0},

@@ -73,32 +73,77 @@ const struct command command_session = {
     .run = run_session,
 };
 
-static int run_outcome(struct invocation *in, struct err *e)
+struct outcome_options {
+    struct common common;
+    const char *key;
+    bool give_up;
+};
+static const struct option outcome_table[] = {
+    {"idempotency-key", 0, OPTION_TEXT, offsetof(struct outcome_options, key), "TEXT", NULL,
+     "of the transaction with this key"},
+    {"give-up", 0, OPTION_FLAG, offsetof(struct outcome_options, give_up), NULL, NULL,
+     "if nothing is committed with the key, make sure that nothing ever will be"},
+    {0},
+};
+
+static int by_number(struct invocation *in, struct tvn *db, struct tvn_result *result,
+                     struct tvn_error *error, struct err *e)
 {
-    struct session_options *o = in->options;
     struct uuid uuid;
     struct tvn_session_id session;
     uint64_t sequence = 0;
+    int rc = uuid_parse(in->operands[0], &uuid, e);
+    if (rc == 0)
+        rc = parse_number("SEQUENCE", in->operands[1], UINT64_MAX, &sequence, e);
+    if (rc != 0)
+        return rc;
+    memcpy(session.bytes, uuid.b, sizeof session.bytes);
+    return tvn_outcome(db, &session, sequence, 0, result, error) != 0 ? from_client(error, e) : 0;
+}
+
+static int by_key(const struct outcome_options *o, struct tvn *db, struct tvn_result *result,
+                  struct tvn_error *error, struct err *e)
+{
+    if (tvn_outcome_by_key(db, tvn_str(o->key), o->give_up, 0, result, error) == 0)
+        return 0;
+    (void)from_client(error, e);
+    if (error->code == TVN_OUTCOME_UNKNOWN)
+        (void)err_advise(e, "--give-up does the latter");
+    return error->code;
+}
+
+static void print_outcome(const struct outcome_options *o, const struct tvn_result *r)
+{
+    if (o->common.format == OUTPUT_JSON) {
+        json_t *out = json_pack("{s:b,s:I,s:I}", "committed", 1, "lsn", (json_int_t)r->lsn,
+                                "time_us", (json_int_t)r->time_us);
+        if (o->key != NULL)
+            (void)json_object_set_new(out, "ack", json_string(ack_name(r->ack)));
+        output_json(out);
+        return;
+    }
+    (void)printf("committed at lsn %llu%s%s\n", (unsigned long long)r->lsn,
+                 o->key != NULL ? ", durability: " : "", o->key != NULL ? ack_name(r->ack) : "");
+}
+
+static int run_outcome(struct invocation *in, struct err *e)
+{
+    const struct outcome_options *o = in->options;
     struct tvn *db = NULL;
     struct tvn_error error;
     struct tvn_result result;
     memset(&result, 0, sizeof result);
-    int rc = uuid_parse(in->operands[0], &uuid, e);
+    if (in->count != (o->key != NULL ? 0 : 2) || (o->give_up && o->key == NULL))
+        return err_set(e, ERR_USAGE,
+                       "give either SESSION and SEQUENCE, or --idempotency-key, which alone can be "
+                       "given up");
+    int rc = connect_open(&o->common, &db, e);
     if (rc == 0)
-        rc = parse_number("SEQUENCE", in->operands[1], UINT64_MAX, &sequence, e);
-    if (rc == 0)
-        rc = connect_open(&o->common, &db, e);
-    if (rc == 0) {
-        memcpy(session.bytes, uuid.b, sizeof session.bytes);
-        if (tvn_outcome(db, &session, sequence, 0, &result, &error) != 0)
-            rc = from_client(&error, e);
-    }
+        rc = o->key != NULL ? by_key(o, db, &result, &error, e)
+                            : by_number(in, db, &result, &error, e);
     (void)tvn_close(db);
-    if (rc == 0 && o->common.format == OUTPUT_JSON)
-        output_json(json_pack("{s:b,s:I,s:I}", "committed", 1, "lsn", (json_int_t)result.lsn,
-                              "time_us", (json_int_t)result.time_us));
-    else if (rc == 0)
-        (void)printf("committed at lsn %llu\n", (unsigned long long)result.lsn);
+    if (rc == 0)
+        print_outcome(o, &result);
     return rc;
 }
 
@@ -106,15 +151,29 @@ const struct command command_outcome = {
     .name = "outcome",
     .group = "Records",
     .purpose = "ask what became of a transaction whose outcome was unknown",
-    .operands = "SESSION SEQUENCE",
-    .least = 2,
+    .operands = "[SESSION SEQUENCE]",
+    .least = 0,
     .most = 2,
-    .options_bytes = sizeof(struct session_options),
-    .tables = {output_options, connection_options},
-    .about = "Both are in the message that ended with exit code 9, and in the JSON that each write "
-             "prints. Exit code 3 says that it\n"
-             "did not take effect and never will: do it again.",
-    .examples = {{"after a lost answer", "triveni outcome 6f1c2a34-8f0e-4a57-9a51-7d2f6c1b0e42 1"}},
-    .exits = "3468",
+    .options_bytes = sizeof(struct outcome_options),
+    .tables = {outcome_table, output_options, connection_options},
+    .about =
+        "Both operands are in the message that ended with exit code 9, and in the JSON that each "
+        "write prints. Exit code 3 says that\n"
+        "it did not take effect and never will: do it again.\n"
+        "\n"
+        "By idempotency key: exit code 0 says that it is committed, where, and how durable it is "
+        "by "
+        "now; 3 that it never will be,\n"
+        "because its key was given up; 9 that nothing is committed with the key so far, but a copy "
+        "may still be under way. Then\n"
+        "either run the same write with the same key again, which is always safe, or give the key "
+        "up. A key is of the client that\n"
+        "its certificate names: ask with the certificate that wrote.",
+    .examples = {{"after a lost answer", "triveni outcome 6f1c2a34-8f0e-4a57-9a51-7d2f6c1b0e42 1"},
+                 {"by the name that the application gave it",
+                  "triveni outcome --idempotency-key case-4711-deed"},
+                 {"so that it never happens",
+                  "triveni outcome --idempotency-key case-4711-deed --give-up"}},
+    .exits = "34689",
     .run = run_outcome,
 };

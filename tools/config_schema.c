@@ -66,6 +66,8 @@ static const cyaml_schema_field_t store_fields[] = {
     IN(store, history_hours, 0),
     IN(store, history_mib, 0),
     IN(store, session_hours, 0),
+    IN(store, idempotency_hours, 0),
+    IN(store, idempotency_keys, 0),
     IN(store, snapshot_seconds, 0),
     IN(store, max_clients, 0),
     IN(store, max_per_identity, 0),

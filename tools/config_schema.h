@@ -27,7 +27,8 @@ struct config_file {
     struct {
         char *engine, *segment_mib, *log_limit_mib, *log_retain_mib, *reserve_mib, *checkpoint_mib;
         char *checkpoint_seconds, *memory_mib, *scrub_mib_per_second, *scrub_seconds,
-            *session_hours, *snapshot_seconds, *max_clients, *max_per_identity;
+            *session_hours, *idempotency_hours, *idempotency_keys, *snapshot_seconds, *max_clients,
+            *max_per_identity;
         char *history_hours, *history_mib;
     } store;
     struct {
@@ -56,6 +57,8 @@ extern const cyaml_schema_value_t config_schema;
     X(store, history_hours, history_us, uint64_t, 3600000000, 0, 87600, 24)                        \
     X(store, history_mib, history_bytes, uint64_t, 1 << 20, 0, 16777216, 4096)                     \
     X(store, session_hours, session_hours, uint32_t, 1, 1, 8760, 24)                               \
+    X(store, idempotency_hours, idempotency_us, uint64_t, 3600000000, 1, 8760, 24)                 \
+    X(store, idempotency_keys, idempotency_keys, uint32_t, 1, 1, 100000000, 1000000)               \
     X(store, snapshot_seconds, snapshot_ms, uint32_t, 1000, 1, 86400, 600)                         \
     X(store, max_clients, max_clients, uint32_t, 1, 1, 65536, 256)                                 \
     X(store, max_per_identity, max_per_identity, uint32_t, 1, 0, 65536, 0)                         \

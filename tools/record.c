@@ -50,9 +50,14 @@ void print_result(const struct common *c, const struct tvn_result *r)
 }
 
 /* The session has to outlive this process, or the outcome could never be asked for: tvn_session() takes it over. */
-static int unknown_outcome(struct tvn *db, const struct tvn_result *r,
+static int unknown_outcome(struct tvn *db, const struct tvn_result *r, const char *idempotency_key,
                            const struct tvn_error *error, struct err *e)
 {
+    if (idempotency_key != NULL)
+        return err_set(e, error->code,
+                       "%.300s; run the same command again, or ask: triveni outcome "
+                       "--idempotency-key '%s'",
+                       error->text, idempotency_key);
     struct tvn_session_id kept;
     struct tvn_error ignored;
     uint64_t next = 0;
@@ -62,15 +67,18 @@ static int unknown_outcome(struct tvn *db, const struct tvn_result *r,
                    session_text(&r->session, session), (unsigned long long)r->sequence);
 }
 
-int commit_and_print(struct invocation *in, struct tvn *db, const struct tvn_txn *txn,
-                     struct err *e)
+int commit_and_print(struct invocation *in, struct tvn *db, struct tvn_txn *txn,
+                     const char *idempotency_key, struct err *e)
 {
     struct tvn_result result;
     struct tvn_error error;
     memset(&result, 0, sizeof result);
+    if (idempotency_key != NULL) /* what is wrong with it is told by the commit */
+        (void)tvn_txn_set_idempotency_key(txn, tvn_str(idempotency_key));
     if (tvn_txn_commit(db, txn, &result, &error) != 0)
-        return error.outcome == TVN_UNKNOWN ? unknown_outcome(db, &result, &error, e)
-                                            : from_client(&error, e);
+        return error.outcome == TVN_UNKNOWN
+                   ? unknown_outcome(db, &result, idempotency_key, &error, e)
+                   : from_client(&error, e);
     print_result(in->options, &result);
     return 0;
 }

@@ -23,9 +23,15 @@ static inline struct bytes from_tvn(struct tvn_bytes b)
  * bytes. */
 void record_json(FILE *f, const struct shown_record *r);
 
-/* Commit, and print the result in the command's format. An unknown outcome says how to ask for it. */
-int commit_and_print(struct invocation *in, struct tvn *db, const struct tvn_txn *txn,
-                     struct err *e);
+/* Commit, with the idempotency key if there is one, and print the result in the command's format. An unknown outcome says how to
+ * ask for it. */
+int commit_and_print(struct invocation *in, struct tvn *db, struct tvn_txn *txn,
+                     const char *idempotency_key, struct err *e);
+#define IDEMPOTENCY_KEY_OPTION(type)                                                               \
+    {                                                                                              \
+        "idempotency-key", 0, OPTION_TEXT, offsetof(type, key), "TEXT", NULL,                      \
+            "name of the transaction, up to 64 bytes: with one TEXT it takes effect at most once"  \
+    }
 void print_result(const struct common *c, const struct tvn_result *r);
 
 /* Operand -> key or value: as it is, or (base64) decoded in place. */

@@ -34,7 +34,7 @@ static bool type_is_known(unsigned type)
     if (type >= FRAME_HELLO && type <= FRAME_CARE)
         return true;
     unsigned request = type & ~(unsigned)FRAME_REPLY;
-    return request >= FRAME_SESSION_OPEN && request <= FRAME_WATCH_CLOSE;
+    return request >= FRAME_SESSION_OPEN && request <= FRAME_OUTCOME_BY_KEY;
 }
 
 uint32_t frame_body_limit(enum frame_type type, uint32_t max_body)
@@ -130,10 +130,11 @@ const char *frame_type_name(enum frame_type type)
         {"watch-open", "watch-open reply"},
         {"watch-credit", "watch-credit reply"},
         {"watch-close", "watch-close reply"},
+        {"outcome-by-key", "outcome-by-key reply"},
     };
     _Static_assert(sizeof first / sizeof first[0] == FRAME_CARE, "one name for each type");
     _Static_assert(sizeof requests / sizeof requests[0] ==
-                       FRAME_WATCH_CLOSE - FRAME_SESSION_OPEN + 1,
+                       FRAME_OUTCOME_BY_KEY - FRAME_SESSION_OPEN + 1,
                    "one name for each request");
     unsigned t = (unsigned)type;
     if (!type_is_known(t))

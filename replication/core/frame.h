@@ -55,6 +55,7 @@ enum frame_type {
     FRAME_WATCH_OPEN = 26,
     FRAME_WATCH_CREDIT = 27, /* not answered */
     FRAME_WATCH_CLOSE = 28,
+    FRAME_OUTCOME_BY_KEY = 29,
     FRAME_REPLY = 64, /* flag added to the request's type: FRAME_TXN | FRAME_REPLY */
 };
 

@@ -219,6 +219,8 @@ void wire_write_txn(struct writer *w, const struct wire_txn *m, const struct con
         if (ops[i].kind == OP_PUT)
             write_bytes32(w, ops[i].value);
     }
+    if (m->key.n != 0)
+        write_bytes16(w, m->key);
 }
 
 /* Names and keys obey the same limits wherever they occur. */
@@ -255,6 +257,7 @@ int wire_read_txn(struct bytes body, struct wire_txn *m, struct err *e)
     m->session = read_uuid(&r);
     m->sequence = read_u64(&r);
     uint8_t level = read_u8(&r);
+    const size_t content = r.at;
     m->condition_count = read_u32(&r);
     m->op_count = read_u32(&r);
     if (r.bad)
@@ -281,7 +284,16 @@ int wire_read_txn(struct bytes body, struct wire_txn *m, struct err *e)
         if (rc != 0)
             return rc;
     }
-    return finish(&r, "txn", e);
+    m->ops.n = r.at;
+    m->content = bytes_of(body.p + content, r.at - content);
+    m->key = (struct bytes){NULL, 0};
+    if (r.at == r.n)
+        return finish(&r, "txn", e);
+    m->key = read_bytes16(&r);
+    int rc = finish(&r, "txn", e);
+    return rc != 0 || idempotency_key_check(m->key, NULL) == 0
+               ? rc
+               : bad_field("txn", "bytes of the idempotency key", m->key.n, e);
 }
 
 void wire_write_done(struct writer *w, const struct wire_done *m)
@@ -338,6 +350,51 @@ int wire_read_outcome(struct bytes body, struct wire_outcome *m, struct err *e)
     m->lsn.v = read_u64(&r);
     m->time.us = read_u64(&r);
     return finish(&r, "outcome", e);
+}
+
+void wire_write_key_ask(struct writer *w, const struct wire_key_ask *m)
+{
+    write_bytes16(w, m->key);
+    write_u8(w, m->give_up);
+}
+
+int wire_read_key_ask(struct bytes body, struct wire_key_ask *m, struct err *e)
+{
+    struct reader r = reader_of(body);
+    m->key = read_bytes16(&r);
+    m->give_up = read_bool(&r);
+    int rc = finish(&r, "question for a key", e);
+    return rc != 0 || idempotency_key_check(m->key, NULL) == 0
+               ? rc
+               : bad_field("question for a key", "bytes of the key", m->key.n, e);
+}
+
+void wire_write_key_outcome(struct writer *w, const struct wire_key_outcome *m)
+{
+    write_u8(w, (uint8_t)m->state);
+    write_u8(w, (uint8_t)m->level);
+    write_u64(w, m->lsn.v);
+    write_u64(w, m->term.v);
+    write_u64(w, m->time.us);
+}
+
+int wire_read_key_outcome(struct bytes body, struct wire_key_outcome *m, struct err *e)
+{
+    struct reader r = reader_of(body);
+    const uint8_t state = read_u8(&r), level = read_u8(&r);
+    m->lsn.v = read_u64(&r);
+    m->term.v = read_u64(&r);
+    m->time.us = read_u64(&r);
+    int rc = finish(&r, "outcome of a key", e);
+    if (rc != 0)
+        return rc;
+    if (state > WIRE_KEY_GIVEN_UP)
+        return bad_field("outcome of a key", "state", state, e);
+    if (level > LEVEL_ALL)
+        return bad_field("outcome of a key", "level", level, e);
+    m->state = (enum wire_key_state)state;
+    m->level = (enum level)level;
+    return 0;
 }
 
 /* ---- reads ---- */

@@ -10,6 +10,7 @@
 #include "store/core/bytes.h"
 #include "store/core/err.h"
 #include "store/core/index_key.h"
+#include "store/core/idempotency.h"
 #include "store/core/txn.h"
 
 enum {
@@ -70,7 +71,8 @@ struct wire_session_close {
     struct uuid session;
 }; /* answer: wire_done */
 
-/* FRAME_TXN. Sequence numbers of a session rise by 1; a repeated one is answered with its first outcome. */
+/* FRAME_TXN. Sequence numbers of a session rise by 1; a repeated one is answered with its first outcome. A key that the
+ * application chose does the same without a session (store/core/idempotency.h). */
 struct wire_txn {
     struct uuid session;
     uint64_t sequence;
@@ -79,7 +81,10 @@ struct wire_txn {
     uint32_t op_count;
     struct reader
         conditions;    /* wire_next_condition: kind u8, collection str16, key str16, version u64 */
-    struct reader ops; /* body_next_op */
+    struct reader ops; /* body_next_op; its n is the end of the ops */
+    struct bytes key;  /* idempotency key; empty: none */
+    struct bytes
+        content; /* read: conditions and ops with their counts, what a key stands for; ignored by the writer */
 };
 /* Answer of TXN, POINT, SESSION_CLOSE */
 struct wire_done {
@@ -152,6 +157,23 @@ struct wire_outcome_ask {
 struct wire_outcome {
     bool committed;
     struct lsn lsn;
+    struct utc time;
+};
+/* FRAME_OUTCOME_BY_KEY: what became of the client's transaction with this idempotency key? Answer: wire_key_outcome. */
+struct wire_key_ask {
+    struct bytes key;
+    bool give_up; /* when there is none, make sure that there never will be */
+};
+enum wire_key_state {
+    WIRE_KEY_NONE = 0, /* none up to lsn; one may be under way */
+    WIRE_KEY_COMMITTED = 1,
+    WIRE_KEY_GIVEN_UP = 2, /* there is none, and never will be */
+};
+struct wire_key_outcome {
+    enum wire_key_state state;
+    enum level level; /* achieved; NONE: LEVEL_MODE */
+    struct lsn lsn;   /* of the transaction; of the giving up; NONE: up to where was looked */
+    struct term term;
     struct utc time;
 };
 /* FRAME_WATCH_OPEN: tell me the committed changes of records, transaction by transaction, in the order of the log. Answer:
@@ -275,6 +297,10 @@ void wire_write_outcome_ask(struct writer *w, const struct wire_outcome_ask *m);
 int wire_read_outcome_ask(struct bytes body, struct wire_outcome_ask *m, struct err *e);
 void wire_write_outcome(struct writer *w, const struct wire_outcome *m);
 int wire_read_outcome(struct bytes body, struct wire_outcome *m, struct err *e);
+void wire_write_key_ask(struct writer *w, const struct wire_key_ask *m);
+int wire_read_key_ask(struct bytes body, struct wire_key_ask *m, struct err *e);
+void wire_write_key_outcome(struct writer *w, const struct wire_key_outcome *m);
+int wire_read_key_outcome(struct bytes body, struct wire_key_outcome *m, struct err *e);
 /* wire_watch.c */
 void wire_write_watch_open(struct writer *w, const struct wire_watch_open *m);
 int wire_read_watch_open(struct bytes body, struct wire_watch_open *m, struct err *e);

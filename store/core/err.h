@@ -36,7 +36,8 @@
     X(ERR_STALE, -22, "stale", 1)                                                                  \
     X(ERR_NEWER, -23, "newer-format", 1)                                                           \
     X(ERR_UNIQUE, -24, "unique", 5)                                                                \
-    X(ERR_NOT_READY, -25, "not-ready", 1)
+    X(ERR_NOT_READY, -25, "not-ready", 1)                                                          \
+    X(ERR_KEY_USED, -26, "key-used", 5)
 
 enum err_code {
 #define X(code, value, name, exit) code = value,

@@ -19,6 +19,8 @@
     X(snapshot_close)                                                                              \
     X(outcome_ask)                                                                                 \
     X(outcome)                                                                                     \
+    X(key_ask)                                                                                     \
+    X(key_outcome)                                                                                 \
     X(point)                                                                                       \
     X(admin)                                                                                       \
     X(admin_reply)                                                                                 \
@@ -56,7 +58,8 @@ static inline int wire_again_txn(struct bytes in, struct writer *w, struct err *
         rc = body_next_op(&m.ops, &ops[i], e);
     if (rc == 0)
         wire_write_txn(w, &m, conditions, ops);
-    return rc == 0 && wire_txn_bytes(conditions, m.condition_count, ops, m.op_count) != in.n
+    const size_t key = m.key.n != 0 ? 2 + m.key.n : 0;
+    return rc == 0 && wire_txn_bytes(conditions, m.condition_count, ops, m.op_count) + key != in.n
                ? ERR_INTEGRITY
                : rc;
 }

@@ -514,6 +514,46 @@ static void expired_sessions_are_replaced_or_reported(void **state)
     cluster_stop(c);
 }
 
+/* Whether it was run under the session that has ended nobody knows, and with a key it does not matter. */
+static void with_a_key_what_is_in_doubt_goes_on_under_a_new_session(void **state)
+{
+    (void)state;
+    for (int keyed = 0; keyed < 2; keyed++) {
+        struct cluster *c = cluster_start(1);
+        struct tvn *db = open_client(c);
+        struct tvn_error error;
+        struct tvn_result before, after;
+        assert_ok(tvn_put(db, "n", tvn_str("k"), tvn_str("1"), &before, &error), error);
+        LOCKED(c, c->sites[0].faults.unsure = 1);
+        struct tvn_txn *t = tvn_txn_new();
+        struct tally tally = TALLY_INIT;
+        (void)tvn_txn_put(t, "n", tvn_str("k"), tvn_str("2"));
+        if (keyed)
+            (void)tvn_txn_set_idempotency_key(t, tvn_str("case-1"));
+        cluster_lock(c); /* the site waits for this lock: the session is gone before it answers */
+        assert_ok(tvn_submit(db, t, count, &tally, &error), error);
+        while (c->sites[0].faults.unsure == 1) {
+            cluster_unlock(c);
+            (void)usleep(100);
+            cluster_lock(c);
+        }
+        memset(c->sessions, 0xff, sizeof c->sessions);
+        cluster_unlock(c);
+        assert_ok(tvn_flush(db, 0, &error), error);
+        if (keyed) {
+            assert_int_equal(tally.ok, 1);
+            assert_memory_not_equal(&tally.result.session, &before.session, 16);
+        } else if (tally.ok == 0) {
+            assert_int_equal(tally.error.code, TVN_SESSION_EXPIRED);
+            assert_int_equal(tally.error.outcome, TVN_UNKNOWN);
+        }
+        assert_ok(tvn_put(db, "n", tvn_str("k"), tvn_str("3"), &after, &error), error);
+        tvn_txn_free(t);
+        assert_int_equal(tvn_close(db), 0);
+        cluster_stop(c);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -532,6 +572,7 @@ int main(void)
         cmocka_unit_test(a_cluster_without_a_primary_is_told),
         cmocka_unit_test(sessions_resume_in_another_process),
         cmocka_unit_test(expired_sessions_are_replaced_or_reported),
+        cmocka_unit_test(with_a_key_what_is_in_doubt_goes_on_under_a_new_session),
     };
     return cmocka_run_group_tests(tests, pki_setup, pki_teardown);
 }

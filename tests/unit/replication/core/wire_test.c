@@ -72,6 +72,13 @@ static size_t sample(enum wire_body kind, uint8_t out[SAMPLE_BYTES])
     case WIRE_BODY_outcome:
         wire_write_outcome(&w, &(struct wire_outcome){true, {2}, {3}});
         break;
+    case WIRE_BODY_key_ask:
+        wire_write_key_ask(&w, &(struct wire_key_ask){bytes_str("case-4711"), true});
+        break;
+    case WIRE_BODY_key_outcome:
+        wire_write_key_outcome(
+            &w, &(struct wire_key_outcome){WIRE_KEY_COMMITTED, LEVEL_ALL, {4}, {2}, {3}});
+        break;
     case WIRE_BODY_point:
         wire_write_point(&w, &(struct wire_point){bytes_str("before-migration")});
         break;
@@ -82,8 +89,14 @@ static size_t sample(enum wire_body kind, uint8_t out[SAMPLE_BYTES])
         wire_write_admin_reply(&w, &(struct wire_admin_reply){bytes_str("{\"ok\":true}")});
         break;
     case WIRE_BODY_txn:
-        wire_write_txn(&w, &(struct wire_txn){session, 9, LEVEL_GSR, 3, 2, {0}, {0}}, conditions,
-                       ops);
+        wire_write_txn(&w,
+                       &(struct wire_txn){.session = session,
+                                          .sequence = 9,
+                                          .level = LEVEL_GSR,
+                                          .condition_count = 3,
+                                          .op_count = 2,
+                                          .key = bytes_str("case-4711")},
+                       conditions, ops);
         break;
     case WIRE_BODY_get:
         wire_write_get(&w, &(struct wire_get){0, 3, {4}, 2, {0}, {AS_OF_LSN, 42}}, ops);
@@ -167,6 +180,7 @@ static void fields_arrive_in_their_places(void **state)
     struct wire_txn txn;
     assert_int_equal(wire_read_txn(bytes_of(in, sample(WIRE_BODY_txn, in)), &txn, NULL), 0);
     assert_int_equal(txn.level, LEVEL_GSR);
+    assert_true(bytes_equal(txn.key, bytes_str("case-4711")));
     struct condition c;
     for (unsigned i = 0; i < 3; i++)
         assert_int_equal(wire_next_condition(&txn.conditions, &c, NULL), 0);
@@ -201,8 +215,10 @@ static void every_truncation_and_every_tail_is_refused(void **state)
         bool same;
         /* What asks for the past is whole without it: the_past_is_told_last_or_not_at_all. */
         const bool past = kind == WIRE_BODY_get || kind == WIRE_BODY_scan;
+        /* ... and a transaction without its key: a_key_is_told_last_or_not_at_all. */
+        const size_t whole = past ? n - 9 : kind == WIRE_BODY_txn ? n - 2 - strlen("case-4711") : n;
         for (size_t cut = 0; cut < n; cut++)
-            if (!past || cut != n - 9)
+            if (cut != whole)
                 assert_int_equal(again_at_size(kind, in, cut, &same), ERR_FORMAT);
         assert_int_equal(again_at_size(kind, in, n + 1, &same), ERR_FORMAT);
     }
@@ -387,6 +403,33 @@ static void the_past_is_told_last_or_not_at_all(void **state)
 }
 
 /* A push says which transactions it covers; what is outside, or out of order, is refused. */
+static void a_key_is_told_last_or_not_at_all(void **state)
+{
+    (void)state;
+    uint8_t in[SAMPLE_BYTES + IDEMPOTENCY_KEY_MAX_BYTES] = {0};
+    const size_t n = sample(WIRE_BODY_txn, in), bare = n - 2 - strlen("case-4711");
+    struct wire_txn with, without;
+    struct err e = ERR_NONE;
+    assert_int_equal(wire_read_txn(bytes_of(in, n), &with, NULL), 0);
+    assert_int_equal(wire_read_txn(bytes_of(in, bare), &without, NULL), 0);
+    assert_int_equal(without.key.n, 0);
+    assert_int_equal(with.ops.n, bare);
+    /* The content is what comes behind session, sequence and level, and nothing of the key. */
+    assert_true(bytes_equal(with.content, without.content));
+    assert_true(bytes_equal(with.content, bytes_of(in + 25, bare - 25)));
+    put_le16(in + bare, 0); /* an empty key is none */
+    assert_int_equal(wire_read_txn(bytes_of(in, bare + 2), &with, &e), ERR_FORMAT);
+    assert_string_equal(e.text, "txn: bytes of the idempotency key 0 is not allowed");
+    put_le16(in + bare, IDEMPOTENCY_KEY_MAX_BYTES + 1);
+    assert_int_equal(
+        wire_read_txn(bytes_of(in, bare + 2 + IDEMPOTENCY_KEY_MAX_BYTES + 1), &with, &e),
+        ERR_FORMAT);
+    struct wire_key_ask ask;
+    const size_t asked = sample(WIRE_BODY_key_ask, in);
+    assert_int_equal(wire_read_key_ask(bytes_of(in, asked), &ask, NULL), 0);
+    assert_true(ask.give_up && bytes_equal(ask.key, bytes_str("case-4711")));
+}
+
 static void watch_data_covers_what_it_says(void **state)
 {
     (void)state;
@@ -449,6 +492,7 @@ int main(void)
         cmocka_unit_test(the_past_is_told_last_or_not_at_all),
         cmocka_unit_test(an_index_is_told_last_or_not_at_all),
         cmocka_unit_test(a_token_follows_each_record_of_a_scan_by_an_index),
+        cmocka_unit_test(a_key_is_told_last_or_not_at_all),
         cmocka_unit_test(watch_data_covers_what_it_says),
         cmocka_unit_test(a_writer_without_room_says_so),
     };
