@@ -1,23 +1,12 @@
-/* Text from and to the outside, pure: UTF-8, base64, times. */
+/* Times as text. UTF-8 and base64 are in store/core/text.h. */
 #ifndef TOOLS_TEXT_H
 #define TOOLS_TEXT_H
 
-#include "store/core/bytes.h"
 #include "store/core/err.h"
+#include "store/core/text.h"
 
 #include <stdbool.h>
 #include <stddef.h>
-
-/* Bytes of the well-formed UTF-8 sequence (RFC 3629: no overlong forms, no surrogates) that `b` begins with; 0 when it begins
- * with none. */
-size_t utf8_length(struct bytes b);
-bool utf8_valid(struct bytes b, size_t *bad_at); /* bad_at may be NULL */
-
-/* RFC 4648 with padding. out holds BASE64_BYTES(n). */
-#define BASE64_BYTES(n) (((n) + 2) / 3 * 4 + 1)
-size_t base64_encode(struct bytes b, char *out);
-/* Strict; returns the decoded length (at most b.n / 4 * 3) or -1. */
-long base64_decode(struct bytes b, uint8_t *out);
 
 /* ---- times ---- */
 enum { UTC_TEXT_BYTES = 96, LOCAL_TEXT_BYTES = 128 };
