@@ -49,6 +49,8 @@ struct repository_status {
     struct lsn newest_snapshot;
     uint64_t snapshot_plain_bytes; /* of that one */
     uint64_t behind_plain_bytes; /* of the packs after it: what a restore of the end reads again */
+    struct lsn
+        proven; /* the signed tree holds the entries up to here; 0: none yet, or it was not opened (proof.h) */
     /* Objects that cannot be used, gaps and breaks of the chain: call repository_verify. */
     uint64_t damaged;
     /* Objects or keys without a meta, left by interrupted writers; in nobody's way. */
@@ -101,6 +103,8 @@ int repository_entries(struct repository *r, struct lsn from, struct lsn to,
 enum repository_level { REPOSITORY_PRESENT = 1, REPOSITORY_INTACT = 2, REPOSITORY_READABLE = 3 };
 struct repository_report {
     uint64_t objects, bytes, entries, damaged, unfinished;
+    uint64_t
+        proven; /* entries in the signed tree (proof.h), when it is whole; 0: there is none, or it is damaged */
 };
 /* Check every object at that level; each damaged one is told to `damage` (name and reason), and the check goes on.
  * 0, or ERR_INTEGRITY when any was damaged. */

@@ -15,7 +15,8 @@ struct repository {
     struct repo_kek kek;
     struct repo_inventory inv;
     uint64_t unfinished;
-    struct err failed; /* a sync failed: nothing more is written */
+    struct err failed;      /* a sync failed: nothing more is written */
+    struct repo_tree *tree; /* NULL: not opened */
 };
 
 /* ---- scan.c: from files to an inventory ---- */

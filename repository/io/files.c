@@ -23,7 +23,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-static const char *const folders[] = {"packs", "snapshots", "keys", "keys/1"};
+static const char *const folders[] = {"packs", "snapshots", "keys", "keys/1", "tree", "tree/keys"};
 enum { FOLDERS = sizeof folders / sizeof folders[0] };
 static const char temp_prefix[] = ".tmp-";
 
@@ -64,6 +64,8 @@ static int make_folders(int dir, const char *path, struct err *e)
         if (mkdirat(dir, folders[i], 0750) != 0 && errno != EEXIST)
             return failed(errno, path, folders[i], e);
     int rc = sync_folder(dir, "keys", e);
+    if (rc == 0)
+        rc = sync_folder(dir, "tree", e);
     if (rc == 0)
         rc = sync_folder(dir, ".", e);
     return rc == 0 ? sync_folder(dir, "..", e) : rc;
@@ -192,7 +194,7 @@ int repo_file_read(int dir, const char *name, size_t max, uint8_t **out, size_t 
     return rc;
 }
 
-/* ---- writing once ---- */
+/* ---- folders ---- */
 
 static void folder_of(const char *name, char out[REPO_NAME_BYTES])
 {
@@ -200,6 +202,29 @@ static void folder_of(const char *name, char out[REPO_NAME_BYTES])
     (void)snprintf(out, REPO_NAME_BYTES, "%.*s", slash == NULL ? 1 : (int)(slash - name),
                    slash == NULL ? "." : name);
 }
+
+int repo_folder_sync_of(int dir, const char *name, struct err *e)
+{
+    char folder[REPO_NAME_BYTES];
+    folder_of(name, folder);
+    return sync_folder(dir, folder, e);
+}
+
+int repo_folder_make_of(int dir, const char *name, struct err *e)
+{
+    char folder[REPO_NAME_BYTES];
+    int rc = 0;
+    for (const char *at = strchr(name, '/'); rc == 0 && at != NULL; at = strchr(at + 1, '/')) {
+        (void)snprintf(folder, sizeof folder, "%.*s", (int)(at - name), name);
+        if (mkdirat(dir, folder, 0750) == 0)
+            rc = repo_folder_sync_of(dir, folder, e);
+        else if (errno != EEXIST)
+            rc = failed(errno, folder, "cannot create", e);
+    }
+    return rc;
+}
+
+/* ---- writing once ---- */
 
 int repo_temp_create(struct repo_temp *t, int dir, const char *name, struct err *e)
 {
@@ -210,6 +235,8 @@ int repo_temp_create(struct repo_temp *t, int dir, const char *name, struct err 
     if (rc != 0)
         return rc;
     folder_of(name, folder);
+    if (strncmp(folder, "tree/", 5) == 0) /* its folders are many: one place to clean */
+        folder[4] = '\0';
     t->dir = dir;
     (void)snprintf(t->name, sizeof t->name, "%s", name);
     int n = snprintf(t->temp, sizeof t->temp, "%s/%s%08x", folder, temp_prefix, unique);
@@ -243,9 +270,8 @@ int repo_temp_sync(struct repo_temp *t, struct err *e)
     return 0;
 }
 
-int repo_temp_publish(struct repo_temp *t, struct err *e)
+int repo_temp_name(struct repo_temp *t, struct err *e)
 {
-    char folder[REPO_NAME_BYTES];
     if (linkat(t->dir, t->temp, t->dir, t->name, 0) != 0)
         return errno == EEXIST ? err_set(e, ERR_EXISTS,
                                          "%s: is there already; objects are written once", t->name)
@@ -253,8 +279,25 @@ int repo_temp_publish(struct repo_temp *t, struct err *e)
     if (unlinkat(t->dir, t->temp, 0) != 0)
         return failed(errno, t->temp, "cannot remove the temporary name", e);
     t->temp[0] = '\0';
-    folder_of(t->name, folder);
-    int rc = sync_folder(t->dir, folder, e);
+    return 0;
+}
+
+int repo_temp_publish(struct repo_temp *t, struct err *e)
+{
+    int rc = repo_temp_name(t, e);
+    if (rc != 0)
+        return rc;
+    rc = repo_folder_sync_of(t->dir, t->name, e);
+    t->sync_failed = rc != 0;
+    return rc;
+}
+
+int repo_temp_replace(struct repo_temp *t, struct err *e)
+{
+    if (renameat(t->dir, t->temp, t->dir, t->name) != 0)
+        return failed(errno, t->name, "cannot be replaced", e);
+    t->temp[0] = '\0';
+    int rc = repo_folder_sync_of(t->dir, t->name, e);
     t->sync_failed = rc != 0;
     return rc;
 }

@@ -18,6 +18,9 @@ int repo_dir_open(const char *path, bool create, bool lock, int *out_fd, struct 
 int repo_dir_list(int dir, const char *folder, int (*each)(void *arg, const char *name), void *arg,
                   struct err *e);
 
+/* The folder that `name` lies in, and those above it, durably. */
+int repo_folder_make_of(int dir, const char *name, struct err *e);
+
 /* A whole file into *out (the caller frees it). ERR_NOT_FOUND, ERR_LIMIT when larger than max, ERR_IO. */
 int repo_file_read(int dir, const char *name, size_t max, uint8_t **out, size_t *n, struct err *e);
 /* Open for reading and tell the size. ERR_NOT_FOUND, ERR_IO. */
@@ -39,12 +42,18 @@ struct repo_temp {
         .dir = -1, .fd = -1                                                                        \
     }
 
+/* Beside its place; what goes below "tree/" has its temporary file in "tree" itself. */
 int repo_temp_create(struct repo_temp *t, int dir, const char *name, struct err *e);
 int repo_temp_write(struct repo_temp *t, const void *p, size_t n, struct err *e);
 /* On stable storage, and dropped from the page cache as far as the kernel lets us, so that reading back reads the disk. */
 int repo_temp_sync(struct repo_temp *t, struct err *e);
 /* Give it its name, which must be free (ERR_EXISTS), durably. */
 int repo_temp_publish(struct repo_temp *t, struct err *e);
+/* The two halves of it, for many files in few folders: the name, and then once per folder its sync. */
+int repo_temp_name(struct repo_temp *t, struct err *e);
+int repo_folder_sync_of(int dir, const char *name, struct err *e);
+/* Give it its name in place of the file that has it, in one step and durably. Only for what is meant to be replaced. */
+int repo_temp_replace(struct repo_temp *t, struct err *e);
 /* Close; removes the temporary file when it was not published. */
 void repo_temp_drop(struct repo_temp *t);
 /* Remove temporary files that an interrupted writer left. Only for the writer that holds the lock. */

@@ -4,6 +4,7 @@
  * it and uses what is whole, because a damaged archive is where a restore is needed most; what it cannot use is told by
  * repository_status, by repository_verify and by the plan that would need it. */
 #include "repository/io/archive.h"
+#include "repository/io/tree.h"
 
 #include "store/core/check.h"
 #include "store/core/hex.h"
@@ -120,6 +121,7 @@ void repository_close(struct repository *r)
 {
     if (r == NULL)
         return;
+    repo_tree_free(r->tree);
     repo_inventory_release(&r->inv);
     if (r->dir >= 0)
         (void)close(r->dir); /* and with it the lock */
@@ -131,6 +133,8 @@ void repository_status(const struct repository *r, struct repository_status *out
 {
     const struct repo_inventory *inv = &r->inv;
     *out = (struct repository_status){.archived = repo_archived(inv), .unfinished = r->unfinished};
+    if (r->tree != NULL)
+        out->proven = repo_tree_signed(r->tree);
     if (inv->pack_count != 0)
         out->first = inv->packs[0].first;
     for (size_t i = 0; i < inv->snapshot_count; i++) {

@@ -1,18 +1,22 @@
 /* Verification: does everything that should be there exist, and is it what was sealed?
  *
  * What should be there comes from the chain of metas and from what this repository knew when it was opened, not from the
- * listing alone: a pack that is gone leaves a gap, and a last pack that vanished since is missed by name. (A last pack
- * that was removed with all its files before the archive was opened can only be missed by who knows how far the archive
- * went: the sites.)
+ * listing alone: a pack that is gone leaves a gap, and a last pack that vanished since is missed by name. A last pack
+ * that was removed with all its files before the archive was opened is missed by the signed tree, whose checkpoint says how
+ * far the archive went; what was never signed, only by the sites.
  *
  * LEVELS
  *   present    metas and keys are whole, objects are there with their sizes, the chain has no gap
  *   intact     and the SHA-256 of each object is the one in its meta
  *   readable   and each decrypts, decompresses and decodes: every entry with its hashes and its chain, restore points as
- *              the meta has them; every snapshot record, with counts and digest
+ *              the meta has them; every snapshot record, with counts and digest;
+ *              the signed tree is built again from the entries and compared, tile by tile, to the root
+ * At every level the checkpoint's signature must hold and its tree must not reach beyond the packs; below `readable` only the
+ * tree's right edge is compared with its root.
  *
  * Damage is told per object and the check goes on. Lack of memory or a read error that is not damage ends it. */
 #include "repository/io/archive.h"
+#include "repository/io/tree.h"
 
 #include "store/core/check.h"
 
@@ -27,6 +31,7 @@ struct verify {
     void *arg;
     struct repository_report *report;
     uint64_t total, done_before;
+    struct repo_tree_check *tree;
     const struct repo_pack *pack; /* being read */
     size_t point;
 };
@@ -36,6 +41,13 @@ static void tell(struct verify *v, const char *object, const char *reason)
     v->report->damaged++;
     if (v->damage != NULL)
         v->damage(v->arg, object, reason);
+}
+
+static void tell_tree(void *arg, const char *object, const char *reason)
+{
+    struct verify *v = arg;
+    v->report->objects++; /* it is none of those that were counted */
+    tell(v, object, reason);
 }
 
 static void advance(void *arg, uint64_t bytes)
@@ -82,6 +94,7 @@ static int check_entry(void *arg, const struct entry_view *x)
     struct verify *v = arg;
     struct body_restore_point body;
     v->report->entries++;
+    repo_tree_check_entry(v->tree, x);
     if (x->header.kind != ENTRY_RESTORE_POINT)
         return 0;
     const struct repo_point *p =
@@ -203,9 +216,17 @@ int repository_verify(struct repository *r, enum repository_level level,
     *out = (struct repository_report){0};
     struct verify v = {
         .r = r, .level = level, .damage = damage, .progress = progress, .arg = arg, .report = out};
-    int rc = repo_scan(r, &now, &out->unfinished, e);
+    int rc = repo_tree_check_begin(r, tell_tree, &v, &v.tree, e);
     if (rc == 0)
+        rc = repo_scan(r, &now, &out->unfinished, e);
+    if (rc == 0) {
+        repo_tree_check_reach(v.tree, repo_archived(&now).lsn);
         rc = check_all(&v, &now);
+    }
+    if (rc == 0)
+        out->proven = repo_tree_check_end(v.tree, level >= REPOSITORY_READABLE);
+    else
+        free(v.tree);
     repo_inventory_release(&now);
     if (rc == ERR_NO_MEMORY)
         return err_set(e, rc, "no memory to verify the archive");

@@ -1,0 +1,72 @@
+/* The tree's files in the archive: reading tiles, bundles, the checkpoint and the verifier keys, and writing many of them.
+ * Needs no key-encryption key: all of it is for strangers.
+ *
+ *   tree/checkpoint                      the newest signed checkpoint; the one file of the archive that is replaced
+ *   tree/tile/<L>/<N>[.p/<W>]            hashes; written once, partial ones removed when the full tile is there
+ *   tree/tile/entries/<N>[.p/<W>]        the headers, each after its size (0x0080)
+ *   tree/keys/<key id>                   verifier keys of those who signed checkpoints here */
+#ifndef REPOSITORY_IO_TILES_H
+#define REPOSITORY_IO_TILES_H
+
+#include "repository/core/tlog_text.h"
+#include "repository/io/files.h"
+#include "repository/io/sign.h"
+#include "store/core/entry.h"
+
+enum {
+    TREE_LEAF_BYTES = 2 + ENTRY_HEADER_BYTES, /* in a bundle */
+    TREE_BUNDLE_BYTES = TLOG_TILE_WIDTH * TREE_LEAF_BYTES,
+    TREE_FILES_MAX = 64, /* that wait to be written: 2 MiB, and as many open files */
+};
+
+/* A tile or, with `entries`, a bundle, which must have exactly its size; `out` has room for a full one. Where a partial one is
+ * gone, the full one that replaced it is read. ERR_INTEGRITY when it is missing or has another size, ERR_IO. */
+int repo_tile_read(int dir, const struct tlog_tile *t, bool entries, uint8_t *out, struct err *e);
+
+/* Nodes of the tree of `size` leaves, from its tiles; the last tile is kept. A tlog_node_fn with a struct repo_tiles. */
+struct repo_tiles {
+    int dir;
+    uint64_t size;
+    struct tlog_tile at; /* width 0: none yet */
+    uint8_t hashes[TLOG_TILE_BYTES];
+};
+int repo_tiles_node(void *arg, unsigned level, uint64_t index, struct sha256 *out, struct err *e);
+
+/* Header of leaf `index`, as the bundle has it. */
+int repo_tree_header(int dir, uint64_t index, uint64_t size, uint8_t out[ENTRY_HEADER_BYTES],
+                     struct err *e);
+
+/* The checkpoint and its text (*text is allocated, note and *text belong together). ERR_NOT_FOUND when there is none. */
+int repo_checkpoint_read(int dir, uint8_t **text, size_t *n, struct tlog_checkpoint *out,
+                         struct tlog_note *note, struct err *e);
+/* Keys in tree/keys. Stops with the callback's non-zero result; a file that is no key is ERR_INTEGRITY. */
+int repo_tree_keys(int dir, int (*each)(void *arg, const struct tlog_key *), void *arg,
+                   struct err *e);
+/* Did one of those keys sign it? *by is told which. ERR_INTEGRITY when none did. */
+int repo_checkpoint_signed(int dir, const struct tlog_note *note, struct tlog_key *by,
+                           struct err *e);
+
+/* ---- writing ---- */
+
+struct repo_tree_files {
+    int dir;
+    size_t n;
+    bool sync_failed;
+    struct {
+        struct repo_temp temp;
+        uint8_t *bytes; /* allocated */
+        size_t size;
+    } file[TREE_FILES_MAX];
+};
+/* Queue a file; when the queue is full it is flushed first. The bytes are copied. */
+int repo_tree_files_add(struct repo_tree_files *f, const char *name, struct bytes b, struct err *e);
+/* All of them on stable storage, read back, under their names, durably. A name that is taken by the same bytes is fine
+ * (an interrupted writer left it); by others ERR_INTEGRITY. */
+int repo_tree_files_flush(struct repo_tree_files *f, struct err *e);
+void repo_tree_files_drop(struct repo_tree_files *f);
+/* Replace the checkpoint. */
+int repo_checkpoint_replace(int dir, struct bytes text, bool *sync_failed, struct err *e);
+/* Remove the partial forms of a tile whose full one is there. What cannot be removed is in nobody's way. */
+void repo_tile_drop_partial(int dir, const struct tlog_tile *full, bool entries);
+
+#endif

@@ -1,0 +1,350 @@
+/* Growing the tree of the archive.
+ *
+ * The leaves come from the packs as they lie in the archive, decrypted and checked once more, and not from the entries as
+ * they were given to be sealed: so what is signed is what can be shown. That costs a second reading of each pack.
+ *
+ * STATES of a tree: closed -> ready (checkpoint, right edge and last header read, root compared) -> growing -> ready. Any
+ * error leads back to closed: what is in memory may be ahead of the disk, and what is on the disk is what counts.
+ *
+ * INVARIANTS
+ *   I1  A checkpoint is written only when all tiles and bundles of its tree are durable.
+ *   I2  A checkpoint is signed only if its tree begins with the tree of the checkpoint before: the edge that it grew from has
+ *       the root of that checkpoint.
+ *   I3  The leaves are one chain: each header names the hash of the header before it, also across a restart. So packs that
+ *       were exchanged for others are found when the tree is to grow over them.
+ *
+ * FAILURE MODES
+ *   Crash: full tiles beyond the checkpoint may be there; they are found equal when the same entries come again. Partial ones
+ *     of a checkpoint that was never written are in nobody's way.
+ *   Packs that end before the checkpoint: packs are missing, and nothing is signed.
+ *   An archive that does not begin with lsn 1 has no tree: its leaves are not all there. */
+#include "repository/io/tree.h"
+
+#include "repository/io/tiles.h"
+#include "repository/proof.h"
+#include "store/core/check.h"
+#include "store/core/hash.h"
+#include "store/core/hex.h"
+
+#include <stdio.h>
+
+#define LSN(x) ((unsigned long long)(x).v)
+
+struct repo_tree {
+    struct repo_signer *signer;
+    bool ready;
+    struct lsn signed_to;
+    struct sha256 last; /* SHA-256 of the header of the last leaf */
+    struct tlog_edge edge;
+    uint8_t bundle[TREE_BUNDLE_BYTES]; /* of the last, partial bundle */
+    struct repo_tree_files files;
+};
+
+void repo_tree_origin(const struct uuid *cluster, char out[TLOG_NAME_BYTES])
+{
+    char id[UUID_TEXT_BYTES];
+    (void)snprintf(out, TLOG_NAME_BYTES, "triveni/%s", uuid_text(cluster, id));
+}
+
+void repo_tree_free(struct repo_tree *t)
+{
+    if (t == NULL)
+        return;
+    repo_signer_free(t->signer);
+    repo_tree_files_drop(&t->files);
+    free(t);
+}
+
+struct lsn repo_tree_signed(const struct repo_tree *t)
+{
+    return t->signed_to;
+}
+
+/* ---- the key ---- */
+
+static int count_key(void *arg, const struct tlog_key *key)
+{
+    unsigned *n = arg;
+    (void)key;
+    (*n)++;
+    return 0;
+}
+
+/* Load the key; make it when nothing was ever signed here. */
+static int have_key(struct repository *r, struct repo_tree *t, const char *key_file, bool *made,
+                    struct err *e)
+{
+    char origin[TLOG_NAME_BYTES];
+    unsigned keys = 0;
+    repo_tree_origin(&r->about.cluster_id, origin);
+    int rc = repo_signer_load(key_file, origin, &t->signer, e);
+    if (rc != ERR_NOT_FOUND)
+        return rc;
+    if ((rc = repo_tree_keys(r->dir, count_key, &keys, e)) != 0)
+        return rc;
+    if (keys != 0)
+        return err_set(
+            e, ERR_NOT_FOUND,
+            "checkpoint key %s is missing: put it back from its copy, or, when it is "
+            "lost, make another with 'openssl genpkey -algorithm ed25519' and tell those "
+            "who verify",
+            key_file);
+    *made = true;
+    rc = repo_signer_make(key_file, e);
+    return rc == 0 ? repo_signer_load(key_file, origin, &t->signer, e) : rc;
+}
+
+/* The verifier key beside the tree. */
+static int publish_key(struct repo_tree *t, char vkey[TLOG_VKEY_BYTES], struct err *e)
+{
+    char name[REPO_NAME_BYTES], line[TLOG_VKEY_BYTES + 1];
+    const struct tlog_key *key = repo_signer_key(t->signer);
+    tlog_key_format(key, vkey);
+    (void)snprintf(name, sizeof name, "tree/keys/%08x", key->id);
+    int n = snprintf(line, sizeof line, "%s\n", vkey);
+    struct bytes text = bytes_of(line, (size_t)n);
+    int rc = repo_tree_files_add(&t->files, name, text, e);
+    return rc == 0 ? repo_tree_files_flush(&t->files, e) : rc;
+}
+
+int repository_tree_open(struct repository *r, const char *key_file, char vkey[TLOG_VKEY_BYTES],
+                         bool *made, struct err *e)
+{
+    *made = false;
+    vkey[0] = '\0';
+    check(!r->read_only && r->tree == NULL);
+    struct repo_tree *t = calloc(1, sizeof *t);
+    if (t == NULL)
+        return err_set(e, ERR_NO_MEMORY, "no memory for the tree");
+    t->files.dir = r->dir;
+    int rc = have_key(r, t, key_file, made, e);
+    if (rc == 0)
+        rc = publish_key(t, vkey, e);
+    if (rc == 0)
+        r->tree = t;
+    else
+        repo_tree_free(t);
+    return rc;
+}
+
+/* ---- from disk ---- */
+
+int repo_tree_load_edge(int dir, uint64_t size, struct tlog_edge *edge, uint8_t *bundle,
+                        struct err *e)
+{
+    struct tlog_tile tile;
+    int rc = 0;
+    edge->size = size;
+    for (unsigned level = 0; rc == 0 && level < TLOG_LEVELS; level++)
+        if (tlog_tile_partial(level, size, &tile))
+            rc = repo_tile_read(dir, &tile, false, edge->row[level][0].b, e);
+    if (rc == 0 && tlog_tile_partial(0, size, &tile))
+        rc = repo_tile_read(dir, &tile, true, bundle, e);
+    for (size_t i = 0; rc == 0 && i < size % TLOG_TILE_WIDTH; i++) {
+        struct bytes header = bytes_of(bundle + i * TREE_LEAF_BYTES + 2, ENTRY_HEADER_BYTES);
+        struct sha256 leaf = tlog_leaf_hash(header);
+        if (!sha256_equal(&leaf, &edge->row[0][i]))
+            rc = err_set(e, ERR_INTEGRITY,
+                         "the header of lsn %llu in the tree is not the one that its tile names",
+                         (unsigned long long)(size - size % TLOG_TILE_WIDTH + i + 1));
+    }
+    return rc;
+}
+
+static int load_last(struct repository *r, struct repo_tree *t, struct err *e)
+{
+    uint8_t header[ENTRY_HEADER_BYTES];
+    struct entry_position archived = repo_archived(&r->inv);
+    int rc = repo_tree_header(r->dir, t->edge.size - 1, t->edge.size, header, e);
+    if (rc != 0)
+        return rc;
+    t->last = hash_sha256(bytes_of(header, sizeof header));
+    if (t->edge.size > archived.lsn.v)
+        return err_set(e, ERR_INTEGRITY,
+                       "its checkpoint has %llu entries, the packs end at lsn %llu: packs are "
+                       "missing",
+                       (unsigned long long)t->edge.size, LSN(archived.lsn));
+    if (t->edge.size == archived.lsn.v && !sha256_equal(&t->last, &archived.hash))
+        return err_set(e, ERR_INTEGRITY,
+                       "lsn %llu in the packs is not the entry that was signed: the history was "
+                       "changed",
+                       LSN(archived.lsn));
+    return 0;
+}
+
+static int load(struct repository *r, struct repo_tree *t, struct err *e)
+{
+    struct tlog_checkpoint c;
+    struct tlog_note note;
+    struct tlog_key by;
+    uint8_t *text = NULL;
+    size_t n = 0;
+    memset(&t->edge, 0, sizeof t->edge);
+    memset(&t->last, 0, sizeof t->last);
+    int rc = repo_checkpoint_read(r->dir, &text, &n, &c, &note, e);
+    if (rc == ERR_NOT_FOUND) {
+        t->ready = true;
+        t->signed_to.v = 0;
+        return 0;
+    }
+    if (rc == 0)
+        rc = repo_checkpoint_signed(r->dir, &note, &by, e);
+    free(text);
+    if (rc == 0 && strcmp(c.origin, repo_signer_key(t->signer)->name) != 0)
+        rc = err_set(e, ERR_INTEGRITY, "its checkpoint is of another log, %s", c.origin);
+    if (rc == 0)
+        rc = repo_tree_load_edge(r->dir, c.size, &t->edge, t->bundle, e);
+    if (rc != 0)
+        return rc;
+    struct sha256 root = tlog_edge_root(&t->edge);
+    if (!sha256_equal(&root, &c.root))
+        return err_set(
+            e, ERR_INTEGRITY,
+            "its tiles do not lead to the root of its checkpoint: they are damaged; bring "
+            "the folder back from a copy");
+    if (c.size != 0)
+        rc = load_last(r, t, e);
+    if (rc == 0) {
+        t->ready = true;
+        t->signed_to.v = c.size;
+    }
+    return rc;
+}
+
+/* ---- growing ---- */
+
+void repo_tree_leaf(uint8_t *bundle, uint64_t index, const uint8_t header[ENTRY_HEADER_BYTES])
+{
+    uint8_t *slot = bundle + index % TLOG_TILE_WIDTH * TREE_LEAF_BYTES;
+    slot[0] = ENTRY_HEADER_BYTES >> 8; /* big-endian, as the specification wants it */
+    slot[1] = ENTRY_HEADER_BYTES & 0xff;
+    memcpy(slot + 2, header, ENTRY_HEADER_BYTES);
+}
+
+struct growth {
+    struct repo_tree *t;
+    struct err *e;
+};
+
+static int write_tile(struct repo_tree *t, const struct tlog_tile *tile, bool entries,
+                      const void *bytes, struct err *e)
+{
+    char path[TLOG_PATH_BYTES], name[REPO_NAME_BYTES];
+    size_t each = entries ? TREE_LEAF_BYTES : TLOG_HASH_BYTES;
+    tlog_tile_path(tile, entries, path);
+    (void)snprintf(name, sizeof name, "tree/%s", path);
+    return repo_tree_files_add(&t->files, name, bytes_of(bytes, each * tile->width), e);
+}
+
+static int tile_full(void *arg, const struct tlog_tile *tile, const struct sha256 *hashes)
+{
+    struct growth *g = arg;
+    int rc = write_tile(g->t, tile, false, hashes, g->e);
+    if (rc == 0 && tile->level == 0)
+        rc = write_tile(g->t, tile, true, g->t->bundle, g->e);
+    return rc;
+}
+
+static int grow_entry(void *arg, const struct entry_view *v)
+{
+    struct growth *g = arg;
+    struct repo_tree *t = g->t;
+    if (!sha256_equal(&v->header.prev_hash, &t->last))
+        return err_set(g->e, ERR_INTEGRITY,
+                       "lsn %llu in the packs does not follow the entry that was signed as lsn "
+                       "%llu: the history was changed",
+                       LSN(v->header.lsn), (unsigned long long)t->edge.size);
+    check(v->header.lsn.v == t->edge.size + 1);
+    repo_tree_leaf(t->bundle, t->edge.size, v->raw);
+    struct sha256 leaf = tlog_leaf_hash(bytes_of(v->raw, ENTRY_HEADER_BYTES));
+    t->last = v->hash;
+    return tlog_edge_add(&t->edge, &leaf, tile_full, g);
+}
+
+static int write_partial(struct repo_tree *t, struct err *e)
+{
+    struct tlog_tile tile;
+    int rc = 0;
+    for (unsigned level = 0; rc == 0 && level < TLOG_LEVELS; level++)
+        if (tlog_tile_partial(level, t->edge.size, &tile))
+            rc = write_tile(t, &tile, false, t->edge.row[level], e);
+    if (rc == 0 && tlog_tile_partial(0, t->edge.size, &tile))
+        rc = write_tile(t, &tile, true, t->bundle, e);
+    return rc == 0 ? repo_tree_files_flush(&t->files, e) : rc;
+}
+
+static int sign(struct repository *r, struct repo_tree *t, struct err *e)
+{
+    struct tlog_checkpoint c = {.size = t->edge.size, .root = tlog_edge_root(&t->edge)};
+    char text[TLOG_CHECKPOINT_BYTES], note[2 * TLOG_CHECKPOINT_BYTES];
+    struct writer w = writer_of(text, sizeof text), signed_note = writer_of(note, sizeof note);
+    repo_tree_origin(&r->about.cluster_id, c.origin);
+    tlog_checkpoint_write(&w, &c);
+    check(!w.bad);
+    int rc = repo_note_sign(t->signer, bytes_of(text, w.at), &signed_note, e);
+    if (rc == 0)
+        rc = repo_checkpoint_replace(r->dir, bytes_of(note, signed_note.at), &t->files.sync_failed,
+                                     e);
+    return rc;
+}
+
+/* Partial tiles of the tree of `old` that are full now. */
+static void tidy(struct repository *r, uint64_t old, uint64_t size)
+{
+    struct tlog_tile was, now;
+    for (unsigned level = 0; level < TLOG_LEVELS; level++) {
+        (void)tlog_tile_partial(level, size, &now);
+        if (!tlog_tile_partial(level, old, &was) || was.index == now.index)
+            continue;
+        repo_tile_drop_partial(r->dir, &was, false);
+        if (level == 0)
+            repo_tile_drop_partial(r->dir, &was, true);
+    }
+}
+
+static int grow(struct repository *r, struct repo_tree *t, uint64_t most, struct err *e)
+{
+    uint64_t old = t->edge.size, last = repo_archived(&r->inv).lsn.v;
+    struct growth g = {t, e};
+    if (last == old)
+        return 0;
+    if (last - old > most)
+        last = old + most;
+    int rc = repository_entries(r, (struct lsn){old + 1}, (struct lsn){last}, grow_entry, &g, e);
+    if (rc == 0)
+        rc = write_partial(t, e);
+    if (rc == 0)
+        rc = sign(r, t, e);
+    if (rc != 0)
+        return rc;
+    t->signed_to.v = t->edge.size;
+    tidy(r, old, t->edge.size);
+    return 0;
+}
+
+int repository_tree_extend(struct repository *r, uint64_t most, struct err *e)
+{
+    struct repo_tree *t = r->tree;
+    check(t != NULL && most != 0);
+    if (r->failed.code != 0)
+        return err_set(e, r->failed.code, "nothing is written any more after: %.400s",
+                       r->failed.text);
+    if (r->inv.pack_count != 0 && r->inv.packs[0].first.v != 1)
+        return err_set(e, ERR_GAP,
+                       "the archive begins with lsn %llu and not with the first one: it has no "
+                       "tree, and nothing in it can be proven",
+                       LSN(r->inv.packs[0].first));
+    int rc = t->ready ? 0 : load(r, t, e);
+    if (rc == 0)
+        rc = grow(r, t, most, e);
+    if (rc != 0) {
+        t->ready = false;
+        repo_tree_files_drop(&t->files);
+        err_wrap(e, "tree");
+    }
+    if (t->files.sync_failed) {
+        r->failed = (struct err)ERR_NONE;
+        err_set(&r->failed, ERR_IO, "%s", e == NULL ? "a sync failed" : e->text);
+    }
+    return rc;
+}

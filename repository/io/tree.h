@@ -1,0 +1,40 @@
+/* The growing tree of an archive that is open for writing. Contract: repository/proof.h. */
+#ifndef REPOSITORY_IO_TREE_H
+#define REPOSITORY_IO_TREE_H
+
+#include "repository/core/tlog_text.h"
+#include "repository/io/archive.h"
+#include "repository/io/tiles.h"
+
+struct repo_tree; /* opaque */
+
+void repo_tree_free(struct repo_tree *t); /* NULL is taken */
+/* Entries in the last checkpoint that this process wrote or read. */
+struct lsn repo_tree_signed(const struct repo_tree *t);
+
+/* The right edge of the tree of `size` leaves, from its partial tiles; `bundle` gets the last partial bundle, whose headers are
+ * compared with their hashes. `edge` must be zero. ERR_INTEGRITY, ERR_IO. */
+int repo_tree_load_edge(int dir, uint64_t size, struct tlog_edge *edge, uint8_t *bundle,
+                        struct err *e);
+/* Put leaf `index` to its place in the bundle that it belongs to. */
+void repo_tree_leaf(uint8_t *bundle, uint64_t index, const uint8_t header[ENTRY_HEADER_BYTES]);
+
+/* ---- verification (tree_check.c): does the tree follow from the packs? ---- */
+
+struct repo_tree_check; /* opaque */
+typedef void (*repo_tree_damage_fn)(void *arg, const char *object, const char *reason);
+/* Read the checkpoint, before the packs are listed: a running site only adds. What is wrong is told. ERR_NO_MEMORY. */
+int repo_tree_check_begin(struct repository *r, repo_tree_damage_fn damage, void *arg,
+                          struct repo_tree_check **out, struct err *e);
+/* The packs go so far. */
+void repo_tree_check_reach(struct repo_tree_check *c, struct lsn archived);
+/* The next entry in the order of the packs. */
+void repo_tree_check_entry(struct repo_tree_check *c, const struct entry_view *v);
+/* `read`: every pack's entries were given. Otherwise only the right edge is compared with the checkpoint. Returns how many
+ * entries the signed tree has, 0 when anything was wrong. Frees. NULL is taken. */
+uint64_t repo_tree_check_end(struct repo_tree_check *c, bool read);
+
+/* Origin of the checkpoints of a cluster's log, and name of the key that signs them at the archive: "triveni/<cluster id>". */
+void repo_tree_origin(const struct uuid *cluster, char out[TLOG_NAME_BYTES]);
+
+#endif

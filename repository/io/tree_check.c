@@ -1,0 +1,171 @@
+/* Verification of the tree: does it follow from the packs?
+ *
+ * The tree is built once more from the headers as they come from the packs, without looking at its files; every tile and
+ * bundle that this gives is compared with the file, and the root with the one in the signed checkpoint. Where packs could
+ * not be read, the tree beyond them cannot be checked: the packs are the damage then, and it is said that the tree was not
+ * compared. */
+#include "repository/io/tree.h"
+
+#include "store/core/check.h"
+
+#include <stdio.h>
+
+static const char checkpoint_object[] = "tree/checkpoint";
+
+struct repo_tree_check {
+    struct repository *r;
+    repo_tree_damage_fn damage;
+    void *arg;
+    bool absent, wrong; /* no checkpoint that could be read; something was told */
+    struct tlog_checkpoint checkpoint;
+    struct tlog_edge edge; /* built from the packs */
+    uint8_t bundle[TREE_BUNDLE_BYTES], file[TREE_BUNDLE_BYTES];
+};
+
+static void tell(struct repo_tree_check *c, const char *object, const char *reason)
+{
+    c->wrong = true;
+    c->damage(c->arg, object, reason);
+}
+
+static int count_key(void *arg, const struct tlog_key *key)
+{
+    unsigned *n = arg;
+    (void)key;
+    (*n)++;
+    return 0;
+}
+
+/* The checkpoint, signed by a key that lies beside it. 0, or what is wrong. ERR_NOT_FOUND: there is none. */
+static int read_checkpoint(struct repo_tree_check *c, struct err *e)
+{
+    struct tlog_note note;
+    struct tlog_key by;
+    uint8_t *text = NULL;
+    size_t n = 0;
+    char origin[TLOG_NAME_BYTES];
+    int rc = repo_checkpoint_read(c->r->dir, &text, &n, &c->checkpoint, &note, e);
+    if (rc == 0)
+        rc = repo_checkpoint_signed(c->r->dir, &note, &by, e);
+    repo_tree_origin(&c->r->about.cluster_id, origin);
+    if (rc == 0 && strcmp(origin, c->checkpoint.origin) != 0)
+        rc = err_set(e, ERR_INTEGRITY, "it is of another log: %.120s", c->checkpoint.origin);
+    free(text);
+    return rc;
+}
+
+int repo_tree_check_begin(struct repository *r, repo_tree_damage_fn damage, void *arg,
+                          struct repo_tree_check **out, struct err *e)
+{
+    struct err why = ERR_NONE;
+    struct repo_tree_check *c = calloc(1, sizeof *c);
+    *out = c;
+    if (c == NULL)
+        return err_set(e, ERR_NO_MEMORY, "no memory to verify the tree");
+    c->r = r;
+    c->damage = damage;
+    c->arg = arg;
+    int rc = read_checkpoint(c, &why);
+    c->absent = rc != 0;
+    if (rc != 0 && rc != ERR_NOT_FOUND)
+        tell(c, checkpoint_object, why.text);
+    return 0;
+}
+
+void repo_tree_check_reach(struct repo_tree_check *c, struct lsn archived)
+{
+    unsigned keys = 0;
+    char reason[200];
+    if (c->wrong)
+        return;
+    if (c->absent) {
+        /* The first thing in a tree is the key; a checkpoint follows the first pack. */
+        if (archived.v != 0 && repo_tree_keys(c->r->dir, count_key, &keys, NULL) == 0 && keys != 0)
+            tell(c, checkpoint_object,
+                 "it is missing: the site has not signed anything yet, or it was removed");
+        return;
+    }
+    if (c->checkpoint.size <= archived.v)
+        return;
+    (void)snprintf(reason, sizeof reason,
+                   "%llu entries were signed, the packs end at lsn %llu: packs are missing",
+                   (unsigned long long)c->checkpoint.size, (unsigned long long)archived.v);
+    tell(c, checkpoint_object, reason);
+}
+
+static void compare(struct repo_tree_check *c, const struct tlog_tile *t, bool entries,
+                    const void *expected)
+{
+    char path[TLOG_PATH_BYTES], name[REPO_NAME_BYTES];
+    size_t n = (entries ? (size_t)TREE_LEAF_BYTES : (size_t)TLOG_HASH_BYTES) * t->width;
+    struct err why = ERR_NONE;
+    tlog_tile_path(t, entries, path);
+    (void)snprintf(name, sizeof name, "tree/%s", path);
+    if (repo_tile_read(c->r->dir, t, entries, c->file, &why) != 0)
+        tell(c, name, why.text);
+    else if (memcmp(c->file, expected, n) != 0)
+        tell(c, name,
+             entries ? "its headers are not those in the packs"
+                     : "its hashes do not follow from the packs");
+}
+
+static int compare_full(void *arg, const struct tlog_tile *t, const struct sha256 *hashes)
+{
+    struct repo_tree_check *c = arg;
+    compare(c, t, false, hashes);
+    if (t->level == 0)
+        compare(c, t, true, c->bundle);
+    return 0;
+}
+
+void repo_tree_check_entry(struct repo_tree_check *c, const struct entry_view *v)
+{
+    /* Beyond the checkpoint nothing is signed; behind a pack that could not be read nothing can be said. */
+    if (c->absent || c->edge.size >= c->checkpoint.size || v->header.lsn.v != c->edge.size + 1)
+        return;
+    struct sha256 leaf = tlog_leaf_hash(bytes_of(v->raw, ENTRY_HEADER_BYTES));
+    repo_tree_leaf(c->bundle, c->edge.size, v->raw);
+    check(tlog_edge_add(&c->edge, &leaf, compare_full, c) == 0);
+}
+
+static void check_edge(struct repo_tree_check *c)
+{
+    struct err why = ERR_NONE;
+    memset(&c->edge, 0, sizeof c->edge);
+    if (repo_tree_load_edge(c->r->dir, c->checkpoint.size, &c->edge, c->bundle, &why) != 0)
+        tell(c, "tree/tile", why.text);
+}
+
+static void check_partial(struct repo_tree_check *c)
+{
+    struct tlog_tile t;
+    for (unsigned level = 0; level < TLOG_LEVELS; level++)
+        if (tlog_tile_partial(level, c->edge.size, &t))
+            compare(c, &t, false, c->edge.row[level]);
+    if (tlog_tile_partial(0, c->edge.size, &t))
+        compare(c, &t, true, c->bundle);
+}
+
+uint64_t repo_tree_check_end(struct repo_tree_check *c, bool read)
+{
+    if (c == NULL || c->absent) {
+        free(c);
+        return 0;
+    }
+    if (!read)
+        check_edge(c);
+    else if (c->edge.size == c->checkpoint.size)
+        check_partial(c);
+    if (!c->wrong && c->edge.size != c->checkpoint.size) {
+        tell(c, "tree", "not compared with the packs to its end, because packs are damaged");
+    } else if (!c->wrong) {
+        struct sha256 root = tlog_edge_root(&c->edge);
+        if (!sha256_equal(&root, &c->checkpoint.root))
+            tell(c, "tree/checkpoint",
+                 "the root that was signed does not follow from the packs: "
+                 "the history was changed");
+    }
+    uint64_t size = c->wrong ? 0 : c->checkpoint.size;
+    free(c);
+    return size;
+}
