@@ -5,13 +5,23 @@
  * see marks_seal_due), or on demand; so the archive's lag is bounded and shown. Trouble (a full, failing or damaged backend,
  * also at the start) never stops the site or its
  * vote: it is told in `status` and in the events, sealing is tried again, and the log keeps what is not archived. Only what a
- * configuration got wrong (a key, a directory) stops the start. */
+ * configuration got wrong (a key, a directory) stops the start.
+ *
+ * What is sealed is taken into the signed tree (repository/proof.h) in portions, between packs; an archive that has none yet,
+ * because it is older, gets it so in the background. Trouble with the tree stops neither the site nor the sealing. */
 #include "replication/site_parts.h"
 
+#include "repository/proof.h"
 #include "store/core/check.h"
 #include "store/io/cond.h"
 
-enum { ARCHIVE_WAIT_MS = 200, ARCHIVE_RETRY_MS = 2000 };
+enum {
+    ARCHIVE_WAIT_MS = 200,
+    ARCHIVE_RETRY_MS = 2000,
+    /* Taken into the signed tree at once: 128 files, well below a second; between two portions packs are sealed. */
+    TREE_PORTION_ENTRIES = 16384,
+    TREE_RETRY_MS = 10000,
+};
 
 struct archiver {
     struct site *site;
@@ -24,12 +34,14 @@ struct archiver {
     struct lsn archive_to;
     uint64_t appended_bytes; /* to the log: how much waits, near enough */
     struct repository_status status;
-    char trouble[ERR_TEXT_BYTES]; /* empty: none */
+    char trouble[ERR_TEXT_BYTES], tree_trouble[ERR_TEXT_BYTES]; /* empty: none */
     /* archive thread only */
     uint8_t *buffer;
     size_t capacity;
-    uint64_t waiting_since_ms; /* 0: nothing waits */
-    uint64_t sealed_at_bytes;  /* appended_bytes when the last pack was begun */
+    uint64_t waiting_since_ms;  /* 0: nothing waits */
+    uint64_t sealed_at_bytes;   /* appended_bytes when the last pack was begun */
+    bool tree_open, tree_never; /* this archive can have no tree */
+    uint64_t tree_at_ms;        /* not tried before */
 };
 
 static void note_reading(struct archiver *a, bool reads)
@@ -179,6 +191,14 @@ static void note_outcome(struct archiver *a, int rc, const struct err *e)
         repository_status(a->repository, &a->status);
 }
 
+/* A handle that met a failed sync writes no more: begin again from what is on disk. */
+static void drop_repository(struct archiver *a)
+{
+    repository_close(a->repository);
+    a->repository = NULL;
+    a->tree_open = false;
+}
+
 /* Seal what is due, once. With the lock held, which is given up while it works. */
 static void turn(struct archiver *a, struct lsn from, struct lsn to)
 {
@@ -188,11 +208,8 @@ static void turn(struct archiver *a, struct lsn from, struct lsn to)
     int rc = archive_some(a, from, to, &e);
     (void)pthread_mutex_lock(&a->lock);
     note_outcome(a, rc, &e);
-    if (rc == ERR_IO && a->repository != NULL) {
-        /* A handle that met a failed sync writes no more: begin again from what is on disk. */
-        repository_close(a->repository);
-        a->repository = NULL;
-    }
+    if (rc == ERR_IO && a->repository != NULL)
+        drop_repository(a);
     if (rc == 0 && a->status.archived.lsn.v >= to.v) { /* otherwise what is left is due at once */
         a->sealed_at_bytes = appended;
         a->waiting_since_ms = 0;
@@ -203,6 +220,74 @@ static void turn(struct archiver *a, struct lsn from, struct lsn to)
         (void)cond_wait_ms(&a->news, &a->lock, ARCHIVE_RETRY_MS);
 }
 
+/* ---- the signed tree over what is archived ---- */
+
+/* Where the key that signs checkpoints lies. */
+static void key_file(const struct site_config *c, char out[SITE_PATH_BYTES])
+{
+    static const char name[] = "checkpoint.key";
+    const char *slash = strrchr(c->kek_file, '/');
+    size_t folder = slash == NULL ? 0 : (size_t)(slash - c->kek_file) + 1;
+    if (c->checkpoint_key_file[0] != '\0')
+        (void)snprintf(out, SITE_PATH_BYTES, "%s", c->checkpoint_key_file);
+    else if (folder + sizeof name <= SITE_PATH_BYTES)
+        (void)snprintf(out, SITE_PATH_BYTES, "%.*s%s", (int)folder, c->kek_file, name);
+    else
+        out[0] = '\0';
+}
+
+/* A portion of the tree, without the lock. */
+static int grow_tree(struct archiver *a, struct err *e)
+{
+    char file[SITE_PATH_BYTES], vkey[TLOG_VKEY_BYTES];
+    bool made = false;
+    if (!a->tree_open) {
+        key_file(a->site->config, file);
+        int rc = repository_tree_open(a->repository, file, vkey, &made, e);
+        if (rc != 0) {
+            err_wrap(e, "archive: tree");
+            return rc;
+        }
+        a->tree_open = true;
+        events_add(a->site->events,
+                   "archive: checkpoints are signed with %s key %s; verifier key %s",
+                   made ? "the new" : "the", file, vkey);
+    }
+    int rc = repository_tree_extend(a->repository, TREE_PORTION_ENTRIES, e);
+    if (rc != 0)
+        err_wrap(e, "archive");
+    return rc;
+}
+
+/* Entries are archived that the tree does not hold. With the lock held. */
+static bool tree_due(const struct archiver *a)
+{
+    return a->repository != NULL && !a->tree_never && site_now_ms() >= a->tree_at_ms &&
+           a->status.proven.v < a->status.archived.lsn.v;
+}
+
+/* With the lock held, which is given up while it works. */
+static void tree_turn(struct archiver *a)
+{
+    (void)pthread_mutex_unlock(&a->lock);
+    struct err e = ERR_NONE;
+    int rc = grow_tree(a, &e);
+    (void)pthread_mutex_lock(&a->lock);
+    a->tree_never = rc == ERR_GAP;
+    const char *now = rc != 0 ? e.text : "";
+    if (strcmp(now, a->tree_trouble) != 0)
+        events_add(a->site->events, "%s%s",
+                   rc != 0 ? now : "archive: trouble with its tree is over",
+                   rc != 0 && !a->tree_never ? "; trying again" : "");
+    /* That an archive has none, because it begins later, is told once and is no trouble that would ever end. */
+    (void)snprintf(a->tree_trouble, sizeof a->tree_trouble, "%s", a->tree_never ? "" : now);
+    repository_status(a->repository, &a->status);
+    if (rc != 0)
+        a->tree_at_ms = site_now_ms() + TREE_RETRY_MS;
+    if (rc == ERR_IO)
+        drop_repository(a);
+}
+
 static void *archive_main(void *arg)
 {
     (void)pthread_setname_np(pthread_self(), "archiver");
@@ -210,6 +295,8 @@ static void *archive_main(void *arg)
     struct archiver *a = arg;
     (void)pthread_mutex_lock(&a->lock);
     while (!a->stop) {
+        if (tree_due(a))
+            tree_turn(a);
         struct lsn from = {a->status.archived.lsn.v + 1}, to = a->archive_to;
         uint64_t now = site_now_ms();
         if (a->repository != NULL && to.v < from.v) {
@@ -300,6 +387,6 @@ void archiver_status(struct archiver *a, struct repository_status *out,
 {
     (void)pthread_mutex_lock(&a->lock);
     *out = a->status;
-    memcpy(trouble, a->trouble, ERR_TEXT_BYTES);
+    memcpy(trouble, a->trouble[0] != '\0' ? a->trouble : a->tree_trouble, ERR_TEXT_BYTES);
     (void)pthread_mutex_unlock(&a->lock);
 }

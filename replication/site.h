@@ -59,9 +59,10 @@ struct site_config {
 
     /* repository (kind: repository) */
     char archive_dir[SITE_PATH_BYTES], kek_file[SITE_PATH_BYTES];
-    uint64_t pack_bytes;       /* seal when this many bytes wait */
-    uint32_t pack_seconds;     /* or when the oldest has waited this long */
-    uint32_t snapshot_entries; /* a snapshot after this many entries; 0: never */
+    char checkpoint_key_file[SITE_PATH_BYTES]; /* empty: checkpoint.key beside kek_file */
+    uint64_t pack_bytes;                       /* seal when this many bytes wait */
+    uint32_t pack_seconds;                     /* or when the oldest has waited this long */
+    uint32_t snapshot_entries;                 /* a snapshot after this many entries; 0: never */
 };
 
 /* Names and kinds of the members in the order of the names: "dc data, dr data, gsr repository". What all sites must agree on. */

@@ -221,7 +221,9 @@ static int set_texts(const struct yaml *y, const struct config_file *f, struct s
                  {"tls.key", f->tls.key, out->key},
                  {"tls.crl", f->tls.crl, out->crl},
                  {"repository.dir", f->repository.dir, out->archive_dir},
-                 {"repository.kek_file", f->repository.kek_file, out->kek_file}};
+                 {"repository.kek_file", f->repository.kek_file, out->kek_file},
+                 {"repository.checkpoint_key_file", f->repository.checkpoint_key_file,
+                  out->checkpoint_key_file}};
     for (size_t i = 0; i < sizeof paths / sizeof paths[0]; i++)
         if ((rc = set_path(y, paths[i].path, paths[i].text, paths[i].to, e)) != 0)
             return rc;

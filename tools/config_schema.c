@@ -77,6 +77,7 @@ static const cyaml_schema_field_t store_fields[] = {
 static const cyaml_schema_field_t repository_fields[] = {
     IN(repository, dir, 0),
     IN(repository, kek_file, 0),
+    IN(repository, checkpoint_key_file, 0),
     IN(repository, pack_mib, 0),
     IN(repository, pack_seconds, 0),
     IN(repository, snapshot_entries, 0),

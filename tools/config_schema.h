@@ -32,7 +32,7 @@ struct config_file {
         char *history_hours, *history_mib;
     } store;
     struct {
-        char *dir, *kek_file, *pack_mib, *pack_seconds, *snapshot_entries;
+        char *dir, *kek_file, *checkpoint_key_file, *pack_mib, *pack_seconds, *snapshot_entries;
     } repository;
 };
 

@@ -90,8 +90,13 @@ static int have_key(struct repository *r, struct repo_tree *t, const char *key_f
             "who verify",
             key_file);
     *made = true;
-    rc = repo_signer_make(key_file, e);
-    return rc == 0 ? repo_signer_load(key_file, origin, &t->signer, e) : rc;
+    if ((rc = repo_signer_make(key_file, e)) != 0) {
+        err_advise(
+            e, "make it with 'openssl genpkey -algorithm ed25519 -out FILE', mode 0600, and name "
+               "it in repository.checkpoint_key_file");
+        return rc;
+    }
+    return repo_signer_load(key_file, origin, &t->signer, e);
 }
 
 /* The verifier key beside the tree. */

@@ -2,6 +2,8 @@
  * written comes to, and when a snapshot is due. */
 #include "tests/unit/replication/parts_kit.h"
 
+#include <sys/stat.h>
+
 enum { PATIENCE_MS = 20000 };
 
 static const char kek[] = "00112233445566778899aabbccddeeff0123456789abcdef0123456789abcdef";
@@ -212,6 +214,48 @@ static void of_a_large_state_snapshots_are_taken_more_rarely(void **state)
     assert_int_equal(status(p, trouble).newest_snapshot.v, 122);
 }
 
+/* Until the signed tree holds that lsn. */
+static void proven(struct parts *p, uint64_t lsn)
+{
+    char trouble[ERR_TEXT_BYTES];
+    const uint64_t end = site_now_ms() + PATIENCE_MS;
+    while (status(p, trouble).proven.v < lsn && site_now_ms() < end)
+        (void)usleep(1000);
+    assert_int_equal(status(p, trouble).proven.v, lsn);
+}
+
+static void what_is_sealed_is_signed_soon(void **state)
+{
+    struct parts *p = *state;
+    char path[200], trouble[ERR_TEXT_BYTES];
+    put_many(p, 30);
+    parts_apply(p, 30);
+    must(archiver_start(&p->site, &p->site.archiver, &e));
+    archiver_orders(p->site.archiver, (struct lsn){30}, 1000);
+    archiver_seal_now(p->site.archiver);
+    archived(p, 30);
+    proven(p, 30);
+    (void)snprintf(path, sizeof path, "%s/checkpoint.key", p->dir);
+    struct stat st;
+    assert_int_equal(stat(path, &st), 0); /* beside the KEK */
+    assert_int_equal(st.st_mode & 0777, 0600);
+    /* Without its key the site goes on and archives, and says what is the matter. */
+    archiver_stop(p->site.archiver);
+    p->site.archiver = NULL;
+    assert_int_equal(unlink(path), 0);
+    put_many(p, 10);
+    parts_apply(p, 40);
+    must(archiver_start(&p->site, &p->site.archiver, &e));
+    archiver_orders(p->site.archiver, (struct lsn){40}, 2000);
+    archiver_seal_now(p->site.archiver);
+    const uint64_t end = site_now_ms() + PATIENCE_MS;
+    while (status(p, trouble).archived.lsn.v < 40 && site_now_ms() < end)
+        (void)usleep(1000);
+    assert_int_equal(status(p, trouble).archived.lsn.v, 40);
+    assert_non_null(strstr(trouble, "checkpoint key"));
+    assert_non_null(strstr(trouble, "put it back"));
+}
+
 int main(void)
 {
 #define in_parts(f) cmocka_unit_test_setup_teardown(f, set_up, tear_down)
@@ -224,6 +268,7 @@ int main(void)
         in_parts(an_archive_that_is_not_ours_stops_the_start),
         in_parts(a_snapshot_is_taken_after_so_many_entries),
         in_parts(of_a_large_state_snapshots_are_taken_more_rarely),
+        in_parts(what_is_sealed_is_signed_soon),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
