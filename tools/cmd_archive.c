@@ -232,15 +232,23 @@ static int run_archive_verify(struct invocation *in, struct err *e)
         progress_end(&v.bar);
         char size[24];
         if (v.json)
-            output_json(json_pack("{s:s,s:I,s:I,s:I,s:I,s:O}", "level", levels[level - 1],
+            output_json(json_pack("{s:s,s:I,s:I,s:I,s:I,s:I,s:O}", "level", levels[level - 1],
                                   "objects", (json_int_t)report.objects, "bytes",
                                   (json_int_t)report.bytes, "entries", (json_int_t)report.entries,
-                                  "damaged", (json_int_t)report.damaged, "damage", v.damaged));
-        else
+                                  "proven", (json_int_t)report.proven, "damaged",
+                                  (json_int_t)report.damaged, "damage", v.damaged));
+        else {
+            if (report.proven != 0)
+                (void)printf("signed tree of %llu entries: %s\n", (unsigned long long)report.proven,
+                             level == REPOSITORY_READABLE ? "follows from the packs"
+                                                          : "its right edge has the signed root");
+            else
+                (void)printf("no signed tree that could be relied on\n");
             (void)printf("%llu objects, %s, %llu entries checked (%s): %llu damaged\n",
                          (unsigned long long)report.objects, bytes_text(report.bytes, size),
                          (unsigned long long)report.entries, levels[level - 1],
                          (unsigned long long)report.damaged);
+        }
     }
     json_decref(v.damaged);
     repository_close(r);
@@ -276,6 +284,8 @@ ARCHIVE(points, "list the restore points of the archive", archive_table, NULL, "
         "triveni archive points --repository /srv/archive --kek kek");
 ARCHIVE(verify, "check every object of the archive", verify_table,
         "Damaged objects are listed with the reason; the check goes on to the end. Exit code 7 "
-        "when any is damaged.",
+        "when any is damaged.\n"
+        "The signed tree is checked too: its checkpoint's signature, that it does not reach beyond "
+        "the packs, and at level readable that it follows from their entries.",
         "read, decrypt and decode everything",
         "triveni archive verify --repository /srv/archive --kek kek");

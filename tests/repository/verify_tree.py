@@ -1,0 +1,310 @@
+#!/usr/bin/env python3
+"""Check the signed tree of a Triveni archive, and proofs from it, without Triveni.
+
+    verify_tree.py tree ARCHIVE VKEY                    checkpoint, every tile, every header, up to the signed root
+    verify_tree.py inclusion FILE VKEY                  a proof of `triveni archive prove`
+    verify_tree.py consistency FILE EARLIER VKEY        a proof of `triveni archive consistency --to`
+    verify_tree.py --self-test                          published vectors
+
+Written from the published texts alone: RFC 6962 and RFC 9162 (Merkle trees), C2SP signed-note, tlog-checkpoint, tlog-tiles,
+tlog-proof and tlog-witness, and docs/REPOSITORY-FORMAT.md for what a leaf is. VKEY is a verifier key. Python's own modules, and
+`openssl` for Ed25519. Exit code 1 with a reason when anything does not hold.
+"""
+import base64
+import hashlib
+import os
+import struct
+import subprocess
+import sys
+import tempfile
+
+
+def need(ok, what):
+    if not ok:
+        raise SystemExit("verify_tree: " + what)
+
+
+def sha(data):
+    return hashlib.sha256(data).digest()
+
+
+def leaf_hash(data):
+    return sha(b"\0" + data)
+
+
+def node_hash(left, right):
+    return sha(b"\1" + left + right)
+
+
+def b64(text):
+    try:
+        raw = base64.b64decode(text, validate=True)
+    except ValueError:
+        raise SystemExit("verify_tree: no base64")
+    need(base64.b64encode(raw) == text, "base64 in more than one way")
+    return raw
+
+
+# ---- RFC 6962, 2.1: a tree over its leaves' hashes; RFC 9162, 2.1.3.2 and 2.1.4.2: proofs ----
+
+def tree_hash(hashes):
+    if not hashes:
+        return sha(b"")
+    while len(hashes) > 1:  # pairs from the left; an odd one goes up as it is
+        odd = hashes[len(hashes) & ~1:]
+        hashes = [node_hash(hashes[i], hashes[i + 1]) for i in range(0, len(hashes) - 1, 2)] + odd
+    return hashes[0]
+
+
+def check_inclusion(leaf, index, size, path, root):
+    need(index < size, "the leaf is beyond the tree")
+    fn, sn, r = index, size - 1, leaf
+    for p in path:
+        need(sn != 0, "the path is too long")
+        if fn & 1 or fn == sn:
+            r = node_hash(p, r)
+            while not fn & 1 and fn:
+                fn, sn = fn >> 1, sn >> 1
+        else:
+            r = node_hash(r, p)
+        fn, sn = fn >> 1, sn >> 1
+    need(sn == 0 and r == root, "the path does not lead to the root")
+
+
+def check_consistency(first, first_root, second, second_root, path):
+    need(first <= second, "the tree shrank")
+    if first == second:
+        need(not path and first_root == second_root, "two trees of the same size")
+        return
+    if first == 0:
+        need(not path and first_root == sha(b""), "the empty tree")
+        return
+    path = list(path)
+    if first & (first - 1) == 0:
+        path.insert(0, first_root)
+    need(path, "no path")
+    fn, sn = first - 1, second - 1
+    while fn & 1:
+        fn, sn = fn >> 1, sn >> 1
+    fr = sr = path[0]
+    for c in path[1:]:
+        need(sn != 0, "the path is too long")
+        if fn & 1 or fn == sn:
+            fr, sr = node_hash(c, fr), node_hash(c, sr)
+            while not fn & 1 and fn:
+                fn, sn = fn >> 1, sn >> 1
+        else:
+            sr = node_hash(sr, c)
+        fn, sn = fn >> 1, sn >> 1
+    need(sn == 0 and fr == first_root and sr == second_root, "the later tree does not begin with the earlier")
+
+
+# ---- signed notes and checkpoints ----
+
+def ed25519(public, signature, message):
+    der = bytes.fromhex("302a300506032b6570032100") + public  # RFC 8410
+    with tempfile.TemporaryDirectory() as d:
+        for name, data in (("key", der), ("sig", signature), ("msg", message)):
+            with open(os.path.join(d, name), "wb") as f:
+                f.write(data)
+        return subprocess.run(
+            ["openssl", "pkeyutl", "-verify", "-pubin", "-keyform", "DER", "-inkey", d + "/key", "-rawin",
+             "-in", d + "/msg", "-sigfile", d + "/sig"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL).returncode == 0
+
+
+def key_of(vkey):
+    name, key_id, blob = vkey.strip().split("+", 2)
+    blob = b64(blob.encode())
+    need(blob[:1] == b"\1" and len(blob) == 33, "no Ed25519 verifier key")
+    need(sha(name.encode() + b"\n" + blob)[:4].hex() == key_id, "the key id is not that of the key")
+    return name, bytes.fromhex(key_id), blob[1:]
+
+
+def open_note(note, vkey):
+    name, key_id, public = key_of(vkey)
+    at = note.rfind(b"\n\n")
+    need(at >= 0, "no signed note")
+    text, good = note[:at + 1], 0
+    need(note.endswith(b"\n"), "the note ends without a line feed")
+    for line in note[at + 2:].split(b"\n")[:-1]:
+        dash, who, blob = line.split(b" ", 2)
+        need(dash == "\u2014".encode(), "no signature line")
+        blob = b64(blob)
+        if who == name.encode() and blob[:4] == key_id:
+            need(ed25519(public, blob[4:], text), "the signature does not hold")
+            good += 1
+    need(good, "not signed with the key")
+    return text
+
+
+def checkpoint(note, vkey):
+    origin, size, root = open_note(note, vkey).split(b"\n")[:3]
+    need(origin.decode() == key_of(vkey)[0], "of another log")
+    need(str(int(size)).encode() == size, "no size")
+    root = b64(root)
+    need(len(root) == 32, "no root")
+    return int(size), root
+
+
+# ---- tlog-tiles ----
+
+def tile_path(level, index, width):
+    digits = "%03d" % (index % 1000)
+    while index >= 1000:
+        index //= 1000
+        digits = "x%03d/" % (index % 1000) + digits
+    return "tile/%s/%s%s" % (level, digits, "" if width == 256 else ".p/%d" % width)
+
+
+def read_tile(archive, level, index, width, each):
+    for w in (width, 256):
+        try:
+            with open(os.path.join(archive, "tree", tile_path(level, index, w)), "rb") as f:
+                data = f.read()
+        except FileNotFoundError:
+            continue
+        need(len(data) == w * each, "size of tile %s %d" % (level, index))
+        return data[:width * each]
+    raise SystemExit("verify_tree: tile %s %d is missing" % (level, index))
+
+
+def tiles(archive, level, count, each):
+    for index in range((count + 255) // 256):
+        data = read_tile(archive, level, index, min(256, count - 256 * index), each)
+        for at in range(0, len(data), each):
+            yield data[at:at + each]
+
+
+def check_tree(archive, vkey):
+    with open(os.path.join(archive, "tree/checkpoint"), "rb") as f:
+        size, root = checkpoint(f.read(), vkey)
+    hashes, last = [], bytes(32)
+    for i, bundled in enumerate(tiles(archive, "entries", size, 130)):
+        need(bundled[:2] == b"\0\x80", "leaf %d has no 128 bytes" % i)
+        header = bundled[2:]
+        lsn, = struct.unpack_from("<Q", header, 48)
+        need(header[:4] == b"TVNE" and lsn == i + 1, "leaf %d is not the header of lsn %d" % (i, i + 1))
+        need(header[64:96] == last, "leaf %d does not name the header before it" % i)
+        last = sha(header)
+        hashes.append(leaf_hash(header))
+    need(tree_hash(hashes) == root, "the headers do not lead to the signed root")
+    level = 0
+    while hashes:
+        for i, h in enumerate(tiles(archive, level, len(hashes), 32)):
+            need(h == hashes[i], "hash %d of level %d" % (i, level))
+        hashes = [tree_hash(hashes[i:i + 256]) for i in range(0, len(hashes) & ~255, 256)]
+        level += 1
+    print("tree", size, base64.b64encode(root).decode())
+
+
+# ---- proofs ----
+
+def hash_lines(lines):
+    out = []
+    while lines and lines[0]:
+        out.append(b64(lines.pop(0)))
+        need(len(out[-1]) == 32, "no hash")
+    need(lines and lines.pop(0) == b"", "no empty line before the checkpoint")
+    return out
+
+
+def str16(data, at):
+    n, = struct.unpack_from("<H", data, at)
+    need(at + 2 + n <= len(data), "the entry ends too early")
+    return data[at + 2:at + 2 + n], at + 2 + n
+
+
+def operations(body):
+    at = 16 + 16 + 8 + 1  # salt, session, sequence, durability
+    _, at = str16(body, at)
+    count, = struct.unpack_from("<I", body, at)
+    at += 4
+    for _ in range(count):
+        kind = body[at]
+        collection, at = str16(body, at + 1)
+        key, at = str16(body, at)
+        value = None
+        if kind == 1:
+            n, = struct.unpack_from("<I", body, at)
+            value, at = body[at + 4:at + 4 + n], at + 4 + n
+        yield collection, key, value
+    need(at == len(body), "bytes after the last operation")
+
+
+def check_inclusion_file(data, vkey):
+    lines = data.split(b"\n")
+    need(lines.pop(0) == b"c2sp.org/tlog-proof@v1", "no tlog-proof")
+    need(lines[0].startswith(b"extra "), "no entry")
+    extra = b64(lines.pop(0)[6:])
+    need(lines[0].startswith(b"index "), "no index")
+    index = int(lines.pop(0)[6:])
+    path = hash_lines(lines)
+    size, root = checkpoint(b"\n".join(lines), vkey)
+    need(extra[:6] == b"TVNP\1\0", "no entry of Triveni")
+    collection, at = str16(extra, 6)
+    key, at = str16(extra, at)
+    header, body = extra[at:at + 128], extra[at + 128:]
+    check_inclusion(leaf_hash(header), index, size, path, root)
+    kind, body_bytes = struct.unpack_from("<HI", header, 6)
+    lsn, = struct.unpack_from("<Q", header, 48)
+    need(kind == 1 and lsn == index + 1, "not the transaction of that leaf")
+    need(body_bytes == len(body) and sha(body) == header[96:], "the body is not the one of the header")
+    found = [v for c, k, v in operations(body) if (c, k) == (collection, key)]
+    need(found, "the transaction does not write the record")
+    sys.stdout.buffer.write(b"%d %s %s " % (lsn, collection, key) + (b"-" if found[-1] is None else found[-1]) + b"\n")
+
+
+def check_consistency_file(data, earlier, vkey):
+    lines = data.split(b"\n")
+    need(lines[0].startswith(b"old "), "no proof of consistency")
+    old = int(lines.pop(0)[4:])
+    path = hash_lines(lines)
+    second, second_root = checkpoint(b"\n".join(lines), vkey)
+    first, first_root = checkpoint(earlier, vkey)
+    need(old == first, "a proof from another tree")
+    check_consistency(first, first_root, second, second_root, path)
+    print("consistent", first, second)
+
+
+def self_test():
+    leaves = [bytes.fromhex(x) for x in ("", "00", "10", "2021", "3031", "40414243", "5051525354555657",
+                                         "606162636465666768696a6b6c6d6e6f")]  # of Certificate Transparency
+    hashes = [leaf_hash(x) for x in leaves]
+    need(tree_hash([]).hex()[:8] == "e3b0c442" and tree_hash(hashes[:3]).hex()[:8] == "aeb6bcfe" and
+         tree_hash(hashes).hex() == "5dc9da79a70659a9ad559cb701ded9a2ab9d823aad2f4960cfe370eff4604328", "tree")
+    path = [bytes.fromhex(x) for x in ("bc1a0643b12e4d2d7c77918f44e0f4f79a838b6cf9ec5b5c283e1f4d88599e6b",
+                                       "ca854ea128ed050b41b35ffc1b87b8eb2bde461e9e3b5596ece6b9d5975a0ae0",
+                                       "d37ee418976dd95753c1c73862b9398fa2a2cf9b4ff0fdfe8b30cd95209614b7")]
+    check_inclusion(hashes[5], 5, 8, path, tree_hash(hashes))
+    path[0] = bytes.fromhex("0ebc5d3437fbe2db158b9f126a1d118e308181031d0a949f8dededebc558ef6a")
+    check_consistency(6, tree_hash(hashes[:6]), 8, tree_hash(hashes), path)
+    need(tile_path(0, 1234067, 256) == "tile/0/x001/x234/067" and tile_path(1, 0, 17) == "tile/1/000.p/17", "paths")
+    text = open_note("This is an example message.\n\n\u2014 example.com/foo Uw2QOkn8srV1yJGh2VYRlL1Tnagv1YEq6TfXppzi2ONncAlTgK7Ztg"
+                     "1ERYNZXsYjOBH3mFXmRKuwHjG1Yu72IneyaQM=\n".encode(),
+                     "example.com/foo+530d903a+AekyeRrm56hApGFkyQR4ZCbV54Id2LKaANYcrnKv3U2k")
+    need(text == b"This is an example message.\n", "note")
+    print("ok")
+
+
+def read(path):
+    with open(path, "rb") as f:
+        return f.read()
+
+
+def main(args):
+    if args == ["--self-test"]:
+        self_test()
+    elif args[:1] == ["tree"] and len(args) == 3:
+        check_tree(args[1], args[2])
+    elif args[:1] == ["inclusion"] and len(args) == 3:
+        check_inclusion_file(read(args[1]), args[2])
+    elif args[:1] == ["consistency"] and len(args) == 4:
+        check_consistency_file(read(args[1]), read(args[2]), args[3])
+    else:
+        raise SystemExit(__doc__)
+
+
+try:
+    main(sys.argv[1:])
+except (IndexError, ValueError, struct.error) as e:  # foreign bytes that are not even of the form
+    raise SystemExit("verify_tree: %s" % e)
