@@ -10,9 +10,11 @@
 
 #include <errno.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <unistd.h>
 
 enum { STATE_FORMAT = 3, STATE_FORMAT_OLDEST = 2, RECORD_FORMAT = 1, CRC_BYTES = 4 };
+enum { WRITE_MAX_BYTES = VALUE_MAX_BYTES + (1 << 20) }; /* by LMDB at once: a value's pages */
 enum { PREFETCH_STEP_BYTES = 64, PREFETCH_MAX_BYTES = 4096 };
 
 static const char *const db_names[DB_COUNT] = {"meta",     "collections", "records", "buckets",
@@ -30,16 +32,21 @@ const char *state_db_name(enum state_db db)
 /* ---- errors ---- */
 
 /* LMDB answers EIO to a short write, which is what a full disk, a quota or a size limit gives first. The next write
- * tells: a page after the end of the file, where LMDB has nothing yet. */
+ * tells: a page after the end of the file, where LMDB has nothing yet. But on a disk that others fill or empty just now, or whose
+ * file system has kept some blocks back, one page may have room again where many had none: so less than LMDB writes at
+ * once is full, too. Should it be a broken disk after all, it is told as a full one for as long as it is that full. */
 static bool disk_is_full(MDB_env *env)
 {
     static const uint8_t page[4096];
     mdb_filehandle_t fd;
     struct stat st;
+    struct statvfs room;
     if (env == NULL || mdb_env_get_fd(env, &fd) != 0 || fstat(fd, &st) != 0)
         return false;
     ssize_t n = pwrite(fd, page, sizeof page, st.st_size);
-    return n >= 0 ? n < (ssize_t)sizeof page : errno == ENOSPC || errno == EDQUOT || errno == EFBIG;
+    if (n >= 0 ? n < (ssize_t)sizeof page : errno == ENOSPC || errno == EDQUOT || errno == EFBIG)
+        return true;
+    return fstatvfs(fd, &room) == 0 && room.f_bavail < WRITE_MAX_BYTES / room.f_frsize;
 }
 
 int state_lmdb_error(struct err *e, MDB_env *env, int rc, const char *what)

@@ -10,6 +10,10 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mount.h>
+#include <unistd.h>
 #include <cmocka.h>
 
 static uint8_t buffer[4096];
@@ -291,6 +295,36 @@ static void codes_of_lmdb_become_ours_with_what_to_do(void **state)
     }
 }
 
+/* What LMDB's EIO means, with an environment on a tmpfs of that size. */
+static int meaning_of_eio(const char *size)
+{
+    char dir[] = "/tmp/state_rows_test.XXXXXX";
+    MDB_env *env;
+    assert_non_null(mkdtemp(dir));
+    if (mount("tmpfs", dir, "tmpfs", 0, size) != 0) {
+        (void)rmdir(dir);
+        return 0;
+    }
+    assert_int_equal(mdb_env_create(&env), 0);
+    assert_int_equal(mdb_env_open(env, dir, 0, 0600), 0);
+    int rc = state_lmdb_error(NULL, env, EIO, "apply");
+    mdb_env_close(env);
+    assert_int_equal(umount(dir), 0);
+    (void)rmdir(dir);
+    return rc;
+}
+
+static void a_short_write_means_a_full_disk_also_when_a_page_has_room_again(void **state)
+{
+    (void)state;
+    if (meaning_of_eio("size=1m") == 0) {
+        print_message("skipped: a tmpfs cannot be mounted here\n");
+        skip();
+    }
+    assert_int_equal(meaning_of_eio("size=1m"), ERR_NO_SPACE);
+    assert_int_equal(meaning_of_eio("size=64m"), ERR_IO);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -302,6 +336,7 @@ int main(void)
         cmocka_unit_test(a_record_is_read_only_as_it_was_written),
         cmocka_unit_test(names_are_quoted_and_cut),
         cmocka_unit_test(codes_of_lmdb_become_ours_with_what_to_do),
+        cmocka_unit_test(a_short_write_means_a_full_disk_also_when_a_page_has_room_again),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
