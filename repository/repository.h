@@ -12,6 +12,7 @@
  *   snapshots/<lsn>-<unique>.snap and .meta      the state at an lsn, same container; its digest, counts, position
  *   keys/1/<object>.key                          JSON: AES-KWP(KEK, data key of the object), KEK id; outside the objects, so
  *                                                that another generation (keys/2) rewraps keys and rewrites no object
+ *   tree/                                        the signed Merkle tree over the entries: proof.h
  *
  * Threads: one archive thread calls the archive functions; restore is for a process of its own. */
 #ifndef REPOSITORY_REPOSITORY_H

@@ -116,11 +116,11 @@ flipped() {
     python3 -c 'import sys; d = bytearray(open(sys.argv[1], "rb").read()); d[int(sys.argv[2]) % len(d)] ^= 1 << int(sys.argv[3])
 open(sys.argv[4], "wb").write(d)' "$1" "$2" "$3" "$DIR/flipped"
 }
-for at in $(seq 0 23 "$(stat -c %s "$DIR/proof")"); do
+for at in $(seq 0 59 "$(stat -c %s "$DIR/proof")"); do
     flipped "$DIR/proof" "$at" $((at % 8))
     expect 7 verify-proof "$DIR/flipped" "${key[@]}" && says "NOT proven"
 done
-for at in $(seq 0 23 "$(stat -c %s "$DIR/grew")"); do
+for at in $(seq 0 59 "$(stat -c %s "$DIR/grew")"); do
     flipped "$DIR/grew" "$at" $((at % 8))
     expect 7 verify-proof "$DIR/flipped" --earlier "$DIR/early" "${key[@]}" && says "NOT proven"
 done
