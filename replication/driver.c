@@ -334,14 +334,15 @@ static bool send_from_packs(struct site *s, const struct repl_action *a, struct 
     int rc = packs_borrow(s->packs, &m, &entries, &last, &e);
     if (rc == ERR_BUSY)
         return true; /* SENT with nothing: the core asks again */
-    if (rc != 0 || last.lsn.v > m.last.v)
+    if (rc != 0)
         return false;
-    if (peers_send(s, &m, entries)) {
-        packs_sent(s->packs);
+    bool committed = last.lsn.v <= m.last.v, sent = committed && peers_send(s, &m, entries);
+    packs_return(s->packs, sent);
+    if (sent) {
         outcome->position = last;
         outcome->bytes = (uint32_t)entries.n;
     }
-    return true;
+    return true; /* what is archived, but not known to be committed yet, is given when it is */
 }
 
 static void send_entries(struct site *s, const struct repl_action *a)

@@ -45,6 +45,7 @@ struct packs {
     struct piece frames[PACKS_FRAMES];
     uint32_t head, count;
     size_t bytes;
+    bool lent;  /* the head is: its memory stays */
     bool ended; /* nothing more comes for this order */
     struct err why;
     uint64_t failed_ms;
@@ -142,8 +143,11 @@ static int read_from(struct packs *p, struct lsn at, struct err *e)
         struct lsn from = {at.v > 0 ? at.v : 1}, to = {UINT64_MAX};
         rc = repository_entries(r, from, to, take_entry, &x, e);
     }
+    bool any = p->next.before.lsn.v > at.v || p->next.count > 0;
     if (rc == 0 && p->next.count > 0)
         (void)hand_over(p);
+    else if (rc == 0 && !any)
+        rc = err_set(e, ERR_NOT_FOUND, "the archive ends at lsn %llu", (unsigned long long)at.v);
     repository_close(r);
     return x.over ? 0 : rc;
 }
@@ -190,7 +194,7 @@ static void *packs_main(void *arg)
     struct packs *p = arg;
     (void)pthread_mutex_lock(&p->lock);
     while (!p->stop) {
-        bool idle = site_now_ms() > p->asked_ms + PACKS_IDLE_MS;
+        bool idle = !p->lent && site_now_ms() > p->asked_ms + PACKS_IDLE_MS;
         if (p->to != REPL_NOBODY && idle) {
             p->to = REPL_NOBODY;
             p->generation++;
@@ -272,6 +276,7 @@ int packs_borrow(struct packs *p, struct repl_message *m, struct bytes *entries,
         m->count = f->count;
         *entries = bytes_of(f->bytes, f->used);
         *last = f->last;
+        p->lent = true;
         rc = 0;
     } else if (mine && p->ended && p->why.code != 0) {
         *e = p->why;
@@ -285,17 +290,20 @@ int packs_borrow(struct packs *p, struct repl_message *m, struct bytes *entries,
     return rc;
 }
 
-void packs_sent(struct packs *p)
+void packs_return(struct packs *p, bool sent)
 {
     (void)pthread_mutex_lock(&p->lock);
-    check(p->count > 0);
-    struct piece *f = &p->frames[p->head];
-    p->at = f->last.lsn;
-    p->bytes -= f->used;
-    f->used = f->count = 0;
-    p->head = (p->head + 1) % PACKS_FRAMES;
-    p->count--;
-    (void)pthread_cond_signal(&p->news);
+    check(p->lent && p->count > 0);
+    p->lent = false;
+    if (sent) {
+        struct piece *f = &p->frames[p->head];
+        p->at = f->last.lsn;
+        p->bytes -= f->used;
+        f->used = f->count = 0;
+        p->head = (p->head + 1) % PACKS_FRAMES;
+        p->count--;
+        (void)pthread_cond_signal(&p->news);
+    }
     (void)pthread_mutex_unlock(&p->lock);
 }
 

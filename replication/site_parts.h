@@ -327,12 +327,12 @@ uint64_t archiver_reading_since_ms(struct archiver *a);
 /* ---- packs.c: a thread of a repository site reads the archive for others. Loop. ---- */
 int packs_start(struct site *s, struct packs **out, struct err *e);
 void packs_stop(struct packs *p); /* NULL is fine, as below */
-/* What follows m->lsn, for m->to: fills lsn_term, hash and count of `m`; *entries stays the thread's, until packs_sent() or the
- * next call. 0; ERR_BUSY: not read yet, ask again soon; ERR_NOT_FOUND: the archive does not have it; others: it cannot be read.
- * */
+/* What follows m->lsn, for m->to: fills lsn_term, hash and count of `m`; *entries is lent until packs_return(), which has to be
+ * called. 0; or nothing is lent: ERR_BUSY: not read yet, ask again soon; ERR_NOT_FOUND: the archive does not have it; others: it
+ * cannot be read. */
 int packs_borrow(struct packs *p, struct repl_message *m, struct bytes *entries,
                  struct entry_position *last, struct err *e);
-void packs_sent(struct packs *p); /* what was borrowed is on its way */
+void packs_return(struct packs *p, bool sent);                  /* false: it is lent again */
 bool packs_trouble(struct packs *p, char text[ERR_TEXT_BYTES]); /* the archive cannot be read */
 
 /* ---- refill.c: taking from another site than the primary, for people ---- */

@@ -38,15 +38,15 @@ load() { # N records of about 1 KiB
 first_kept() { site_status "$1" | jq .first; }
 recycled() { # SITE LSN: its log does not have the entry any more
     local i
-    for i in $(seq 1 150); do
+    for i in $(seq 1 300); do
         [ "$(first_kept "$1")" -gt "$2" ] && return 0
         sleep 0.1
     done
     die "$1 still has lsn $2: its log begins at $(first_kept "$1")"
 }
-told() { # SITE TEXT [SECONDS]
+told() { # SITE TEXT
     local i
-    for i in $(seq 1 $((${3:-15} * 10))); do
+    for i in $(seq 1 300); do
         grep -q -- "$2" "$1.log" && return 0
         sleep 0.1
     done
@@ -71,6 +71,7 @@ site_kill "$behind" TERM
 load 30000
 recycled "$primary" $((last + 1))
 recycled gsr $((last + 1))
+sed -i 's/log_limit_mib: 2048/log_limit_mib: 16/' "$behind.yaml" # what comes is more than its log may hold: it is applied on the way
 site_start "$behind"
 told "$behind" "is not in the log of $primary any more -> asking others"
 told "$behind" "refilling from gsr: from lsn $((last + 1)) on"
