@@ -61,7 +61,7 @@ FUZZ_BIN  = $(patsubst %.c,$(BUILD)/%,$(wildcard tests/fuzz/*_fuzz.c))
 EXAMPLES  = $(patsubst %.c,$(BUILD)/%,$(wildcard client/examples/*.c))
 MAN       = $(BUILD)/man/triveni.1 $(patsubst docs/man/%.scd,$(BUILD)/man/%,$(wildcard docs/man/*.scd))
 WRITERS   = $(BUILD)/tests/writers/writers $(BUILD)/tests/writers/wrong_value
-SET_CLOCK = $(BUILD)/tests/lib/set_clock.so
+PRELOADS  = $(BUILD)/tests/lib/set_clock.so $(BUILD)/tests/lib/slow_disk.so
 NEMESIS   = $(patsubst %,$(BUILD)/tests/nemesis/%,registers wire)
 SO        = libtriveni.so.$(VERSION)
 SONAME    = libtriveni.so.$(firstword $(subst ., ,$(VERSION)))
@@ -154,7 +154,7 @@ demo: $(BUILD)/triveni $(WRITERS) ## see three sites work, fail over and restore
 	@BUILD=$(BUILD) tests/demo/demo.sh
 
 .PHONY: check check-long integration-programs
-integration-programs: all $(WRITERS) $(SET_CLOCK) $(NEMESIS)
+integration-programs: all $(WRITERS) $(PRELOADS) $(NEMESIS)
 check: deps ## build and run the tests: unit, sanitizers, layers, simulator, fuzz, integration
 	@tests/run.sh check
 check-long: deps ## what make check has no time for, a bounded portion of each: drills, power cuts, the model
@@ -162,7 +162,7 @@ check-long: deps ## what make check has no time for, a bounded portion of each: 
 
 # ---- real sites, random faults; see tests/README.md ----
 .PHONY: nemesis
-nemesis: $(BUILD)/triveni $(WRITERS) $(SET_CLOCK) $(NEMESIS) ## real sites, random faults, checked clients: MINUTES=5 or KILLS=1000, SEED=
+nemesis: $(BUILD)/triveni $(WRITERS) $(PRELOADS) $(NEMESIS) ## real sites, random faults, checked clients: MINUTES=5 or KILLS=1000, SEED=
 	@BUILD=$(BUILD) MINUTES=$(or $(MINUTES),5) KILLS=$(or $(KILLS),0) SEED=$(if $(filter command%,$(origin SEED)),$(SEED)) tests/nemesis/nemesis.sh
 
 .PHONY: sim sim-mutants

@@ -91,6 +91,11 @@ static void add_role(struct site *s, json_t *list)
     if (s->certificates.trouble[0] != '\0')
         add(list, "the certificate files have changed and cannot be used: %s",
             s->certificates.trouble);
+    if (s->view.disk_slow)
+        add(list,
+            "the disk of its log is slow: a batch takes %u ms, usually %u ms: look for what else "
+            "uses it, or for errors in the kernel's log",
+            s->view.disk_ms, s->view.disk_usual_ms);
     if (!s->view.may_vote)
         add(list, "was rebuilt, and does not vote before it has caught up");
     if (s->view.role != REPL_PRIMARY)

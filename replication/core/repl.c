@@ -166,6 +166,7 @@ static void tick(struct repl *r, struct repl_actions *out)
 {
     repl_handover_tick(r, out);
     repl_shipping_tick(r, out);
+    repl_step_aside_tick(r, out);
     repl_election_tick(r, out);
     repl_fetch_tick(r, out);
     repl_relay_tick(r, out);
@@ -195,6 +196,7 @@ void repl_step(struct repl *r, const struct repl_event *event, struct repl_actio
     out->texts_bytes = 0;
     if (event->now_ms > r->now_ms)
         r->now_ms = event->now_ms;
+    repl_watch_disk(r);
     switch (event->type) {
     case REPL_EV_TICK:
         r->full = event->full;
@@ -262,6 +264,7 @@ void repl_step(struct repl *r, const struct repl_event *event, struct repl_actio
     }
     if (r->commit.v > r->told_commit.v)
         repl_give_all(r, out);
+    repl_watch_disk(r);
     repl_tell_commit(r, out);
     repl_save_vote(r, out);
 }
@@ -341,6 +344,10 @@ void repl_view(const struct repl *r, struct repl_view *out)
     out->handing_over_to = r->handover == REPL_HANDOVER_NONE ? REPL_NOBODY : r->successor;
     repl_relay_view(r, &out->relay);
     out->mode = r->mode;
+    out->disk_slow = slow_disk_is_slow(&r->disk, r->options.election_ms);
+    out->disk_ms = r->disk.probe.v != 0 && r->disk.waited_ms > r->disk.took_ms ? r->disk.waited_ms
+                                                                               : r->disk.took_ms;
+    out->disk_usual_ms = slow_disk_usual_ms(&r->disk);
     for (uint8_t i = 0; i < r->options.sites; i++)
         if (i != r->options.self)
             peer_view(r, i, &out->peers[i]);

@@ -283,6 +283,8 @@ struct repl_view {
         struct lsn of; /* committed, as far as is known here */
     } relay;
     enum commit_mode mode;
+    bool disk_slow; /* the log's: a batch takes so long, against the usual (slow_disk.h) */
+    uint32_t disk_ms, disk_usual_ms; /* usual 0: not known */
     struct repl_peer_view peers[REPL_SITES_MAX];
 };
 void repl_view(const struct repl *r, struct repl_view *out);

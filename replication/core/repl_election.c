@@ -152,6 +152,7 @@ static void become_primary(struct repl *r, struct repl_actions *out)
         repl_act_text(r, out, REPL_ACT_SWITCHOVER, true, "elected in term %llu", U(r->term.v));
     r->forced_until_ms = 0;
     r->fetch_from = REPL_NOBODY;
+    r->led_from_ms = r->now_ms;
     repl_set_role(r, out, REPL_PRIMARY, r->options.self);
     repl_shipping_begin(r, out);
 }
@@ -239,6 +240,9 @@ static void standby_deadline(struct repl *r, struct repl_actions *out)
         stand(r, out, false);
     } else if (!may_stand(r) || r->options.policy != REPL_AUTOMATIC) {
         only_watch(r, out);
+    } else if (repl_lets_others_stand(r)) {
+        trace_cause(r, out, "letting others stand first, the disk of this site is slow");
+        r->deadline_ms = r->now_ms + 2 * (uint64_t)r->options.election_ms;
     } else {
         trace_cause(r, out, "asking who would vote for this site");
         pre_stand(r, out);

@@ -94,7 +94,7 @@ static bool follow(struct repl *r, struct repl_actions *out, const struct repl_m
     r->heard_from = m->from;
     r->heard_ms = r->now_ms;
     repl_relay_heard(r, out, m, newer);
-    r->waiting_told = false;
+    r->waiting_told = r->let_others_stand = false;
     repl_rearm(r);
     return true;
 }

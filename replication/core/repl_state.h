@@ -6,6 +6,7 @@
 #include "replication/core/repl.h"
 #include "replication/core/repl_log.h"
 #include "replication/core/repl_relay.h"
+#include "replication/core/slow_disk.h"
 
 enum {
     REPL_ROUND_MARKS = 128, /* remembered sending times: two leases of them */
@@ -149,6 +150,12 @@ struct repl {
     uint64_t handover_until_ms;
     uint64_t handover_ask_ms;
     struct term handover_term;
+
+    /* a slow disk (repl_step_aside.c) */
+    struct slow_disk disk;
+    uint64_t stepped_ms;   /* when this site last stepped aside; 0 never */
+    uint64_t led_from_ms;  /* primary since */
+    bool let_others_stand; /* in this silence, once */
 };
 
 /* ---- repl_actions.c: the only way to emit ---- */
@@ -272,6 +279,16 @@ void repl_handover_tick(struct repl *r, struct repl_actions *out);
 void repl_handover_left(struct repl *r, struct repl_actions *out); /* this primary steps down */
 void repl_handover_seen(struct repl *r, struct repl_actions *out, uint8_t primary,
                         struct term term);
+
+/* Could that site take over now? Then let it. */
+bool repl_may_hand_over(const struct repl *r, uint8_t site);
+void repl_hand_over(struct repl *r, struct repl_actions *out, uint8_t site);
+
+/* ---- repl_step_aside.c ---- */
+void repl_watch_disk(struct repl *r); /* with each step */
+void repl_step_aside_tick(struct repl *r, struct repl_actions *out);
+/* The deadline has come: does this site pass this once, because its disk is slow? */
+bool repl_lets_others_stand(struct repl *r);
 
 static inline struct lsn lsn_min(struct lsn a, struct lsn b)
 {

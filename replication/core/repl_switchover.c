@@ -65,6 +65,21 @@ static void obstacle(const struct repl *r, uint8_t site, char *why, size_t n)
                        REPL_HANDOVER_LAG_MAX);
 }
 
+bool repl_may_hand_over(const struct repl *r, uint8_t site)
+{
+    char why[REPL_TEXT_BYTES];
+    obstacle(r, site, why, sizeof why);
+    return why[0] == '\0';
+}
+
+void repl_hand_over(struct repl *r, struct repl_actions *out, uint8_t site)
+{
+    r->handover = REPL_HANDOVER_DRAIN;
+    r->successor = site;
+    r->handover_until_ms = r->now_ms + 2 * (uint64_t)r->options.election_ms;
+    repl_handover_progress(r, out);
+}
+
 void repl_on_switchover(struct repl *r, struct repl_actions *out, uint8_t site)
 {
     char why[REPL_TEXT_BYTES];
@@ -78,10 +93,7 @@ void repl_on_switchover(struct repl *r, struct repl_actions *out, uint8_t site)
         repl_act_text(r, out, REPL_ACT_SWITCHOVER, false, "%s", why);
         return;
     }
-    r->handover = REPL_HANDOVER_DRAIN;
-    r->successor = site;
-    r->handover_until_ms = r->now_ms + 2 * (uint64_t)r->options.election_ms;
-    repl_handover_progress(r, out);
+    repl_hand_over(r, out, site);
 }
 
 static void ask_successor(struct repl *r, struct repl_actions *out)

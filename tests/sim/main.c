@@ -132,6 +132,7 @@ static void add(struct sim_truth *sum, const struct sim_truth *one)
     sum->reads += one->reads;
     sum->standby_reads += one->standby_reads;
     sum->majorities += one->majorities;
+    sum->stepped_aside += one->stepped_aside;
     sum->retries += one->retries;
     sum->elections += one->elections;
     sum->crashes += one->crashes;
@@ -170,8 +171,9 @@ static void print_sum(const struct sim_truth *t)
         "%llu messages with entries from another site than the primary, %llu from packs; the "
         "data sites lost each other %llu times for long\n",
         U(t->relayed), U(t->given_old), U(t->splits));
-    (void)printf("%llu reads at any site; %llu times two healthy sites were enough\n",
-                 U(t->standby_reads), U(t->majorities));
+    (void)printf("%llu reads at any site; %llu times two healthy sites were enough; %llu times a "
+                 "primary stepped aside for its slow disk\n",
+                 U(t->standby_reads), U(t->majorities), U(t->stepped_aside));
     (void)printf("%llu histories are linearizable, %llu searches were given up; no invariant was "
                  "broken\n",
                  U(t->checked), U(t->unchecked));

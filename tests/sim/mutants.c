@@ -147,6 +147,11 @@ static const struct {
                              "who gives says that he hears a primary that he does not hear"},
     [MUTANT_ARCHIVE_NOT_READ] = {"archive-not-read",
                                  "what the log does not have any more is not taken from packs"},
+    [MUTANT_STEPS_ASIDE_AGAIN] = {"steps-aside-again",
+                                  "a primary with a slow disk hands over as often as it can"},
+    [MUTANT_STEPS_ASIDE_BLINDLY] = {"steps-aside-blindly",
+                                    "a primary with a slow disk hands over, however slow the "
+                                    "others are"},
     [MUTANT_GONE_NOT_TOLD] = {"gone-not-told",
                               "that a site needs entries which are recycled is not noticed"},
     [MUTANT_PAST_TERM_NOT_TOLD] = {"past-term-not-told",
@@ -161,10 +166,10 @@ const char *sim_mutant_name(enum sim_mutant m)
 uint64_t sim_mutant_seed(enum sim_mutant m)
 {
     static const uint64_t seeds[MUTANTS + 1] = {
-        [MUTANT_MODE_BELIEVED_EARLY] = 10520, [MUTANT_FETCH_FROM_ONE] = 68551,
-        [MUTANT_CUT_BELOW_APPLIED] = 1358,    [MUTANT_AGE_OF_REBUILT] = 614,
-        [MUTANT_AGE_WITHOUT_LEASE] = 2202,    [MUTANT_OLD_TERMS_COUNTED] = 4139,
-        [MUTANT_PAST_VOTES_COUNTED] = 1848,   [MUTANT_LEASE_KEPT_IN_HANDOVER] = 2202,
+        [MUTANT_MODE_BELIEVED_EARLY] = 10520, [MUTANT_FETCH_FROM_ONE] = 12493,
+        [MUTANT_CUT_BELOW_APPLIED] = 1358,    [MUTANT_AGE_OF_REBUILT] = 6524,
+        [MUTANT_AGE_WITHOUT_LEASE] = 4916,    [MUTANT_OLD_TERMS_COUNTED] = 4272,
+        [MUTANT_PAST_VOTES_COUNTED] = 1848,   [MUTANT_LEASE_KEPT_IN_HANDOVER] = 4481,
     };
     return seeds[m];
 }
@@ -213,6 +218,10 @@ void sim_plant_before(const struct sim *s, struct sim_site *site, const struct r
         r->peers[i].fetch_vain = false;
     if (s->mutant == MUTANT_CHECK_QUORUM_OFF)
         r->since_ms = e->now_ms;
+    if (s->mutant == MUTANT_STEPS_ASIDE_AGAIN)
+        r->stepped_ms = r->led_from_ms = 0;
+    for (uint8_t i = 0; s->mutant == MUTANT_STEPS_ASIDE_BLINDLY && i < SIM_SITES; i++)
+        r->disk.there_ms[i] = 1;
     if (s->mutant == MUTANT_MODE_BELIEVED_EARLY && r->role == REPL_PRIMARY)
         r->applied = lsn_max(r->applied, r->term_start);
     if (s->mutant == MUTANT_PULL_COUNTED && m != NULL && m->type == REPL_MSG_PULL)

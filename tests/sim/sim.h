@@ -11,6 +11,7 @@
  * sim_history.c  exactly once, linearizable                  sim_run.c     one seed from start to verdict
  * sim_orders.c   orders of the operator, sent again   sim_standby.c reads that any site may answer
  * sim_relay.c    following through another site, and what the archive gives
+ * sim_disk.c     disks that crawl
  * mutants.c      planted bugs that must be found             main.c        command line */
 #ifndef TESTS_SIM_SIM_H
 #define TESTS_SIM_SIM_H
@@ -143,6 +144,8 @@ enum sim_mutant {
     MUTANT_PULL_OFF,
     MUTANT_ALWAYS_HEARS,
     MUTANT_ARCHIVE_NOT_READ,
+    MUTANT_STEPS_ASIDE_AGAIN,
+    MUTANT_STEPS_ASIDE_BLINDLY,
     MUTANTS,
     MUTANT_READMITTED_EARLY = MUTANTS, /* needs a played scenario: golden_test.c */
 };
@@ -170,6 +173,7 @@ struct swarm {
     bool gives_up;    /* clients do not ask for ever */
     bool log_full;    /* logs have no room at times */
     bool strangers;   /* certificates are not accepted at times */
+    bool crawl;       /* disks are a thousand times slower at times */
     bool unreadable;  /* entries of a log cannot be read at times */
     bool plots;       /* misfortunes that only together do harm */
     bool split;       /* the data sites lose each other for long, and the repository hears both */
@@ -345,6 +349,11 @@ struct sim_site {
     uint64_t writing_to;            /* 0: the disk is idle */
     uint32_t disk_generation;
     bool disk_slow;
+    uint64_t crawls_until_us; /* the disk, for what is begun until then */
+    struct {                  /* S24 */
+        uint32_t boot;        /* 0: not yet */
+        uint64_t at_us;
+    } stepped, handed;
     struct marks marks;
     struct repl_view view; /* as of the last step */
     struct lsn term_start; /* our no-op of the term in which we are primary */
@@ -419,14 +428,14 @@ struct sim_truth {
     uint32_t by_lsn[SIM_LOG_MAX + 1];
     uint64_t acks, refusals, elections, cuts, cut_entries, wipes, crashes, switchovers, fetches;
     uint64_t majorities, standby_reads, reads, retries, undone, published, sealed, gaps, lost,
-        recycled, refills, checked, unchecked, relayed, given_old, splits;
+        recycled, refills, checked, unchecked, relayed, given_old, splits, stepped_aside;
 };
 
 struct sim {
     uint64_t seed;
     enum sim_mutant mutant;
     struct swarm swarm;
-    struct rng net, disk, crash, client, fault, clock, state, wall, plot, relay;
+    struct rng net, disk, crash, client, fault, clock, state, wall, plot, relay, crawl;
     uint64_t now_us, order;
     uint64_t steps;
     uint64_t hash;   /* of everything that happened */
@@ -581,6 +590,12 @@ enum sim_archive_says sim_archive_gives(struct sim *s, uint8_t i, const struct r
 void sim_split_some(struct sim *s);
 /* Calm, and clients are served: the data sites lose each other, and the standby must keep up. */
 void sim_relay_is_enough(struct sim *s);
+
+/* ---- sim_disk.c ---- */
+void sim_crawl_some(struct sim *s);
+uint64_t sim_disk_us(struct sim *s, const struct sim_site *site, uint64_t us);
+void sim_check_stepped_aside(struct sim *s, uint8_t i);
+void sim_note_handed(struct sim *s, uint8_t i); /* it has just become primary */
 
 /* ---- sim_orders.c ---- */
 /* The operator orders what the event says. */

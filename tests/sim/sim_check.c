@@ -31,7 +31,9 @@
  *   S21 No site becomes primary that has noticed that its log takes no more.
  *   S22 Who follows through another site never takes the primary's word for younger than it is there (P5; sim_relay.c).
  *   S23 Data sites that lose each other while the repository hears both: the standby goes on applying what is acknowledged, and
- *       knows how old its state is (sim_relay.c). */
+ *       knows how old its state is (sim_relay.c).
+ *   S24 A primary steps aside for its slow disk only for others that have what it waits for, by itself only where the policy is
+ *       automatic, and neither twice in two minutes nor within two minutes of having been handed the role (sim_disk.c). */
 #include "tests/sim/sim.h"
 
 #include "store/core/check.h"

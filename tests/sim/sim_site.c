@@ -179,6 +179,8 @@ static void disk_write(struct sim *s, uint8_t i)
     uint64_t took = sim_rng_between(&s->disk, 100, 2000);
     if (site->disk_slow)
         took *= 200;
+    else
+        took = sim_disk_us(s, site, took);
     sim_at(s, s->now_us + took, SIM_EV_DISK, i, site->disk_generation);
 }
 
@@ -479,6 +481,7 @@ static bool execute(struct sim *s, uint8_t i, const struct repl_action *a)
         if (a->role == REPL_PRIMARY) {
             sim_check_role(s, i, a->term);
             site->quorum_us = s->now_us;
+            sim_note_handed(s, i);
             sim_election_fault(s, i);
             sim_plot_election(s, i);
         }
@@ -529,8 +532,9 @@ static bool execute_rest(struct sim *s, uint8_t i)
             return false;
         }
         site->blocked = true;
-        sim_at(s, s->now_us + sim_rng_between(&s->disk, 100, site->disk_slow ? 200000 : 3000),
-               SIM_EV_RESUME, i, site->boot);
+        uint64_t took = sim_rng_between(&s->disk, 100, site->disk_slow ? 200000 : 3000);
+        sim_at(s, s->now_us + (site->disk_slow ? took : sim_disk_us(s, site, took)), SIM_EV_RESUME,
+               i, site->boot);
         return false;
     }
     return !s->failed;
@@ -656,11 +660,14 @@ static void step(struct sim *s, uint8_t i)
         site->quorum_us = s->now_us;
     sim_plant_before(s, site, &e);
     site->unshipped |= e.more;
+    const uint64_t stepped_ms = site->r->stepped_ms;
     struct term seen_term = site->r->seen_term;
     uint64_t seen_round = site->r->seen_round;
     repl_step(site->r, &e, &site->actions);
     if (in->type == REPL_EV_MESSAGE)
         sim_relay_word(s, i, &m, s->messages[in->message - 1].sent_us, seen_term, seen_round);
+    if (site->r->stepped_ms != stepped_ms)
+        sim_check_stepped_aside(s, i);
     sim_plant_after(s, site, &e);
     site->action = 0;
     sim_mix(s, site->actions.n ^ (uint64_t)in->type << 40);

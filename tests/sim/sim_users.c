@@ -379,6 +379,7 @@ static void one_fault(struct sim *s)
                 s->now_us + sim_rng_between(&s->fault, 100, 2000) * SIM_MS;
         break;
     }
+    sim_crawl_some(s);
     /* MUTANT_LATE_TAKE_OVER: an old hand-over turns up again, and claims to be the newest word. */
     if (s->mutant == MUTANT_LATE_TAKE_OVER && s->late_take_over.n == 0 &&
         sim_primary(s) != REPL_NOBODY) {

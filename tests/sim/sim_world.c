@@ -461,6 +461,7 @@ struct swarm sim_swarm_of_seed(uint64_t seed)
     w.unreadable = sim_rng_chance(&g, 200000);
     w.bursts = sim_rng_chance(&g, 700000) ? (uint32_t)sim_rng_between(&g, 300000, 1000000) : 0;
     w.split = sim_rng_chance(&g, 300000);
+    w.crawl = sim_rng_chance(&g, 300000);
     return w;
 }
 
@@ -480,6 +481,7 @@ void sim_init(struct sim *s, uint64_t seed, const struct swarm *swarm, enum sim_
     s->wall = split(seed, 9);
     s->plot = split(seed, 10);
     s->relay = split(seed, 11);
+    s->crawl = split(seed, 12);
     s->hash = seed;
     s->wiped = s->outcast = REPL_NOBODY;
     for (uint32_t i = 0; i < SIM_MESSAGES_MAX; i++)
@@ -530,6 +532,7 @@ static void heal(struct sim *s, uint8_t i)
 {
     struct sim_site *site = &s->sites[i];
     site->disk_slow = false;
+    site->crawls_until_us = 0;
     site->log_full_until_us = site->unreadable_until_us = site->stranger_until_us = 0;
     for (uint8_t k = 0; k < SIM_SITES; k++) {
         if (k == s->outcast)
