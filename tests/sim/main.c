@@ -152,6 +152,8 @@ static void add(struct sim_truth *sum, const struct sim_truth *one)
     sum->relayed += one->relayed;
     sum->given_old += one->given_old;
     sum->splits += one->splits;
+    sum->sessions_opened += one->sessions_opened;
+    sum->sessions_expired += one->sessions_expired;
 }
 
 static void print_sum(const struct sim_truth *t)
@@ -174,6 +176,8 @@ static void print_sum(const struct sim_truth *t)
     (void)printf("%llu reads at any site; %llu times two healthy sites were enough; %llu times a "
                  "primary stepped aside for its slow disk\n",
                  U(t->standby_reads), U(t->majorities), U(t->stepped_aside));
+    (void)printf("%llu sessions opened; %llu times one had expired for who came with it\n",
+                 U(t->sessions_opened), U(t->sessions_expired));
     (void)printf("%llu histories are linearizable, %llu searches were given up; no invariant was "
                  "broken\n",
                  U(t->checked), U(t->unchecked));

@@ -6,6 +6,7 @@
  *
  * sim_world.c    time, clocks, network, the fault classes    sim_site.c    one site: log disk and execution of actions
  * sim_state.c    what a site holds beside its log: state, checkpoint, archive, and what the marks order
+ * sim_sessions.c sessions that are opened and expire
  * sim_service.c  the transaction path of the primary         sim_clients.c clients with sessions, who try again
  * sim_users.c    the operator, the repository, misfortune    sim_check.c   invariants
  * sim_history.c  exactly once, linearizable                  sim_run.c     one seed from start to verdict
@@ -43,6 +44,7 @@ enum {
     SIM_CLIENTS = 4,
     SIM_KEYS = 4,
     SIM_RESULTS = 4,     /* remembered of each session */
+    SIM_SESSIONS = 16,   /* open at a time, beside those that the clients always had */
     SIM_OPS_MAX = 4096,  /* asked by clients in one run */
     SIM_PARKED_MAX = 16, /* requests that wait for a primary to be ready */
     SIM_ORDERS_MAX = 256,
@@ -146,6 +148,10 @@ enum sim_mutant {
     MUTANT_ARCHIVE_NOT_READ,
     MUTANT_STEPS_ASIDE_AGAIN,
     MUTANT_STEPS_ASIDE_BLINDLY,
+    MUTANT_EXPIRED_RUNS,
+    MUTANT_SESSION_OPENED_TWICE,
+    MUTANT_EXPIRY_IN_FLIGHT,
+    MUTANT_EXPIRY_BELIEVES_THE_LOG,
     MUTANTS,
     MUTANT_READMITTED_EARLY = MUTANTS, /* needs a played scenario: golden_test.c */
 };
@@ -170,6 +176,7 @@ struct swarm {
     uint32_t crash_at_action;
     uint32_t fault_every_ms; /* mean time between the faults below; 0: none */
     bool crash, pause, cut, isolate, reset, clog, slow_disk, wipe, drift, jump;
+    bool sessions;    /* of clients are opened, and expire (a quarter of the seeds) */
     bool gives_up;    /* clients do not ask for ever */
     bool log_full;    /* logs have no room at times */
     bool strangers;   /* certificates are not accepted at times */
@@ -193,15 +200,26 @@ struct swarm {
 struct sim_record {
     uint64_t value, version; /* version 0: absent */
 };
+struct sim_session {
+    uint64_t session, client, last_us; /* session 0: none */
+};
 struct sim_state {
     uint64_t lsn, mode;
     struct sim_record records[SIM_KEYS];
+    struct sim_session sessions[SIM_SESSIONS];
     struct {
         uint64_t sequence, lsn;
-    } results[SIM_CLIENTS][SIM_RESULTS];
+    } results[SIM_CLIENTS + SIM_SESSIONS][SIM_RESULTS];
 };
 
-enum sim_op_kind { SIM_OP_READ, SIM_OP_PUT, SIM_OP_DELETE, SIM_OP_CAS };
+enum sim_op_kind {
+    SIM_OP_READ,
+    SIM_OP_PUT,
+    SIM_OP_DELETE,
+    SIM_OP_CAS,
+    SIM_OP_OPEN,  /* a session */
+    SIM_OP_EXPIRE /* a session; the site's own */
+};
 enum sim_outcast { SIM_DEAD, SIM_CUT_OFF, SIM_FLAPPING };
 enum sim_outcome { SIM_UNKNOWN, SIM_DONE, SIM_CONDITION_FAILED, SIM_REFUSED };
 
@@ -210,6 +228,7 @@ struct sim_op {
     enum sim_op_kind kind;
     enum level level;
     uint8_t client, key;
+    uint32_t session; /* 0: the one that the client always had */
     uint64_t sequence;
     uint64_t value;             /* to be put; read */
     struct sim_record expected; /* CAS */
@@ -230,6 +249,7 @@ struct sim_entry {
     uint32_t op;            /* of a transaction */
     enum level level;       /* of a transaction: at which it is to be answered */
     bool exported;
+    uint64_t sealed_us;
     bool denied; /* an export says that its client was not told that it was done */
 };
 
@@ -357,6 +377,7 @@ struct sim_site {
     struct marks marks;
     struct repl_view view; /* as of the last step */
     struct lsn term_start; /* our no-op of the term in which we are primary */
+    uint64_t primary_since_ms, expired_ms;
     struct answered answered;
     struct commit_clock commit_clock;
     struct {         /* the last entry that this start sealed */
@@ -401,6 +422,7 @@ struct sim_client {
     uint32_t op, attempt; /* at hand; op 0: none */
     bool waiting;
     uint64_t give_up_us;
+    uint32_t session, last_session; /* 0: it has to open one */
     uint64_t sequence;
     uint64_t token;                    /* the highest lsn that an answer told */
     struct sim_record known[SIM_KEYS]; /* as last read or written by it */
@@ -416,6 +438,12 @@ struct sim_archive {
     uint64_t n;
 };
 
+/* What the common history says of a session. */
+struct sim_session_truth {
+    bool opened, ended;
+    uint64_t last_us;
+};
+
 /* What the checker knows of the whole. */
 struct sim_truth {
     uint32_t committed[SIM_LOG_MAX];
@@ -428,14 +456,15 @@ struct sim_truth {
     uint32_t by_lsn[SIM_LOG_MAX + 1];
     uint64_t acks, refusals, elections, cuts, cut_entries, wipes, crashes, switchovers, fetches;
     uint64_t majorities, standby_reads, reads, retries, undone, published, sealed, gaps, lost,
-        recycled, refills, checked, unchecked, relayed, given_old, splits, stepped_aside;
+        sessions_opened, sessions_expired, recycled, refills, checked, unchecked, relayed,
+        given_old, splits, stepped_aside;
 };
 
 struct sim {
     uint64_t seed;
     enum sim_mutant mutant;
     struct swarm swarm;
-    struct rng net, disk, crash, client, fault, clock, state, wall, plot, relay, crawl;
+    struct rng net, disk, crash, client, fault, clock, state, wall, plot, relay, crawl, session;
     uint64_t now_us, order;
     uint64_t steps;
     uint64_t hash;   /* of everything that happened */
@@ -465,8 +494,11 @@ struct sim {
     uint32_t ops_n;
     struct sim_order orders[SIM_ORDERS_MAX]; /* from 1 */
     uint32_t orders_n;
-    uint64_t tokens;  /* values written */
-    uint64_t history; /* of what clients saw */
+    uint64_t tokens;     /* values written */
+    uint64_t history;    /* of what clients saw */
+    uint32_t sessions_n; /* numbers given to sessions */
+    uint64_t session_limit_us;
+    struct sim_session_truth session_truth[SIM_OPS_MAX];
     struct sim_archive archive;
     struct sim_entry entries[SIM_ENTRIES_MAX]; /* by id, from 1 */
     uint32_t entries_n;
@@ -633,5 +665,21 @@ struct sim_verdict {
 };
 struct sim_verdict sim_seed(struct sim *s, uint64_t seed, uint64_t steps, enum sim_mutant mutant,
                             bool keep_trace);
+
+/* sim_sessions.c */
+void sim_sessions_init(struct sim *s, struct rng g);
+struct uuid sim_session_id(uint8_t client, uint32_t session);
+uint32_t sim_session_slot(const struct sim_op *op); /* of its results */
+void sim_session_apply(struct sim_state *state, const struct sim_entry *e, const struct sim_op *op);
+bool sim_session_is_open(const struct sim *s, const struct sim_site *site, const struct sim_op *op);
+bool sim_session_has_room(const struct sim *s, const struct sim_site *site,
+                          const struct sim_op *op);
+bool sim_session_may_expire(struct sim *s, uint8_t i, const struct sim_session *at);
+void sim_sessions_tick(struct sim *s, uint8_t i);
+bool sim_session_wanted(struct sim *s, uint8_t client); /* it has none: now it opens one */
+void sim_session_opened(struct sim *s, struct sim_client *c);
+void sim_session_expired(struct sim *s, struct sim_client *c);
+uint64_t sim_session_sleep_us(struct sim *s);
+void sim_check_session(struct sim *s, uint32_t id); /* S24 */
 
 #endif

@@ -33,7 +33,9 @@
  *   S23 Data sites that lose each other while the repository hears both: the standby goes on applying what is acknowledged, and
  *       knows how old its state is (sim_relay.c).
  *   S24 A primary steps aside for its slow disk only for others that have what it waits for, by itself only where the policy is
- *       automatic, and neither twice in two minutes nor within two minutes of having been handed the role (sim_disk.c). */
+ *       automatic, and neither twice in two minutes nor within two minutes of having been handed the role (sim_disk.c).
+ *   S25 A session is opened once, none of its entries comes after its end, and it ends only when it was idle (P6;
+ *       sim_sessions.c). */
 #include "tests/sim/sim.h"
 
 #include "store/core/check.h"
@@ -166,6 +168,7 @@ void sim_check_commit(struct sim *s, uint8_t i, uint64_t commit, uint64_t visibl
             t->committed_in[lsn - 1] = site->r->term;
             t->committed_n = lsn;
             sim_check_committed_once(s, id);
+            sim_check_session(s, id);
         } else if (t->committed[lsn - 1] != id) {
             sim_fail(s, "S4: %s commits another entry at %llu than was committed before",
                      sim_names[i], U(lsn));

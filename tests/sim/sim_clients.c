@@ -24,6 +24,7 @@ uint32_t sim_op_new(struct sim *s, uint8_t client, enum sim_op_kind kind, uint8_
                                  .key = key,
                                  .value = ++s->tokens,
                                  .expected = c->known[key],
+                                 .session = c->session,
                                  .sequence = kind == SIM_OP_READ ? 0 : ++c->sequence,
                                  .floor = s->truth.acked_majority,
                                  .invoked = ++s->history};
@@ -37,6 +38,8 @@ static void think_of_something(struct sim *s, uint8_t c)
         enum sim_op_kind kind;
     } habits[] = {{350000, SIM_OP_READ}, {450000, SIM_OP_CAS}, {150000, SIM_OP_DELETE}};
     enum sim_op_kind kind = SIM_OP_PUT;
+    if (sim_session_wanted(s, c))
+        return;
     for (unsigned k = 0; k < sizeof habits / sizeof habits[0] && kind == SIM_OP_PUT; k++)
         if (sim_rng_chance(&s->client, habits[k].chance))
             kind = habits[k].kind;
@@ -80,12 +83,16 @@ void sim_client_wake(struct sim *s, uint8_t c)
     struct sim_client *client = &s->clients[c];
     if (client->waiting && s->now_us >= client->give_up_us) {
         ask_elsewhere(client);
+        if (s->ops[client->op].kind == SIM_OP_OPEN)
+            client->op = 0; /* the next one opens another */
         if (s->swarm.gives_up && sim_rng_chance(&s->plot, 200000))
             client->op = 0; /* it never learns what became of it */
     }
     uint64_t again = s->now_us + 1 + sim_rng_below(&s->client, 2 * SIM_MS * s->swarm.think_ms);
     if (!client->waiting && !s->clients_stop && sim_rng_chance(&s->plot, 200000))
         sim_standby_read(s, client);
+    if (!client->waiting && client->op == 0)
+        again += sim_session_sleep_us(s);
     if (!client->waiting && !s->clients_stop) {
         if (client->op == 0 && sim_has_room(s, &s->sites[client->site]))
             think_of_something(s, c);
@@ -108,6 +115,11 @@ void sim_client_refused(struct sim *s, struct sim_client *c, bool sure)
     struct sim_op *op = &s->ops[c->op];
     s->truth.refusals++;
     ask_elsewhere(c);
+    if (op->kind == SIM_OP_OPEN) {
+        op->outcome = sure ? SIM_REFUSED : SIM_UNKNOWN;
+        c->op = 0;
+        return;
+    }
     if (sure && s->swarm.gives_up && c->attempt == 1 && op->kind != SIM_OP_READ &&
         sim_rng_chance(&s->plot, 300000)) {
         op->outcome = SIM_REFUSED; /* and goes on with something else */
@@ -130,7 +142,9 @@ void sim_client_answered(struct sim *s, struct sim_client *c, enum sim_outcome o
     op->returned = ++s->history;
     if (op->kind == SIM_OP_READ)
         op->value = seen.value;
-    if (outcome == SIM_DONE)
+    if (op->kind == SIM_OP_OPEN)
+        sim_session_opened(s, c);
+    else if (outcome == SIM_DONE)
         c->known[op->key] = seen;
     else
         c->known[op->key] = (struct sim_record){0, 0};

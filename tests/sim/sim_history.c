@@ -44,7 +44,7 @@ static void check_key(struct sim *s, struct linear *search, uint8_t key)
     uint32_t n = 0;
     for (uint32_t id = 1; id <= s->ops_n; id++) {
         const struct sim_op *op = &s->ops[id];
-        if (op->key != key || op->outcome == SIM_REFUSED ||
+        if (op->kind >= SIM_OP_OPEN || op->key != key || op->outcome == SIM_REFUSED ||
             (op->returned == 0 && op->kind == SIM_OP_READ))
             continue;
         ops[n++] = seen_of(op);

@@ -5,11 +5,6 @@
 
 #include "store/core/check.h"
 
-static struct uuid session_of(uint8_t client)
-{
-    return (struct uuid){{'s', 'e', 's', (uint8_t)(client + 1)}};
-}
-
 static void park(struct sim *s, uint8_t i, uint32_t op, uint32_t attempt)
 {
     struct sim_site *site = &s->sites[i];
@@ -65,16 +60,17 @@ struct sim_record sim_service_find(const struct sim *s, const struct sim_site *s
 static uint64_t earlier_outcome(const struct sim *s, const struct sim_site *site,
                                 const struct sim_op *op)
 {
-    struct uuid session = session_of(op->client);
+    struct uuid session = sim_session_id(op->client, op->session);
     struct entry_position at;
     if (s->mutant == MUTANT_RETRY_NOT_LOOKED_UP)
         return 0;
     if (overlay_result(site->overlay, &session, op->sequence, (struct lsn){UINT64_MAX}, &at) ==
         OVERLAY_THERE)
         return at.lsn.v;
-    uint64_t slot = op->sequence % SIM_RESULTS;
-    return site->state.results[op->client][slot].sequence == op->sequence
-               ? site->state.results[op->client][slot].lsn
+    const uint32_t of = sim_session_slot(op);
+    const uint64_t slot = op->sequence % SIM_RESULTS;
+    return site->state.results[of][slot].sequence == op->sequence
+               ? site->state.results[of][slot].lsn
                : 0;
 }
 
@@ -115,12 +111,30 @@ static void read_now(struct sim *s, uint8_t i, const struct sim_op *op, struct s
                             sim_service_find(s, site, op->key, site->marks.visible));
 }
 
+static bool logs_session(struct sim *s, uint8_t i, const struct sim_op *op, struct sim_client *c)
+{
+    struct sim_site *site = &s->sites[i];
+    if (op->kind == SIM_OP_EXPIRE)
+        return sim_has_room(s, site) &&
+               sim_session_may_expire(s, i, &site->state.sessions[op->session % SIM_SESSIONS]) &&
+               site->state.sessions[op->session % SIM_SESSIONS].session == op->session;
+    if (!sim_has_room(s, site) || !sim_session_has_room(s, site, op)) {
+        if (c != NULL)
+            sim_client_refused(s, c, true);
+        return false;
+    }
+    wait_for(c, site->n + 1, marks_answer_level(LEVEL_MODE, site->view.mode), false);
+    return true;
+}
+
 bool sim_service_request(struct sim *s, uint8_t i)
 {
     struct sim_site *site = &s->sites[i];
     uint32_t id = site->current.op, attempt = site->current.attempt;
     const struct sim_op *op = &s->ops[id];
     struct sim_client *c = sim_client_of(s, i, id, attempt);
+    if (op->kind == SIM_OP_EXPIRE && !ready(s, site))
+        return false;
     if (!ready(s, site)) {
         if (site->view.role == REPL_PRIMARY)
             park(s, i, id, attempt);
@@ -130,6 +144,13 @@ bool sim_service_request(struct sim *s, uint8_t i)
     }
     if (op->kind == SIM_OP_READ) {
         read_now(s, i, op, c);
+        return false;
+    }
+    if (op->kind == SIM_OP_OPEN || op->kind == SIM_OP_EXPIRE)
+        return logs_session(s, i, op, c);
+    if (!sim_session_is_open(s, site, op)) {
+        if (c != NULL)
+            sim_session_expired(s, c);
         return false;
     }
     enum commit_mode mode = site->view.mode;

@@ -232,7 +232,7 @@ static void write_txn(struct writer *w, const uint8_t *salt, const struct sim_op
         write.value.n = 0;
     }
     body_write_txn(w, salt,
-                   &(struct body_txn){.session = {{'s', 'e', 's', (uint8_t)(op->client + 1)}},
+                   &(struct body_txn){.session = sim_session_id(op->client, op->session),
                                       .sequence = op->sequence,
                                       .level = level,
                                       .client = bytes_str("sim"),
@@ -264,6 +264,14 @@ static uint32_t seal(struct sim *s, uint8_t i, const struct repl_action *a, stru
     } else if (a->kind == ENTRY_CONFIG) {
         e->mode = site->current.mode;
         body_write_config(&w, salt, &(struct body_config){e->mode, bytes_str("operator")});
+    } else if (a->kind == ENTRY_SESSION) {
+        e->op = site->current.op;
+        e->level = marks_answer_level(LEVEL_MODE, site->view.mode);
+        const struct sim_op *op = &s->ops[e->op];
+        body_write_session(
+            &w, salt,
+            &(struct body_session){op->kind == SIM_OP_OPEN ? SESSION_OPEN : SESSION_EXPIRE,
+                                   sim_session_id(op->client, op->session), bytes_str("sim")});
     } else {
         e->op = site->current.op;
         e->level = marks_answer_level(s->ops[e->op].level, site->view.mode);
@@ -289,6 +297,7 @@ static uint32_t seal(struct sim *s, uint8_t i, const struct repl_action *a, stru
     check(entry_decode(bytes_of(raw, ENTRY_HEADER_BYTES + w.at), v, &used, &err) == 0);
     e->header = v->header;
     e->hash = v->hash;
+    e->sealed_us = s->now_us;
     s->contents[id].model = sim_model_at(s, site, site->n);
     sim_state_apply(s, &s->contents[id].model, id);
     return id;
@@ -313,6 +322,7 @@ static void do_append_own(struct sim *s, uint8_t i, const struct repl_action *a)
         sim_fail(s, "S13: %s cannot remember what it appends: %s", sim_names[i], err.text);
     if (a->kind == ENTRY_NOOP) {
         site->term_start = a->lsn;
+        site->primary_since_ms = sim_clock_ms(s, site);
         answered_begin(&site->answered, a->term);
     }
     append(s, i, id);
@@ -627,7 +637,9 @@ static void step(struct sim *s, uint8_t i)
                            .sent = in->sent,
                            .mode = in->mode,
                            .fit = in->fit,
-                           .kind = in->op != 0 ? ENTRY_TXN : ENTRY_CONFIG,
+                           .kind = in->op == 0                          ? ENTRY_CONFIG
+                                   : s->ops[in->op].kind >= SIM_OP_OPEN ? ENTRY_SESSION
+                                                                        : ENTRY_TXN,
                            .applied = site->marks.applied,
                            .archived = site->marks.archived};
     /* As driver_propose() has it, always. */
@@ -687,8 +699,10 @@ static void step_done(struct sim *s, uint8_t i)
         sim_service_progress(s, i);
     }
     sim_check_step(s, i);
-    if (site->current.type == REPL_EV_TICK)
+    if (site->current.type == REPL_EV_TICK) {
         sim_check_quorum(s, i);
+        sim_sessions_tick(s, i);
+    }
 }
 
 /* Work through what waits, unless the process is down, paused or at a barrier. */

@@ -31,17 +31,15 @@ void sim_state_apply(struct sim *s, struct sim_state *state, uint32_t id)
     state->lsn = e->header.lsn.v;
     if (e->header.kind == ENTRY_CONFIG)
         state->mode = e->mode;
-    if (e->header.kind != ENTRY_TXN)
+    if (e->header.kind != ENTRY_TXN && e->header.kind != ENTRY_SESSION)
         return;
     const struct sim_op *op = &s->ops[e->op];
+    sim_session_apply(state, e, op);
+    if (e->header.kind == ENTRY_SESSION)
+        return;
     state->records[op->key] = op->kind == SIM_OP_DELETE
                                   ? (struct sim_record){0, 0}
                                   : (struct sim_record){op->value, state->lsn};
-    uint64_t slot = op->sequence % SIM_RESULTS;
-    if (op->sequence >= state->results[op->client][slot].sequence) {
-        state->results[op->client][slot].sequence = op->sequence;
-        state->results[op->client][slot].lsn = state->lsn;
-    }
 }
 
 /* The entry at lsn, read from the log by one of the site's parts. 0: it is not there any more. */

@@ -462,6 +462,7 @@ struct swarm sim_swarm_of_seed(uint64_t seed)
     w.bursts = sim_rng_chance(&g, 700000) ? (uint32_t)sim_rng_between(&g, 300000, 1000000) : 0;
     w.split = sim_rng_chance(&g, 300000);
     w.crawl = sim_rng_chance(&g, 300000);
+    w.sessions = true;
     return w;
 }
 
@@ -482,6 +483,7 @@ void sim_init(struct sim *s, uint64_t seed, const struct swarm *swarm, enum sim_
     s->plot = split(seed, 10);
     s->relay = split(seed, 11);
     s->crawl = split(seed, 12);
+    sim_sessions_init(s, split(seed, 13));
     s->hash = seed;
     s->wiped = s->outcast = REPL_NOBODY;
     for (uint32_t i = 0; i < SIM_MESSAGES_MAX; i++)
