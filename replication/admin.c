@@ -141,6 +141,7 @@ static json_t *self_json(struct site *s, const struct state_totals *totals,
     add_archive(s, o);
     json_object_set_new(o, "isolated", isolation_json(s));
     json_object_set_new(o, "relay", refill_json(s));
+    json_object_set_new(o, "failover", forecast_json(s));
     json_object_set_new(o, "scrub", scrubber_json(s->scrubber));
     json_object_set_new(o, "care", care_json(s->care));
     json_object_set_new(o, "trouble", trouble_json(s));
@@ -318,6 +319,7 @@ static int command_failover(struct site *s, struct client *c, uint64_t request, 
         return err_wrap(e, "%s cannot become primary", self->name);
     events_add(s->events, "operator %s: failover to %s", c->name, self->name);
     v->failover.active = true;
+    v->failover.from = s->view.heard.site;
     v->failover.client = client_ref(c);
     v->failover.request = request;
     v->failover.until_ms =

@@ -115,8 +115,11 @@ static void append(struct site *s, const struct entry_view *entries, size_t n)
         return;
     }
     size_t bytes = 0;
-    for (size_t i = 0; i < n; i++)
+    for (size_t i = 0; i < n; i++) {
         bytes += ENTRY_HEADER_BYTES + entries[i].header.body_bytes;
+        if (entries[i].header.kind == ENTRY_CONFIG)
+            s->mode_after = entries[i].header.lsn;
+    }
     s->unpushed_bytes += bytes;
     s->unpushed += (uint32_t)n;
     if (s->unpushed_bytes >= PUSH_BYTES)

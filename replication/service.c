@@ -357,10 +357,13 @@ static void failover_done(struct service *v, bool done, const char *why)
     if (done) {
         service_audit(s, v->failover.client, "failover",
                       json_pack("{s:s}", "to", s->config->members[s->config->self].name));
+        const char *self = s->config->members[s->config->self].name;
+        const struct site_member *from = site_member(s, v->failover.from);
         service_reply_json(v->failover.client, v->failover.request,
-                           json_pack("{s:s, s:I}", "primary",
-                                     s->config->members[s->config->self].name, "term",
-                                     (json_int_t)s->view.term.v));
+                           json_pack("{s:s, s:s?, s:s, s:I, s:I}", "primary", self, "from",
+                                     from != NULL ? from->name : NULL, "to", self, "term",
+                                     (json_int_t)s->view.term.v, "lsn",
+                                     (json_int_t)s->term_start.v));
     } else {
         struct err e = ERR_NONE;
         err_set(&e, ERR_FAILED, "failover to %s did not happen: %s; see triveni events",

@@ -121,6 +121,7 @@ struct service {
         struct client *client;
         uint64_t request, until_ms;
         bool active;
+        uint8_t from; /* the primary that was heard last, or REPL_NOBODY */
     } failover;
     struct orders orders;                  /* of operators: carried out, or under way */
     struct watches *watches;               /* NULL: there was none yet */

@@ -83,7 +83,8 @@ int site_open_store(struct site *s, struct err *e)
     struct log_status log;
     log_status(s->log, &log);
     s->tail = log.last;
-    if (log.last.lsn.v > 0) /* how old what comes before it is can be found in the log only */
+    s->mode_after = log.last.lsn; /* what is in it is not known: nothing was read of it yet */
+    if (log.last.lsn.v > 0)       /* how old what comes before it is can be found in the log only */
         timeline_note(&s->timeline, log.last.lsn, log.last.time, 0);
     (void)site_commit_time(s); /* what the wall clock says now is what commit time begins with */
     if (log.segments > 0)

@@ -88,10 +88,12 @@ struct site {
     struct marks marks;
     struct overlay *overlay;
     struct entry_position tail; /* last entry appended */
-    struct lsn urgent;          /* somebody waits until this is applied */
-    struct lsn term_start;      /* our no-op of the term in which we are primary */
-    struct answered answered;   /* what this process has told clients in that term */
-    uint64_t primary_since_ms;  /* ... was appended then */
+    struct lsn
+        mode_after;    /* a change of the commit mode may be in the log up to here, none beyond */
+    struct lsn urgent; /* somebody waits until this is applied */
+    struct lsn term_start;     /* our no-op of the term in which we are primary */
+    struct answered answered;  /* what this process has told clients in that term */
+    uint64_t primary_since_ms; /* ... was appended then */
     struct commit_clock clock;
     int64_t
         clock_jump_us; /* so far is the wall clock from what commit time follows; 0: it is followed */
@@ -246,6 +248,10 @@ void peers_isolate(struct site *s, bool isolated, const struct err *why);
 bool peers_send_care(struct site *s, uint8_t to, struct bytes body);
 const struct site_member *site_member(const struct site *s,
                                       uint8_t index); /* NULL for REPL_NOBODY */
+
+/* ---- forecast.c ---- */
+/* What this site knows that a failover to it, or to another, depends on. */
+json_t *forecast_json(struct site *s);
 
 /* ---- divergence.c ---- */
 /* Text when it is UTF-8 that JSON writes at most twice as long, {"base64": ...} otherwise. */

@@ -1,4 +1,4 @@
-/* events, switchover, failover, mode, digest: what operators ask of the cluster. */
+/* events, switchover, mode, digest: what operators ask of the cluster. */
 #include "tools/commands.h"
 
 #include "tools/admin.h"
@@ -12,7 +12,6 @@ struct admin_options {
     struct common common;
     const char *site, *to;
     struct option_number limit;
-    bool yes;
 };
 #define AT(member) offsetof(struct admin_options, member)
 static const struct option site_table[] = {
@@ -65,7 +64,7 @@ const struct command command_events = {
     .run = run_events,
 };
 
-/* ---- switchover, failover, mode ---- */
+/* ---- switchover, mode ---- */
 
 static const struct option switchover_table[] = {
     {"to", 0, OPTION_TEXT, AT(to), "SITE", NULL,
@@ -73,7 +72,7 @@ static const struct option switchover_table[] = {
     {0},
 };
 
-static void print_change(const json_t *reply, const char *verb)
+static void print_change(const json_t *reply)
 {
     char term[32];
     char lsn[32];
@@ -85,8 +84,9 @@ static void print_change(const json_t *reply, const char *verb)
         (void)printf("%s is primary already: nothing to do\n", to);
         return;
     }
-    (void)printf("%s from %s to %s: term %s, lsn %s", verb, json_text(reply, "from", "unknown"),
-                 to[0] != '\0' ? to : "unknown", field_text(reply, "term", term, sizeof term),
+    (void)printf("switched over from %s to %s: term %s, lsn %s",
+                 json_text(reply, "from", "unknown"), to[0] != '\0' ? to : "unknown",
+                 field_text(reply, "term", term, sizeof term),
                  field_text(reply, "lsn", lsn, sizeof lsn));
     if (json_object_get(reply, "pause_ms") != NULL)
         (void)printf(", writes paused for %s ms",
@@ -99,7 +99,7 @@ static int run_switchover(struct invocation *in, struct err *e)
     const struct admin_options *o = in->options;
     json_t *reply;
     int rc = admin_order(in, NULL, "switchover", json_pack("{s:s?}", "to", o->to), &reply, e);
-    print_change(reply, "switched over");
+    print_change(reply);
     json_decref(reply);
     return rc;
 }
@@ -123,58 +123,6 @@ const struct command command_switchover = {
                  {"and back", "triveni switchover --to dc"}},
     .exits = "4689",
     .run = run_switchover,
-};
-
-static const struct option failover_table[] = {
-    {"site", 0, OPTION_TEXT, AT(site), "NAME", NULL,
-     "the site that shall stand for election (required)"},
-    {"yes", 'y', OPTION_FLAG, AT(yes), NULL, NULL, "do not ask for confirmation"},
-    {0},
-};
-
-static int must_confirm(const struct admin_options *o, const char *question, struct err *e)
-{
-    if (o->yes || confirm(question))
-        return 0;
-    return err_set(e, ERR_USAGE,
-                   "not confirmed: nothing was done (--yes confirms without a question)");
-}
-
-static int run_failover(struct invocation *in, struct err *e)
-{
-    const struct admin_options *o = in->options;
-    json_t *reply;
-    if (o->site == NULL)
-        return err_set(e, ERR_USAGE, "--site is needed: the site that shall become primary");
-    int rc = must_confirm(o,
-                          "Failover takes the primary role from a site that may still live. "
-                          "Nothing that a majority has is\n"
-                          "lost; what was acknowledged at 'local' only may be, and will be listed.",
-                          e);
-    if (rc != 0)
-        return rc;
-    rc = admin_order(in, o->site, "failover", json_object(), &reply, e);
-    print_change(reply, "failed over");
-    json_decref(reply);
-    return rc;
-}
-
-const struct command command_failover = {
-    .name = "failover",
-    .group = "Cluster",
-    .purpose = "make a site stand for election when the primary is lost",
-    .operands = "",
-    .least = 0,
-    .most = 0,
-    .options_bytes = sizeof(struct admin_options),
-    .tables = {failover_table, output_options, connection_options},
-    .about = "For failover policy observe or manual, or when waiting for the automatic one is too "
-             "long. Needs a majority of the\n"
-             "sites. Prefer 'triveni switchover' while the primary answers.",
-    .examples = {{"dc is gone", "triveni failover --site dr"},
-                 {"from a script", "triveni failover --site dr --yes -o json"}},
-    .exits = "4689",
-    .run = run_failover,
 };
 
 static int run_mode(struct invocation *in, struct err *e)

@@ -348,6 +348,8 @@ void repl_view(const struct repl *r, struct repl_view *out)
     out->disk_ms = r->disk.probe.v != 0 && r->disk.waited_ms > r->disk.took_ms ? r->disk.waited_ms
                                                                                : r->disk.took_ms;
     out->disk_usual_ms = slow_disk_usual_ms(&r->disk);
+    out->heard = (struct repl_heard){r->heard_from, r->seen_term, r->heard_ms, r->primary_last,
+                                     r->primary_commit};
     for (uint8_t i = 0; i < r->options.sites; i++)
         if (i != r->options.self)
             peer_view(r, i, &out->peers[i]);

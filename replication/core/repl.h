@@ -110,7 +110,7 @@ struct repl_message {
     struct lsn lsn;
     struct term lsn_term;
     struct sha256 hash;
-    /* ACK, TAIL: end of the sender's log, durable or not; GIVE: what is committed, as far as the sender's log goes */
+    /* ENTRIES, ACK, TAIL: end of the sender's log, durable or not; GIVE: what is committed, as far as the sender's log goes */
     struct lsn last;
     struct term last_term;
     bool granted;  /* replies to votes; GIVE: the sender hears the primary of its term */
@@ -259,6 +259,14 @@ struct repl_peer_view {
     /* when it last answered, at a standby: when this primary was last heard; 0 never */
     uint64_t heard_ms;
 };
+/* The last primary that was heard, as it was then: what is known of it when it is lost. */
+struct repl_heard {
+    uint8_t site; /* REPL_NOBODY: none was since the start, and the rest means nothing */
+    struct term term;
+    uint64_t ms;       /* when */
+    struct lsn last;   /* end of its log, durable there or not */
+    struct lsn commit; /* what it knew to be committed */
+};
 struct repl_view {
     enum repl_role role;
     struct term term;
@@ -285,6 +293,7 @@ struct repl_view {
     enum commit_mode mode;
     bool disk_slow; /* the log's: a batch takes so long, against the usual (slow_disk.h) */
     uint32_t disk_ms, disk_usual_ms; /* usual 0: not known */
+    struct repl_heard heard;
     struct repl_peer_view peers[REPL_SITES_MAX];
 };
 void repl_view(const struct repl *r, struct repl_view *out);

@@ -84,6 +84,7 @@ static bool follow(struct repl *r, struct repl_actions *out, const struct repl_m
     if (r->seen_term.v != m->term.v) {
         r->seen_term = m->term;
         r->seen_round = 0;
+        r->primary_last = (struct lsn){0};
         r->matched = r->commit;
         r->acked = (struct lsn){0};
         r->readmit_known = false;
@@ -93,6 +94,7 @@ static bool follow(struct repl *r, struct repl_actions *out, const struct repl_m
         r->seen_round = m->round;
     r->heard_from = m->from;
     r->heard_ms = r->now_ms;
+    r->primary_last = lsn_max(r->primary_last, m->last); /* within a term it only grows */
     repl_relay_heard(r, out, m, newer);
     r->waiting_told = r->let_others_stand = false;
     repl_rearm(r);

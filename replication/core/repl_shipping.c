@@ -62,6 +62,8 @@ static struct repl_message *entries_message(struct repl *r, struct repl_actions 
 {
     struct repl_peer *p = &r->peers[site];
     struct repl_message *m = repl_send(r, out, action, REPL_MSG_ENTRIES, site);
+    m->last = r->log.last;
+    m->last_term = r->log.last_term;
     m->commit = r->commit;
     m->round = repl_round_begin(r);
     bool serving = r->commit.v >= r->term_start.v;

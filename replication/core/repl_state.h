@@ -105,6 +105,7 @@ struct repl {
     uint64_t seen_round;
     struct lsn matched; /* agrees with the log of this term's primary up to here */
     struct lsn primary_commit;
+    struct lsn primary_last; /* end of that primary's log, as it told in seen_term */
     /* R5: the primary told what must be durable here before this rebuilt site votes */
     bool readmit_known;
     struct lsn readmit_at;

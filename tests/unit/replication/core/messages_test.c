@@ -50,6 +50,8 @@ static struct repl_message full(enum repl_message_type type)
         m.round = 9;
         m.readmit = 4;
         m.rejected = true;
+        m.last.v = 1050;
+        m.last_term.v = 7;
         break;
     case REPL_MSG_ACK:
         m.round = 9;

@@ -333,6 +333,50 @@ static struct repl_message entries_after(uint64_t term, uint64_t lsn, uint64_t l
     return m;
 }
 
+/* What is known of a primary when it is lost: more than what it sent, and of its term alone. */
+static void a_follower_remembers_how_far_the_primary_was(void **state)
+{
+    (void)state;
+    struct repl_view v;
+    repl_view(&r, &v);
+    assert_int_equal(v.heard.site, REPL_NOBODY);
+    struct repl_message m = entries_after(2, 10, 1, 0, 9);
+    m.last.v = 40;
+    m.last_term.v = 2;
+    now += 7;
+    feed_message(&m, NULL);
+    repl_view(&r, &v);
+    assert_int_equal(v.heard.site, DR);
+    assert_int_equal(v.heard.term.v, 2);
+    assert_int_equal(v.heard.ms, now);
+    assert_int_equal(v.heard.last.v, 40);
+    assert_int_equal(v.heard.commit.v, 9);
+    m = entries_after(2, 10, 1, 0, 10); /* overtaken by the one before */
+    m.last.v = 30;
+    m.last_term.v = 2;
+    feed_message(&m, NULL);
+    repl_view(&r, &v);
+    assert_int_equal(v.heard.last.v, 40);
+    assert_int_equal(v.heard.commit.v, 10);
+    m = entries_after(3, 10, 1, 0, 10); /* the next one has another log */
+    m.last.v = 12;
+    m.last_term.v = 3;
+    feed_message(&m, NULL);
+    repl_view(&r, &v);
+    assert_int_equal(v.heard.term.v, 3);
+    assert_int_equal(v.heard.last.v, 12);
+}
+
+static void a_primary_tells_the_end_of_its_log_with_every_message(void **state)
+{
+    (void)state;
+    serve();
+    now += 100;
+    feed((struct repl_event){.type = REPL_EV_TICK}); /* a heartbeat */
+    assert_int_equal(sent(REPL_MSG_ENTRIES, GSR)->last.v, r.log.last.v);
+    assert_int_equal(sent(REPL_MSG_ENTRIES, GSR)->last_term.v, r.term.v);
+}
+
 static void a_follower_acknowledges_what_is_durable(void **state)
 {
     (void)state;
@@ -746,6 +790,8 @@ int main(void)
         TEST(a_rejection_steps_back_over_a_whole_term),
         TEST(a_lost_frame_is_sent_again_but_a_slow_disk_is_waited_for),
         TEST(what_is_recycled_is_not_sent_but_heartbeats_are),
+        TEST(a_follower_remembers_how_far_the_primary_was),
+        TEST(a_primary_tells_the_end_of_its_log_with_every_message),
         TEST(a_follower_acknowledges_what_is_durable),
         TEST(a_conflicting_suffix_is_cut_and_replaced),
         TEST(nothing_committed_is_ever_cut),
