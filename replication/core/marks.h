@@ -79,9 +79,9 @@ enum { MARKS_SMALL_PACKS = 6, MARKS_SMALL_PART = 16 /* of a full one */ };
 bool marks_seal_due(uint64_t waiting_bytes, uint64_t waited_ms, uint64_t pack_bytes,
                     uint64_t patience_ms);
 
-/* Is it time to archive a snapshot? When `every` entries (0: never) were sealed since the last one and, with them, as many bytes as
- * that one has. So snapshots take no more than the packs do, however large the state is, and what a restore reads behind the
- * snapshot that it begins from is no more than that snapshot, or `every` entries. */
+/* Is it time to archive a snapshot? When `every` entries (0: never) were sealed since the last one and, with them, as many
+ * bytes as that one has. So snapshots take no more than the packs do, however large the state is, and what a restore reads
+ * behind the snapshot that it begins from is no more than that snapshot, or `every` entries. */
 bool marks_snapshot_due(uint64_t entries, uint32_t every, uint64_t packed_bytes,
                         uint64_t snapshot_bytes);
 

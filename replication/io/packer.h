@@ -17,9 +17,9 @@ void packer_deinit(struct packer *p);
 
 enum { PACKER_MIN_BYTES = 512 }; /* smaller bodies are not worth the time */
 
-/* Encrypted values and images do not compress, and finding that out takes as long as encrypting them. So when PACKER_DULL bodies of
- * a connection in a row did not become smaller by an eighth, the next goes untried, then two for each that was tried in vain, then
- * four, and so on to PACKER_SKIP_MAX; one that does become smaller ends it. Inert when zero. */
+/* Encrypted values and images do not compress, and finding that out takes as long as encrypting them. So when PACKER_DULL
+ * bodies of a connection in a row did not become smaller by an eighth, the next goes untried, then two for each that was tried
+ * in vain, then four, and so on to PACKER_SKIP_MAX; one that does become smaller ends it. Inert when zero. */
 struct packer_habit {
     uint32_t dull; /* bodies in a row */
     size_t rest;   /* bytes that go as they are before one is tried again */
