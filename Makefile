@@ -236,19 +236,25 @@ build/analyze/%.ok: %.c tests/build/analyzer.h $(wildcard */*.h */core/*.h */io/
 # Each bench/load_x.c is a program; the libraries of peers are linked to theirs alone, and only bench/run.sh asks for those.
 BENCH      = $(BUILD)/bench/load_triveni $(BUILD)/bench/load_site $(BUILD)/bench/load_embedded $(BUILD)/bench/load_disk $(BUILD)/bench/load_lmdb \
              $(BUILD)/bench/load_redis $(BUILD)/bench/bare_server
-BENCH_libs = $(if $(filter %postgres,$@),-lpq,$(if $(filter %ldap,$@),-lldap -llber,$(if $(filter %rocksdb,$@),-lrocksdb)))
-BENCH_OBJ  = $(call obj_of,bench/bench.c bench/histogram.c bench/disk.c bench/engine.c)
+BENCH_REPL = $(patsubst %,$(BUILD)/bench/load_%,site redis disk paced)
+BENCH_LIBS_postgres = -lpq
+BENCH_LIBS_ldap     = -lldap -llber
+BENCH_LIBS_rocksdb  = -lrocksdb
+BENCH_LIBS_etcd     = -lnghttp2
+BENCH_OBJ  = $(call obj_of,bench/bench.c bench/histogram.c bench/disk.c bench/engine.c bench/outage.c)
 $(BUILD)/bench/load_postgres.o: CPPFLAGS += -I/usr/include/postgresql
 $(BUILD)/bench/load_%: $(BUILD)/bench/load_%.o $(BUILD)/libbench.a $(BUILD)/libclient.a $(BUILD)/libreplication.a $(STORE_A)
-	$(call link,$(BENCH_libs))
+	$(call link,$(BENCH_LIBS_$*))
 $(BUILD)/bench/bare_server: $(BUILD)/bench/bare_server.o $(BUILD)/libbench.a $(STORE_A)
 	$(call link)
 $(BUILD)/libbench.a: $(BENCH_OBJ)
 
-.PHONY: bench bench-store bench-quick
+.PHONY: bench bench-store bench-quick bench-replication
 bench: bench-quick ## measure Triveni alone; make bench-store has its peers beside it
 bench-store: all $(BENCH) ## measure Triveni beside its peers: about 15 minutes; REPS= MINUTES= SYSTEMS= PEERS=
 	@BUILD=$(BUILD) MAKE='$(MAKE)' bench/run.sh store
+bench-replication: all $(BENCH_REPL) ## measure three sites beside replicated peers, and their failovers: about 15 minutes; REPS= TIMES= SYSTEMS= CELLS=
+	@BUILD=$(BUILD) MAKE='$(MAKE)' bench/replication.sh
 bench-quick: all $(BENCH) ## measure Triveni alone, in less than a minute
 	@BUILD=$(BUILD) MAKE='$(MAKE)' bench/run.sh quick
 

@@ -34,7 +34,8 @@ static void usage(void)
         "usage: %s --system NAME --op put|get|scan|fill|... [--target WHERE] [--clients N] "
         "[--depth N] [--value BYTES]\n"
         "       [--seconds N] [--records N] [--rep N] [--tls --ca FILE] [--pid N]... "
-        "[--limit N] [--engine auto|uring|plain] [--history MIB]\n",
+        "[--limit N] [--engine auto|uring|plain] [--history MIB]\n"
+        "       [--level local|majority|all] [--wait REPLICAS] [--rate N] [--text]\n",
         program_invocation_short_name);
     exit(2);
 }
@@ -57,17 +58,56 @@ static enum bench_op op_of(const char *name)
     return BENCH_SPECIAL;
 }
 
+/* Each option: where its value goes, and the most of a number; most 0: a text. */
+#define TEXT(name, member)                                                                         \
+    {                                                                                              \
+        name, offsetof(struct bench_options, member), 0                                            \
+    }
+#define NUMBER(name, member, most)                                                                 \
+    {                                                                                              \
+        name, offsetof(struct bench_options, member), most                                         \
+    }
+static const struct {
+    const char *name;
+    size_t at;
+    unsigned long most;
+} valued[] = {
+    TEXT("system", system),
+    TEXT("op", op_name),
+    TEXT("target", target),
+    TEXT("ca", ca),
+    TEXT("engine", engine),
+    TEXT("level", level),
+    NUMBER("clients", clients, BENCH_CLIENTS_MAX),
+    NUMBER("depth", depth, 1024),
+    NUMBER("value", value_bytes, VALUE_MAX),
+    NUMBER("seconds", seconds, 86400),
+    NUMBER("records", records, 1000000000),
+    NUMBER("rep", rep, 1000),
+    NUMBER("history", history_mib, 1 << 24),
+    NUMBER("wait", wait, 16),
+    NUMBER("rate", rate, 10000000),
+    NUMBER("limit", limit, 4294967295),
+};
+enum { VALUED = sizeof valued / sizeof valued[0] };
+
+static bool pool_text; /* set before any thread */
+
+static void take(struct bench_options *o, unsigned i)
+{
+    uint8_t *to = (uint8_t *)o + valued[i].at;
+    unsigned n;
+    if (valued[i].most == 0) {
+        memcpy(to, &optarg, sizeof optarg);
+        return;
+    }
+    n = number(optarg, valued[i].most);
+    memcpy(to, &n, sizeof n);
+}
+
 void bench_parse(int argc, char **argv, struct bench_options *o)
 {
-    static const struct option names[] = {
-        {"system", required_argument, NULL, 's'},  {"op", required_argument, NULL, 'o'},
-        {"target", required_argument, NULL, 't'},  {"clients", required_argument, NULL, 'c'},
-        {"depth", required_argument, NULL, 'd'},   {"value", required_argument, NULL, 'v'},
-        {"seconds", required_argument, NULL, 'n'}, {"records", required_argument, NULL, 'r'},
-        {"rep", required_argument, NULL, 'R'},     {"tls", no_argument, NULL, 'T'},
-        {"ca", required_argument, NULL, 'C'},      {"pid", required_argument, NULL, 'p'},
-        {"limit", required_argument, NULL, 'l'},   {"engine", required_argument, NULL, 'e'},
-        {"history", required_argument, NULL, 'h'}, {NULL, 0, NULL, 0}};
+    struct option names[VALUED + 4] = {{0}};
     int c;
     *o = (struct bench_options){.clients = 1,
                                 .depth = 1,
@@ -75,57 +115,23 @@ void bench_parse(int argc, char **argv, struct bench_options *o)
                                 .seconds = 2,
                                 .records = 100000,
                                 .history_mib = 4096};
-    while ((c = getopt_long(argc, argv, "", names, NULL)) != -1)
-        switch (c) {
-        case 's':
-            o->system = optarg;
-            break;
-        case 'o':
-            o->op_name = optarg;
-            break;
-        case 't':
-            o->target = optarg;
-            break;
-        case 'c':
-            o->clients = number(optarg, BENCH_CLIENTS_MAX);
-            break;
-        case 'd':
-            o->depth = number(optarg, 1024);
-            break;
-        case 'v':
-            o->value_bytes = number(optarg, VALUE_MAX);
-            break;
-        case 'n':
-            o->seconds = number(optarg, 86400);
-            break;
-        case 'r':
-            o->records = number(optarg, 1000000000);
-            break;
-        case 'R':
-            o->rep = number(optarg, 1000);
-            break;
-        case 'T':
-            o->tls = true;
-            break;
-        case 'C':
-            o->ca = optarg;
-            break;
-        case 'e':
-            o->engine = optarg;
-            break;
-        case 'h':
-            o->history_mib = number(optarg, 1 << 24);
-            break;
-        case 'l':
-            o->limit = number(optarg, 4294967295);
-            break;
-        case 'p':
-            if (o->pid_count < BENCH_PIDS_MAX)
-                o->pids[o->pid_count++] = number(optarg, 4194304);
-            break;
-        default:
+    for (int i = 0; i < VALUED; i++)
+        names[i] = (struct option){valued[i].name, required_argument, NULL, i};
+    names[VALUED] = (struct option){"pid", required_argument, NULL, VALUED};
+    names[VALUED + 1] = (struct option){"tls", no_argument, NULL, VALUED + 1};
+    names[VALUED + 2] = (struct option){"text", no_argument, NULL, VALUED + 2};
+    while ((c = getopt_long(argc, argv, "", names, NULL)) != -1) {
+        if (c < 0 || c > VALUED + 2)
             usage();
-        }
+        else if (c < VALUED)
+            take(o, (unsigned)c);
+        else if (c == VALUED + 1)
+            o->tls = true;
+        else if (c == VALUED + 2)
+            o->text = pool_text = true;
+        else if (o->pid_count < BENCH_PIDS_MAX)
+            o->pids[o->pid_count++] = number(optarg, 4194304);
+    }
     if (optind != argc || o->system == NULL || o->op_name == NULL || o->clients == 0 ||
         o->depth == 0 || o->seconds == 0 || o->records == 0)
         usage();
@@ -163,15 +169,42 @@ void bench_key(char out[BENCH_KEY_BYTES + 1], uint64_t n)
 }
 
 static uint8_t *pool;
+
+/* Records of a register, one behind the other: names repeat, numbers do not. */
+static void fill_text(char *p, size_t n, struct bench_random *r)
+{
+    static const char *const names[] = {"Asha",  "Ravi",  "Meera",   "Arjun",
+                                        "Kavya", "Imran", "Lakshmi", "Joseph"};
+    static const char *const places[] = {"Pune", "Mysuru", "Shimla", "Kochi"};
+    for (size_t at = 0; at < n;) {
+        char record[256];
+        uint64_t x = bench_random_next(r);
+        int len = snprintf(record, sizeof record,
+                           "{\"title\":\"AB-%08u\",\"owner\":\"%s\",\"village\":\"%s\","
+                           "\"area_m2\":%u,\"since\":\"%u-%02u-%02u\",\"mortgaged\":%s}",
+                           (unsigned)(x % 100000000), names[x >> 32 & 7], places[x >> 36 & 3],
+                           (unsigned)(x >> 20 & 0xffff), (unsigned)(1950 + (x >> 40) % 75),
+                           (unsigned)(1 + (x >> 48) % 12), (unsigned)(1 + (x >> 52) % 28),
+                           (x >> 60 & 1) != 0 ? "true" : "false");
+        size_t take = (size_t)len < n - at ? (size_t)len : n - at;
+        memcpy(p + at, record, take);
+        at += take;
+    }
+}
+
 static void fill_pool(void)
 {
     struct bench_random r = bench_random_of(BENCH_CLIENTS_MAX);
     uint64_t *words = malloc(POOL_BYTES);
     if (words == NULL)
         bench_fail("out of memory");
+    pool = (uint8_t *)words;
+    if (pool_text) {
+        fill_text((char *)pool, POOL_BYTES, &r);
+        return;
+    }
     for (size_t i = 0; i < POOL_BYTES / sizeof *words; i++)
         words[i] = bench_random_next(&r);
-    pool = (uint8_t *)words;
 }
 
 const uint8_t *bench_value(struct bench_random *r, size_t n)
@@ -270,6 +303,8 @@ void bench_print(const struct bench_options *o, const struct bench_result *r)
     if (o->pid_count > 0)
         (void)printf(",\"server_cpu_s\":%.3f,\"server_private_mb\":%.1f", r->cpu.servers,
                      bench_private_mb(o->pids[0]));
+    if (r->answered > 0)
+        (void)printf(",\"answered\":%llu", (unsigned long long)r->answered);
     if (r->drain_s >= 0)
         (void)printf(",\"drain_s\":%.3f", r->drain_s);
     (void)printf("%s}\n", r->extra);
@@ -287,7 +322,7 @@ struct worker {
     void *client;
     struct crowd *crowd;
     struct histogram latency;
-    uint64_t operations;
+    uint64_t operations, answered;
 };
 
 struct crowd {
@@ -306,6 +341,7 @@ static void *work(void *arg)
     while (began < window.end_ns) {
         unsigned n = w->ops->run(w->client, &r);
         uint64_t done = bench_now_ns();
+        w->answered += n;
         if (bench_counts(&window, done)) {
             histogram_add(&w->latency, done - began);
             w->operations += n;
@@ -354,6 +390,7 @@ void bench_run_threads(const struct bench_options *o, const struct bench_ops *op
         ops->close(workers[i].client);
         histogram_merge(&out->latency, &workers[i].latency);
         out->operations += workers[i].operations;
+        out->answered += workers[i].answered;
     }
     (void)pthread_attr_destroy(&small);
     (void)pthread_barrier_destroy(&crowd.ready);

@@ -28,8 +28,12 @@ struct bench_options {
     const char *ca;
     unsigned pids[BENCH_PIDS_MAX]; /* --pid: processes of the server, whose CPU time is counted */
     unsigned pid_count;
-    unsigned long long limit; /* --limit: of what the op makes of it */
+    unsigned limit;       /* --limit: of what the op makes of it */
     unsigned history_mib; /* --history: of old values, as store.history_mib of a site; 0: none */
+    const char *level;    /* --level: of writes, as --ack of the program; NULL: the mode */
+    unsigned wait;        /* --wait: replicas that must have each write (Redis: WAIT) */
+    unsigned rate;        /* --rate: operations a second, for those that do not run closed */
+    bool text;            /* --text: values of JSON, which compress */
     const char
         *engine; /* --engine: how the log is written, as store.engine of a site; NULL: auto */
 };
@@ -51,7 +55,8 @@ uint64_t bench_random_next(struct bench_random *r);
 
 /* "k%015u": all systems get the same keys, of the same length, in random order. */
 void bench_key(char out[BENCH_KEY_BYTES + 1], uint64_t n);
-/* Bytes that do not compress, so that no system gains by compressing; from a pool, so that making them costs nothing. */
+/* Bytes that do not compress, so that no system gains by compressing; with --text pieces of JSON, which do. From a pool, so that
+ * making them costs nothing. */
 const uint8_t *bench_value(struct bench_random *r, size_t n);
 
 /* Read all of a value, as who asked for it would. Engines that hand out a pointer into their memory have not read the value yet:
@@ -80,6 +85,7 @@ double bench_private_mb(unsigned pid);
 struct bench_result {
     struct histogram latency; /* one sample an answer */
     uint64_t operations;      /* records written or read; 0: as many as there are samples */
+    uint64_t answered;        /* all there were, also before and after the window; 0: not counted */
     double seconds;           /* 0: the window */
     struct bench_cpu cpu;     /* spent */
     double

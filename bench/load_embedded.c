@@ -153,7 +153,7 @@ static void fill(struct bench_result *out)
 static void recover(struct bench_result *out)
 {
     struct bench_random r = bench_random_of(0);
-    uint64_t wanted = options->limit << 20, appended = 0;
+    uint64_t wanted = (uint64_t)options->limit << 20, appended = 0;
     engine = engine_open(options, false);
     struct client *c = client_new(FILL_RECORDS);
     while (appended < wanted) {

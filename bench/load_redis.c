@@ -3,6 +3,9 @@
  *
  * `--target` is HOST:PORT (HOST an IPv4 address). Operations: put (SET), get (GET), fill (every key once, pipelined).
  *
+ * `--wait N`: each SET is followed by WAIT N in the same write, without an end, and is done when WAIT is answered: what a client
+ * gets who wants each of its writes at N replicas. Depth 1 only: otherwise one WAIT would speak for many.
+ *
  * A connection's answers come in the order of its commands, so the times of the commands in flight are a ring. Answers are
  * parsed as far as these commands need: +OK, -ERR, $-1 and $N. */
 #include "bench/bench.h"
@@ -121,6 +124,9 @@ static void command(struct load *l, struct connection *c)
         memcpy(p + n, bench_value(&c->random, o->value_bytes), o->value_bytes);
         memcpy(p + n + o->value_bytes, "\r\n", 2);
         n += o->value_bytes + 2;
+        if (o->wait > 0)
+            n += (size_t)snprintf((char *)p + n, left - n,
+                                  "*3\r\n$4\r\nWAIT\r\n$1\r\n%u\r\n$1\r\n0\r\n", o->wait);
     }
     c->out_n += n;
     c->began[(c->head + c->count++) % o->depth] = bench_now_ns();
@@ -134,8 +140,16 @@ static size_t answer(const struct bench_options *o, const uint8_t *p, size_t n)
     if (end == NULL)
         return 0;
     size_t line = (size_t)(end - p) + 1;
-    if (p[0] == '+' && o->op != BENCH_GET)
+    if (p[0] == '+' && o->op != BENCH_GET && o->wait == 0)
         return line;
+    if (p[0] == '+' && o->op != BENCH_GET) { /* and then :N */
+        const uint8_t *second = end + 1, *last = memchr(second, '\n', n - line);
+        if (last == NULL)
+            return 0;
+        if (second[0] != ':' || strtoul((const char *)second + 1, NULL, 10) < o->wait)
+            bench_fail("WAIT answered: %.*s", (int)(last - second), (const char *)second);
+        return (size_t)(last - p) + 1;
+    }
     if (p[0] != '$' || o->op != BENCH_GET)
         bench_fail("the server answered: %.*s", (int)line, (const char *)p);
     if (strtol((const char *)p + 1, NULL, 10) != (long)o->value_bytes)
@@ -164,6 +178,7 @@ static void receive(struct load *l, struct connection *c)
             c->head = (c->head + 1) % o->depth;
             c->count--;
             l->in_flight--;
+            l->result->answered++;
             if (more(l, now))
                 command(l, c);
         }
@@ -280,6 +295,8 @@ int main(int argc, char **argv)
     bench_parse(argc, argv, &o);
     if (o.op != BENCH_PUT && o.op != BENCH_GET && o.op != BENCH_FILL)
         bench_fail("--op %s is not one of put, get, fill", o.op_name);
+    if (o.wait > 9 || (o.wait > 0 && o.depth > 1))
+        bench_fail("--wait is for at most 9 replicas and a depth of 1");
     struct load l = {.options = &o, .result = &result};
     run(&l);
     bench_print(&o, &result);

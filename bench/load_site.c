@@ -5,7 +5,7 @@
  *
  * Each connection has a session, as each handle of the library has, and numbers its transactions in it: what the site
  * remembers for exactly-once is part of what is measured. `--target` is a file that holds the URI; its first endpoint must be the
- * primary. Operations: put, get, fill (every key once, pipelined).
+ * primary. `--level` asks for more than the mode. Operations: put, get, fill (every key once, pipelined).
  *
  * STATES of a run: connecting until every connection has a session; loading; then, after puts, a scan, which waits until the
  * state has everything that was acknowledged and so tells how far the answers had run ahead. */
@@ -42,6 +42,7 @@ struct load {
     unsigned ready, open;
     unsigned next_key; /* fill */
     uint64_t in_flight;
+    enum level level;
     struct bench_window window;
     struct bench_cpu before;
     uint64_t began_ns, drain_ns;
@@ -87,7 +88,9 @@ static void request(struct connection *c, uint64_t now)
     } else {
         op.value = bytes_of(bench_value(&c->random, o->value_bytes), o->value_bytes);
         wire_write_txn(
-            &w, &(struct wire_txn){.session = c->session, .sequence = c->sequence, .op_count = 1},
+            &w,
+            &(struct wire_txn){
+                .session = c->session, .sequence = c->sequence, .level = l->level, .op_count = 1},
             NULL, &op);
     }
     send_frame(c, o->op == BENCH_GET ? FRAME_GET : FRAME_TXN, c->sequence, &w);
@@ -156,6 +159,7 @@ static void answered(struct connection *c, const struct frame *f, struct bytes b
     if (l->options->op == BENCH_FILL || bench_counts(&l->window, now))
         histogram_add(&l->result->latency, now - c->began[f->request % l->options->depth]);
     l->in_flight--;
+    l->result->answered++;
     if (more(l, now))
         request(c, now);
     else if (l->in_flight == 0)
@@ -333,6 +337,19 @@ static void run(struct load *l, const struct config *config)
     free(l->body);
 }
 
+static enum level level_of(const char *name)
+{
+    if (name == NULL)
+        return LEVEL_MODE;
+    if (strcmp(name, "local") == 0)
+        return LEVEL_LOCAL;
+    if (strcmp(name, "majority") == 0)
+        return LEVEL_MAJORITY;
+    if (strcmp(name, "all") != 0)
+        bench_fail("--level %s is not one of local, majority, all", name);
+    return LEVEL_ALL;
+}
+
 int main(int argc, char **argv)
 {
     struct bench_options o;
@@ -342,7 +359,7 @@ int main(int argc, char **argv)
     if (o.op != BENCH_PUT && o.op != BENCH_GET && o.op != BENCH_FILL)
         bench_fail("--op %s is not one of put, get, fill", o.op_name);
     read_target(o.target, &config);
-    struct load l = {.options = &o, .result = &result};
+    struct load l = {.options = &o, .result = &result, .level = level_of(o.level)};
     run(&l, &config);
     client_config_deinit(&config);
     bench_print(&o, &result);

@@ -22,6 +22,7 @@ WORK=$(mktemp -d "$(realpath "${BENCH_DIR:-$OUT}")/work.XXXXXX")
 chmod 711 "$WORK"
 export BUILD
 . bench/systems.sh
+. bench/cells.sh
 finish() {
     local code=$?
     system_stop
@@ -46,23 +47,6 @@ LINES_FILE=$OUT/cells.jsonl
 : >"$LINES_FILE"
 MISSING=()
 
-# ---- peers: a package or a program that cannot be had costs its figures, not the run ----
-need() { # SYSTEM PROGRAM PACKAGES...
-    local system=$1 program=$2 log=$WORK/need.log no_start=
-    shift 2
-    [[ " $SYSTEMS " == *" $system "* ]] || return 0
-    # Debian starts the services of new packages unless told not to; we start our own.
-    if [ "$(id -u)" = 0 ] && [ ! -e /usr/sbin/policy-rc.d ]; then
-        no_start=/usr/sbin/policy-rc.d
-        printf '#!/bin/sh\nexit 101\n' >$no_start && chmod 755 $no_start
-    fi
-    if ! tests/build/deps.sh "$@" >"$log" 2>&1 || ! $MAKE --no-print-directory "$BUILD/bench/$program" >>"$log" 2>&1; then
-        MISSING+=("$system: $(grep -m 1 -E "error|could not|Unable" "$log" || tail -n 1 "$log")")
-        SYSTEMS=" $SYSTEMS "
-        SYSTEMS=${SYSTEMS/" $system "/ }
-    fi
-    [ -z "$no_start" ] || rm -f $no_start
-}
 if [ "${PEERS:-yes}" = no ]; then
     for s in rocksdb redis redis-tls bare-tls postgres openldap; do SYSTEMS=" $SYSTEMS "; SYSTEMS=${SYSTEMS/" $s "/ }; done
 else
@@ -100,53 +84,6 @@ cells_of() {
     bare-tls) puts; pipelined ;;
     openldap) printf '%s\n' "put 1 1 1024" "put 16 1 1024" "put 64 1 1024" ;;
     esac | grep -E "$CELLS" || true
-}
-
-run_cell() { # OP CLIENTS DEPTH VALUE [MORE]: prints the line
-    local op=$1 clients=$2 depth=$3 value=$4 pid pids=() program=$PROGRAM
-    shift 4
-    [ "$program $op" != "load_site floor" ] || program=load_triveni # what one caller of the library waits for
-    for pid in "${PIDS[@]}"; do pids+=(--pid "$pid"); done
-    timeout 120 "$BUILD/bench/$program" --system "$SYSTEM" --op "$op" --target "$TARGET" --clients "$clients" --depth "$depth" \
-        --value "$value" --seconds "$SECONDS_PER_CELL" --records "$RECORDS" --rep "$REP" "${pids[@]}" "${EXTRA[@]}" "$@"
-}
-
-measure() { # OP CLIENTS DEPTH VALUE: adds the line to the results
-    local line
-    if line=$(run_cell "$@" 2>"$WORK/cell.err"); then
-        echo "$line" >>"$LINES_FILE"
-        printf '  %s %-16s %-18s %9.0f/s\n' "$REP" "$SYSTEM" "$*" "$(jq .per_second <<<"$line")" >&2
-    else
-        MISSING+=("$SYSTEM, $*, repetition $REP: $(tail -n 1 "$WORK/cell.err")")
-    fi
-}
-
-# The disk alone, right before each system: what the disk could do just then, whoever else used it.
-probe_disk() {
-    local line
-    PROGRAM=load_disk TARGET=$WORK PIDS=() EXTRA=()
-    if line=$(SYSTEM=disk SECONDS_PER_CELL=1 run_cell put 1 1 1024 2>"$WORK/cell.err"); then
-        jq -c --arg before "$SYSTEM" '. + {before: $before}' <<<"$line" >>"$LINES_FILE"
-    else
-        MISSING+=("disk before $SYSTEM, repetition $REP: $(tail -n 1 "$WORK/cell.err")")
-    fi
-}
-
-one_system() {
-    local cell
-    probe_disk
-    PIDS=() EXTRA=()
-    if ! "${SYSTEM//-/_}_start"; then
-        MISSING+=("$SYSTEM, repetition $REP: it did not start: $(tail -n 1 "$WORK/$SYSTEM.log" 2>/dev/null)")
-        system_stop
-        return
-    fi
-    while read -r cell; do
-        # shellcheck disable=SC2086 # four words
-        measure $cell
-    done < <(cells_of "$SYSTEM")
-    system_stop
-    sync -f "$WORK" # the next one finds a quiet disk
 }
 
 began=$SECONDS
@@ -190,7 +127,7 @@ fi
 printf '%s\n' "${MISSING[@]}" >"$WORK/missing"
 
 disk=$(df --output=source,fstype "$WORK" | tail -n 1)
-jq -n --arg kind "$kind" --arg kernel "$(uname -srm)" --arg cores "$(nproc)" \
+jq -n -L bench --arg kind "$kind" --arg kernel "$(uname -srm)" --arg cores "$(nproc)" \
     --arg cpu "$(sed -n 's/^model name[^:]*: //p' /proc/cpuinfo | head -n 1)" --arg memory "$(sed -n 's/^MemTotal: *//p' /proc/meminfo)" \
     --arg disk "$disk" --arg load_before "$load_before" --arg load_after "$(cut -d ' ' -f 1-3 /proc/loadavg)" \
     --arg date "$(date -u +%FT%TZ)" --arg commit "$(git rev-parse --short HEAD 2>/dev/null || echo unknown)" \

@@ -55,13 +55,17 @@ system_stop() {
 triveni_embedded_start() { PROGRAM=load_embedded TARGET=$WORK/triveni-embedded; rm -rf "$TARGET"; mkdir "$TARGET"; }
 triveni_embedded_about() { echo "log and state in the process, acknowledged when durable, applied behind; checkpoint every 256 MiB"; }
 
-triveni_cluster() { # DIR SITES...: fresh data, started; TARGET is the file with the URI
+# DIR SITES...: fresh data, started; TARGET is the file with the URI. STORE and REPLICATION are more settings of these sections.
+triveni_cluster() {
     local dir=$1 site
     shift
     rm -rf "$dir"
     free_port
     "$BUILD/triveni" quickstart "$dir" --base-port "$PORT" >>"$WORK/quickstart.log" 2>&1
-    sed -i 's/^store:.*/store: {max_clients: 1024}/' "$dir"/*.yaml
+    # The defaults, instead of what suits a demonstration: among it a snapshot in the archive every 10,000 transactions.
+    sed -i -e "s/^store:.*/store: {max_clients: 1024${STORE:+, $STORE}}/" \
+        -e 's/^repository:.*/repository: {dir: gsr\/archive, kek_file: kek}/' "$dir"/*.yaml
+    [ -z "${REPLICATION:-}" ] || sed -i "\$a replication: {$REPLICATION}" "$dir"/{dc,dr,gsr}.yaml
     if [ $# = 1 ]; then # a cluster with one member
         sed -i '/name: dr,/d; /name: gsr,/d' "$dir/dc.yaml"
         sed -i 's/\(:[0-9]*\),[^/]*/\1/' "$dir/client.uri"
