@@ -98,7 +98,7 @@ postgres_sync_start() {
     wait_port || return 1
     sleep 0.5
     if [ ! -e "$dir/bench-filled" ]; then
-        run_cell fill 1 1 1024 >/dev/null || return 1
+        run_cell fill 1 1 1024 >/dev/null 2>>"$WORK/postgres-sync.log" || return 1
         as_postgres touch "$dir/bench-filled"
         as_postgres "$PG_BIN/pg_basebackup" -D "$standby" -c fast -h 127.0.0.1 -p "$PORT" -U bench >>"$WORK/postgres-sync.log" 2>&1 || return 1
         as_postgres touch "$standby/standby.signal"
