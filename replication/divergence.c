@@ -256,6 +256,21 @@ static int add_audit(json_t *line, struct bytes body, struct err *e)
     return rc;
 }
 
+static int add_members(json_t *line, struct bytes body, struct err *e)
+{
+    struct body_members b;
+    int rc = body_read_members(body, &b, e);
+    json_t *members = json_array();
+    for (uint32_t i = 0; rc == 0 && i < b.count; i++)
+        (void)json_array_append_new(members,
+                                    json_pack("{s:o, s:b}", "name", json_bytes(b.members[i].name),
+                                              "votes", b.members[i].votes));
+    (void)json_object_set_new(line, "members", members);
+    if (rc == 0)
+        (void)json_object_set_new(line, "client", json_bytes(b.by));
+    return rc;
+}
+
 static int add_site(json_t *line, struct bytes body, struct err *e)
 {
     struct body_noop b;
@@ -294,6 +309,9 @@ static int write_entry(void *arg, const struct entry_view *v, struct err *e)
         break;
     case ENTRY_AUDIT:
         rc = add_audit(line, body, e);
+        break;
+    case ENTRY_MEMBERS:
+        rc = add_members(line, body, e);
         break;
     }
     if (rc == 0)

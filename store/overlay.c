@@ -274,6 +274,7 @@ static int count_nodes(const struct entry_view *v, struct bytes body, uint32_t *
     struct body_txn txn;
     struct body_session session;
     struct body_restore_point point;
+    struct body_members members;
     int rc = 0;
     *out = 0;
     if (v->header.kind == ENTRY_TXN) {
@@ -284,6 +285,9 @@ static int count_nodes(const struct entry_view *v, struct bytes body, uint32_t *
         *out = 1;
     } else if (v->header.kind == ENTRY_RESTORE_POINT) {
         rc = body_read_restore_point(body, &point, e);
+        *out = 1;
+    } else if (v->header.kind == ENTRY_MEMBERS) {
+        rc = body_read_members(body, &members, e);
         *out = 1;
     }
     return rc;
@@ -338,6 +342,12 @@ static void fill(struct overlay *o, struct overlay_entry *entry, enum entry_kind
     } else if (kind == ENTRY_RESTORE_POINT) {
         check(body_read_restore_point(body, &point, NULL) == 0);
         add_node(o, entry, (struct node){.space = SPACE_POINT, .a = point.name});
+    } else if (kind == ENTRY_MEMBERS) {
+        add_node(o, entry,
+                 (struct node){.space = SPACE_RECORD,
+                               .a = bytes_str(MEMBERS_COLLECTION),
+                               .b = bytes_str(MEMBERS_KEY),
+                               .data = body});
     }
 }
 

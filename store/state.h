@@ -242,6 +242,12 @@ struct state_rows_walk {
 int state_rows_step(struct state_snapshot *snap, struct state_rows_walk *w, size_t max_bytes,
                     const struct finding_sink *sink, size_t *bytes, struct err *e);
 
+/* ---- the list of members ---- */
+/* The newest one is the record of this key: the body of its entry (body_read_members), so every snapshot, copy and restored state
+ * has it. There is none before the first change; one of another cluster id came with a restored state and says nothing. */
+#define MEMBERS_COLLECTION "_members"
+#define MEMBERS_KEY "list"
+
 /* ---- secondary indexes ---- */
 /* Declared by records of a system collection, kept by each site for itself: rows are not part of the digest, and are built anew
  * from the records whenever they cannot be trusted. A snapshot that sees an index READY sees exactly the rows of its records. */

@@ -49,6 +49,7 @@ struct shown_body {
     const char *level; /* NULL: none */
     struct bytes client, what;
     struct body_txn txn;
+    struct body_members members; /* count 0: none */
 };
 
 static int read_body(const struct entry_view *v, struct shown_body *b, struct err *e)
@@ -60,6 +61,7 @@ static int read_body(const struct entry_view *v, struct shown_body *b, struct er
     struct body_restore_point point;
     struct body_session s;
     struct body_audit audit;
+    struct body_members members;
     int rc = 0;
     *b = (struct shown_body){.level = NULL};
     switch (v->header.kind) {
@@ -100,6 +102,12 @@ static int read_body(const struct entry_view *v, struct shown_body *b, struct er
             b->what = audit.act;
         }
         break;
+    case ENTRY_MEMBERS:
+        if ((rc = body_read_members(body, &members, e)) == 0) {
+            b->client = members.by;
+            b->members = members;
+        }
+        break;
     }
     return rc;
 }
@@ -126,6 +134,22 @@ static void json_ops(const struct shown_body *b)
     (void)putchar(']');
 }
 
+static void json_members(const struct shown_body *b)
+{
+    for (uint32_t i = 0; i < b->members.count; i++) {
+        const struct body_member *m = &b->members.members[i];
+        (void)fputs(i == 0 ? ",\"members\":[{\"name\":" : ",{\"name\":", stdout);
+        json_put_text(stdout, m->name);
+        (void)printf(",\"kind\":\"%s\",\"votes\":%s,\"peer\":",
+                     m->kind == MEMBER_REPOSITORY ? "repository" : "data",
+                     m->votes ? "true" : "false");
+        json_put_text(stdout, m->peer);
+        (void)fputs(",\"client\":", stdout);
+        json_put_text(stdout, m->client);
+        (void)fputs(i + 1 == b->members.count ? "}]" : "}", stdout);
+    }
+}
+
 static void json_entry(const struct dump_log *d, const struct log_scan_segment *s, uint64_t offset,
                        const struct entry_view *v, const struct shown_body *b,
                        const struct err *why)
@@ -145,6 +169,7 @@ static void json_entry(const struct dump_log *d, const struct log_scan_segment *
         if (v->header.kind == ENTRY_TXN)
             (void)printf(",\"sequence\":%" PRIu64, b->sequence);
     }
+    json_members(b);
     if (b->level != NULL)
         (void)printf(",\"level\":\"%s\"", b->level);
     if (b->client.p != NULL) {
@@ -183,6 +208,18 @@ static void text_ops(const struct shown_body *b)
     }
 }
 
+/* A replica is in parentheses. */
+static void text_members(const struct shown_body *b)
+{
+    for (uint32_t i = 0; i < b->members.count; i++) {
+        const struct body_member *m = &b->members.members[i];
+        (void)fputs(i == 0 ? "  " : ", ", stdout);
+        (void)fputs(m->votes ? "" : "(", stdout);
+        output_text(stdout, m->name, MEMBER_NAME_MAX_BYTES);
+        (void)fputs(m->votes ? "" : ")", stdout);
+    }
+}
+
 static void text_entry(const struct dump_log *d, const struct entry_view *v,
                        const struct shown_body *b, const struct err *why)
 {
@@ -205,6 +242,7 @@ static void text_entry(const struct dump_log *d, const struct entry_view *v,
         (void)fputs("  ", stdout);
         output_text(stdout, b->what, 60);
     }
+    text_members(b);
     if (why->code != 0)
         (void)printf("  ! %s", why->text);
     else if (v->header.kind == ENTRY_TXN)

@@ -170,6 +170,66 @@ int body_read_session(struct bytes body, struct body_session *out, struct err *e
     return finish(&r, "session", e);
 }
 
+void body_write_members(struct writer *w, const uint8_t salt[ENTRY_SALT_BYTES],
+                        const struct body_members *b)
+{
+    write_salt(w, salt);
+    write_uuid(w, &b->cluster_id);
+    write_bytes16(w, b->by);
+    write_bytes16(w, b->founded);
+    write_u8(w, (uint8_t)b->count);
+    for (uint32_t i = 0; i < b->count; i++) {
+        const struct body_member *m = &b->members[i];
+        write_bytes16(w, m->name);
+        write_u8(w, (uint8_t)m->kind);
+        write_u8(w, m->votes);
+        write_bytes16(w, m->peer);
+        write_bytes16(w, m->client);
+    }
+}
+
+static const char *read_member(struct reader *r, struct body_member *m)
+{
+    m->name = read_bytes16(r);
+    uint8_t kind = read_u8(r), votes = read_u8(r);
+    m->peer = read_bytes16(r);
+    m->client = read_bytes16(r);
+    m->kind = (enum member_kind)kind;
+    m->votes = votes == 1;
+    if (r->bad)
+        return NULL; /* finish() says it */
+    return m->name.n == 0 || m->name.n > MEMBER_NAME_MAX_BYTES ? "its name is too short or too long"
+           : kind != MEMBER_DATA && kind != MEMBER_REPOSITORY  ? "its kind is unknown"
+           : votes > 1                                         ? "it neither votes nor does not"
+           : m->peer.n > MEMBER_ENDPOINT_MAX_BYTES || m->client.n > MEMBER_ENDPOINT_MAX_BYTES
+               ? "an address of it is too long"
+               : NULL;
+}
+
+int body_read_members(struct bytes body, struct body_members *out, struct err *e)
+{
+    struct reader r = payload_of(body);
+    *out = (struct body_members){.cluster_id = read_uuid(&r)};
+    out->by = read_bytes16(&r);
+    out->founded = read_bytes16(&r);
+    out->count = read_u8(&r);
+    if (!r.bad && (out->count == 0 || out->count > MEMBERS_MAX))
+        return err_set(e, ERR_FORMAT, "members body: %u members, 1 to %d are allowed", out->count,
+                       MEMBERS_MAX);
+    if (!r.bad && out->founded.n > MEMBERS_FOUNDED_MAX_BYTES)
+        return err_set(e, ERR_FORMAT, "members body: a first list of %zu bytes, at most %d",
+                       out->founded.n, MEMBERS_FOUNDED_MAX_BYTES);
+    for (uint32_t i = 0; i < out->count && !r.bad; i++) {
+        const char *why = read_member(&r, &out->members[i]);
+        if (why == NULL && i > 0 && !r.bad &&
+            bytes_compare(out->members[i - 1].name, out->members[i].name) >= 0)
+            why = "it is not behind the one before in the order of the names";
+        if (why != NULL)
+            return err_set(e, ERR_FORMAT, "members body: member %u: %s", i + 1, why);
+    }
+    return finish(&r, "members", e);
+}
+
 void body_write_audit(struct writer *w, const uint8_t salt[ENTRY_SALT_BYTES],
                       const struct body_audit *b)
 {

@@ -76,6 +76,28 @@ struct body_session {
     struct uuid session;
     struct bytes client;
 };
+enum {
+    MEMBERS_MAX = 8,
+    MEMBER_NAME_MAX_BYTES = 32,
+    MEMBER_ENDPOINT_MAX_BYTES = 127,
+    MEMBERS_FOUNDED_MAX_BYTES = 400,
+};
+enum member_kind { MEMBER_DATA = 1, MEMBER_REPOSITORY = 2 };
+
+struct body_member {
+    struct bytes name;
+    enum member_kind kind;
+    bool votes;                /* else a replica */
+    struct bytes peer, client; /* host:port for sites, for clients */
+};
+/* The whole list of members, in force from this entry on. */
+struct body_members {
+    struct uuid cluster_id; /* a copy of the state under another id has no members yet */
+    struct bytes by;        /* the operator */
+    struct bytes founded;   /* the list at lsn 0, as in site.json: what all sites agree on */
+    uint32_t count;
+    struct body_member members[MEMBERS_MAX]; /* in the order of the names, each once */
+};
 struct body_audit {
     struct bytes client;
     struct bytes act;
@@ -93,6 +115,8 @@ void body_write_restore_point(struct writer *w, const uint8_t salt[ENTRY_SALT_BY
                               const struct body_restore_point *b);
 void body_write_session(struct writer *w, const uint8_t salt[ENTRY_SALT_BYTES],
                         const struct body_session *b);
+void body_write_members(struct writer *w, const uint8_t salt[ENTRY_SALT_BYTES],
+                        const struct body_members *b);
 void body_write_audit(struct writer *w, const uint8_t salt[ENTRY_SALT_BYTES],
                       const struct body_audit *b);
 /* Upper bound of the size that body_write_txn needs. */
@@ -106,6 +130,7 @@ int body_read_noop(struct bytes body, struct body_noop *out, struct err *e);
 int body_read_config(struct bytes body, struct body_config *out, struct err *e);
 int body_read_restore_point(struct bytes body, struct body_restore_point *out, struct err *e);
 int body_read_session(struct bytes body, struct body_session *out, struct err *e);
+int body_read_members(struct bytes body, struct body_members *out, struct err *e);
 int body_read_audit(struct bytes body, struct body_audit *out, struct err *e);
 
 /* Is the name a legal collection (1..64 of [A-Za-z0-9._-], for users not starting with '_')? Is the key (1..480

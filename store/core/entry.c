@@ -33,7 +33,7 @@ static uint32_t header_crc(const uint8_t raw[ENTRY_HEADER_BYTES])
 
 static bool kind_is_known(uint16_t kind)
 {
-    return kind >= ENTRY_TXN && kind <= ENTRY_AUDIT;
+    return kind >= ENTRY_TXN && kind <= ENTRY_MEMBERS;
 }
 
 struct sha256 entry_seal(struct entry_header *h, struct bytes body, uint8_t out[ENTRY_HEADER_BYTES])
@@ -175,6 +175,8 @@ const char *entry_kind_name(enum entry_kind kind)
         return "session";
     case ENTRY_AUDIT:
         return "audit";
+    case ENTRY_MEMBERS:
+        return "members";
     }
     return "unknown";
 }

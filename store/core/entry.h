@@ -44,6 +44,7 @@ enum entry_kind {
     ENTRY_RESTORE_POINT = 4, /* a name for this lsn */
     ENTRY_SESSION = 5,       /* a client session opened or closed */
     ENTRY_AUDIT = 6,         /* an operator's act */
+    ENTRY_MEMBERS = 7,       /* the list of the cluster's members, in force from here on */
 };
 
 struct entry_header {

@@ -191,6 +191,24 @@ static int add_session(struct batch *b, const struct entry_view *v, struct bytes
                      e);
 }
 
+static int add_members(struct batch *b, const struct entry_view *v, struct bytes body,
+                       struct err *e)
+{
+    struct body_members members;
+    int rc = body_read_members(body, &members, e);
+    if (rc != 0 || (rc = reserve_effects(b, 1, e)) != 0)
+        return rc;
+    const struct bytes key = bytes_str(MEMBERS_KEY);
+    b->runs++;
+    b->weight++;
+    b->effects[b->n] = (struct effect){
+        bytes_str(MEMBERS_COLLECTION), key, body, v->header.lsn, v->header.time, true};
+    b->sorted[b->n] = sort_key_of(key, b->runs, b->n);
+    b->n++;
+    b->bytes += body.n;
+    return 0;
+}
+
 static int add_entry(struct batch *b, const struct entry_view *v, struct err *e)
 {
     struct bytes body = bytes_of(v->body, v->header.body_bytes);
@@ -210,6 +228,8 @@ static int add_entry(struct batch *b, const struct entry_view *v, struct err *e)
         if ((rc = body_read_restore_point(body, &point, e)) == 0)
             b->point = point.name;
         return rc;
+    case ENTRY_MEMBERS:
+        return add_members(b, v, body, e);
     case ENTRY_NOOP:
     case ENTRY_AUDIT:
         return 0; /* they change the position only */

@@ -38,6 +38,7 @@ static bool again(enum entry_kind kind, struct bytes body, struct writer *w)
         X(ENTRY_RESTORE_POINT, restore_point)
         X(ENTRY_SESSION, session)
         X(ENTRY_AUDIT, audit)
+        X(ENTRY_MEMBERS, members)
 #undef X
     }
     return false;
@@ -80,6 +81,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     if ((data[0] & 1) != 0)
         decode_raw(rest);
     else if (rest.n >= ENTRY_SALT_BYTES && rest.n <= BODY_BYTES)
-        decode_payload((enum entry_kind)(ENTRY_TXN + (data[0] >> 1) % ENTRY_AUDIT), rest);
+        decode_payload((enum entry_kind)(ENTRY_TXN + (data[0] >> 1) % ENTRY_MEMBERS), rest);
     return 0;
 }

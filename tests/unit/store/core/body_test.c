@@ -173,6 +173,45 @@ static void audit(void **state)
     assert_true(bytes_equal(back.act, b.act) && bytes_equal(back.details, b.details));
 }
 
+static void members(void **state)
+{
+    (void)state;
+    struct body_members b = {.cluster_id = {{7}},
+                             .by = bytes_str("op"),
+                             .founded = bytes_str("dc data, gsr repository"),
+                             .count = 2,
+                             .members = {{bytes_str("dc"), MEMBER_DATA, true, bytes_str("h:1"),
+                                          bytes_str("h:2")},
+                                         {bytes_str("gsr"), MEMBER_REPOSITORY, false,
+                                          bytes_str("g:1"), bytes_str("g:2")}}},
+                        back;
+    ROUND_TRIP(members, b, back);
+    assert_true(uuid_equal(&back.cluster_id, &b.cluster_id));
+    assert_true(bytes_equal(back.founded, b.founded) && back.count == 2);
+    assert_true(back.members[0].votes && !back.members[1].votes);
+    assert_int_equal(back.members[1].kind, MEMBER_REPOSITORY);
+    assert_true(bytes_equal(back.members[1].client, b.members[1].client));
+
+    struct body_members bad[6];
+    for (size_t i = 0; i < 6; i++)
+        bad[i] = b;
+    bad[0].count = 0;
+    bad[1].members[0].name = bytes_str("gsr"); /* twice */
+    bad[2].members[0].name = bytes_str("hq");  /* not in order */
+    bad[3].members[1].kind = (enum member_kind)3;
+    bad[4].members[0].name.n = 0;
+    bad[5].members[0].peer = bytes_of(buf, MEMBER_ENDPOINT_MAX_BYTES + 1);
+    for (size_t i = 0; i < 6; i++) {
+        static uint8_t other[sizeof buf];
+        struct err e = ERR_NONE;
+        w = writer_of(other, sizeof other);
+        body_write_members(&w, salt, &bad[i]);
+        assert_false(w.bad);
+        assert_int_equal(body_read_members(bytes_of(other, w.at), &back, &e), ERR_FORMAT);
+        assert_non_null(strstr(e.text, i == 0 ? "0 members" : "members body: member "));
+    }
+}
+
 static void limits_of_names_keys_and_values(void **state)
 {
     (void)state;
@@ -231,6 +270,7 @@ int main(void)
         cmocka_unit_test(restore_point),
         cmocka_unit_test(session),
         cmocka_unit_test(audit),
+        cmocka_unit_test(members),
         cmocka_unit_test(limits_of_names_keys_and_values),
         cmocka_unit_test(levels_and_modes_have_names),
     };

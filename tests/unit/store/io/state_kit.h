@@ -210,6 +210,23 @@ static inline void history_config(struct history *h, enum commit_mode mode)
     history_add(h, ENTRY_CONFIG, buffer, w.at);
 }
 
+/* `n` members, by turns voters and replicas. */
+static inline void history_members(struct history *h, uint32_t n)
+{
+    static const char *const names[] = {"dc", "dr", "dr2", "gsr"};
+    uint8_t buffer[512];
+    struct writer w = writer_of(buffer, sizeof buffer);
+    struct body_members b = {.by = bytes_str("op"), .founded = bytes_str("dc data"), .count = n};
+    for (uint32_t i = 0; i < n; i++)
+        b.members[i] = (struct body_member){.name = bytes_str(names[i]),
+                                            .kind = MEMBER_DATA,
+                                            .votes = i % 2 == 0,
+                                            .peer = bytes_str("h:1"),
+                                            .client = bytes_str("h:2")};
+    body_write_members(&w, kit_salt, &b);
+    history_add(h, ENTRY_MEMBERS, buffer, w.at);
+}
+
 static inline void history_noop(struct history *h)
 {
     uint8_t buffer[512];
@@ -245,7 +262,10 @@ static inline void history_random(struct history *h, struct chance *c, size_t n,
             (void)snprintf(name, sizeof name, "point-%u", chance_below(c, 30));
             history_point(h, name);
         } else if (what < 8) {
-            history_config(h, chance_below(c, 2) ? COMMIT_LOCAL : COMMIT_MAJORITY);
+            if (chance_below(c, 2))
+                history_members(h, 1 + chance_below(c, 4));
+            else
+                history_config(h, chance_below(c, 2) ? COMMIT_LOCAL : COMMIT_MAJORITY);
         } else if (what < 10) {
             history_noop(h);
         } else {
@@ -431,6 +451,9 @@ static inline void model_apply(struct model *m, const struct entry_view *v)
         struct body_config b;
         must(body_read_config(body, &b, &e));
         m->mode = b.mode;
+    } else if (v->header.kind == ENTRY_MEMBERS) {
+        struct op op = {OP_PUT, bytes_str(MEMBERS_COLLECTION), bytes_str(MEMBERS_KEY), body};
+        model_op(m, &op, v);
     } else if (v->header.kind == ENTRY_RESTORE_POINT) {
         struct body_restore_point b;
         must(body_read_restore_point(body, &b, &e));
