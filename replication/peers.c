@@ -43,8 +43,8 @@ static int decode_entries(struct site *s, const struct repl_message *m, struct b
         }
         if (rc != 0)
             return err_wrap(e, "entry %u of %u", i, m->count);
-        received.metas[i] = (struct repl_entry_meta){v->header.lsn, v->header.term, v->header.kind,
-                                                     v->hash, v->header.prev_hash};
+        received.metas[i] = (struct repl_entry_meta){
+            v->header.lsn, v->header.term, v->header.kind, v->hash, v->header.prev_hash, {0}};
         in = bytes_of(in.p + used, in.n - used);
     }
     return in.n == 0 ? 0 : err_set(e, ERR_FORMAT, "%zu bytes are left over", in.n);

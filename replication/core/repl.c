@@ -1,7 +1,7 @@
 /* Dispatch, timers and questions of the replication machine. repl.h is the contract; each concern has a file:
  * repl_election.c who becomes primary, repl_lease.c how long it may believe so, repl_shipping.c what it sends,
  * repl_follow.c what the others do with it, repl_commit.c what counts, repl_fetch.c and repl_switchover.c the two
- * ways to a new primary that lose nothing, repl_log.c what is remembered of the log.
+ * ways to a new primary that lose nothing, repl_members.c who counts, repl_log.c what is remembered of the log.
  *
  * What comes from other sites is well-formed, but may be late, repeated, reordered or nonsense. It is
  * screened here once, and nothing in a message is ever check()ed. */
@@ -47,6 +47,7 @@ void repl_init(struct repl *r, const struct repl_options *options, const struct 
     r->relay.last = r->options.self;
     r->relay.round = start->now_ms; /* above those of the last start, while the host is up */
     repl_log_init(&r->log, start);
+    repl_members_init(r, start);
     if (r->term.v < r->log.last_term.v) { /* a refilled log may be ahead of the vote file */
         r->term = r->log.last_term;
         r->voted_for = REPL_NOBODY;
@@ -86,6 +87,9 @@ static const char *unfit(const struct repl *r, const struct repl_message *m,
             return "its entries are not a piece of a log";
         if (i > 0 && !sha256_equal(&metas[i].prev_hash, &metas[i - 1].hash))
             return "its entries are not chained";
+        if (metas[i].kind == ENTRY_MEMBERS &&
+            (metas[i].members.voters == 0 || !repl_members_sound(r, &metas[i].members)))
+            return "a list of members in it contradicts itself";
         term = metas[i].term;
     }
     bool carries =
@@ -294,7 +298,7 @@ uint64_t repl_next_tick_ms(const struct repl *r)
     else
         at = earlier(at, repl_quorum_lost_ms(r));
     for (uint8_t i = 0; i < r->options.sites; i++)
-        if (i != r->options.self && r->peers[i].up)
+        if (r->peers[i].up && repl_ships_to(r, i))
             at = earlier(at, r->peers[i].sent_ms + r->options.heartbeat_ms);
     return at;
 }
@@ -350,6 +354,7 @@ void repl_view(const struct repl *r, struct repl_view *out)
     out->disk_usual_ms = slow_disk_usual_ms(&r->disk);
     out->heard = (struct repl_heard){r->heard_from, r->seen_term, r->heard_ms, r->primary_last,
                                      r->primary_commit};
+    out->list = r->list;
     for (uint8_t i = 0; i < r->options.sites; i++)
         if (i != r->options.self)
             peer_view(r, i, &out->peers[i]);
@@ -359,7 +364,7 @@ static struct lsn durable_at(const struct repl *r, uint8_t site)
 {
     if (site == r->options.self)
         return r->log.durable;
-    if (site >= r->options.sites || r->role != REPL_PRIMARY || !r->peers[site].counts ||
+    if (!repl_in(r->list.members.all, site) || r->role != REPL_PRIMARY || !r->peers[site].counts ||
         r->peers[site].suspect_to.v != 0)
         return (struct lsn){0};
     return r->peers[site].match;
@@ -383,7 +388,8 @@ struct lsn repl_level_lsn(const struct repl *r, enum level level, uint8_t dr, ui
         break;
     case LEVEL_ALL:
         for (uint8_t i = 0; i < r->options.sites; i++)
-            at = lsn_min(at, durable_at(r, i));
+            if (repl_votes(r, i))
+                at = lsn_min(at, durable_at(r, i));
         break;
     }
     return lsn_min(at,

@@ -42,10 +42,12 @@ enum repl_role { REPL_STANDBY = 1, REPL_PRE_CANDIDATE = 2, REPL_CANDIDATE = 3, R
 enum repl_policy { REPL_AUTOMATIC = 1, REPL_OBSERVE = 2, REPL_MANUAL = 3 };
 
 struct repl_options {
-    const char *names[REPL_SITES_MAX]; /* of the sites, for the traces; must outlive the machine */
-    uint8_t self;                      /* index of this site */
-    uint8_t sites;                     /* how many there are; all vote */
-    bool electable[REPL_SITES_MAX];    /* gsr is not */
+    /* Of the sites by slot, for the traces; must outlive the machine. Each site numbers the sites for itself: links know
+     * who is at the other end, and no slot is in a message or an entry. One slot is one site as long as the machine lives. */
+    const char *names[REPL_SITES_MAX];
+    uint8_t self;                   /* slot of this site */
+    uint8_t sites;                  /* how many slots there are */
+    bool electable[REPL_SITES_MAX]; /* gsr is not; of the initial list, where the start has none */
     enum repl_policy policy;
     uint32_t heartbeat_ms; /* default 50 */
     uint32_t election_ms;  /* silence before standing: election_ms..2*election_ms; default 500 */
@@ -61,6 +63,20 @@ enum repl_times {
     REPL_TIMES_LEASE_LONG, /* lease_ms >= 0.9 * election_ms: clocks differ in rate, and it must end before an election */
 };
 enum repl_times repl_times_check(uint32_t heartbeat_ms, uint32_t election_ms, uint32_t lease_ms);
+
+/* A list of members: sets of slots, bit i for slot i. Only voters count, for a majority, a lease or a vote; the other members are
+ * replicas, which get the log. */
+struct repl_members {
+    uint8_t all;
+    uint8_t voters;    /* part of all */
+    uint8_t electable; /* part of all: those that may become primary, while they vote */
+};
+
+/* A list and where it is in the log, from where on it is in force, committed or not; lsn 0: the initial one. */
+struct repl_member_list {
+    struct lsn lsn;
+    struct repl_members members;
+};
 
 /* Entries from `from` on have `term`, up to the next run. */
 struct repl_run {
@@ -82,6 +98,10 @@ struct repl_start {
     uint32_t run_count;
     struct lsn commit;     /* known committed: the checkpoint's lsn */
     enum commit_mode mode; /* as applied at the checkpoint */
+    /* The list in force at the checkpoint and those in the log after it, ascending. None: all sites of the options vote. A
+     * site that joins begins with an empty one. */
+    const struct repl_member_list *lists;
+    uint32_t list_count;
 };
 
 /* ---- messages: one struct for the fields of all, the codec and the table are in replication/core/messages.h ---- */
@@ -140,8 +160,9 @@ struct repl_entry_meta {
     struct lsn lsn;
     struct term term;
     enum entry_kind kind;
-    struct sha256 hash;      /* of its header */
-    struct sha256 prev_hash; /* in its header */
+    struct sha256 hash;          /* of its header */
+    struct sha256 prev_hash;     /* in its header */
+    struct repl_members members; /* of a list of members (ENTRY_MEMBERS) */
 };
 
 /* ---- events ---- */
@@ -151,8 +172,8 @@ enum repl_event_type {
     REPL_EV_PEER_UP,   /* site: link established and identity checked */
     REPL_EV_PEER_DOWN, /* site: link closed */
     REPL_EV_DURABLE,   /* position: log is durable up to it */
-    REPL_EV_PROPOSE,   /* kind, more: a client's entry, at the primary */
-    REPL_EV_SHIP,      /* no PROPOSE follows for now: what was proposed with `more` is sent */
+    REPL_EV_PROPOSE, /* kind, more, members: a client's entry, or a list of members, at the primary */
+    REPL_EV_SHIP,    /* no PROPOSE follows for now: what was proposed with `more` is sent */
     REPL_EV_SENT, /* site, sent, position, bytes: outcome of SEND_ENTRIES; bytes 0: nothing was sent */
     REPL_EV_GONE,     /* site, sent: outcome of SEND_ENTRIES: the log no longer has what it needs */
     REPL_EV_MODE,     /* mode: a configuration entry was applied (or undone) */
@@ -176,6 +197,7 @@ struct repl_event {
     bool more; /* PROPOSE: another one, or SHIP, follows at once; entries are sent with that */
     enum repl_message_type sent; /* SENT, GONE: type of the message that was to be filled */
     enum commit_mode mode;
+    struct repl_members members;
     bool fit;
     struct lsn applied, archived;
 };
@@ -251,7 +273,7 @@ struct repl_peer_view {
     /* acknowledged something else than was sent, or lost what it acknowledged: not counted */
     bool suspect;
     bool unfit;         /* its state differs: it is not handed over to */
-    bool counts;        /* a full voter, by its own word */
+    bool counts;        /* not rebuilt, or readmitted, by its own word: where it votes, it counts */
     struct lsn durable; /* acknowledged on its stable storage; 0 unknown */
     struct lsn applied, archived;
     struct lsn received; /* of it, durable or not; 0 unknown */
@@ -294,6 +316,7 @@ struct repl_view {
     bool disk_slow; /* the log's: a batch takes so long, against the usual (slow_disk.h) */
     uint32_t disk_ms, disk_usual_ms; /* usual 0: not known */
     struct repl_heard heard;
+    struct repl_member_list list; /* in force */
     struct repl_peer_view peers[REPL_SITES_MAX];
 };
 void repl_view(const struct repl *r, struct repl_view *out);
@@ -301,7 +324,7 @@ void repl_view(const struct repl *r, struct repl_view *out);
  * rounds that a majority answered. */
 bool repl_lease_valid(const struct repl *r, uint64_t now_ms);
 /* Highest lsn that the level covers now: LOCAL own durable, MAJORITY commit index, DR/GSR both that site and here (site
- * indices given), ALL every site. MODE: the visible index. */
+ * slots given), ALL every site that votes. MODE: the visible index. */
 struct lsn repl_level_lsn(const struct repl *r, enum level level, uint8_t dr, uint8_t gsr);
 
 const char *

@@ -1,6 +1,7 @@
 /* Commit index and visible index.
  *
- * COMMIT (primary): the highest lsn that a majority has on stable storage, counting only once it reaches an entry of the own
+ * COMMIT (primary): the highest lsn that a majority of the voters has on stable storage, counting only once it reaches an entry
+ * of the own
  * term (thesis, section 3.6.2: entries of earlier terms are committed by those that follow them). The own disk is one vote
  * among equals: two other sites commit an entry that is still on its way to the own disk.
  * COMMIT (follower): what the primary said, as far as the own log is known to agree and is durable here. The last part
@@ -24,6 +25,8 @@ static struct lsn majority_durable(const struct repl *r)
     for (uint8_t i = 0; i < r->options.sites; i++) {
         const struct repl_peer *p = &r->peers[i];
         struct lsn at = {0};
+        if (!repl_votes(r, i))
+            continue;
         if (i == r->options.self)
             at = r->log.durable;
         else if (p->counts && p->suspect_to.v == 0)

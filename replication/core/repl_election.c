@@ -19,6 +19,7 @@
  *       follows from them (repl_act).
  *   E2  A site grants, and stands, only when may_vote and not broken, and only electable sites stand, whose state is not known to
  *       differ from the others' (P9).
+ *   E4  Only votes of the voters of the own list count, and only a voter stands (repl_members.c).
  *   E3  A vote is granted only to a log that is not behind the own one. */
 #include "replication/core/repl_state.h"
 
@@ -110,17 +111,22 @@ static bool unfit(const struct repl *r)
     return r->peers[r->options.self].unfit;
 }
 
+static bool electable(const struct repl *r)
+{
+    return repl_in(r->list.members.electable, r->options.self);
+}
+
 static bool may_stand(const struct repl *r)
 {
-    return r->options.electable[r->options.self] && r->may_vote && !r->broken && !r->full &&
-           !unfit(r);
+    return repl_votes(r, r->options.self) && electable(r) && r->may_vote && !r->broken &&
+           !r->full && !unfit(r);
 }
 
 static uint32_t votes(const struct repl *r)
 {
-    uint32_t n = 1; /* its own */
+    uint32_t n = 0;
     for (uint8_t i = 0; i < r->options.sites; i++)
-        n += i != r->options.self && r->peers[i].vote_granted;
+        n += repl_votes(r, i) && (i == r->options.self || r->peers[i].vote_granted);
     return n;
 }
 
@@ -140,14 +146,14 @@ static void ask_all(struct repl *r, struct repl_actions *out)
 {
     r->ask_ms = r->now_ms + REPL_ASK_HEARTBEATS * r->options.heartbeat_ms;
     for (uint8_t i = 0; i < r->options.sites; i++)
-        if (i != r->options.self && r->peers[i].up && !r->peers[i].vote_granted)
+        if (i != r->options.self && repl_votes(r, i) && r->peers[i].up && !r->peers[i].vote_granted)
             ask(r, out, i);
 }
 
 static void become_primary(struct repl *r, struct repl_actions *out)
 {
     repl_trace(r, out, "term %llu: %u of %u votes -> primary at %llu/%llu", U(r->term.v), votes(r),
-               r->options.sites, U(r->log.last_term.v), U(r->log.last.v));
+               repl_count(r->list.members.voters), U(r->log.last_term.v), U(r->log.last.v));
     if (r->forced_until_ms != 0)
         repl_act_text(r, out, REPL_ACT_SWITCHOVER, true, "elected in term %llu", U(r->term.v));
     r->forced_until_ms = 0;
@@ -219,9 +225,10 @@ static void only_watch(struct repl *r, struct repl_actions *out)
     bool observe = r->options.policy == REPL_OBSERVE && may_stand(r);
     if (!r->waiting_told) {
         trace_cause(r, out,
-                    observe ? "would stand, but the policy is observe"
-                    : !r->options.electable[r->options.self] ? "waiting, this site never stands"
-                    : r->broken                              ? "not standing, this site is broken"
+                    observe                           ? "would stand, but the policy is observe"
+                    : !electable(r)                   ? "waiting, this site never stands"
+                    : !repl_votes(r, r->options.self) ? "waiting, this site has no vote"
+                    : r->broken                       ? "not standing, this site is broken"
                     : unfit(r)     ? "not standing, the state of this site differs from the others'"
                     : r->full      ? "not standing, the log of this site takes no more"
                     : !r->may_vote ? "not standing, this site was rebuilt and has not caught up"
@@ -261,7 +268,7 @@ static void attempt_deadline(struct repl *r, struct repl_actions *out)
         (void)snprintf(times, sizeof times, ", attempt %u", r->vain + 1);
     if (repl_worth_telling(r->vain))
         repl_trace(r, out, "term %llu: %u of %u votes are not enough -> %s%s", U(r->term.v),
-                   votes(r), r->options.sites,
+                   votes(r), repl_count(r->list.members.voters),
                    r->options.policy == REPL_AUTOMATIC ? "asking again" : "standby", times);
     if (r->options.policy == REPL_AUTOMATIC)
         pre_stand(r, out);
@@ -305,7 +312,7 @@ void repl_election_tick(struct repl *r, struct repl_actions *out)
 
 void repl_election_peer_up(struct repl *r, struct repl_actions *out, uint8_t site)
 {
-    if ((r->role == REPL_PRE_CANDIDATE || r->role == REPL_CANDIDATE) &&
+    if ((r->role == REPL_PRE_CANDIDATE || r->role == REPL_CANDIDATE) && repl_votes(r, site) &&
         !r->peers[site].vote_granted)
         ask(r, out, site);
 }
@@ -327,9 +334,10 @@ void repl_election_peer_down(struct repl *r, struct repl_actions *out, uint8_t s
 
 void repl_on_failover(struct repl *r, struct repl_actions *out)
 {
-    const char *why = r->role == REPL_PRIMARY                  ? "this site is primary already"
-                      : !r->options.electable[r->options.self] ? "this site never becomes primary"
-                      : r->broken                              ? "this site is broken"
+    const char *why = r->role == REPL_PRIMARY           ? "this site is primary already"
+                      : !electable(r)                   ? "this site never becomes primary"
+                      : !repl_votes(r, r->options.self) ? "this site has no vote: promote it first"
+                      : r->broken                       ? "this site is broken"
                       : unfit(r)     ? "the state of this site differs from the others'"
                       : !r->may_vote ? "this site was rebuilt and has not caught up"
                                      : NULL;
@@ -395,7 +403,9 @@ static const char *sticky(const struct repl *r, const struct repl_message *m)
 
 static const char *cannot_vote(const struct repl *r, const struct repl_message *m)
 {
-    if (!r->options.electable[m->from])
+    /* One that is no member here may be one of a list that has not come here yet: who counts is for the candidate's own list to
+     * say, and this site's vote is one of its promises, whatever list it has (thesis, section 4.2.2). */
+    if (repl_in(r->list.members.all, m->from) && !repl_in(r->list.members.electable, m->from))
         return "it never becomes primary";
     if (r->broken)
         return "this site is broken";

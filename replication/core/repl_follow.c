@@ -141,6 +141,7 @@ static void cut(struct repl *r, struct repl_actions *out, struct lsn last)
     r->applied = lsn_min(r->applied, last);
     r->matched = lsn_min(r->matched, last);
     r->acked = lsn_min(r->acked, last);
+    repl_members_cut(r, out, last);
 }
 
 enum repl_fit repl_merge(struct repl *r, struct repl_actions *out, const struct repl_message *m,
@@ -164,7 +165,7 @@ enum repl_fit repl_merge(struct repl *r, struct repl_actions *out, const struct 
     struct lsn before = {metas[i].lsn.v - 1};
     if (before.v < r->log.last.v && !may_cut)
         return REPL_FIT_NOT;
-    if (before.v < r->log.last.v && before.v < r->commit.v) {
+    if (before.v < r->log.last.v && before.v < lsn_max(r->commit, r->list_before.lsn).v) {
         repl_break(r, out, "a committed entry would have to be cut");
         return REPL_FIT_BROKEN;
     }
@@ -180,8 +181,11 @@ enum repl_fit repl_merge(struct repl *r, struct repl_actions *out, const struct 
     struct repl_action *a = repl_act(r, out, REPL_ACT_APPEND);
     a->first = i;
     a->count = m->count - i;
-    for (; i < m->count; i++)
+    for (; i < m->count; i++) {
         repl_log_append(&r->log, metas[i].lsn, metas[i].term, &metas[i].hash);
+        if (metas[i].kind == ENTRY_MEMBERS)
+            repl_members_append(r, out, metas[i].lsn, &metas[i].members);
+    }
     return REPL_FIT;
 }
 

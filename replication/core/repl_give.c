@@ -105,6 +105,8 @@ void repl_on_pull(struct repl *r, struct repl_actions *out, const struct repl_me
     bool asks = active(r, g);
     if (r->broken || (asks && m->round < g->round))
         return;
+    if (!repl_in(r->list.members.all | r->list_before.members.all, m->from))
+        return; /* no member, or none any more */
     g->round = m->round;
     if (m->rejected && differs(r, m)) {
         refuse(r, out, m->from);

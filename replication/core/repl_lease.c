@@ -75,6 +75,8 @@ void repl_lease_update(struct repl *r)
     for (uint8_t i = 0; i < r->options.sites; i++) {
         const struct repl_peer *p = &r->peers[i];
         uint64_t sent = 0;
+        if (!repl_votes(r, i))
+            continue;
         if (i == r->options.self)
             sent = UINT64_MAX;
         else if (p->counts && p->suspect_to.v == 0 && p->answered > r->lease_floor)

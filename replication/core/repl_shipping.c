@@ -95,7 +95,8 @@ static bool window_open(const struct repl_peer *p)
 void repl_ship(struct repl *r, struct repl_actions *out, uint8_t site)
 {
     struct repl_peer *p = &r->peers[site];
-    if (!p->up || p->filling || p->next.v > r->log.last.v || !window_open(p))
+    if (!p->up || !repl_ships_to(r, site) || p->filling || p->next.v > r->log.last.v ||
+        !window_open(p))
         return;
     p->filling = true;
     struct repl_message *m = entries_message(r, out, site, REPL_ACT_SEND_ENTRIES);
@@ -105,8 +106,7 @@ void repl_ship(struct repl *r, struct repl_actions *out, uint8_t site)
 void repl_ship_all(struct repl *r, struct repl_actions *out)
 {
     for (uint8_t i = 0; i < r->options.sites; i++)
-        if (i != r->options.self)
-            repl_ship(r, out, i);
+        repl_ship(r, out, i);
 }
 
 static void append_own(struct repl *r, struct repl_actions *out, enum entry_kind kind)
@@ -119,6 +119,25 @@ static void append_own(struct repl *r, struct repl_actions *out, enum entry_kind
     a->kind = kind;
 }
 
+/* Nothing is known of it: what a former term heard does not hold now. */
+static void begin(struct repl *r, struct repl_peer *p, struct lsn agreed)
+{
+    p->match = p->received = p->suspect_to = (struct lsn){0};
+    p->applied = p->archived = (struct lsn){0};
+    p->counts = false; /* until its first answer says so */
+    p->met_round = 0;
+    p->heard_ms = p->word_ms = 0;
+    p->gone = (struct lsn){0};
+    p->rtt_ms = 0;
+    restart_flow(r, p, agreed);
+}
+
+void repl_shipping_peer_added(struct repl *r, uint8_t site)
+{
+    begin(r, &r->peers[site], r->log.last);
+    r->peers[site].answered = 0;
+}
+
 void repl_shipping_begin(struct repl *r, struct repl_actions *out)
 {
     repl_handover_seen(r, out, r->options.self, r->term);
@@ -126,21 +145,26 @@ void repl_shipping_begin(struct repl *r, struct repl_actions *out)
     struct lsn agreed = r->log.last;
     r->term_start.v = r->log.last.v + 1;
     for (uint8_t i = 0; i < r->options.sites; i++) {
-        struct repl_peer *p = &r->peers[i];
-        p->match = p->received = p->suspect_to = (struct lsn){0};
-        p->applied = p->archived = (struct lsn){0}; /* what a former term heard is not known now */
-        p->counts = false;                          /* until its first answer says so */
-        p->met_round = 0;
-        p->heard_ms = p->word_ms = 0;
-        p->gone = (struct lsn){0};
-        p->rtt_ms = 0;
-        restart_flow(r, p, agreed);
-        p->reset_round = 0;
+        begin(r, &r->peers[i], agreed);
+        r->peers[i].reset_round = 0;
     }
     repl_lease_begin(r);
     append_own(r, out, ENTRY_NOOP);
     repl_ship_all(r, out);
     repl_update_commit(r, out);
+}
+
+static void propose_members(struct repl *r, struct repl_actions *out,
+                            const struct repl_members *next)
+{
+    char why[REPL_TEXT_BYTES];
+    repl_members_obstacle(r, next, why, sizeof why);
+    if (why[0] != '\0') {
+        repl_act_text(r, out, REPL_ACT_REFUSED, false, "%s", why);
+        return;
+    }
+    append_own(r, out, ENTRY_MEMBERS);
+    repl_members_append(r, out, r->log.last, next);
 }
 
 void repl_on_propose(struct repl *r, struct repl_actions *out, const struct repl_event *e)
@@ -158,6 +182,8 @@ void repl_on_propose(struct repl *r, struct repl_actions *out, const struct repl
             U(r->term.v));
     else if (!repl_lease_running(r, r->now_ms))
         repl_act_text(r, out, REPL_ACT_REFUSED, false, "this primary has no majority at present");
+    else if (e->kind == ENTRY_MEMBERS)
+        propose_members(r, out, &e->members);
     else
         append_own(r, out, e->kind);
     if (!e->more && r->role == REPL_PRIMARY)
@@ -200,6 +226,8 @@ void repl_on_gone(struct repl *r, struct repl_actions *out, uint8_t site)
 void repl_shipping_peer_up(struct repl *r, struct repl_actions *out, uint8_t site)
 {
     struct repl_peer *p = &r->peers[site];
+    if (!repl_ships_to(r, site))
+        return;
     restart_flow(r, p, p->match.v > 0 ? p->match : (struct lsn){p->next.v - 1});
     if (p->next.v <= r->log.last.v)
         repl_ship(r, out, site);
@@ -374,7 +402,7 @@ void repl_shipping_tick(struct repl *r, struct repl_actions *out)
     }
     for (uint8_t i = 0; i < r->options.sites; i++) {
         struct repl_peer *p = &r->peers[i];
-        if (i == r->options.self || !p->up)
+        if (!p->up || !repl_ships_to(r, i))
             continue;
         resend(r, out, i);
         repl_ship(r, out, i);

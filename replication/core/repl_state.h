@@ -93,6 +93,8 @@ struct repl {
     uint8_t primary; /* or REPL_NOBODY */
     enum commit_mode mode;
     struct repl_log log;
+    struct repl_member_list list;        /* in force: the last one in the log */
+    struct repl_member_list list_before; /* in force again when that one is cut */
     struct lsn commit, visible;
     struct lsn told_commit, told_visible; /* as of the last COMMIT */
     struct lsn applied, archived;
@@ -198,9 +200,35 @@ static inline bool repl_worth_telling(uint32_t n)
 {
     return n < 1024 ? (n & (n - 1)) == 0 : n % 1024 == 0;
 }
+
+/* ---- repl_members.c ---- */
+void repl_members_init(struct repl *r, const struct repl_start *start);
+bool repl_members_sound(const struct repl *r, const struct repl_members *m);
+/* Why the list cannot become this one now; "" when it can. */
+void repl_members_obstacle(const struct repl *r, const struct repl_members *next, char *why,
+                           size_t n);
+/* The entry at lsn, just put into the log, is this list: it is in force. */
+void repl_members_append(struct repl *r, struct repl_actions *out, struct lsn lsn,
+                         const struct repl_members *members);
+/* The log was cut after `last`. */
+void repl_members_cut(struct repl *r, struct repl_actions *out, struct lsn last);
+bool repl_ships_to(const struct repl *r, uint8_t site);
+static inline bool repl_in(uint8_t set, uint8_t site)
+{
+    return site < REPL_SITES_MAX && ((unsigned)set >> site & 1u) != 0;
+}
+static inline uint32_t repl_count(uint8_t set)
+{
+    return (uint32_t)__builtin_popcount(set);
+}
+static inline bool repl_votes(const struct repl *r, uint8_t site)
+{
+    return repl_in(r->list.members.voters, site);
+}
+/* Of the sites that vote. An empty list has none that could be reached. */
 static inline uint32_t repl_majority(const struct repl *r)
 {
-    return r->options.sites / 2u + 1;
+    return repl_count(r->list.members.voters) / 2u + 1;
 }
 
 /* ---- repl_follow.c ---- */
@@ -251,6 +279,7 @@ void repl_ship_all(struct repl *r, struct repl_actions *out);
 void repl_shipping_tick(struct repl *r, struct repl_actions *out);
 void repl_shipping_peer_up(struct repl *r, struct repl_actions *out, uint8_t site);
 void repl_shipping_peer_down(struct repl *r, uint8_t site);
+void repl_shipping_peer_added(struct repl *r, uint8_t site); /* to the list of members */
 void repl_peer_renewed(struct repl *r, uint8_t site); /* it came back under a new incarnation */
 void repl_on_sent(struct repl *r, struct repl_actions *out, const struct repl_event *e);
 void repl_on_gone(struct repl *r, struct repl_actions *out, uint8_t site);

@@ -42,9 +42,9 @@ void repl_step_aside_tick(struct repl *r, struct repl_actions *out)
         return;
     for (uint8_t i = 0; i < r->options.sites; i++) {
         const struct repl_peer *p = &r->peers[i];
-        counts[i] =
-            i != r->options.self && p->up && p->counts && p->suspect_to.v == 0 && !is_late(r, p);
-        may_lead[i] = counts[i] && r->options.electable[i] && !p->unfit;
+        counts[i] = i != r->options.self && repl_votes(r, i) && p->up && p->counts &&
+                    p->suspect_to.v == 0 && !is_late(r, p);
+        may_lead[i] = counts[i] && repl_in(r->list.members.electable, i) && !p->unfit;
     }
     uint8_t to = slow_disk_successor(d, counts, may_lead, r->options.sites, repl_majority(r),
                                      r->options.election_ms);

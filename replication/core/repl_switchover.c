@@ -24,8 +24,8 @@ static uint8_t best_successor(const struct repl *r)
     uint8_t best = REPL_NOBODY;
     for (uint8_t i = 0; i < r->options.sites; i++) {
         const struct repl_peer *p = &r->peers[i];
-        if (i == r->options.self || !r->options.electable[i] || !p->up || !p->counts ||
-            p->suspect_to.v != 0 || p->unfit)
+        if (i == r->options.self || !repl_votes(r, i) || !repl_in(r->list.members.electable, i) ||
+            !p->up || !p->counts || p->suspect_to.v != 0 || p->unfit)
             continue;
         if (best == REPL_NOBODY || p->match.v > r->peers[best].match.v)
             best = i;
@@ -49,8 +49,12 @@ static void obstacle(const struct repl *r, uint8_t site, char *why, size_t n)
         (void)snprintf(why, n, "there is no site %u", site);
     else if (site == r->options.self)
         (void)snprintf(why, n, "%s is primary already", repl_site_name(r, site));
-    else if (!r->options.electable[site])
+    else if (!repl_in(r->list.members.all, site))
+        (void)snprintf(why, n, "%s is no member", repl_site_name(r, site));
+    else if (!repl_in(r->list.members.electable, site))
         (void)snprintf(why, n, "%s never becomes primary", repl_site_name(r, site));
+    else if (!repl_votes(r, site))
+        (void)snprintf(why, n, "%s has no vote: promote it first", repl_site_name(r, site));
     else if (!r->peers[site].up)
         (void)snprintf(why, n, "%s cannot be reached", repl_site_name(r, site));
     else if (r->peers[site].flow == REPL_FLOW_REFILL)

@@ -154,6 +154,9 @@ static void add(struct sim_truth *sum, const struct sim_truth *one)
     sum->splits += one->splits;
     sum->sessions_opened += one->sessions_opened;
     sum->sessions_expired += one->sessions_expired;
+    sum->lists += one->lists;
+    sum->lists_cut += one->lists_cut;
+    sum->newcomers += one->newcomers;
 }
 
 static void print_sum(const struct sim_truth *t)
@@ -178,6 +181,9 @@ static void print_sum(const struct sim_truth *t)
                  U(t->standby_reads), U(t->majorities), U(t->stepped_aside));
     (void)printf("%llu sessions opened; %llu times one had expired for who came with it\n",
                  U(t->sessions_opened), U(t->sessions_expired));
+    (void)printf(
+        "%llu lists of members committed, %llu cut; a site that joined was elected %llu times\n",
+        U(t->lists), U(t->lists_cut), U(t->newcomers));
     (void)printf("%llu histories are linearizable, %llu searches were given up; no invariant was "
                  "broken\n",
                  U(t->checked), U(t->unchecked));

@@ -161,6 +161,24 @@ static const struct {
     [MUTANT_STEPS_ASIDE_BLINDLY] = {"steps-aside-blindly",
                                     "a primary with a slow disk hands over, however slow the "
                                     "others are"},
+    [MUTANT_LIST_AT_COMMIT] = {"list-at-commit",
+                               "a list of members is in force only when it is committed"},
+    [MUTANT_LIST_INITIAL] = {"list-initial", "majorities are counted by the initial list"},
+    [MUTANT_LIST_TWO_AT_ONCE] = {"list-two-at-once",
+                                 "a list is proposed before the one before is committed"},
+    [MUTANT_LIST_BEFORE_NOOP] =
+        {"list-before-noop",
+         "a list is proposed before the first entry of the own term is committed"},
+    [MUTANT_LIST_KEPT_IN_CUT] = {"list-kept-in-cut", "a list that was cut stays in force"},
+    [MUTANT_LIST_LOST_AT_START] = {"list-lost-at-start",
+                                   "a restart takes the initial list for the one in force"},
+    [MUTANT_REPLICA_COUNTED] = {"replica-counted", "answers of sites without a vote count"},
+    [MUTANT_REPLICA_STANDS] = {"replica-stands", "a site without a vote stands"},
+    [MUTANT_REMOVED_STANDS] = {"removed-stands", "a removed site stands"},
+    [MUTANT_JOINER_COUNTS_ITSELF] = {"joiner-counts-itself",
+                                     "a site that joins begins with a list of its own"},
+    [MUTANT_PROMOTED_BEHIND] =
+        {"promoted-behind", "a rebuilt site is given a vote and counts before it has caught up"},
     [MUTANT_GONE_NOT_TOLD] = {"gone-not-told",
                               "that a site needs entries which are recycled is not noticed"},
     [MUTANT_PAST_TERM_NOT_TOLD] = {"past-term-not-told",
@@ -199,7 +217,7 @@ void sim_plant_start(const struct sim *s, struct sim_site *site)
 /* Whoever hears of it passes it on to the primary, as if it were an acknowledgement. */
 static void sim_plant_pull(const struct sim *s, const struct repl_message *m)
 {
-    for (uint8_t i = 0; i < SIM_SITES; i++) {
+    for (uint8_t i = 0; i < s->sites_n; i++) {
         struct repl *r = s->sites[i].r;
         if (i == m->from || !s->sites[i].alive || r->role != REPL_PRIMARY ||
             m->lsn.v > r->log.last.v)
@@ -215,6 +233,7 @@ void sim_plant_before(const struct sim *s, struct sim_site *site, const struct r
 {
     struct repl *r = site->r;
     const struct repl_message *m = e->type == REPL_EV_MESSAGE ? e->message : NULL;
+    sim_plant_list_before(s, site, e);
     if (s->mutant == MUTANT_OLD_TERMS_COUNTED && r->role == REPL_PRIMARY &&
         r->mode == COMMIT_MAJORITY && e->type == REPL_EV_MESSAGE) {
         site->real_term_start = r->term_start;
@@ -223,7 +242,7 @@ void sim_plant_before(const struct sim *s, struct sim_site *site, const struct r
     if (s->mutant == MUTANT_VOTE_GIVEN_TWICE && m != NULL && m->type == REPL_MSG_VOTE &&
         r->role == REPL_STANDBY)
         r->voted_for = REPL_NOBODY;
-    for (uint8_t i = 0; s->mutant == MUTANT_FETCH_FROM_ONE && i < SIM_SITES; i++)
+    for (uint8_t i = 0; s->mutant == MUTANT_FETCH_FROM_ONE && i < s->sites_n; i++)
         r->peers[i].fetch_vain = false;
     if (s->mutant == MUTANT_CHECK_QUORUM_OFF)
         r->since_ms = e->now_ms;
@@ -243,6 +262,7 @@ void sim_plant_after(const struct sim *s, struct sim_site *site, const struct re
 {
     struct repl *r = site->r;
     const struct repl_message *m = e->type == REPL_EV_MESSAGE ? e->message : NULL;
+    sim_plant_list_after(s, site, e);
     if (s->mutant == MUTANT_OLD_TERMS_COUNTED && r->role == REPL_PRIMARY && r->term_start.v == 1 &&
         site->real_term_start.v != 0)
         r->term_start = site->real_term_start;

@@ -1,4 +1,5 @@
-/* The deterministic simulator: three sites of the production core, their disks, clocks and network, clients and an operator in
+/* The deterministic simulator: three sites, or five, of the production core, their disks, clocks and network, clients and an
+ * operator in
  * one process, in virtual time, from one 64-bit seed.
  *
  * Everything random comes from streams split off the seed, one per concern, so that a draw more in one does not shift the others.
@@ -13,6 +14,7 @@
  * sim_orders.c   orders of the operator, sent again   sim_standby.c reads that any site may answer
  * sim_relay.c    following through another site, and what the archive gives
  * sim_disk.c     disks that crawl
+ * sim_members.c  the list of members, and who changes it
  * mutants.c      planted bugs that must be found             main.c        command line */
 #ifndef TESTS_SIM_SIM_H
 #define TESTS_SIM_SIM_H
@@ -30,10 +32,12 @@
 #include <stdio.h>
 
 enum {
-    SIM_SITES = 3, /* dc, dr, gsr */
+    SIM_SITES = 5,    /* dc, dr, gsr, and in some worlds two that may join them: dr2, dr3 */
+    SIM_FOUNDERS = 3, /* the initial members */
     SIM_DC = 0,
     SIM_DR = 1,
     SIM_GSR = 2,
+    SIM_DATA = 27,          /* which are data sites, as a set */
     SIM_LOG_MAX = 2048,     /* entries of one log */
     SIM_ENTRIES_MAX = 4096, /* sealed in one run */
     SIM_TERMS_MAX = 1024,
@@ -152,6 +156,17 @@ enum sim_mutant {
     MUTANT_SESSION_OPENED_TWICE,
     MUTANT_EXPIRY_IN_FLIGHT,
     MUTANT_EXPIRY_BELIEVES_THE_LOG,
+    MUTANT_LIST_AT_COMMIT,
+    MUTANT_LIST_INITIAL,
+    MUTANT_LIST_TWO_AT_ONCE,
+    MUTANT_LIST_BEFORE_NOOP,
+    MUTANT_LIST_KEPT_IN_CUT,
+    MUTANT_LIST_LOST_AT_START,
+    MUTANT_REPLICA_COUNTED,
+    MUTANT_REPLICA_STANDS,
+    MUTANT_REMOVED_STANDS,
+    MUTANT_JOINER_COUNTS_ITSELF,
+    MUTANT_PROMOTED_BEHIND,
     MUTANTS,
     MUTANT_READMITTED_EARLY = MUTANTS, /* needs a played scenario: golden_test.c */
 };
@@ -186,7 +201,8 @@ struct swarm {
     bool split;       /* the data sites lose each other for long, and the repository hears both */
     bool at_election; /* misfortune prefers the moments around an election */
     bool operator_acts, mode_changes;
-    bool local; /* begin in local mode */
+    bool members; /* there are five sites, and an operator changes the list */
+    bool local;   /* begin in local mode */
     enum repl_policy policy;
     uint32_t think_ms;    /* of clients */
     uint32_t retain;      /* entries that the log keeps for sites that are behind */
@@ -205,6 +221,7 @@ struct sim_session {
 };
 struct sim_state {
     uint64_t lsn, mode;
+    uint64_t list; /* id of the entry that is the newest list of members; 0: none yet */
     struct sim_record records[SIM_KEYS];
     struct sim_session sessions[SIM_SESSIONS];
     struct {
@@ -244,10 +261,11 @@ struct sim_op {
 struct sim_entry {
     struct entry_header header;
     struct sha256 hash;
-    uint32_t next_same_lsn; /* id; 0 none */
-    enum commit_mode mode;  /* of a configuration */
-    uint32_t op;            /* of a transaction */
-    enum level level;       /* of a transaction: at which it is to be answered */
+    uint32_t next_same_lsn;      /* id; 0 none */
+    enum commit_mode mode;       /* of a configuration */
+    struct repl_members members; /* of a list of members */
+    uint32_t op;                 /* of a transaction */
+    enum level level;            /* of a transaction: at which it is to be answered */
     bool exported;
     uint64_t sealed_us;
     bool denied; /* an export says that its client was not told that it was done */
@@ -315,6 +333,7 @@ struct sim_inbox {
     uint32_t bytes;
     enum repl_message_type sent;
     enum commit_mode mode;
+    struct repl_members members; /* PROPOSE of a list, where all is not 0 */
     bool fit;
     struct entry_position position;
 };
@@ -341,6 +360,8 @@ struct sim_site {
     struct term disk_term;
     uint8_t disk_voted;
     bool disk_may_vote;
+    bool joins; /* has never been part of anything: counts nobody, and has no vote */
+    struct repl_members initial; /* list at lsn 0, as its site.json has it */
     bool
         unfit; /* found to differ from the others (P9); kept over a restart, as the file `differs` is */
     bool barred; /* and its core has been told */
@@ -353,6 +374,8 @@ struct sim_site {
     uint64_t n;
     uint32_t ghost[SIM_LOG_MAX]; /* MUTANT_CUT_NOT_DURABLE: what the disk still holds */
     uint64_t ghost_n;
+    struct repl_member_list real_list; /* MUTANT_LIST_...: hidden during a step */
+    bool list_hidden;
     struct lsn real_term_start; /* MUTANT_OLD_TERMS_COUNTED: hidden during a step */
     /* what the lost disk of a rebuilt site held, until it is readmitted */
     uint32_t former[SIM_LOG_MAX];
@@ -457,14 +480,17 @@ struct sim_truth {
     uint64_t acks, refusals, elections, cuts, cut_entries, wipes, crashes, switchovers, fetches;
     uint64_t majorities, standby_reads, reads, retries, undone, published, sealed, gaps, lost,
         sessions_opened, sessions_expired, recycled, refills, checked, unchecked, relayed,
-        given_old, splits, stepped_aside;
+        given_old, splits, stepped_aside, lists, lists_cut, newcomers;
+    uint32_t list_of[SIM_TERMS_MAX]; /* the newest list that was sealed in this term, an id */
 };
 
 struct sim {
     uint64_t seed;
     enum sim_mutant mutant;
     struct swarm swarm;
-    struct rng net, disk, crash, client, fault, clock, state, wall, plot, relay, crawl, session;
+    struct rng net, disk, crash, client, fault, clock, state, wall, plot, relay, crawl, session,
+        list;
+    uint8_t sites_n;
     uint64_t now_us, order;
     uint64_t steps;
     uint64_t hash;   /* of everything that happened */
@@ -622,6 +648,17 @@ enum sim_archive_says sim_archive_gives(struct sim *s, uint8_t i, const struct r
 void sim_split_some(struct sim *s);
 /* Calm, and clients are served: the data sites lose each other, and the standby must keep up. */
 void sim_relay_is_enough(struct sim *s);
+/* ---- sim_members.c ---- */
+/* The list in force by the log of the site, as everybody could read it there. */
+struct repl_members sim_members(const struct sim *s, const struct sim_site *site);
+struct repl_members sim_members_of(const struct sim *s, const struct sim_site *site, uint64_t id);
+void sim_members_start(const struct sim *s, const struct sim_site *site, struct repl_start *start,
+                       struct repl_member_list lists[SIM_LOG_MAX]);
+void sim_change_members(struct sim *s);
+/* Could the others go on without this site, by every list that a site may count by? REPL_NOBODY: without a disk of any. */
+bool sim_members_suffice(const struct sim *s, uint8_t without);
+void sim_plant_list_before(const struct sim *s, struct sim_site *site, const struct repl_event *e);
+void sim_plant_list_after(const struct sim *s, struct sim_site *site, const struct repl_event *e);
 
 /* ---- sim_disk.c ---- */
 void sim_crawl_some(struct sim *s);
@@ -641,6 +678,7 @@ void sim_check_standby_read(struct sim *s, uint8_t site, const struct sim_client
                             uint64_t lsn, struct sim_record r, uint64_t known_us);
 void sim_check_quorum(struct sim *s, uint8_t site);
 void sim_check_sealed(struct sim *s, uint8_t site, uint32_t id);
+void sim_check_list(struct sim *s, uint8_t site);
 void sim_check_time(struct sim *s, uint8_t site, const struct entry_header *h);
 void sim_check_role(struct sim *s, uint8_t site, struct term term);
 void sim_check_commit(struct sim *s, uint8_t site, uint64_t commit, uint64_t visible);

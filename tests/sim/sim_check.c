@@ -4,7 +4,7 @@
  *   S2  At no moment do two sites both believe to hold the lease; who holds it sees everything that was ever acknowledged at
  *       majority, so a read there is linearizable (P3, P5, R3, R4).
  *   S3  Log matching: one entry is ever sealed for (lsn, term), every log is a chain of sealed entries (sim_site.c).
- *   S4  What is committed is on stable storage at two sites at that moment, is the same entry at every site that
+ *   S4  What is committed is on stable storage at a majority of the voters at that moment, is the same entry at every site that
  *       commits that position, is never cut anywhere where it is committed, and is in the log of every later primary (P1, P2).
  *   S5  commit and visible never fall, save that a cut takes visible along; visible passes commit only at a serving primary in
  *       local mode, which the log has had since the entry before its no-op, and never its own disk (R6).
@@ -35,7 +35,8 @@
  *   S24 A primary steps aside for its slow disk only for others that have what it waits for, by itself only where the policy is
  *       automatic, and neither twice in two minutes nor within two minutes of having been handed the role (sim_disk.c).
  *   S25 A session is opened once, none of its entries comes after its end, and it ends only when it was idle (P6;
- *       sim_sessions.c). */
+ *       sim_sessions.c).
+ *   S26 Each site counts by the newest list of members in its log, and only who votes by it becomes primary. */
 #include "tests/sim/sim.h"
 
 #include "store/core/check.h"
@@ -47,12 +48,38 @@ static bool has_stable(const struct sim_site *site, uint64_t lsn, uint32_t id)
            (site->former_n >= lsn && site->former[lsn - 1] == id);
 }
 
-static uint32_t stable_copies(const struct sim *s, uint64_t lsn, uint32_t id)
+static uint32_t stable_copies(const struct sim *s, uint64_t lsn, uint32_t id, uint8_t voters)
 {
     uint32_t n = 0;
-    for (uint8_t i = 0; i < SIM_SITES; i++)
-        n += has_stable(&s->sites[i], lsn, id);
+    for (uint8_t i = 0; i < s->sites_n; i++)
+        n += repl_in(voters, i) && has_stable(&s->sites[i], lsn, id);
     return n;
+}
+
+/* Is it durable at a majority of those who vote by the list in the site's own log, or by the newest one of the term? A follower
+ * may
+ * be the first to tell, by a list that its primary has replaced. */
+static bool is_durable(const struct sim *s, const struct sim_site *site, uint64_t lsn, uint32_t id)
+{
+    uint8_t voters = sim_members(s, site).voters;
+    if (stable_copies(s, lsn, id, voters) > repl_count(voters) / 2)
+        return true;
+    uint32_t newest = s->truth.list_of[site->r->term.v % SIM_TERMS_MAX];
+    voters = sim_members_of(s, site, newest).voters;
+    return site->r->role != REPL_PRIMARY && newest != 0 &&
+           stable_copies(s, lsn, id, voters) > repl_count(voters) / 2;
+}
+
+void sim_check_list(struct sim *s, uint8_t i)
+{
+    const struct sim_site *site = &s->sites[i];
+    const struct repl *r = site->r;
+    if (!s->swarm.members || site->action < site->actions.n || r->log.last.v != site->n)
+        return;
+    struct repl_members want = sim_members(s, site);
+    if (memcmp(&want, &r->list.members, sizeof want) != 0)
+        sim_fail(s, "S26: %s counts %02x of %02x, the newest list in its log says %02x of %02x",
+                 sim_names[i], r->list.members.voters, r->list.members.all, want.voters, want.all);
 }
 
 void sim_check_sealed(struct sim *s, uint8_t site, uint32_t id)
@@ -96,11 +123,14 @@ void sim_check_role(struct sim *s, uint8_t i, struct term term)
     t->elections++;
     if (site->knows_it_is_full)
         sim_fail(s, "S21: %s becomes primary, but its log has no room", sim_names[i]);
+    if (!repl_in(sim_members(s, site).voters, i))
+        sim_fail(s, "S26: %s becomes primary, but its log gives it no vote", sim_names[i]);
     if (site->barred)
         sim_fail(s, "P9: %s becomes primary, but its state differs", sim_names[i]);
     if (t->primary_boot[term.v] != 0)
         sim_fail(s, "S1: %s is primary of term %llu, and so was %s", sim_names[i], U(term.v),
                  sim_names[t->primary_of[term.v]]);
+    t->newcomers += i >= SIM_FOUNDERS;
     t->primary_of[term.v] = i;
     t->primary_boot[term.v] = site->boot;
     uint64_t n = t->committed_n;
@@ -161,12 +191,13 @@ void sim_check_commit(struct sim *s, uint8_t i, uint64_t commit, uint64_t visibl
     for (uint64_t lsn = site->marks.commit.v + 1; lsn <= commit; lsn++) {
         uint32_t id = site->ids[lsn - 1];
         if (lsn > t->committed_n) {
-            if (stable_copies(s, lsn, id) < 2)
+            if (!is_durable(s, site, lsn, id))
                 sim_fail(s, "S4: %s commits %llu, which is durable at %u sites", sim_names[i],
-                         U(lsn), stable_copies(s, lsn, id));
+                         U(lsn), stable_copies(s, lsn, id, 0xff));
             t->committed[lsn - 1] = id;
             t->committed_in[lsn - 1] = site->r->term;
             t->committed_n = lsn;
+            t->lists += s->entries[id].header.kind == ENTRY_MEMBERS;
             sim_check_committed_once(s, id);
             sim_check_session(s, id);
         } else if (t->committed[lsn - 1] != id) {
@@ -183,14 +214,15 @@ void sim_check_cut(struct sim *s, uint8_t i, uint64_t last)
         uint32_t id = site->ids[lsn - 1];
         if (lsn <= s->truth.committed_n && s->truth.committed[lsn - 1] == id)
             sim_fail(s, "S4: %s cuts the committed entry %llu", sim_names[i], U(lsn));
+        s->truth.lists_cut += s->entries[id].header.kind == ENTRY_MEMBERS;
         if (!s->entries[id].exported)
             sim_fail(s, "S7: %s cuts entry %llu before it is exported", sim_names[i], U(lsn));
     }
 }
 
-static bool is_named(enum level level, uint8_t site)
+static bool is_named(enum level level, uint8_t site, uint8_t voters)
 {
-    return level == LEVEL_ALL || (level == LEVEL_DR && site == SIM_DR) ||
+    return (level == LEVEL_ALL && repl_in(voters, site)) || (level == LEVEL_DR && site == SIM_DR) ||
            (level == LEVEL_GSR && site == SIM_GSR);
 }
 
@@ -209,8 +241,10 @@ void sim_check_ack(struct sim *s, uint8_t i, const struct sim_client *c, enum le
     op->answered_lsn = c->lsn;
     op->answered_id = id;
     op->majority = site->marks.commit.v >= c->lsn;
-    for (uint8_t k = 0; k < SIM_SITES; k++)
-        if ((is_named(c->level, k) || is_named(stated, k)) && !has_stable(&s->sites[k], c->lsn, id))
+    const uint8_t voters = sim_members(s, site).voters;
+    for (uint8_t k = 0; k < s->sites_n; k++)
+        if ((is_named(c->level, k, voters) || is_named(stated, k, voters)) &&
+            !has_stable(&s->sites[k], c->lsn, id))
             sim_fail(
                 s, "S6: %s acknowledges %llu at level %s, states %s, but %s has it not on disk",
                 sim_names[i], U(c->lsn), level_name(c->level), level_name(stated), sim_names[k]);
@@ -218,9 +252,11 @@ void sim_check_ack(struct sim *s, uint8_t i, const struct sim_client *c, enum le
         sim_fail(s, "S6: %s acknowledges %llu at level %s and states %s", sim_names[i], U(c->lsn),
                  level_name(c->level), level_name(stated));
     if (op->majority) {
-        if (stable_copies(s, c->lsn, id) < 2)
+        /* By what voted when it was committed: who votes since may not have it yet. */
+        bool was = c->lsn <= t->committed_n && t->committed[c->lsn - 1] == id;
+        if (!was || (!s->swarm.members && !is_durable(s, site, c->lsn, id)))
             sim_fail(s, "S6: %s acknowledges %llu at majority, it is durable at %u sites",
-                     sim_names[i], U(c->lsn), stable_copies(s, c->lsn, id));
+                     sim_names[i], U(c->lsn), stable_copies(s, c->lsn, id, 0xff));
         if (t->acked_us[c->lsn] == 0)
             t->acked_us[c->lsn] = s->now_us;
         if (c->lsn > t->acked_majority)
@@ -264,7 +300,7 @@ void sim_check_standby_read(struct sim *s, uint8_t i, const struct sim_client *c
 void sim_check_step(struct sim *s, uint8_t i)
 {
     uint8_t holder = REPL_NOBODY;
-    for (uint8_t k = 0; k < SIM_SITES; k++) {
+    for (uint8_t k = 0; k < s->sites_n; k++) {
         const struct sim_site *site = &s->sites[k];
         if (!site->alive || !repl_lease_valid(site->r, sim_clock_ms(s, site)))
             continue;
@@ -285,8 +321,10 @@ bool sim_check_settled(const struct sim *s)
     if (primary == REPL_NOBODY)
         return false;
     const struct sim_site *p = &s->sites[primary];
-    for (uint8_t i = 0; i < SIM_SITES; i++) {
+    for (uint8_t i = 0; i < s->sites_n; i++) {
         const struct sim_site *site = &s->sites[i];
+        if (!repl_in(sim_members(s, p).all, i))
+            continue;
         if (!site->alive || site->n != p->n || site->stable != site->n ||
             site->r->commit.v != site->n || site->ids[site->n - 1] != p->ids[p->n - 1] ||
             !site->r->may_vote || site->r->primary != primary)
@@ -297,7 +335,7 @@ bool sim_check_settled(const struct sim *s)
 
 void sim_check_end(struct sim *s)
 {
-    const struct sim_site *site = &s->sites[SIM_DC];
+    const struct sim_site *site = &s->sites[sim_primary(s)];
     uint64_t n = s->truth.committed_n;
     if (site->n < n || (n > 0 && site->ids[n - 1] != s->truth.committed[n - 1]))
         sim_fail(s, "S4: the final log has another history than was committed up to %llu", U(n));

@@ -31,6 +31,12 @@ uint32_t sim_op_new(struct sim *s, uint8_t client, enum sim_op_kind kind, uint8_
     return id;
 }
 
+/* How many sites a client asks in turn: where nobody joins, those that may become primary. */
+static uint8_t asked(const struct sim *s)
+{
+    return s->swarm.members ? s->sites_n : 2;
+}
+
 static void think_of_something(struct sim *s, uint8_t c)
 {
     static const struct {
@@ -47,23 +53,26 @@ static void think_of_something(struct sim *s, uint8_t c)
     s->ops[id].level = sim_rng_chance(&s->client, 700000)
                            ? LEVEL_MODE
                            : (enum level)sim_rng_between(&s->client, LEVEL_LOCAL, LEVEL_ALL);
+    enum level level = s->ops[id].level;
+    if (s->swarm.members && (level == LEVEL_DR || level == LEVEL_GSR))
+        s->ops[id].level = LEVEL_MAJORITY;  /* that site may be no member */
     if (sim_rng_chance(&s->client, 100000)) /* it was told, long ago, that this is the primary */
-        s->clients[c].site = (uint8_t)sim_rng_below(&s->client, 2);
+        s->clients[c].site = (uint8_t)sim_rng_below(&s->client, asked(s));
     s->clients[c].op = id;
     s->clients[c].attempt = 0;
 }
 
-static void ask_elsewhere(struct sim_client *c)
+static void ask_elsewhere(const struct sim *s, struct sim_client *c)
 {
     c->waiting = false;
-    c->site = (uint8_t)((c->site + 1) % 2);
+    c->site = (uint8_t)((c->site + 1) % asked(s));
 }
 
 static void ask(struct sim *s, struct sim_client *c)
 {
     struct sim_site *site = &s->sites[c->site];
     if (!site->alive || site->in_n >= SIM_INBOX_MAX / 2) {
-        ask_elsewhere(c);
+        ask_elsewhere(s, c);
         return;
     }
     c->waiting = true;
@@ -82,7 +91,7 @@ void sim_client_wake(struct sim *s, uint8_t c)
 {
     struct sim_client *client = &s->clients[c];
     if (client->waiting && s->now_us >= client->give_up_us) {
-        ask_elsewhere(client);
+        ask_elsewhere(s, client);
         if (s->ops[client->op].kind == SIM_OP_OPEN)
             client->op = 0; /* the next one opens another */
         if (s->swarm.gives_up && sim_rng_chance(&s->plot, 200000))
@@ -99,7 +108,7 @@ void sim_client_wake(struct sim *s, uint8_t c)
         if (client->op != 0)
             ask(s, client);
         else
-            ask_elsewhere(client);
+            ask_elsewhere(s, client);
     }
     sim_at(s, again, SIM_EV_CLIENT, c, 0);
 }
@@ -114,7 +123,7 @@ void sim_client_refused(struct sim *s, struct sim_client *c, bool sure)
 {
     struct sim_op *op = &s->ops[c->op];
     s->truth.refusals++;
-    ask_elsewhere(c);
+    ask_elsewhere(s, c);
     if (op->kind == SIM_OP_OPEN) {
         op->outcome = sure ? SIM_REFUSED : SIM_UNKNOWN;
         c->op = 0;

@@ -12,14 +12,14 @@ static void crawl_for(struct sim *s, uint8_t site, uint64_t ms)
 
 void sim_crawl_some(struct sim *s)
 {
-    uint8_t primary = sim_primary(s), site = (uint8_t)sim_rng_below(&s->crawl, SIM_SITES);
+    uint8_t primary = sim_primary(s), site = (uint8_t)sim_rng_below(&s->crawl, s->sites_n);
     uint64_t ms = sim_rng_between(&s->crawl, 200, 8000);
     if (!s->swarm.crawl || !sim_rng_chance(&s->crawl, 300000))
         return;
     if (primary != REPL_NOBODY && sim_rng_chance(&s->crawl, 700000))
         site = primary;
     bool all = sim_rng_chance(&s->crawl, 150000);
-    for (uint8_t i = 0; i < SIM_SITES; i++)
+    for (uint8_t i = 0; i < s->sites_n; i++)
         if (all || i == site)
             crawl_for(s, i, ms);
 }
@@ -37,7 +37,7 @@ void sim_check_stepped_aside(struct sim *s, uint8_t i)
         SLOW_DISK_EVERY_MS * SIM_MS * 9 / 10; /* by a clock that may run fast */
     uint32_t have = 0;
     s->truth.stepped_aside++;
-    for (uint8_t k = 0; k < SIM_SITES; k++)
+    for (uint8_t k = 0; k < s->sites_n; k++)
         have += k != i && s->sites[k].stable >= site->r->disk.probe.v;
     if (s->swarm.policy != REPL_AUTOMATIC)
         sim_fail(s, "S24: %s steps aside, and the policy is not automatic", sim_names[i]);

@@ -73,7 +73,7 @@ void sim_split_some(struct sim *s)
 /* An operator's failover is tried: such a site asks for votes, and for nothing else. */
 static bool stands(const struct sim *s)
 {
-    for (uint8_t i = 0; i < SIM_SITES; i++)
+    for (uint8_t i = 0; i < s->sites_n; i++)
         if (s->sites[i].r->forced_until_ms != 0 || s->sites[i].r->role == REPL_CANDIDATE)
             return true;
     return false;
@@ -83,7 +83,7 @@ static bool stands(const struct sim *s)
 void sim_relay_is_enough(struct sim *s)
 {
     uint8_t primary = sim_primary(s);
-    if (primary == REPL_NOBODY)
+    if (primary > SIM_DR || (sim_members(s, &s->sites[primary]).voters & 7) != 7)
         return;
     uint8_t other = (uint8_t)(1 - primary);
     struct sim_site *site = &s->sites[other];

@@ -21,12 +21,12 @@ static bool served(struct sim *s, uint64_t acks)
  * while a rebuilt site has not been readmitted: it waits for the others, and rightly so (R5). */
 static uint8_t whom_to_leave_out(struct sim *s)
 {
-    uint8_t out = (uint8_t)sim_rng_below(&s->plot, SIM_SITES + 1);
+    uint8_t out = (uint8_t)sim_rng_below(&s->plot, s->sites_n + 1);
     s->outcast_is = (enum sim_outcast)sim_rng_below(&s->plot, 3);
-    for (uint8_t i = 0; i < SIM_SITES; i++)
-        if (!s->sites[i].disk_may_vote || s->wiped != REPL_NOBODY)
+    for (uint8_t i = 0; i < s->sites_n; i++)
+        if ((!s->sites[i].disk_may_vote && !s->sites[i].joins) || s->wiped != REPL_NOBODY)
             return REPL_NOBODY;
-    return out < SIM_SITES ? out : REPL_NOBODY;
+    return out < s->sites_n && sim_members_suffice(s, out) ? out : REPL_NOBODY;
 }
 
 static bool stable(struct sim *s)
@@ -55,7 +55,7 @@ static bool settled(struct sim *s)
 
 static void why_not_settled(struct sim *s)
 {
-    for (uint8_t i = 0; i < SIM_SITES; i++) {
+    for (uint8_t i = 0; i < s->sites_n; i++) {
         const struct sim_site *site = &s->sites[i];
         sim_say(
             s, i,
@@ -88,7 +88,7 @@ static void a_majority_is_enough(struct sim *s)
 /* What the sites hold in the end goes into the hash of what happened. */
 static void mix_states(struct sim *s)
 {
-    for (uint8_t i = 0; i < SIM_SITES; i++) {
+    for (uint8_t i = 0; i < s->sites_n; i++) {
         const struct sim_site *site = &s->sites[i];
         for (uint64_t lsn = site->first + 1; lsn <= site->n; lsn++)
             sim_mix(s, get_le64(s->entries[site->ids[lsn - 1]].hash.b));

@@ -67,6 +67,8 @@ void sim_site_start(struct sim *s, uint8_t i)
     };
     if (s->mutant == MUTANT_NO_WAIT_AFTER_START)
         start.now_ms -= 4 * options.election_ms;
+    static struct repl_member_list lists[SIM_LOG_MAX];
+    sim_members_start(s, site, &start, lists);
     repl_init(site->r, &options, &start);
     sim_plant_start(s, site);
     repl_view(site->r, &site->view);
@@ -140,7 +142,7 @@ void sim_site_crash(struct sim *s, uint8_t i)
     sim_state_stop(site);
     /* A process that dies is noticed at once, a host that dies after a while. */
     uint64_t notice = sim_rng_chance(&s->crash, 700000) ? 2 * SIM_MS : 1500 * SIM_MS;
-    for (uint8_t k = 0; k < SIM_SITES; k++) {
+    for (uint8_t k = 0; k < s->sites_n; k++) {
         if (k == i)
             continue;
         sim_link_close(s, i, k, notice);
@@ -162,7 +164,7 @@ void sim_site_wipe(struct sim *s, uint8_t i)
     site->disk_term.v = 0;
     site->disk_voted = REPL_NOBODY;
     site->disk_may_vote = false;
-    site->unfit = false;
+    site->unfit = site->joins = false;
     if (s->mutant != MUTANT_REBUILT_VOTES)
         site->incarnation++;
     s->truth.wipes++;
@@ -247,6 +249,21 @@ uint64_t sim_commit_us(const struct sim *s, struct sim_site *site)
         .us;
 }
 
+static void write_members(struct writer *w, const uint8_t *salt, const struct repl_members *m)
+{
+    static const uint8_t by_name[SIM_SITES] = {SIM_DC, SIM_DR, 3, 4, SIM_GSR};
+    struct body_members b = {.cluster_id = cluster, .by = bytes_str("op")};
+    for (uint8_t k = 0; k < SIM_SITES; k++) {
+        uint8_t i = by_name[k];
+        if (repl_in(m->all, i))
+            b.members[b.count++] = (struct body_member){
+                .name = bytes_str(sim_names[i]),
+                .kind = repl_in(m->electable, i) ? MEMBER_DATA : MEMBER_REPOSITORY,
+                .votes = repl_in(m->voters, i)};
+    }
+    body_write_members(w, salt, &b);
+}
+
 static uint32_t seal(struct sim *s, uint8_t i, const struct repl_action *a, struct entry_view *v)
 {
     struct sim_site *site = &s->sites[i];
@@ -272,6 +289,10 @@ static uint32_t seal(struct sim *s, uint8_t i, const struct repl_action *a, stru
             &w, salt,
             &(struct body_session){op->kind == SIM_OP_OPEN ? SESSION_OPEN : SESSION_EXPIRE,
                                    sim_session_id(op->client, op->session), bytes_str("sim")});
+    } else if (a->kind == ENTRY_MEMBERS) {
+        e->members = site->current.members;
+        write_members(&w, salt, &e->members);
+        s->truth.list_of[a->term.v % SIM_TERMS_MAX] = id;
     } else {
         e->op = site->current.op;
         e->level = marks_answer_level(s->ops[e->op].level, site->view.mode);
@@ -487,7 +508,7 @@ static bool execute(struct sim *s, uint8_t i, const struct repl_action *a)
         break;
     case REPL_ACT_ROLE:
         sim_say(s, i, "role: %s of term %llu, primary %s", repl_role_name(a->role), U(a->term.v),
-                a->site < SIM_SITES ? sim_names[a->site] : "unknown");
+                a->site < s->sites_n ? sim_names[a->site] : "unknown");
         if (a->role == REPL_PRIMARY) {
             sim_check_role(s, i, a->term);
             site->quorum_us = s->now_us;
@@ -611,8 +632,8 @@ static void metas_of(const struct sim *s, const struct sim_message *m,
 {
     for (uint32_t k = 0; k < m->n; k++) {
         const struct sim_entry *e = &s->entries[m->ids[k]];
-        metas[k] = (struct repl_entry_meta){e->header.lsn, e->header.term, e->header.kind, e->hash,
-                                            e->header.prev_hash};
+        metas[k] = (struct repl_entry_meta){e->header.lsn, e->header.term,      e->header.kind,
+                                            e->hash,       e->header.prev_hash, e->members};
     }
 }
 
@@ -637,9 +658,11 @@ static void step(struct sim *s, uint8_t i)
                            .sent = in->sent,
                            .mode = in->mode,
                            .fit = in->fit,
-                           .kind = in->op == 0                          ? ENTRY_CONFIG
+                           .kind = in->op == 0
+                                       ? (in->members.all != 0 ? ENTRY_MEMBERS : ENTRY_CONFIG)
                                    : s->ops[in->op].kind >= SIM_OP_OPEN ? ENTRY_SESSION
                                                                         : ENTRY_TXN,
+                           .members = in->members,
                            .applied = site->marks.applied,
                            .archived = site->marks.archived};
     /* As driver_propose() has it, always. */
@@ -668,7 +691,8 @@ static void step(struct sim *s, uint8_t i)
         e.metas = metas;
     }
     bool answer = in->type == REPL_EV_MESSAGE && m.type == REPL_MSG_ACK;
-    if ((answer && m.term.v == site->r->term.v) || site->r->handover == REPL_HANDOVER_ASKED)
+    if ((answer && m.term.v == site->r->term.v && repl_in(sim_members(s, site).voters, m.from)) ||
+        site->r->handover == REPL_HANDOVER_ASKED)
         site->quorum_us = s->now_us;
     sim_plant_before(s, site, &e);
     site->unshipped |= e.more;
@@ -699,6 +723,7 @@ static void step_done(struct sim *s, uint8_t i)
         sim_service_progress(s, i);
     }
     sim_check_step(s, i);
+    sim_check_list(s, i);
     if (site->current.type == REPL_EV_TICK) {
         sim_check_quorum(s, i);
         sim_sessions_tick(s, i);

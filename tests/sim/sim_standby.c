@@ -45,7 +45,7 @@ static uint64_t claims_to_know(const struct sim *s, const struct sim_site *site)
 
 void sim_standby_read(struct sim *s, struct sim_client *c)
 {
-    uint8_t i = (uint8_t)sim_rng_below(&s->plot, SIM_SITES);
+    uint8_t i = (uint8_t)sim_rng_below(&s->plot, s->sites_n);
     uint8_t key = (uint8_t)sim_rng_below(&s->plot, SIM_KEYS);
     struct sim_site *site = &s->sites[i];
     if (!site->alive || site->paused || site->blocked)

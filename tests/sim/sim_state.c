@@ -31,6 +31,8 @@ void sim_state_apply(struct sim *s, struct sim_state *state, uint32_t id)
     state->lsn = e->header.lsn.v;
     if (e->header.kind == ENTRY_CONFIG)
         state->mode = e->mode;
+    if (e->header.kind == ENTRY_MEMBERS)
+        state->list = id;
     if (e->header.kind != ENTRY_TXN && e->header.kind != ENTRY_SESSION)
         return;
     const struct sim_op *op = &s->ops[e->op];
@@ -127,7 +129,7 @@ static void recycle(struct sim *s, struct sim_site *site)
 {
     bool archives[SIM_SITES] = {[SIM_GSR] = true};
     site->marks.retain.v = site->n > s->swarm.retain ? site->n - s->swarm.retain : 0;
-    marks_peers(&site->marks, &site->view, (uint8_t)(site - s->sites), SIM_SITES, archives);
+    marks_peers(&site->marks, &site->view, (uint8_t)(site - s->sites), s->sites_n, archives);
     struct marks m = site->marks;
     if (s->mutant == MUTANT_RECYCLE_BEFORE_ARCHIVE)
         m.archives = false;

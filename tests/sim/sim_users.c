@@ -7,7 +7,7 @@
 
 uint8_t sim_primary(const struct sim *s)
 {
-    for (uint8_t i = 0; i < SIM_SITES; i++) {
+    for (uint8_t i = 0; i < s->sites_n; i++) {
         const struct sim_site *site = &s->sites[i];
         if (site->alive && !site->paused && repl_lease_valid(site->r, sim_clock_ms(s, site)))
             return i;
@@ -26,7 +26,7 @@ static bool begins_beyond(const struct sim_site *behind, const struct sim_site *
 /* ... and nothing that any other has? */
 static bool is_lost(const struct sim *s, uint8_t i)
 {
-    for (uint8_t k = 0; k < SIM_SITES; k++)
+    for (uint8_t k = 0; k < s->sites_n; k++)
         if (k != i && k != s->outcast && s->sites[k].alive && s->sites[k].n > s->sites[i].first &&
             !begins_beyond(&s->sites[i], &s->sites[k]))
             return false;
@@ -36,8 +36,8 @@ static bool is_lost(const struct sim *s, uint8_t i)
 void sim_repository_serves(struct sim *s)
 {
     uint8_t primary = sim_primary(s);
-    for (uint8_t i = 0; i < SIM_SITES; i++) {
-        for (uint8_t from = 0; from < SIM_SITES; from++) {
+    for (uint8_t i = 0; i < s->sites_n; i++) {
+        for (uint8_t from = 0; from < s->sites_n; from++) {
             /* A data site is refilled by the repository itself, while that one is there (repl_relay.c). */
             bool by_itself = i != SIM_GSR && (!s->calm || s->outcast != SIM_GSR);
             if (from == i || !s->sites[i].alive || s->sites[i].blocked || by_itself)
@@ -50,7 +50,7 @@ void sim_repository_serves(struct sim *s)
                     ? asks
                     : s->calm && s->sites[from].alive &&
                           (asks || (begins_beyond(&s->sites[i], &s->sites[from]) && is_lost(s, i)));
-            if (behind)
+            if (behind && repl_in(sim_members(s, &s->sites[from]).all, i))
                 sim_site_refill(s, i, from);
         }
     }
@@ -71,7 +71,7 @@ void sim_repository_serves(struct sim *s)
 static void operator_acts(struct sim *s)
 {
     uint8_t primary = sim_primary(s);
-    uint8_t site = (uint8_t)sim_rng_below(&s->fault, SIM_SITES);
+    uint8_t site = (uint8_t)sim_rng_below(&s->fault, s->sites_n);
     struct sim_inbox e = {.type = REPL_EV_SWITCHOVER};
     switch (sim_rng_below(&s->fault, 4)) {
     case 0:
@@ -81,16 +81,17 @@ static void operator_acts(struct sim *s)
         e.site = REPL_NOBODY;
         break;
     default:
-        e.site = (uint8_t)sim_rng_below(&s->fault, SIM_SITES);
+        e.site = (uint8_t)sim_rng_below(&s->fault, s->sites_n);
         break;
     }
     if (e.type == REPL_EV_SWITCHOVER && primary != REPL_NOBODY)
         site = primary;
     sim_order(s, site, &e);
     /* What an operator asks for often comes in the middle of something else. */
-    for (uint8_t k = 0; s->swarm.clog && k < SIM_SITES; k++)
+    for (uint8_t k = 0; s->swarm.clog && k < s->sites_n; k++)
         if (sim_rng_chance(&s->fault, 300000))
-            s->clogged_until_us[k][(k + 1 + sim_rng_below(&s->fault, 2)) % SIM_SITES] =
+            s->clogged_until_us[k]
+                               [(k + 1 + sim_rng_below(&s->fault, s->sites_n - 1u)) % s->sites_n] =
                 s->now_us + sim_rng_between(&s->fault, 100, 2500) * SIM_MS;
 }
 
@@ -101,7 +102,7 @@ void sim_judge(struct sim *s, uint8_t site, bool fit)
         return;
     s->sites[site].unfit = !fit;
     sim_say(s, site, "its state is found to be %s", fit ? "equal again" : "another one");
-    for (uint8_t i = 0; i < SIM_SITES; i++)
+    for (uint8_t i = 0; i < s->sites_n; i++)
         if (s->sites[i].alive) {
             sim_site_post(s, i, &(struct sim_inbox){.type = REPL_EV_FIT, .site = site, .fit = fit});
             sim_site_run(s, i);
@@ -113,7 +114,7 @@ static void judge_some(struct sim *s)
     /* No draw of its own: the seeds of before stay the stories that they were, up to the first judgement. */
     const uint64_t h = (s->now_us ^ s->now_us >> 17) * 0x9e3779b97f4a7c15u;
     if (h >> 61 == 0)
-        sim_judge(s, (uint8_t)((h >> 40) % SIM_SITES), (h >> 50 & 1) != 0);
+        sim_judge(s, (uint8_t)((h >> 40) % s->sites_n), (h >> 50 & 1) != 0);
 }
 
 static void change_mode(struct sim *s)
@@ -151,7 +152,7 @@ static void cut_for(struct sim *s, uint8_t from, uint8_t to, uint64_t us)
 static void isolate_some(struct sim *s, uint8_t site)
 {
     uint64_t us = sim_rng_between(&s->fault, 50, 4000) * SIM_MS;
-    for (uint8_t k = 0; k < SIM_SITES; k++) {
+    for (uint8_t k = 0; k < s->sites_n; k++) {
         if (k == site)
             continue;
         cut_for(s, site, k, us);
@@ -165,10 +166,10 @@ static bool disk_may_be_lost(const struct sim *s)
 {
     if (!s->swarm.wipe || s->wiped != REPL_NOBODY || s->swarm.local || s->swarm.mode_changes)
         return false;
-    for (uint8_t k = 0; k < SIM_SITES; k++)
-        if (!s->sites[k].disk_may_vote)
+    for (uint8_t k = 0; k < s->sites_n; k++)
+        if (!s->sites[k].disk_may_vote && !s->sites[k].joins)
             return false;
-    return true;
+    return sim_members_suffice(s, REPL_NOBODY);
 }
 
 void sim_crash_some(struct sim *s, uint8_t site, enum sim_crash how)
@@ -191,12 +192,13 @@ void sim_election_fault(struct sim *s, uint8_t site)
     if (s->calm || !s->swarm.at_election || sim_rng_chance(&s->fault, 300000))
         return;
     for (uint64_t n = sim_rng_between(&s->fault, 1, 2); n > 0; n--) {
-        uint8_t victim =
-            sim_rng_chance(&s->fault, 500000) ? site : (uint8_t)sim_rng_below(&s->fault, SIM_SITES);
+        uint8_t victim = sim_rng_chance(&s->fault, 500000)
+                             ? site
+                             : (uint8_t)sim_rng_below(&s->fault, s->sites_n);
         uint64_t at = s->now_us +
                       sim_rng_below(&s->fault, sim_rng_chance(&s->fault, 500000) ? 20000 : 400000);
         if (sim_rng_chance(&s->fault, 300000))
-            s->sites[(site + 1) % SIM_SITES].disk_slow = true;
+            s->sites[(site + 1) % s->sites_n].disk_slow = true;
         sim_at(s, at, SIM_EV_CRASH, victim,
                sim_rng_chance(&s->fault, 300000) ? SIM_CRASH_WITH_DISK : SIM_CRASH_PLAIN);
     }
@@ -231,7 +233,7 @@ static void plot_stale_primary_meets_rebuilt(struct sim *s, uint8_t primary)
 {
     uint8_t other = (uint8_t)(1 - primary);
     uint64_t us = sim_rng_between(&s->plot, 550, 1000) * SIM_MS;
-    for (uint8_t k = 0; k < SIM_SITES; k++) {
+    for (uint8_t k = 0; k < s->sites_n; k++) {
         if (k == primary)
             continue;
         sim_cut(s, primary, k, true);
@@ -250,7 +252,7 @@ static void plot_three_terms(struct sim *s, uint8_t primary)
 {
     s->three_terms.stage = 1;
     s->three_terms.first = primary;
-    for (uint8_t k = 0; k < SIM_SITES; k++)
+    for (uint8_t k = 0; k < s->sites_n; k++)
         s->hole_until_us[primary][k] = s->now_us + 300 * SIM_MS;
     sim_at(s, s->now_us + sim_rng_between(&s->plot, 50, 300) * SIM_MS, SIM_EV_CRASH, primary,
            SIM_CRASH_PLAIN);
@@ -267,7 +269,7 @@ void sim_plot_election(struct sim *s, uint8_t site)
     if (!expected)
         return;
     if (stage == 1) {
-        for (uint8_t k = 0; k < SIM_SITES; k++)
+        for (uint8_t k = 0; k < s->sites_n; k++)
             s->hole_until_us[site][k] = s->now_us + 300 * SIM_MS;
     } else {
         s->one_by_one_until_us = s->now_us + 200 * SIM_MS;
@@ -279,7 +281,7 @@ void sim_plot_election(struct sim *s, uint8_t site)
 /* Faults of later invention have a stream of their own: the seeds of before stay the stories that they were, up to the first. */
 static void later_fault(struct sim *s)
 {
-    struct sim_site *site = &s->sites[sim_rng_below(&s->plot, SIM_SITES)];
+    struct sim_site *site = &s->sites[sim_rng_below(&s->plot, s->sites_n)];
     uint64_t until = s->now_us + sim_rng_between(&s->plot, 100, 4000) * SIM_MS;
     switch (sim_rng_below(&s->plot, 6)) {
     case 0:
@@ -294,7 +296,7 @@ static void later_fault(struct sim *s)
         if (!s->swarm.strangers)
             break;
         site->stranger_until_us = until;
-        for (uint8_t k = 0; k < SIM_SITES; k++)
+        for (uint8_t k = 0; k < s->sites_n; k++)
             if (&s->sites[k] != site)
                 sim_link_close(s, (uint8_t)(site - s->sites), k, 2 * SIM_MS);
         break;
@@ -304,7 +306,7 @@ static void later_fault(struct sim *s)
 static void plot(struct sim *s)
 {
     uint8_t primary = sim_primary(s);
-    if (primary == REPL_NOBODY || !sim_rng_chance(&s->plot, 300000))
+    if (primary == REPL_NOBODY || !sim_rng_chance(&s->plot, 300000) || primary > SIM_DR)
         return;
     uint64_t which = sim_rng_below(&s->plot, 3);
     if (which == 0)
@@ -318,8 +320,8 @@ static void plot(struct sim *s)
 static void one_fault(struct sim *s)
 {
     const struct swarm *w = &s->swarm;
-    uint8_t site = (uint8_t)sim_rng_below(&s->fault, SIM_SITES);
-    uint8_t other = (uint8_t)((site + sim_rng_between(&s->fault, 1, 2)) % SIM_SITES);
+    uint8_t site = (uint8_t)sim_rng_below(&s->fault, s->sites_n);
+    uint8_t other = (uint8_t)((site + sim_rng_between(&s->fault, 1, s->sites_n - 1u)) % s->sites_n);
     struct sim_site *victim = &s->sites[site];
     switch (sim_rng_below(&s->fault, 13)) {
     case 0:
@@ -382,7 +384,7 @@ static void one_fault(struct sim *s)
     sim_crawl_some(s);
     /* MUTANT_LATE_TAKE_OVER: an old hand-over turns up again, and claims to be the newest word. */
     if (s->mutant == MUTANT_LATE_TAKE_OVER && s->late_take_over.n == 0 &&
-        sim_primary(s) != REPL_NOBODY) {
+        sim_primary(s) <= SIM_DR) {
         uint8_t primary = sim_primary(s);
         const struct repl *r = s->sites[primary].r;
         struct repl_message m = {.type = REPL_MSG_TAKE_OVER,
@@ -404,6 +406,8 @@ void sim_fault(struct sim *s)
     one_fault(s);
     if (s->swarm.plots)
         plot(s);
+    if (s->swarm.members)
+        sim_change_members(s);
     if (s->swarm.log_full || s->swarm.unreadable || s->swarm.strangers)
         later_fault(s);
     if (s->swarm.split)

@@ -14,7 +14,7 @@
 
 #include <stdarg.h>
 
-const char *const sim_names[SIM_SITES] = {"dc", "dr", "gsr"};
+const char *const sim_names[SIM_SITES] = {"dc", "dr", "gsr", "dr2", "dr3"};
 
 /* ---- random streams: SplitMix64 (Steele, Lea, Flood 2014) ---- */
 
@@ -56,7 +56,7 @@ void sim_say(struct sim *s, uint8_t site, const char *fmt, ...)
         return;
     char *line = s->trace[s->trace_n++ % SIM_TRACE_LINES];
     int n = snprintf(line, SIM_TRACE_BYTES, "%9.3f %-4s ", (double)s->now_us / 1e6,
-                     site < SIM_SITES ? sim_names[site] : "-");
+                     site < s->sites_n ? sim_names[site] : "-");
     va_list ap;
     va_start(ap, fmt);
     (void)vsnprintf(line + n, (size_t)(SIM_TRACE_BYTES - n), fmt, ap);
@@ -137,7 +137,7 @@ static void set_a_clock(struct sim *s)
 {
     if (s->calm || !s->swarm.jump)
         return;
-    uint8_t site = (uint8_t)sim_rng_below(&s->wall, SIM_SITES);
+    uint8_t site = (uint8_t)sim_rng_below(&s->wall, s->sites_n);
     int64_t to = 0; /* corrected */
     if (sim_rng_chance(&s->wall, 700000)) {
         to = (int64_t)(sim_rng_chance(&s->wall, 500000) ? sim_rng_below(&s->wall, 600000000)
@@ -252,8 +252,8 @@ void sim_link_close(struct sim *s, uint8_t a, uint8_t b, uint64_t notice_us)
 static void connect_all(struct sim *s)
 {
     sim_repository_serves(s);
-    for (uint8_t a = 0; a < SIM_SITES; a++) {
-        for (uint8_t b = (uint8_t)(a + 1); b < SIM_SITES; b++) {
+    for (uint8_t a = 0; a < s->sites_n; a++) {
+        for (uint8_t b = (uint8_t)(a + 1); b < s->sites_n; b++) {
             struct sim_link *l = &s->links[a][b];
             bool possible =
                 s->sites[a].alive && s->sites[b].alive && !s->cut[a][b] && !s->cut[b][a];
@@ -287,7 +287,7 @@ static void flap(struct sim *s)
 {
     if (s->outcast == REPL_NOBODY || s->outcast_is != SIM_FLAPPING)
         return;
-    for (uint8_t k = 0; k < SIM_SITES; k++) {
+    for (uint8_t k = 0; k < s->sites_n; k++) {
         if (k == s->outcast)
             continue;
         sim_cut(s, s->outcast, k, sim_rng_chance(&s->plot, 500000));
@@ -378,7 +378,7 @@ static void handle(struct sim *s, const struct sim_event *e)
         flap(s);
         break;
     case SIM_EV_HOLE:
-        for (uint8_t k = 0; !s->calm && k < SIM_SITES; k++)
+        for (uint8_t k = 0; !s->calm && k < s->sites_n; k++)
             s->hole_until_us[site][k] = s->now_us + e->arg * SIM_MS;
         break;
     case SIM_EV_CLOCK:
@@ -463,6 +463,7 @@ struct swarm sim_swarm_of_seed(uint64_t seed)
     w.split = sim_rng_chance(&g, 300000);
     w.crawl = sim_rng_chance(&g, 300000);
     w.sessions = true;
+    w.members = seed % 9 == 0; /* no draw: the seeds of before stay the stories that they were */
     return w;
 }
 
@@ -484,26 +485,30 @@ void sim_init(struct sim *s, uint64_t seed, const struct swarm *swarm, enum sim_
     s->relay = split(seed, 11);
     s->crawl = split(seed, 12);
     sim_sessions_init(s, split(seed, 13));
+    s->list = split(seed, 14);
     s->hash = seed;
+    s->sites_n = swarm->members ? SIM_SITES : SIM_FOUNDERS;
     s->wiped = s->outcast = REPL_NOBODY;
     for (uint32_t i = 0; i < SIM_MESSAGES_MAX; i++)
         s->free_message[s->free_messages++] = SIM_MESSAGES_MAX - 1 - i;
     s->options = (struct repl_options){
-        .names = {sim_names[0], sim_names[1], sim_names[2]},
-        .sites = SIM_SITES,
-        .electable = {true, true, false},
+        .names = {sim_names[0], sim_names[1], sim_names[2], sim_names[3], sim_names[4]},
+        .sites = s->sites_n,
         .policy = swarm->policy,
         .heartbeat_ms = 50,
         .election_ms = 500,
         .lease_ms = 400,
         .seed = seed,
     };
-    for (uint8_t i = 0; i < SIM_SITES; i++) {
+    for (uint8_t i = 0; i < s->sites_n; i++) {
         struct sim_site *site = &s->sites[i];
         site->r = malloc(repl_size());
         check(site->r != NULL);
         site->disk_voted = REPL_NOBODY;
-        site->disk_may_vote = true;
+        site->joins = i >= SIM_FOUNDERS;
+        site->disk_may_vote = !site->joins;
+        if (!site->joins)
+            site->initial = (struct repl_members){.all = 7, .voters = 7, .electable = 3};
         site->incarnation = 1;
         site->checkpoint = sim_state_empty(s);
         site->clock_offset_us = (int64_t)sim_rng_below(&s->clock, 1000000) * 1000 + 1000000;
@@ -523,7 +528,7 @@ void sim_init(struct sim *s, uint64_t seed, const struct swarm *swarm, enum sim_
 
 void sim_deinit(struct sim *s)
 {
-    for (uint8_t i = 0; i < SIM_SITES; i++) {
+    for (uint8_t i = 0; i < s->sites_n; i++) {
         sim_state_stop(&s->sites[i]);
         free(s->sites[i].r);
         s->sites[i].r = NULL;
@@ -536,7 +541,7 @@ static void heal(struct sim *s, uint8_t i)
     site->disk_slow = false;
     site->crawls_until_us = 0;
     site->log_full_until_us = site->unreadable_until_us = site->stranger_until_us = 0;
-    for (uint8_t k = 0; k < SIM_SITES; k++) {
+    for (uint8_t k = 0; k < s->sites_n; k++) {
         if (k == s->outcast)
             continue;
         sim_cut(s, i, k, false);
@@ -550,21 +555,21 @@ static void heal(struct sim *s, uint8_t i)
 void sim_calm(struct sim *s, uint8_t outcast)
 {
     static const char *const how[] = {"dead", "cut off", "flapping"};
-    sim_say(s, REPL_NOBODY, "all faults end%s%s%s%s", outcast < SIM_SITES ? ", but " : "",
-            outcast < SIM_SITES ? sim_names[outcast] : "", outcast < SIM_SITES ? " is " : "",
-            outcast < SIM_SITES ? how[s->outcast_is] : "");
+    sim_say(s, REPL_NOBODY, "all faults end%s%s%s%s", outcast < s->sites_n ? ", but " : "",
+            outcast < s->sites_n ? sim_names[outcast] : "", outcast < s->sites_n ? " is " : "",
+            outcast < s->sites_n ? how[s->outcast_is] : "");
     s->calm = true;
     s->outcast = outcast;
     s->swarm.loss = s->swarm.duplicate = s->swarm.reorder = s->swarm.crash_at_action = 0;
     s->swarm.lost_answers = s->swarm.jitter_us = 0; /* nothing is overtaken any more */
     memset(s->clogged_until_us, 0, sizeof s->clogged_until_us);
     memset(s->hole_until_us, 0, sizeof s->hole_until_us);
-    for (uint8_t i = 0; i < SIM_SITES; i++)
+    for (uint8_t i = 0; i < s->sites_n; i++)
         if (i != outcast)
             heal(s, i);
     if (outcast == REPL_NOBODY)
         return;
-    for (uint8_t k = 0; k < SIM_SITES && s->outcast_is != SIM_DEAD; k++) {
+    for (uint8_t k = 0; k < s->sites_n && s->outcast_is != SIM_DEAD; k++) {
         if (k == outcast)
             continue;
         sim_cut(s, outcast, k, true);

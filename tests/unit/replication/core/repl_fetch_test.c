@@ -22,8 +22,8 @@ static void refused_by_the_witness(void)
 static struct repl_message tail(uint32_t count)
 {
     for (uint64_t i = 0; i < count; i++)
-        metas[i] = (struct repl_entry_meta){
-            {11 + i}, {1}, ENTRY_TXN, hash_of(11 + i, 1), hash_of(10 + i, 1)};
+        metas[i] = (struct repl_entry_meta){{11 + i},           {1}, ENTRY_TXN, hash_of(11 + i, 1),
+                                            hash_of(10 + i, 1), {0}};
     struct repl_message m = from(REPL_MSG_TAIL, GSR);
     m.round = r.attempt;
     m.lsn.v = 10;

@@ -39,7 +39,8 @@ static struct repl_message given(uint64_t after, uint64_t before, uint64_t term,
                                             {term},
                                             ENTRY_TXN,
                                             hash_of(after + 1 + i, term),
-                                            hash_of(after + i, i == 0 ? before : term)};
+                                            hash_of(after + i, i == 0 ? before : term),
+                                            {0}};
     struct repl_message m = from(REPL_MSG_GIVE, GSR);
     m.lsn.v = after;
     m.lsn_term.v = before;
@@ -325,7 +326,7 @@ static void who_is_behind_the_log_of_its_primary_asks_another_site(void **state)
     m.count = 1;
     m.commit.v = 100;
     m.round = 3;
-    metas[0] = (struct repl_entry_meta){{13}, {1}, ENTRY_TXN, hash_of(13, 1), hash_of(12, 1)};
+    metas[0] = (struct repl_entry_meta){{13}, {1}, ENTRY_TXN, hash_of(13, 1), hash_of(12, 1), {0}};
     feed_message(&m, metas);
     tick(1);
     assert_int_equal(r.relay.from, REPL_NOBODY);

@@ -316,7 +316,7 @@ static void what_is_recycled_is_not_sent_but_heartbeats_are(void **state)
 static struct repl_entry_meta meta(uint64_t lsn, uint64_t term, uint64_t prev_term)
 {
     return (struct repl_entry_meta){
-        {lsn}, {term}, ENTRY_TXN, hash_of(lsn, term), hash_of(lsn - 1, prev_term)};
+        {lsn}, {term}, ENTRY_TXN, hash_of(lsn, term), hash_of(lsn - 1, prev_term), {0}};
 }
 
 static struct repl_message entries_after(uint64_t term, uint64_t lsn, uint64_t lsn_term,
