@@ -7,8 +7,10 @@
  *      of the operations themselves, under the condition that nobody else has moved it. So nothing is applied twice, whoever is
  *      killed, and whoever else applies the same tail at the same time, from this bundle or from a copy of it (tools/cmd_load.c
  *      does the same).
- *  A4  A transaction whose client sent it again after the failover is in the history already, under its session and sequence
- *      (P6): it is not applied. That is known as long as the session lives.
+ *  A4  A transaction whose client sent it again after the failover is in the history already, under its session and sequence or
+ *      its idempotency key (P6): it is not applied. Nor is one whose key was given up: its client was told that it never happens.
+ *      That is known as long as the session and the key are. A key that nobody has used since stays its client's: it is not
+ *      written here, so who repeats it later is answered by the conditions of its transaction alone.
  *  A5  Operations of one transaction are tried together. When some are refused the others are applied all the same, and how many
  *      transactions were applied in part is said.
  *
@@ -17,6 +19,7 @@
 #include "tools/commands.h"
 
 #include "replication/record_map.h"
+#include "store/core/idempotency.h"
 #include "tools/admin.h"
 #include "tools/divergence.h"
 #include "tools/ordinals.h"
@@ -61,7 +64,8 @@ enum verdict {
     VERDICT_ABSENT = 1, /* apply, if it is still absent */
     VERDICT_VERSION,    /* apply, if it still has that version */
     VERDICT_SAME,       /* the record is what the operation would make of it */
-    VERDICT_RESENT,     /* its client sent the transaction again */
+    VERDICT_RESENT,     /* its client sent the transaction again, or gave it up */
+    VERDICT_KEY,        /* the mark of an idempotency key, which nobody has used since */
     VERDICT_REFUSED,
     VERDICT_ALREADY, /* settled before */
 };
@@ -88,7 +92,7 @@ struct apply {
     bool signed_on;   /* the audit trail says that it is being applied */
     struct attempt *batch;
     size_t count, bytes;
-    uint64_t applied, already, same, resent, refused, left, superseded, partial, others, seen;
+    uint64_t applied, already, same, resent, keys, refused, left, superseded, partial, others, seen;
 };
 
 /* ---- what is settled ---- */
@@ -232,6 +236,22 @@ static int judge(struct apply *a, struct attempt *t, struct err *e)
     return 0;
 }
 
+static bool is_key(const struct bundle_op *op)
+{
+    return strcmp(op->collection, IDEMPOTENCY_COLLECTION) == 0;
+}
+
+/* Was the transaction's idempotency key, if it has one, used or given up in the common history since? Its mark is an operation of
+ * the same transaction. */
+static uint64_t key_used(const struct apply *a, const struct tvn_records *now, size_t i)
+{
+    const uint64_t lsn = a->batch[i].op.lsn;
+    for (; i < a->count && a->batch[i].op.lsn == lsn; i++)
+        if (is_key(&a->batch[i].op) && now->records[i].found && now->records[i].lsn > a->b.common)
+            return now->records[i].lsn;
+    return 0;
+}
+
 /* Look at every record of the batch. ERR_LIMIT: together they are too large. */
 static int judge_batch(struct apply *a, struct tvn_records **got, struct err *e)
 {
@@ -254,10 +274,14 @@ static int judge_batch(struct apply *a, struct tvn_records **got, struct err *e)
         }
         if (asked != t->op.lsn)
             rc = ask_outcome(a, &t->op, &resent, e);
+        if (asked != t->op.lsn && resent == 0)
+            resent = key_used(a, *got, i);
         asked = t->op.lsn;
         t->resent_lsn = resent;
         if (rc == 0 && resent != 0)
             t->verdict = VERDICT_RESENT;
+        else if (rc == 0 && is_key(&t->op))
+            t->verdict = VERDICT_KEY;
         else if (rc == 0)
             rc = judge(a, t, e);
     }
@@ -332,9 +356,10 @@ static void note(struct apply *a)
             a->already += t->verdict == VERDICT_ALREADY;
             a->same += t->verdict == VERDICT_SAME;
             a->resent += t->verdict == VERDICT_RESENT;
+            a->keys += t->verdict == VERDICT_KEY;
             a->refused += t->verdict == VERDICT_REFUSED;
             refused = refused || t->verdict == VERDICT_REFUSED;
-            done = done || t->verdict != VERDICT_REFUSED;
+            done = done || (t->verdict != VERDICT_REFUSED && t->verdict != VERDICT_KEY);
             if (t->verdict == VERDICT_REFUSED) {
                 progress_end(&a->bar);
                 tell_refused(a, t);
@@ -493,7 +518,7 @@ static int take_op(struct apply *a, struct bundle_op *op, struct err *e)
 {
     const uint64_t *last = record_map_find(&a->last, bytes_str(op->collection), op->key);
     bool superseded = last != NULL && *last != op->number;
-    bool left = op->collection[0] == '_' || !is_wanted(a->o, op);
+    bool left = !is_key(op) && (op->collection[0] == '_' || !is_wanted(a->o, op));
     a->superseded += superseded;
     a->left += !superseded && left;
     if (superseded || left) {
@@ -566,13 +591,14 @@ static void report(const struct apply *a)
     const struct apply_options *o = a->o;
     const char *would = o->dry_run ? "would be " : "";
     if (o->common.format == OUTPUT_JSON) {
-        output_json(json_pack(
-            "{s:s, s:b, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I}", "bundle", a->name,
-            "dry_run", o->dry_run, "operations", (json_int_t)a->b.operations, "applied",
-            (json_int_t)a->applied, "already_applied", (json_int_t)a->already, "same",
-            (json_int_t)a->same, "resent", (json_int_t)a->resent, "refused", (json_int_t)a->refused,
-            "left", (json_int_t)a->left, "superseded", (json_int_t)a->superseded, "partial",
-            (json_int_t)a->partial, "lsn", (json_int_t)a->version));
+        output_json(json_pack("{s:s, s:b, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I}",
+                              "bundle", a->name, "dry_run", o->dry_run, "operations",
+                              (json_int_t)a->b.operations, "applied", (json_int_t)a->applied,
+                              "already_applied", (json_int_t)a->already, "same",
+                              (json_int_t)a->same, "resent", (json_int_t)a->resent, "keys",
+                              (json_int_t)a->keys, "refused", (json_int_t)a->refused, "left",
+                              (json_int_t)a->left, "superseded", (json_int_t)a->superseded,
+                              "partial", (json_int_t)a->partial, "lsn", (json_int_t)a->version));
         return;
     }
     (void)printf("%s: %llu operations: %llu %sapplied, %llu already applied, %llu refused because "
@@ -580,12 +606,13 @@ static void report(const struct apply *a)
                  a->name, (unsigned long long)a->b.operations, (unsigned long long)a->applied,
                  would, (unsigned long long)a->already, (unsigned long long)a->refused,
                  (unsigned long long)a->left);
-    if (a->superseded + a->same + a->resent > 0)
+    if (a->superseded + a->same + a->resent + a->keys > 0)
         (void)printf("  nothing to do for %llu: a later one of the bundle changes the same record "
-                     "(%llu), the record is so already (%llu), the client sent it again (%llu)\n",
-                     (unsigned long long)(a->superseded + a->same + a->resent),
+                     "(%llu), the record is so already (%llu), the client sent it again or gave it "
+                     "up (%llu), it is an idempotency key (%llu)\n",
+                     (unsigned long long)(a->superseded + a->same + a->resent + a->keys),
                      (unsigned long long)a->superseded, (unsigned long long)a->same,
-                     (unsigned long long)a->resent);
+                     (unsigned long long)a->resent, (unsigned long long)a->keys);
     if (a->partial > 0)
         (void)printf("  of %llu transactions a part was refused and the rest %sapplied\n",
                      (unsigned long long)a->partial, would);

@@ -78,12 +78,16 @@ tail_of_all_kinds() {
     tv put land twice '"first"' "${at_old[@]}" >/dev/null
     tv put land twice '"second"' "${at_old[@]}" >/dev/null
     operator point lost-point "${at_old[@]}" >/dev/null
+    tv put land repeated '"tail"' --idempotency-key case-1 "${at_old[@]}" >/dev/null
+    tv put land keyed '"tail"' --idempotency-key case-2 "${at_old[@]}" >/dev/null
     tv put land asked-for-more 1 --ack majority "${at_old[@]}" --timeout 1s >/dev/null 2>&1 && die "acknowledged by nobody"
     return 0
 }
 alone STOP tail_of_all_kinds
 tv put land changed '"since"' >/dev/null
 tv del land gone-too >/dev/null
+tv put land repeated '"tail"' --idempotency-key case-1 >/dev/null # its application does it again, ...
+tv del land repeated >/dev/null                                 # ... and somebody deletes it later
 site_kill "$old" CONT
 wait_equal 300 >/dev/null
 
@@ -99,7 +103,7 @@ of() { jq -c "select(.key == \"$1\") | $2" "$DIR/bundle"; }
 [ "$(of asked-for-more .acknowledged)" = '"no"' ] || die "nobody was told: $(of asked-for-more .)"
 [ "$(of gone '[.op, .acknowledged]')" = '["del","yes"]' ] || die "of a delete: $(of gone .)"
 [ "$(jq -r 'select(.entry == "restore-point") | .name' "$DIR/bundle")" = lost-point ] || die "the restore point is not named"
-[ "$(head -n 1 "$DIR/bundle" | jq -c '[.operations, .acknowledged.yes, .acknowledged.no]')" = '[8,7,1]' ] || die "$(head -n 1 "$DIR/bundle")"
+[ "$(head -n 1 "$DIR/bundle" | jq -c '[.operations, .acknowledged.yes, .acknowledged.no]')" = '[12,11,1]' ] || die "$(head -n 1 "$DIR/bundle")"
 [ "$(site_status "$old" | jq -r '.trouble[]' | grep -c "$bundle")" = 1 ] || die "status does not name it: $(site_status "$old" | jq .trouble)"
 echo "ok: the bundle has everything, with versions and who was told; status names it"
 
@@ -132,15 +136,16 @@ expect 8 "operator" "$TRIVENI" divergence apply "$bundle" --config "$old.yaml" -
 [ "$(wait_equal)" = "$digest" ] || die "a client has applied something"
 expect 0 "1 applied" "$TRIVENI" divergence apply "$bundle" --config "$old.yaml" --yes --only land/new --profile operator.yaml
 [ "$(tv get land new)" = '"tail"' ] && [ "$(tv get land unchanged)" = '"common"' ] || die "--only is not obeyed"
-expect 5 '"already_applied":1' "$TRIVENI" divergence apply "$bundle" --config "$old.yaml" --yes -o json --profile operator.yaml
-jq -s -e '.[-1] | .applied == 4 and .already_applied == 1 and .refused == 1 and .superseded == 1 and .same == 1 and .left == 0' "$DIR/out" >/dev/null ||
+expect 5 '"already_applied":3' "$TRIVENI" divergence apply "$bundle" --config "$old.yaml" --yes -o json --profile operator.yaml
+jq -s -e '.[-1] | .applied == 5 and .already_applied == 3 and .resent == 1 and .refused == 1 and .superseded == 1 and .same == 1 and .left == 0' "$DIR/out" >/dev/null ||
     die "the summary is $(tail -n 1 "$DIR/out")"
 jq -s -e '.[0] | .bundle.value == "\"tail\"" and .cluster.value == "\"since\"" and .cluster.lsn > 0' "$DIR/out" >/dev/null || die "both versions are not shown: $(cat "$DIR/out")"
-[ "$(tv get land unchanged)" = '"tail"' ] && [ "$(tv get land changed)" = '"since"' ] && [ "$(tv get land twice)" = '"second"' ] || die "not as it should be"
+tv get land repeated >/dev/null 2>&1 && die "what its client had done again was done twice"
+[ "$(tv get land keyed)" = '"tail"' ] && [ "$(tv get land unchanged)" = '"tail"' ] && [ "$(tv get land changed)" = '"since"' ] && [ "$(tv get land twice)" = '"second"' ] || die "not as it should be"
 tv get land gone >/dev/null 2>&1 && die "a delete was not applied"
 versions() { tv scan land -o json | jq -c '[.key, .lsn]' | sort; }
 before=$(versions)
-expect 5 "6 already applied" "$TRIVENI" divergence apply "$bundle" --config "$old.yaml" --yes --profile operator.yaml
+expect 5 "10 already applied" "$TRIVENI" divergence apply "$bundle" --config "$old.yaml" --yes --profile operator.yaml
 [ "$(versions)" = "$before" ] || die "something was applied twice"
 expect 0 open "$TRIVENI" divergence list --config "$old.yaml"
 echo "ok: applied once, where nobody had changed the record; refused where somebody had"
