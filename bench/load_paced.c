@@ -53,7 +53,7 @@ struct load {
     struct bench_random random;
     _Atomic uint64_t newest; /* lsn that was answered */
     atomic_uint left_out;    /* due, and everything in flight */
-    atomic_bool stop;
+    atomic_bool stop, told;  /* told: the first failure */
 };
 
 static void sleep_until(uint64_t ns)
@@ -79,6 +79,9 @@ static void answered(void *arg, const struct tvn_result *result, const struct tv
             atomic_store(&l->newest, result->lsn);
     } else if (error->code != TVN_CANCELLED) {
         outage_failed(&l->outage);
+        if (!atomic_exchange(&l->told, true))
+            (void)fprintf(stderr, "load_paced: a write failed: %s: %s\n",
+                          tvn_code_name(error->code), error->text);
     }
     (void)pthread_mutex_lock(&h->lock);
     h->idle[h->idle_n++] = q->index;

@@ -110,6 +110,7 @@ switchovers() {
         wait_sites equal || true
     done
     load_end
+    grep -h 'a write failed' "$WORK/load.log" | head -n 1 >&2 || true
     system_stop
 }
 
