@@ -101,7 +101,7 @@ static const struct {
     {SSL_R_TLSV13_ALERT_CERTIFICATE_REQUIRED, ERR_DENIED,
      "requires a certificate and got none from us"},
     {SSL_R_SSLV3_ALERT_HANDSHAKE_FAILURE, ERR_DENIED,
-     "refused the TLS handshake: no common cipher or signature"},
+     "refused the TLS handshake: no common cipher, signature or group"},
     {SSL_R_TLSV1_ALERT_PROTOCOL_VERSION, ERR_FORMAT,
      "does not accept TLS 1.3: is it a Triveni port, and has it a certificate?"},
     /* what we say of the peer */
@@ -112,6 +112,10 @@ static const struct {
     {SSL_R_WRONG_VERSION_NUMBER, ERR_FORMAT, "does not speak TLS: is it a Triveni port?"},
     {SSL_R_UNSUPPORTED_PROTOCOL, ERR_FORMAT, "offers only versions before TLS 1.3"},
     {SSL_R_NO_SHARED_CIPHER, ERR_FORMAT, "offers no cipher of TLS 1.3 that is accepted here"},
+    {SSL_R_NO_SUITABLE_GROUPS, ERR_FORMAT,
+     "offers no group for the key exchange that is accepted here: X25519, P-256 or P-384"},
+    {SSL_R_NO_SUITABLE_KEY_SHARE, ERR_FORMAT,
+     "offers no group for the key exchange that is accepted here: X25519, P-256 or P-384"},
 };
 
 static int failure(struct channel *ch, struct err *e)

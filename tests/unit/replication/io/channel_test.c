@@ -228,6 +228,14 @@ static void who_offers_nothing_acceptable_is_told_on_both_sides(void **state)
     assert_int_equal(SSL_set_ciphersuites(t->ch[1].ssl, "TLS_AES_128_CCM_SHA256"), 1);
     no_agreement(t, ERR_FORMAT, "no cipher of TLS 1.3 that is accepted here", ERR_DENIED,
                  "refused the TLS handshake: no common cipher");
+    for (int i = 0; i < 2; i++) {
+        channel_deinit(&t->ch[i]);
+        assert_int_equal(channel_open(&t->ch[i], t->tls[i], i == 0, NULL), 0);
+    }
+    char weak[] = "P-521:ffdhe2048";
+    assert_int_equal(SSL_set1_groups_list(t->ch[1].ssl, weak), 1);
+    no_agreement(t, ERR_FORMAT, "no group for the key exchange that is accepted here", ERR_DENIED,
+                 "refused the TLS handshake: no common cipher, signature or group");
 }
 
 int main(void)
