@@ -49,22 +49,34 @@ void print_result(const struct common *c, const struct tvn_result *r)
                  r->repeated ? " (by an earlier attempt)" : "");
 }
 
+/* Who asked for the disks of a site that is down waits for it, and not for the primary. */
+static const char *what_it_waits_for(const struct common *c)
+{
+    if (c->ack == NULL || strcmp(c->ack, "mode") == 0 || strcmp(c->ack, "local") == 0 ||
+        strcmp(c->ack, "majority") == 0)
+        return "";
+    return "; it is answered only when every site that --ack names has it: 'triveni status' shows "
+           "which is not up";
+}
+
 /* The session has to outlive this process, or the outcome could never be asked for: tvn_session() takes it over. */
-static int unknown_outcome(struct tvn *db, const struct tvn_result *r, const char *idempotency_key,
-                           const struct tvn_error *error, struct err *e)
+static int unknown_outcome(const struct common *c, struct tvn *db, const struct tvn_result *r,
+                           const char *idempotency_key, const struct tvn_error *error,
+                           struct err *e)
 {
     if (idempotency_key != NULL)
         return err_set(e, error->code,
-                       "%.300s; run the same command again, or ask: triveni outcome "
+                       "%.200s%s; run the same command again, or ask: triveni outcome "
                        "--idempotency-key '%s'",
-                       error->text, idempotency_key);
+                       error->text, what_it_waits_for(c), idempotency_key);
     struct tvn_session_id kept;
     struct tvn_error ignored;
     uint64_t next = 0;
     char session[UUID_TEXT_BYTES];
     (void)tvn_session(db, 1000, &kept, &next, &ignored);
-    return err_set(e, error->code, "%.300s; ask: triveni outcome %s %llu", error->text,
-                   session_text(&r->session, session), (unsigned long long)r->sequence);
+    return err_set(e, error->code, "%.200s%s; ask: triveni outcome %s %llu", error->text,
+                   what_it_waits_for(c), session_text(&r->session, session),
+                   (unsigned long long)r->sequence);
 }
 
 int commit_and_print(struct invocation *in, struct tvn *db, struct tvn_txn *txn,
@@ -77,7 +89,7 @@ int commit_and_print(struct invocation *in, struct tvn *db, struct tvn_txn *txn,
         (void)tvn_txn_set_idempotency_key(txn, tvn_str(idempotency_key));
     if (tvn_txn_commit(db, txn, &result, &error) != 0)
         return error.outcome == TVN_UNKNOWN
-                   ? unknown_outcome(db, &result, idempotency_key, &error, e)
+                   ? unknown_outcome(in->options, db, &result, idempotency_key, &error, e)
                    : from_client(&error, e);
     print_result(in->options, &result);
     return 0;

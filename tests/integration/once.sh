@@ -63,6 +63,16 @@ answer 0 txn "$DIR/txn" --idempotency-key deed-3 -o json && [ "$(jq -r .repeated
 # the operator is another client: the key is not the application's
 op outcome --idempotency-key deed-1 >/dev/null 2>&1 && fail "keys of another client answer"
 
+# A level that waits for a site which is down: the outcome is unknown in time, the message says for what, and asking says committed.
+site_kill gsr KILL
+code=0
+tv put cases 3 x --ack gsr --idempotency-key waits --timeout 1 >"$DIR/out" 2>"$DIR/err" || code=$?
+[ "$code" = 9 ] || fail "a put that waits for gsr ends with $code: $(cat "$DIR/err")"
+says "answered only when every site that --ack names has it" && says "triveni outcome --idempotency-key 'waits'"
+answer 0 outcome --idempotency-key waits -o json
+[ "$(jq -r .ack "$DIR/out")" = majority ] || fail "outcome: $(cat "$DIR/out")"
+site_start gsr
+wait_equal >/dev/null
 # the primary dies
 site_kill "$first" KILL
 wait_primary >/dev/null
