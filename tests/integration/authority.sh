@@ -85,8 +85,7 @@ wait_primary >/dev/null
 
 # ---- what the old one issued ----
 refused() { # FILE OF THE LOG, TEXT: told within seconds
-    local i
-    for i in $(seq 1 50); do
+    for _ in $(seq 1 50); do
         grep -qF -- "$2" "$1" && return 0
         sleep 0.1
     done

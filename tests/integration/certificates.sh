@@ -152,10 +152,10 @@ tv put t k v >/dev/null || die "the right ones are refused, too"
 fake=$(free_base_port)
 # met NAME REASON: a server with that certificate is refused by the client, with exit code 8 and the reason
 met() {
-    local code=0 i
+    local code=0
     openssl s_server -quiet -accept "127.0.0.1:$fake" -cert "$1.crt" -key "$1.key" -CAfile pki/ca.crt -Verify 1 -tls1_3 -num_tickets 0 >"$DIR/server" 2>&1 <> <(sleep 8) &
     server=$!
-    for i in $(seq 1 50); do
+    for _ in $(seq 1 50); do
         (exec 3<>"/dev/tcp/127.0.0.1/$fake") 2>/dev/null && break
         sleep 0.1
     done
