@@ -159,7 +159,9 @@ const struct command command_outcome = {
     .about =
         "Both operands are in the message that ended with exit code 9, and in the JSON that each "
         "write prints. Exit code 3 says that\n"
-        "it did not take effect and never will: do it again.\n"
+        "it has not taken effect. A copy may still be on its way in a connection that was lost a "
+        "moment ago: ask once more after a\n"
+        "second before doing it again, or use idempotency keys, which make it certain.\n"
         "\n"
         "By idempotency key: exit code 0 says that it is committed, where, and how durable it is "
         "by "
