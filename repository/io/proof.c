@@ -129,7 +129,7 @@ int repository_tree_prove(struct repository_tree *t, const struct entry_view *v,
 int repository_tree_consistency(struct repository_tree *t, struct bytes earlier, struct bytes later,
                                 uint8_t **out, size_t *n, struct err *e)
 {
-    struct tlog_checkpoint first, second;
+    struct tlog_checkpoint first = {.size = 0}, second = {.size = 0};
     struct tlog_note note;
     struct tlog_proof_text p = {.consistency = true,
                                 .checkpoint = later.n != 0 ? later : repository_tree_note(t)};
