@@ -387,6 +387,13 @@ void archiver_status(struct archiver *a, struct repository_status *out,
 {
     (void)pthread_mutex_lock(&a->lock);
     *out = a->status;
-    memcpy(trouble, a->trouble[0] != '\0' ? a->trouble : a->tree_trouble, ERR_TEXT_BYTES);
+    memcpy(trouble, a->trouble, ERR_TEXT_BYTES);
+    (void)pthread_mutex_unlock(&a->lock);
+}
+
+void archiver_tree_trouble(struct archiver *a, char trouble[ERR_TEXT_BYTES])
+{
+    (void)pthread_mutex_lock(&a->lock);
+    memcpy(trouble, a->tree_trouble, ERR_TEXT_BYTES);
     (void)pthread_mutex_unlock(&a->lock);
 }

@@ -326,6 +326,8 @@ void archiver_orders(struct archiver *a, struct lsn archive_to, uint64_t appende
 void archiver_seal_now(struct archiver *a);
 void archiver_status(struct archiver *a, struct repository_status *out,
                      char trouble[ERR_TEXT_BYTES]);
+/* What keeps it from signing what is archived; empty: nothing. Sealing goes on. */
+void archiver_tree_trouble(struct archiver *a, char trouble[ERR_TEXT_BYTES]);
 
 /* Since when it reads one state without a break (site_now_ms); 0: it does not. A snapshot of a large state takes minutes. */
 uint64_t archiver_reading_since_ms(struct archiver *a);

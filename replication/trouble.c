@@ -35,6 +35,9 @@ static void add_disks(struct site *s, json_t *list)
     archiver_status(s->archiver, &archive, trouble);
     if (trouble[0] != '\0')
         add(list, "%s", trouble);
+    archiver_tree_trouble(s->archiver, trouble);
+    if (trouble[0] != '\0')
+        add(list, "%s", trouble);
     if (archive.damaged > 0)
         add(list, "archive: %llu objects are damaged: triveni archive verify names them",
             (unsigned long long)archive.damaged);

@@ -150,6 +150,18 @@ for file in tree/tile/0/000 tree/tile/entries/000 tree/checkpoint; do
 done
 echo "ok: no changed bit is taken"
 
+# ---- without its key gsr archives and does not sign, and says so; with it again it catches up ----
+mv "$DIR/cluster/checkpoint.key" "$DIR/kept.key"
+site_start gsr
+wait_equal >/dev/null
+tv put titles AB-8 unsigned >/dev/null
+op archive seal >/dev/null
+expect 0 status --profile "$DIR/cluster/client.yaml" && grep -q "checkpoint key .* is missing" "$DIR/out" "$DIR/err"
+expect 3 archive prove titles AB-8 "${with[@]}" --to "$DIR/none"
+site_kill gsr TERM
+mv "$DIR/kept.key" "$DIR/cluster/checkpoint.key"
+echo "ok: a lost key stops the signing alone, and is told"
+
 # ---- a history that was rolled back, and one that was forked ----
 # The whole archive of an earlier day, with its own valid checkpoint: it verifies, but not against a checkpoint that was kept.
 cp -a "$archive" "$DIR/yesterday"
