@@ -18,7 +18,7 @@
 enum {
     ARCHIVE_WAIT_MS = 200,
     ARCHIVE_RETRY_MS = 2000,
-    /* Taken into the signed tree at once: 128 files, well below a second; between two portions packs are sealed. */
+    /* Taken into the signed tree at once: 128 files, a second on a busy disk; between two portions packs are sealed. */
     TREE_PORTION_ENTRIES = 16384,
     TREE_RETRY_MS = 10000,
 };
