@@ -37,6 +37,9 @@ static json_t *peer_json(struct site *s, uint8_t i)
     json_object_set_new(o, "heard_ms_ago",
                         p->heard_ms != 0 ? json_integer((json_int_t)(site_now_ms() - p->heard_ms))
                                          : json_null());
+    const struct repl_members *list = &s->view.list.members;
+    json_object_set_new(o, "member", json_boolean(list->all >> i & 1));
+    json_object_set_new(o, "replica", json_boolean((list->all & ~list->voters) >> i & 1));
     json_object_set_new(o, "needs_refill", json_boolean(p->needs_refill));
     return o;
 }
@@ -347,6 +350,18 @@ static int command_mode(struct site *s, struct client *c, uint64_t request, json
     return rc != 0 ? rc : SERVICE_LATER;
 }
 
+static int command_members(struct site *s, struct client *c, uint64_t request, const char *what,
+                           json_t *arguments, struct err *e)
+{
+    int rc = admin_require_serving(s, e);
+    if (rc == 0)
+        rc = service_members(c, request, what, arguments, e);
+    if (rc != 0)
+        return rc;
+    service_audit(s, c, what, json_pack("{s:O?}", "name", json_object_get(arguments, "name")));
+    return SERVICE_LATER;
+}
+
 static int command_seal(struct site *s, json_t **reply, struct err *e)
 {
     if (s->archiver == NULL)
@@ -394,15 +409,18 @@ static int give_order(struct site *s, struct client *c, uint64_t request, const 
         return command_failover(s, c, request, e);
     if (strcmp(what, "isolate") == 0)
         return isolation_command(s, c, arguments, reply, e);
+    if (strncmp(what, "member-", 7) == 0)
+        return command_members(s, c, request, what, arguments, e);
     return command_mode(s, c, request, arguments, e);
 }
 
 int admin_command(struct site *s, struct client *c, uint64_t request, struct bytes command,
                   json_t *arguments, json_t **reply, struct err *e)
 {
-    static const char *const for_operators[] = {"switchover",   "failover",   "mode",
-                                                "isolate",      "divergence", "seal",
-                                                "index-create", "index-drop"};
+    static const char *const for_operators[] = {"switchover",     "failover",      "mode",
+                                                "isolate",        "divergence",    "seal",
+                                                "index-create",   "index-drop",    "member-add",
+                                                "member-promote", "member-demote", "member-remove"};
     for (size_t i = 0; i < sizeof for_operators / sizeof for_operators[0]; i++)
         if (bytes_equal(command, bytes_str(for_operators[i])) && c->kind != WIRE_OPERATOR)
             return err_set(e, ERR_DENIED,
@@ -427,7 +445,13 @@ int admin_command(struct site *s, struct client *c, uint64_t request, struct byt
         return command_points(s, reply, e);
     if (bytes_equal(command, bytes_str("sessions")))
         return command_sessions(s, reply, e);
-    static const char *const orders[] = {"switchover", "failover", "mode", "isolate"};
+    if (bytes_equal(command, bytes_str("member-list"))) {
+        *reply = members_json(s);
+        return 0;
+    }
+    static const char *const orders[] = {"switchover",    "failover",     "mode",
+                                         "isolate",       "member-add",   "member-promote",
+                                         "member-demote", "member-remove"};
     for (size_t i = 0; i < sizeof orders / sizeof orders[0]; i++)
         if (bytes_equal(command, bytes_str(orders[i])))
             return give_order(s, c, request, orders[i], arguments, reply, e);

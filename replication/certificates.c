@@ -50,8 +50,9 @@ static void put_in_use(struct site *s, SSL_CTX *tls)
         listener_set_tls(s->client_listener, tls);
     if (s->peer_listener != NULL)
         listener_set_tls(s->peer_listener, tls);
-    for (uint32_t i = s->config->self + 1; i < s->config->member_count; i++)
-        if (s->peers[i].conn != NULL) /* links that this site opened are in no listener */
+    for (uint8_t i = 0; i < s->config->member_count; i++)
+        if (s->peers[i].conn != NULL &&
+            peers_opens(s, i)) /* links that this site opened are in no listener */
             conn_recheck(s->peers[i].conn, tls);
 }
 

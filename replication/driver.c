@@ -514,14 +514,19 @@ int driver_propose(struct site *s, enum entry_kind kind, struct bytes body, stru
         return rc;
     if (applier_disk_low(s->applier, e))
         return err_wrap(e, "the state takes no more");
+    struct repl_members members = {0};
+    if (kind == ENTRY_MEMBERS && (rc = members_read(s, body, &members, e)) != 0)
+        return rc;
     s->proposal.active = true;
     s->proposal.kind = kind;
     s->proposal.body = body;
     s->proposal.lsn.v = 0;
     s->proposal.refused[0] = '\0';
-    driver_step(s,
-                &(struct repl_event){
-                    .type = REPL_EV_PROPOSE, .now_ms = site_now_ms(), .kind = kind, .more = true});
+    driver_step(s, &(struct repl_event){.type = REPL_EV_PROPOSE,
+                                        .now_ms = site_now_ms(),
+                                        .kind = kind,
+                                        .more = true,
+                                        .members = members});
     s->proposal.active = false;
     if (s->proposal.lsn.v == 0)
         return err_set(e, ERR_NOT_PRIMARY, "%s",

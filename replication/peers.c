@@ -1,4 +1,4 @@
-/* Links between sites: one connection a pair, opened by the site with the lower index, tried again with growing pauses.
+/* Links between sites: one connection a pair, opened by the site with the lesser name, tried again with growing pauses.
  *
  * An accepted connection from a site that already has one replaces it: the other side would not have opened a second
  * one if the first were alive. Received entries are decoded and checked (checksums, hashes, chain) before the core hears of
@@ -45,6 +45,11 @@ static int decode_entries(struct site *s, const struct repl_message *m, struct b
             return err_wrap(e, "entry %u of %u", i, m->count);
         received.metas[i] = (struct repl_entry_meta){
             v->header.lsn, v->header.term, v->header.kind, v->hash, v->header.prev_hash, {0}};
+        if (v->header.kind == ENTRY_MEMBERS)
+            rc = members_read(s, bytes_of(v->body, v->header.body_bytes),
+                              &received.metas[i].members, e);
+        if (rc != 0)
+            return err_wrap(e, "entry %u of %u", i, m->count);
         in = bytes_of(in.p + used, in.n - used);
     }
     return in.n == 0 ? 0 : err_set(e, ERR_FORMAT, "%zu bytes are left over", in.n);
@@ -188,7 +193,7 @@ static void on_closed(struct conn *c, const struct err *why)
             RETRY_MIN_MS; /* it was a link; one that ends at once is not tried faster and faster */
     note_down(p, why != NULL && why->text[0] != '\0' ? why->text : "closed");
     link_down(p);
-    if (!s->stopping && p->index > s->config->self)
+    if (!s->stopping && peers_opens(s, p->index))
         connect_later(p);
 }
 
@@ -219,7 +224,7 @@ static void on_ready_in(struct conn *c, const struct wire_hello *hello)
     for (uint8_t i = 0; i < s->config->member_count; i++) {
         if (strcmp(s->config->members[i].name, id->name) != 0)
             continue;
-        if (i >= s->config->self)
+        if (i == s->config->self || peers_opens(s, i))
             break;
         struct peer *p = &s->peers[i];
         if (p->conn != NULL) {
@@ -287,22 +292,35 @@ static void connect_later(struct peer *p)
 int peers_start(struct site *s, struct err *e)
 {
     static const struct conn_callbacks callbacks = {on_ready_in, on_frame, on_closed, NULL};
-    for (uint8_t i = 0; i < s->config->member_count; i++) {
+    for (uint8_t i = 0; i < REPL_SITES_MAX; i++) {
         struct peer *p = &s->peers[i];
         *p = (struct peer){.site = s, .index = i, .retry_ms = RETRY_MIN_MS};
         check(uv_timer_init(&s->loop, &p->retry) == 0);
         p->retry.data = p;
     }
     s->began_ms = site_now_ms();
-    site_members_text(s->config, s->members);
     struct conn_options options = link_options(s, &callbacks);
     int rc = conn_listen(&s->peer_listener, &options, s->config->members[s->config->self].peer, 64,
                          nobody(s), e);
     if (rc != 0)
         return err_wrap(e, "listening for sites");
-    for (uint32_t i = s->config->self + 1; i < s->config->member_count; i++)
-        try_connect(&s->peers[i].retry);
+    for (uint8_t i = 0; i < s->config->member_count; i++)
+        peers_added(s, i);
     return 0;
+}
+
+bool peers_opens(const struct site *s, uint8_t slot)
+{
+    const struct site_config *c = s->config;
+    return strcmp(c->members[c->self].name, c->members[slot].name) < 0;
+}
+
+void peers_added(struct site *s, uint8_t slot)
+{
+    struct peer *p = &s->peers[slot];
+    if (p->site != NULL && !s->stopping && slot != s->config->self && peers_opens(s, slot) &&
+        p->conn == NULL && !uv_is_active((uv_handle_t *)&p->retry))
+        (void)uv_timer_start(&p->retry, try_connect, 0, 0);
 }
 
 /* What still comes on a connection that is being closed is nobody's: on_frame refuses it. */
@@ -329,7 +347,7 @@ void peers_isolate(struct site *s, bool isolated, const struct err *why)
         } else if (p->conn == NULL) {
             p->why[0] = '\0';
             p->retry_ms = RETRY_MIN_MS;
-            if (i > s->config->self)
+            if (peers_opens(s, i))
                 try_connect(&p->retry);
         }
     }
@@ -340,7 +358,7 @@ void peers_stop(struct site *s)
     if (s->peer_listener != NULL)
         listener_close(s->peer_listener);
     s->peer_listener = NULL;
-    for (uint8_t i = 0; i < s->config->member_count; i++) {
+    for (uint8_t i = 0; i < REPL_SITES_MAX; i++) {
         struct peer *p = &s->peers[i];
         if (p->site == NULL)
             continue;

@@ -204,6 +204,9 @@ int service_session_open(struct client *c, const struct frame *f, struct bytes b
 int service_session_close(struct client *c, const struct frame *f, struct bytes body,
                           struct err *e);
 int service_point(struct client *c, const struct frame *f, struct bytes body, struct err *e);
+/* An operator's order that changes the list of members. */
+int service_members(struct client *c, uint64_t request, const char *what, json_t *arguments,
+                    struct err *e);
 int service_mode(struct client *c, uint64_t request, enum commit_mode mode, struct err *e);
 void service_audit(struct site *s, const struct client *c, const char *act,
                    json_t *details); /* takes details */

@@ -263,6 +263,25 @@ int service_mode(struct client *c, uint64_t request, enum commit_mode mode, stru
     return rc;
 }
 
+int service_members(struct client *c, uint64_t request, const char *what, json_t *arguments,
+                    struct err *e)
+{
+    struct site *s = c->service->site;
+    struct waiter w = {.client = c, .request = request, .type = FRAME_ADMIN};
+    uint8_t scratch[4096];
+    struct writer out = writer_of(scratch, sizeof scratch);
+    int rc = service_room_to_wait(c, LEVEL_MAJORITY, e);
+    if (rc == 0)
+        rc = members_order(s, what, arguments, bytes_str(c->name), &out, e);
+    if (rc == 0)
+        rc = service_propose(s, ENTRY_MEMBERS, &out, &w, e);
+    if (rc == ERR_NOT_PRIMARY && site_is_ready(s))
+        rc = e->code = ERR_FAILED; /* it is, and its core has refused the list */
+    if (rc == 0)
+        service_wait(c, LEVEL_MAJORITY, &w);
+    return rc;
+}
+
 void service_audit(struct site *s, const struct client *c, const char *act, json_t *details)
 {
     char *text = json_dumps(details, JSON_COMPACT);

@@ -54,7 +54,8 @@ void service_wait(struct client *c, enum level asked, const struct waiter *w)
 static uint8_t site_index(const struct site *s, bool repository)
 {
     for (uint8_t i = 0; i < s->config->member_count; i++)
-        if ((s->config->members[i].kind == SITE_REPOSITORY) == repository &&
+        if ((s->view.list.members.voters >> i & 1) != 0 &&
+            (s->config->members[i].kind == SITE_REPOSITORY) == repository &&
             (repository || i != s->config->self))
             return i;
     return (uint8_t)s->config->self;

@@ -316,7 +316,7 @@ static int start(struct site *s, struct err *e)
     const struct site_config *c = s->config;
     int rc = start_loop(s, e);
     if (rc == 0)
-        rc = advise(site_check_identity(c, e), e);
+        rc = advise(site_read_identity(c, s->members, e), e);
     if (rc == 0)
         rc = site_lock(c, &s->lock_fd, e);
     if (rc == 0)
@@ -419,7 +419,8 @@ int site_run(const struct site_config *config, struct err *e)
     struct site *s = calloc(1, sizeof *s);
     if (s == NULL)
         return err_set(e, ERR_NO_MEMORY, "out of memory");
-    s->config = config;
+    s->own_config = *config;
+    config = s->config = &s->own_config;
     s->lock_fd = -1;
     (void)pthread_mutex_init(&s->news.lock, NULL);
     s->view.primary = REPL_NOBODY;

@@ -73,11 +73,14 @@ void site_members_text(const struct site_config *config, char out[SITE_MEMBERS_B
  *   SITE_REBUILT      the cluster has a history, and this site may have had a part in it: new incarnation, does not vote until it
  *                     has caught up (R5); a restored state is taken as it is
  *   SITE_NEW_CLUSTER  nobody has a history: votes at once; ERR_EXISTS as well when there is a state or a log
+ *   SITE_JOINS        as SITE_REBUILT, and it counts no members before the log has told it which there are: a site that is added,
+ *                     or made anew, to a cluster whose members have changed
  *   SITE_ALL_LOST     no site has anything left but what was restored: votes at once, with the restored state */
 enum site_init_how {
     SITE_NEW_CLUSTER = 0,
     SITE_REBUILT = 1,
     SITE_ALL_LOST = 2,
+    SITE_JOINS = 3,
 };
 int site_init(const struct site_config *config, enum site_init_how how, struct err *e);
 

@@ -99,12 +99,14 @@ static int write_json(const char *path, const json_t *o, struct err *e)
 }
 
 /* Without a vote file it is left from an init that was interrupted, and written anew. */
-static int write_identity(const struct site_config *c, uint64_t incarnation, struct err *e)
+static int write_identity(const struct site_config *c, uint64_t incarnation, bool joins,
+                          struct err *e)
 {
-    char path[SITE_PATH_BYTES + 32], id[33], members[SITE_MEMBERS_BYTES];
+    char path[SITE_PATH_BYTES + 32], id[33], members[SITE_MEMBERS_BYTES] = "";
     path_of(c, "site.json", path);
     hex(&c->cluster_id, id);
-    site_members_text(c, members);
+    if (!joins)
+        site_members_text(c, members);
     json_t *o = json_pack("{s:i, s:s, s:s, s:s, s:I, s:s}", "format", SITE_FORMAT, "cluster",
                           c->cluster, "cluster_id", id, "site", c->members[c->self].name,
                           "incarnation", (json_int_t)incarnation, "members", members);
@@ -187,11 +189,12 @@ int site_init(const struct site_config *c, enum site_init_how how, struct err *e
         if (rc != 0)
             return rc;
     }
-    struct vote vote = {.cluster_id = c->cluster_id, .may_vote = how != SITE_REBUILT};
+    bool waits = how == SITE_REBUILT || how == SITE_JOINS;
+    struct vote vote = {.cluster_id = c->cluster_id, .may_vote = !waits};
     /* The first incarnation is 1; a rebuilt site gets a higher one from the clock, so that what its former self acknowledged is
      * not taken for its own (R5). */
     vote.incarnation = how != SITE_NEW_CLUSTER ? (uint64_t)time(NULL) : 1;
-    rc = write_identity(c, vote.incarnation, e);
+    rc = write_identity(c, vote.incarnation, how == SITE_JOINS, e);
     path_of(c, "vote", path);
     if (rc == 0)
         rc = vote_create(path, &vote, e);
@@ -244,6 +247,17 @@ static int read_identity(const struct site_config *c, json_t **out, struct err *
         return err_set(e, ERR_DENIED, "%s belongs to site '%.32s', the configuration says '%s'",
                        c->data_dir, found_site, c->members[c->self].name);
     return 0;
+}
+
+int site_read_identity(const struct site_config *c, char members[SITE_MEMBERS_BYTES], struct err *e)
+{
+    json_t *o;
+    int rc = read_identity(c, &o, e);
+    if (rc == 0)
+        (void)snprintf(members, SITE_MEMBERS_BYTES, "%s",
+                       json_string_value(json_object_get(o, "members")));
+    json_decref(o);
+    return rc;
 }
 
 int site_check_identity(const struct site_config *c, struct err *e)
@@ -302,7 +316,8 @@ int site_change_members(const struct site_config *c, char before[SITE_MEMBERS_BY
     }
     rc = site_lock(c, &lock, e);
     if (rc == 0)
-        rc = write_identity(c, (uint64_t)json_integer_value(json_object_get(o, "incarnation")), e);
+        rc = write_identity(c, (uint64_t)json_integer_value(json_object_get(o, "incarnation")),
+                            false, e);
     if (rc == 0)
         rc = sync_dir(c->data_dir, e);
 out:

@@ -145,23 +145,26 @@ int site_open_core(struct site *s, struct err *e)
     if (rc != 0)
         return rc;
     memcpy(&seed, salt, sizeof seed);
+    s->read_capacity = REPL_BATCH_BYTES;
+    s->read_buffer = malloc(s->read_capacity);
+    struct member_lists lists;
+    rc = s->read_buffer != NULL ? members_find(s, &lists, e)
+                                : err_set(e, ERR_NO_MEMORY, "out of memory");
+    if (rc != 0)
+        return rc;
     struct repl_options options = {.self = (uint8_t)c->self,
-                                   .sites = (uint8_t)c->member_count,
+                                   .sites = REPL_SITES_MAX,
                                    .policy = c->policy,
                                    .heartbeat_ms = c->heartbeat_ms,
                                    .election_ms = c->election_ms,
                                    .lease_ms = c->lease_ms,
                                    .seed = seed};
-    for (uint32_t i = 0; i < c->member_count; i++) {
+    for (uint32_t i = 0; i < REPL_SITES_MAX; i++)
         options.names[i] = c->members[i].name;
-        options.electable[i] = c->members[i].kind == SITE_DATA;
-    }
     s->repl = calloc(1, repl_size());
     s->actions = calloc(1, sizeof *s->actions);
-    s->read_capacity = REPL_BATCH_BYTES;
-    s->read_buffer = malloc(s->read_capacity);
     s->overlay = overlay_new(seed);
-    if (s->repl == NULL || s->actions == NULL || s->read_buffer == NULL || s->overlay == NULL)
+    if (s->repl == NULL || s->actions == NULL || s->overlay == NULL)
         return err_set(e, ERR_NO_MEMORY, "out of memory");
     repl_init(s->repl, &options,
               &(struct repl_start){.now_ms = site_now_ms(),
@@ -174,7 +177,9 @@ int site_open_core(struct site *s, struct err *e)
                                    .runs = runs,
                                    .run_count = (uint32_t)n,
                                    .commit = s->marks.commit,
-                                   .mode = totals.mode});
+                                   .mode = totals.mode,
+                                   .lists = lists.v,
+                                   .list_count = lists.n});
     repl_view(s->repl, &s->view);
     return 0;
 }

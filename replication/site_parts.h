@@ -47,8 +47,16 @@ struct peer {
     char why[ERR_TEXT_BYTES];
 };
 
+/* Lists of members found at the start; the core needs the last two. */
+struct member_lists {
+    struct repl_member_list v[2];
+    uint32_t n;
+    bool logged; /* not only the file's */
+};
+
 struct site {
-    const struct site_config *config;
+    const struct site_config *config; /* of this site: own_config */
+    struct site_config own_config;    /* its members are slots: see members.c */
     uv_loop_t loop;
     uv_async_t wake; /* other threads have news */
     uv_timer_t tick;
@@ -77,7 +85,7 @@ struct site {
         struct err why;
     } news;
     int lock_fd;
-    char members[SITE_MEMBERS_BYTES]; /* what is said of them in HELLO */
+    char members[SITE_MEMBERS_BYTES]; /* at lsn 0, as is said in HELLO; empty: this site joins */
 
     struct vote_file *vote_file;
     struct vote vote;
@@ -227,6 +235,16 @@ void driver_give_orders(struct site *s); /* the first half */
 /* The primary is ready: serving, and everything before its term is applied. */
 bool site_is_ready(const struct site *s);
 
+/* ---- members.c ---- */
+/* Before the core is made: s->members is what site.json says. ERR_DENIED when the file's list is another and none was logged. */
+int members_find(struct site *s, struct member_lists *out, struct err *e);
+/* The body of an entry as sets of slots; names that are new here get one. ERR_FORMAT; ERR_LIMIT: only a restart helps. */
+int members_read(struct site *s, struct bytes body, struct repl_members *out, struct err *e);
+/* The body of the list that an operator's order ("member-add", ...) asks for; the core decides whether it may be. */
+int members_order(struct site *s, const char *what, json_t *arguments, struct bytes by,
+                  struct writer *w, struct err *e);
+json_t *members_json(const struct site *s);
+
 /* ---- certificates.c ---- */
 int certificates_open(struct site *s, struct err *e); /* s->tls */
 /* Read them again when the files have changed, or when asked to, and put them in use. Once a second. */
@@ -235,6 +253,10 @@ void certificates_look(struct site *s, bool asked);
 /* ---- peers.c ---- */
 int peers_start(struct site *s, struct err *e);
 void peers_stop(struct site *s);
+/* A slot has a name now: open a link to it, when that is for this site to do. */
+void peers_added(struct site *s, uint8_t slot);
+/* Of each pair the site with the lesser name opens the link. */
+bool peers_opens(const struct site *s, uint8_t slot);
 /* Send a message with entries (or none). False: the link is down or takes no more now; then the message is lost, as the
  * network may lose it, and the core sends again. */
 bool peers_send(struct site *s, const struct repl_message *m, struct bytes entries);

@@ -86,6 +86,13 @@ static void add_role(struct site *s, json_t *list)
     char isolated[ERR_TEXT_BYTES];
     if (isolation_trouble(s, isolated, sizeof isolated))
         add(list, "%s", isolated);
+    const struct repl_members *m = &s->view.list.members;
+    if (m->all == 0)
+        add(list, "joins: waits until it is added (triveni member add) and has the list");
+    else if ((m->all >> s->config->self & 1) == 0)
+        add(list,
+            "is no member, as of the list at lsn %llu: stop it, or add it (triveni member add)",
+            (unsigned long long)s->view.list.lsn.v);
     if (s->view.broken)
         add(list,
             "met a history that contradicts what is committed here: it neither votes, acknowledges "
@@ -117,7 +124,7 @@ static void add_link(struct site *s, json_t *list, uint8_t i)
     uint64_t now = site_now_ms();
     if (s->peers[i].why[0] != '\0')
         add(list, "link to %s: %s", name, s->peers[i].why);
-    else if (i < s->config->self && now >= s->began_ms + LINK_GRACE_MS)
+    else if (!peers_opens(s, i) && now >= s->began_ms + LINK_GRACE_MS)
         add(list, "link to %s: none, %s opens it%s%s", name, name,
             s->refused_last_ms != 0 && now - s->refused_last_ms < QUIET_MS ? "; refused last: "
                                                                            : "",
@@ -141,7 +148,7 @@ static void add_peers(struct site *s, json_t *list)
     for (uint8_t i = 0; i < s->config->member_count; i++) {
         const struct repl_peer_view *p = &s->view.peers[i];
         const char *name = s->config->members[i].name;
-        if (i == s->config->self)
+        if (i == s->config->self || (s->view.list.members.all >> i & 1) == 0)
             continue;
         if (!s->peers[i].up)
             add_link(s, list, i);

@@ -9,7 +9,7 @@
 struct serve_options {
     struct common common;
     const char *config;
-    bool rebuilt, new_cluster, all_lost, members_changed, check;
+    bool rebuilt, joins, new_cluster, all_lost, members_changed, check;
 };
 #define AT(member) offsetof(struct serve_options, member)
 static const struct option serve_table[] = {
@@ -25,6 +25,8 @@ static const struct option init_table[] = {
      "the whole cluster starts for the first time: the site votes at once"},
     {"rebuilt", 0, OPTION_FLAG, AT(rebuilt), NULL, NULL,
      "the cluster has a history: the site does not vote until it has caught up"},
+    {"join", 0, OPTION_FLAG, AT(joins), NULL, NULL,
+     "a new site of a cluster that runs, to be added with 'triveni member add'"},
     {"all-lost", 0, OPTION_FLAG, AT(all_lost), NULL, NULL,
      "no site has anything left: all begin from the same restored state, and vote at once"},
     {"members-changed", 0, OPTION_FLAG, AT(members_changed), NULL, NULL,
@@ -101,7 +103,7 @@ static int run_init(struct invocation *in, struct err *e)
 {
     const struct serve_options *o = in->options;
     struct site_config *config;
-    if (o->rebuilt + o->new_cluster + o->all_lost + o->members_changed != 1)
+    if (o->rebuilt + o->joins + o->new_cluster + o->all_lost + o->members_changed != 1)
         return err_set(
             e, ERR_USAGE,
             "give one of --rebuilt and --new-cluster. --rebuilt: this cluster has run before, and "
@@ -113,12 +115,13 @@ static int run_init(struct invocation *in, struct err *e)
     else if (rc == 0)
         rc = site_init(config,
                        o->rebuilt    ? SITE_REBUILT
+                       : o->joins    ? SITE_JOINS
                        : o->all_lost ? SITE_ALL_LOST
                                      : SITE_NEW_CLUSTER,
                        e);
     if (rc == 0 && !o->members_changed)
         say("%s is ready%s: triveni serve --config %s", config->data_dir,
-            o->rebuilt ? " to catch up" : "", o->config);
+            o->rebuilt || o->joins ? " to catch up" : "", o->config);
     free(config);
     return rc;
 }
@@ -154,7 +157,9 @@ const struct command command_init = {
         "at each, then start them. What was\n"
         "acknowledged after the end of the archive is gone.\n"
         "\n"
-        "The list of members cannot be changed while sites run. Let them become equal, stop all, "
+        "The list of members is changed while sites run: triveni member. With all sites stopped it "
+        "can be changed only where that\n"
+        "was never done: let them become equal, stop all, "
         "change the list in every\n"
         "configuration, run init --members-changed at each site that was a member before and "
         "init --rebuilt at each new one, and\n"

@@ -58,6 +58,7 @@ const struct command *const commands[] = {
     &command_switchover,
     &command_failover,
     &command_mode,
+    &command_member,
     &command_isolate,
     &command_digest,
     &command_session,

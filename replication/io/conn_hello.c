@@ -34,18 +34,18 @@ static int agree_on_cluster(struct conn *c, const struct uuid *theirs, struct er
                            "triveni status shows");
 }
 
-/* Two sites that count other members would find two majorities (P3). */
+/* Two sites that began with other members would find two majorities (P3). One that joins has not begun: it counts nobody. */
 static int agree_on_members(const struct conn *c, const struct wire_hello *hello, struct err *why)
 {
     struct bytes ours = c->shared->options.hello.members;
     if (c->shared->options.hello.kind != WIRE_SITE || hello->kind != WIRE_SITE ||
-        bytes_equal(hello->members, ours))
+        bytes_equal(hello->members, ours) || ours.n == 0 || hello->members.n == 0)
         return 0;
     char theirs[WIRE_MEMBERS_MAX_BYTES + 1];
     link_copy_printable(theirs, sizeof theirs, hello->members);
     return err_set(why, ERR_DENIED,
                    "its configuration has the members %s; that of %s has %s: give all sites the "
-                   "same list",
+                   "same list; one that is made anew after it was changed: triveni init --join",
                    theirs, c->shared->name, c->shared->members);
 }
 

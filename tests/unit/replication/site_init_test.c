@@ -256,6 +256,23 @@ static void members_change_only_with_a_majority_of_both_lists(void **state)
     assert_int_equal(site_check_identity(&config, &e), ERR_DENIED);
 }
 
+/* It counts nobody, whatever its file says, until the log has told it; and it does not vote. */
+static void a_site_that_joins_counts_nobody(void **state)
+{
+    (void)state;
+    char members[SITE_MEMBERS_BYTES];
+    struct vote vote;
+    MEMBERS("dc", "dr", "gsr");
+    assert_int_equal(site_init(&config, SITE_JOINS, &e), 0);
+    open_vote(&vote);
+    assert_false(vote.may_vote);
+    assert_true(vote.incarnation > 1);
+    assert_int_equal(site_read_identity(&config, members, &e), 0);
+    assert_string_equal(members, "");
+    char before[SITE_MEMBERS_BYTES];
+    assert_int_equal(site_change_members(&config, before, &e), ERR_DENIED);
+}
+
 static void one_process_at_a_time(void **state)
 {
     (void)state;
@@ -308,6 +325,7 @@ int main(void)
         T(an_identity_of_a_newer_program_is_no_damage),
         T(other_members_are_refused_and_their_order_is_nothing),
         T(members_change_only_with_a_majority_of_both_lists),
+        T(a_site_that_joins_counts_nobody),
         T(one_process_at_a_time),
         T(a_path_that_cannot_be_made_is_named),
     };
