@@ -40,6 +40,8 @@ static json_t *peer_json(struct site *s, uint8_t i)
     const struct repl_members *list = &s->view.list.members;
     json_object_set_new(o, "member", json_boolean(list->all >> i & 1));
     json_object_set_new(o, "replica", json_boolean((list->all & ~list->voters) >> i & 1));
+    json_object_set_new(o, "answer_ms",
+                        p->answer_ms != 0 ? json_integer((json_int_t)p->answer_ms) : json_null());
     json_object_set_new(o, "needs_refill", json_boolean(p->needs_refill));
     return o;
 }

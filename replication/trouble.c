@@ -143,6 +143,23 @@ static void add_relay(struct site *s, json_t *list)
             text);
 }
 
+/* Told, and not adapted to: replication/core/repl.h says why. */
+static void add_slow_answers(struct site *s, json_t *list, uint8_t i)
+{
+    const struct site_config *c = s->config;
+    uint32_t election = c->election_ms, lease = c->lease_ms, takes = s->view.peers[i].answer_ms;
+    if (s->view.role != REPL_PRIMARY || takes == 0 || !s->peers[i].up ||
+        repl_times_fit(takes, c->heartbeat_ms, &election, &lease))
+        return;
+    add(list,
+        "answers of %s take %u ms, too long for lease_ms %u with heartbeat_ms %u: writes may stop "
+        "and "
+        "elections fail without need. Raise lease_ms to %u and election_ms to %u at all sites, "
+        "while "
+        "all are stopped",
+        c->members[i].name, takes, c->lease_ms, c->heartbeat_ms, lease, election);
+}
+
 static void add_peers(struct site *s, json_t *list)
 {
     for (uint8_t i = 0; i < s->config->member_count; i++) {
@@ -152,6 +169,7 @@ static void add_peers(struct site *s, json_t *list)
             continue;
         if (!s->peers[i].up)
             add_link(s, list, i);
+        add_slow_answers(s, list, i);
         if (s->unreadable[i][0] != '\0')
             add(list,
                 "the log is damaged where %s needs it: %s. %s takes it from another site; then "

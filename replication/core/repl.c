@@ -25,6 +25,21 @@ enum repl_times repl_times_check(uint32_t heartbeat_ms, uint32_t election_ms, ui
     return REPL_TIMES_OK;
 }
 
+bool repl_times_fit(uint32_t answer_ms, uint32_t heartbeat_ms, uint32_t *election_ms,
+                    uint32_t *lease_ms)
+{
+    enum { STEP_MS = 50, MOST_MS = 60000 };
+    uint64_t lease = 2 * ((uint64_t)answer_ms + heartbeat_ms);
+    if (lease <= *lease_ms)
+        return true;
+    lease = (lease < MOST_MS ? lease + STEP_MS - 1 : MOST_MS) / STEP_MS * STEP_MS;
+    uint64_t election = (lease * 10 / 9 / STEP_MS + 1) * STEP_MS;
+    *lease_ms = (uint32_t)lease;
+    if (election > *election_ms)
+        *election_ms = (uint32_t)election;
+    return false;
+}
+
 void repl_init(struct repl *r, const struct repl_options *options, const struct repl_start *start)
 {
     check(options->sites >= 1 && options->sites <= REPL_SITES_MAX &&
@@ -321,6 +336,7 @@ static void peer_view(const struct repl *r, uint8_t i, struct repl_peer_view *ou
                         ? lsn_max(p->match, lsn_min(p->received, r->log.last))
                         : p->match;
     out->word_ms = p->word_ms;
+    out->answer_ms = p->rtt_ms;
     out->heard_ms = p->heard_ms;
 }
 

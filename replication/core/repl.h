@@ -63,6 +63,12 @@ enum repl_times {
     REPL_TIMES_LEASE_LONG, /* lease_ms >= 0.9 * election_ms: clocks differ in rate, and it must end before an election */
 };
 enum repl_times repl_times_check(uint32_t heartbeat_ms, uint32_t election_ms, uint32_t lease_ms);
+/* A lease is renewed by answers: the next round is sent within a heartbeat, and its answer takes `answer_ms`. Does one such fit
+ * twice into the lease, so that one may be lost? False: *lease_ms and *election_ms are changed to what it takes. They are not
+ * changed by the machine itself: what a voter promises has to be as long at all sites, and a primary that guessed longer
+ * than its voters would not be alone any more (R4). */
+bool repl_times_fit(uint32_t answer_ms, uint32_t heartbeat_ms, uint32_t *election_ms,
+                    uint32_t *lease_ms);
 
 /* A list of members: sets of slots, bit i for slot i. Only voters count, for a majority, a lease or a vote; the other members are
  * replicas, which get the log. */
@@ -277,6 +283,7 @@ struct repl_peer_view {
     struct lsn durable; /* acknowledged on its stable storage; 0 unknown */
     struct lsn applied, archived;
     struct lsn received; /* of it, durable or not; 0 unknown */
+    uint32_t answer_ms;  /* how long its answers take, smoothed; 0 not known */
     uint64_t word_ms;    /* these positions were true then, or later; 0 never */
     /* when it last answered, at a standby: when this primary was last heard; 0 never */
     uint64_t heard_ms;

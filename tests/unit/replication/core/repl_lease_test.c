@@ -89,6 +89,33 @@ static void a_promise_outlasts_the_lease_that_rests_on_it(void **state)
     assert_in_range(repl_promise_end(&r, true), now + 401, now + 499);
 }
 
+/* Whatever is advised is itself allowed, and long enough. */
+static void times_that_are_too_short_for_the_answers_are_told_with_those_that_are_not(void **state)
+{
+    (void)state;
+    uint32_t election = 500, lease = 400;
+    assert_true(repl_times_fit(1, 50, &election, &lease));
+    assert_true(repl_times_fit(150, 50, &election, &lease));
+    assert_int_equal(election, 500);
+    assert_int_equal(lease, 400);
+    assert_false(repl_times_fit(180, 50, &election, &lease));
+    assert_int_equal(lease, 500);
+    assert_int_equal(election, 600);
+    for (uint32_t answer = 1; answer < 20000; answer += 7) {
+        for (uint32_t beat = 10; beat <= 160; beat += 50) {
+            election = 500;
+            lease = 400;
+            if (repl_times_fit(answer, beat, &election, &lease))
+                continue;
+            assert_int_equal(repl_times_check(beat, election, lease), REPL_TIMES_OK);
+            assert_true(repl_times_fit(answer, beat, &election, &lease));
+        }
+    }
+    election = 500;
+    lease = 400;
+    assert_false(repl_times_fit(UINT32_MAX, UINT32_MAX, &election, &lease));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -97,6 +124,7 @@ int main(void)
         TEST(sendings_are_remembered_for_two_leases_and_no_longer),
         TEST(without_answers_the_lease_ends_before_the_role),
         TEST(a_promise_outlasts_the_lease_that_rests_on_it),
+        TEST(times_that_are_too_short_for_the_answers_are_told_with_those_that_are_not),
     };
     return cmocka_run_group_tests_name("repl_lease", tests, NULL, NULL);
 }
