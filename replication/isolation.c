@@ -1,9 +1,12 @@
 /* Isolation for drills: an operator cuts this live site off from the other sites, from clients, or from both, for a bounded time.
  *
- * What is cut is closed with the reason, and refused with it until the end; this site opens no link either. Operators keep their
- * connections, or a drill could neither be watched nor ended, but their requests for data are refused like everybody's. The
+ * What is cut is closed with the reason, and refused with it until the end; this site opens no link either. Operators keep
+ * their connections, or a drill could neither be watched nor ended, but their requests for data are refused like everybody's. The
  * protocol core is told nothing but that its links are closed: what follows is what follows from a real partition, only sooner
  * noticed.
+ *
+ * A primary first lets the others have the entry of the order in the audit trail: cut off at once it would alone have it, and
+ * undo it when it comes back.
  *
  * DURABLE. The end is in the file `isolation` before anything is cut, so a restart in between comes back isolated, with the same
  * end (replication/core/isolation.h). The file is written anew each minute, so that a machine that starts again and again with a
@@ -20,7 +23,10 @@
 #include <unistd.h>
 
 #define ISOLATION_FILE "isolation"
-enum { RENEW_US = 60 * 1000000 };
+enum {
+    RENEW_US = 60 * 1000000,
+    AUDIT_MS = 500, /* for the order itself to be committed, before a primary is cut off */
+};
 
 static struct isolation_now now_of(void)
 {
@@ -139,6 +145,7 @@ void isolation_apply(struct site *s)
 
 static void end(struct site *s, const char *why)
 {
+    s->isolation_waits.by_ms = 0;
     events_add(s->events, "isolation from %s: ended %s", whom(s->isolation.links), why);
     forget(s);
     s->isolation.links = 0;
@@ -179,6 +186,11 @@ void isolation_tick(struct site *s)
     uint64_t now_us = s->isolation.links != 0 ? site_boot_us() : 0;
     if (s->isolation.links == 0)
         return;
+    if (s->isolation_waits.by_ms != 0 && (s->marks.commit.v >= s->isolation_waits.lsn.v ||
+                                          site_now_ms() >= s->isolation_waits.by_ms)) {
+        s->isolation_waits.by_ms = 0;
+        isolation_apply(s);
+    }
     if (isolation_left_us(&s->isolation, now_us) == 0) {
         end(s, "by itself: its time is up");
     } else if (now_us - s->isolation_saved_us >= RENEW_US) {
@@ -291,7 +303,10 @@ int isolation_command(struct site *s, const struct client *c, json_t *arguments,
         s->isolation = asked;
         events_add(s->events, "isolation from %s: begun by operator %s, for %lld ms", whom(links),
                    c->name, (long long)for_ms);
-        isolation_apply(s);
+        s->isolation_waits.lsn = s->tail.lsn;
+        s->isolation_waits.by_ms = audited ? site_now_ms() + AUDIT_MS : 0;
+        if (!audited)
+            isolation_apply(s);
     }
     *reply = answer(s, audited);
     return 0;

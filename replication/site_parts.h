@@ -121,6 +121,10 @@ struct site {
     struct timeline timeline;   /* of the log */
     struct isolation isolation; /* links 0: none */
     uint64_t isolation_saved_us;
+    struct {            /* begun, and the links are still there: */
+        struct lsn lsn; /* they are cut when this is committed, */
+        uint64_t by_ms; /* and at the latest then; 0: they follow at once */
+    } isolation_waits;
     struct refill {        /* takes many entries from another site than the primary */
         uint64_t began_ms; /* 0: it does not */
         uint64_t seen_ms, told_ms, mark_ms;

@@ -5,7 +5,7 @@
 # Usage: BUILD=build/gcc-release tests/integration/isolate.sh
 # suite: drills
 # suite: drills
-# limit: 120 s
+# limit: 180 s
 set -euo pipefail
 : "${BUILD:?set BUILD to the folder of the programs}"
 export TRIVENI=$BUILD/triveni
@@ -49,8 +49,8 @@ tv put land before 1 --ack all >/dev/null
 # ---- ages: what is known of an idle cluster is young ----
 # ages SITE: its four ages in ms, as the merged status has them; "null" where one is not known.
 ages() { op status -o json --timeout 2 2>/dev/null | jq -c --arg site "$1" '.sites[] | select(.name == $site).ages | [.received.ms, .durable.ms, .applied.ms, .archived.ms]'; }
-# young SITE: received, durable and applied within 500 ms, which is ten heartbeats.
-young() { [ "$(ages "$1" | jq '.[:3] | all(. != null and . < 500)')" = true ]; }
+# young SITE: received, durable and applied; a heartbeat or two where the machine is at rest, and less than nothing was written for.
+young() { [ "$(ages "$1" | jq '.[:3] | all(. != null and . < 2000)')" = true ]; }
 sleep 3
 for site in dc dr gsr; do young $site || fail "$site has written nothing for 3 s and is $(ages $site) old"; done
 [ "$(ages "$old" | jq '.[3]')" = null ] || fail "a data site archives nothing: $(ages "$old")"
@@ -66,12 +66,12 @@ expect 4 isolate nowhere --for 5s --yes "${o[@]}"
 expect 0 isolate dr --end "${o[@]}" && grep -qx "dr is not isolated" "$DIR/out"
 
 # ---- the primary, under writers ----
-"$BUILD/tests/writers/writers" run --uri "$uri" --ledger "$DIR/ledger" --seconds 14 --threads 4 >"$DIR/writers.json" 2>"$DIR/writers.log" &
+"$BUILD/tests/writers/writers" run --uri "$uri" --ledger "$DIR/ledger" --seconds 100 --rate 500 --threads 4 >"$DIR/writers.json" 2>"$DIR/writers.log" &
 writers=$!
 sleep 1
 began=$(now_ms)
-expect 0 isolate "$old" --for 9s --yes -o json "${o[@]}"
-[ "$(jq -c '[.isolated.links, .audited, .isolated.left_ms > 8000]' "$DIR/out")" = '["both",true,true]' ] || fail "answer: $(cat "$DIR/out")"
+expect 0 isolate "$old" --for 30s --yes -o json "${o[@]}"
+[ "$(jq -c '[.isolated.links, .audited, .isolated.left_ms > 25000]' "$DIR/out")" = '["both",true,true]' ] || fail "answer: $(cat "$DIR/out")"
 new=$(wait_primary)
 [ "$new" != "$old" ] || fail "$old is isolated and still primary"
 failover=$(($(now_ms) - began))
@@ -96,16 +96,19 @@ grep -q "isolation from the other sites and clients: ordered by operator .* befo
 expect 4 get land before "${c[@]}" --endpoints "$(at "$old")" --timeout 1 && says "$old is isolated until"
 
 # ---- it heals by itself ----
-for i in $(seq 1 120); do
+for i in $(seq 1 400); do
     [ "$(own "$old" .isolated)" = null ] && break
     sleep 0.1
 done
 healed=$(($(now_ms) - began))
-[ "$healed" -ge 8900 ] && [ "$healed" -lt 11000 ] || fail "healed after $healed ms instead of 9000"
+[ "$healed" -ge 29900 ] || fail "healed after $healed ms instead of 30000"
 grep -q "isolation from the other sites and clients: ended by itself" "$DIR/cluster/$old.log" || fail "no event"
 [ ! -e "$DIR/cluster/$old/data/isolation" ] || fail "its file is still there"
+kill -TERM "$writers" # they end when it is over, however long that took
 wait "$writers" || fail "$(cat "$DIR/writers.log")"
 wait_equal 300 >/dev/null
+# In the common history, not only in what the isolated primary had to undo.
+"$TRIVENI" dump-log "$DIR/cluster/gsr/data" --running -o json | grep '"isolate"' >/dev/null || fail "the order is not in the audit trail"
 "$BUILD/tests/writers/writers" verify --uri "$uri" --ledger "$DIR/ledger" >"$DIR/verify.json"
 [ "$(jq '.lost + .doubled' "$DIR/verify.json")" -eq 0 ] || fail "$(cat "$DIR/verify.json")"
 expect 0 switchover --to "$old" "${o[@]}"
@@ -113,7 +116,7 @@ wait_primary "$old" >/dev/null
 site_kill "$old" TERM # its clock is wrong
 site_start "$old"
 wait_equal 300 >/dev/null
-echo "isolated $old for 9 s under load: $new served after $failover ms, $old healed after $healed ms with a restart in between;" \
+echo "isolated $old for 30 s under load: $new served after $failover ms, $old healed after $healed ms with a restart in between;" \
     "$(jq -c '{acknowledged, longest_gap_ms, resent}' "$DIR/writers.json"), 0 lost, 0 doubled"
 
 # ---- clients alone, at a standby; ended by an operator ----
