@@ -73,16 +73,18 @@ static void note_primary_commit(struct site *s, const struct repl_message *m)
 static void take_or_leave(struct site *s, struct repl_message *m, size_t bytes)
 {
     struct err why = ERR_NONE;
-    if (m->count == 0)
-        return;
-    if (log_room(s->log, bytes, &why) != 0) {
+    if (m->count == 0) { /* nothing to take, or there is room again for what was not taken */
+        if (s->log_refused.code == 0 || log_room(s->log, s->log_refused_bytes, &why) != 0)
+            return;
+    } else if (log_room(s->log, bytes, &why) != 0) {
         if (s->log_refused.code == 0)
             events_add(s->events, "log: entries from %s are not taken: %s",
                        s->config->members[m->from].name, why.text);
         m->count = 0;
-    } else if (s->log_refused.code != 0) {
-        events_add(s->events, "log: entries are taken again");
+        s->log_refused_bytes = bytes;
     }
+    if (why.code == 0 && s->log_refused.code != 0)
+        events_add(s->events, "log: entries are taken again");
     s->log_refused = why;
 }
 

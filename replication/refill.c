@@ -110,15 +110,13 @@ bool refill_trouble(struct site *s, char text[ERR_TEXT_BYTES])
 {
     const struct repl_relay_view *v = &s->view.relay;
     const struct site_member *from = site_member(s, v->from);
-    if (s->refill.began_ms != 0 && from != NULL) {
-        char what[ERR_TEXT_BYTES];
-        sentence(s, what);
-        (void)snprintf(text, ERR_TEXT_BYTES, "%s", what);
-    } else if (v->refill && v->vain) {
+    if (v->refill && v->vain) {
         (void)snprintf(text, ERR_TEXT_BYTES,
                        "needs what follows lsn %llu, which no site in reach can give: see what the "
                        "repository's site says, or restore by hand (triveni init --help)",
                        (unsigned long long)s->tail.lsn.v);
+    } else if (s->refill.began_ms != 0 && from != NULL) {
+        sentence(s, text);
     } else if (v->hears && from != NULL) {
         (void)snprintf(text, ERR_TEXT_BYTES,
                        "the primary is not reachable from here: followed through %s", from->name);

@@ -168,6 +168,7 @@ struct site {
         uint64_t bundles, operations, acknowledged; /* the last: "yes" or "possible" */
         char first[256];
     } undecided;
+    size_t log_refused_bytes;
     struct err log_refused; /* why the last entries that came were not taken; code 0: they were */
     struct lsn retain;
     struct {

@@ -316,7 +316,7 @@ struct repl_view {
         uint8_t from;  /* or REPL_NOBODY */
         bool hears;    /* that one hears the primary: this site follows through it */
         bool refill;   /* the primary is heard here, but its log does not have what is needed */
-        bool vain;     /* nobody who can be reached can give it */
+        bool vain;     /* nobody who was asked can give it */
         struct lsn of; /* committed, as far as is known here */
     } relay;
     enum commit_mode mode;

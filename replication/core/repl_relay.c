@@ -93,7 +93,7 @@ void repl_relay_served(struct repl *r, struct repl_actions *out, const struct re
 {
     struct repl_relay *a = &r->relay;
     if (grew || r->log.last.v >= m->commit.v || r->full) {
-        a->refill = false;
+        a->refill = a->lacks = false;
         a->stalled_ms = 0;
         return;
     }
@@ -205,7 +205,7 @@ void repl_relay_view(const struct repl *r, struct repl_relay_view *out)
         .from = a->from,
         .hears = a->from != REPL_NOBODY && a->hears,
         .refill = refilling(r),
-        .vain = a->from == REPL_NOBODY && a->vain != 0,
+        .vain = a->lacks,
         .of = lsn_max(lsn_max(a->of, a->word), r->primary_commit),
     };
 }
@@ -266,6 +266,7 @@ static void not_given(struct repl *r, struct repl_actions *out, const struct rep
     repl_trace(r, out, "term %llu: %s cannot give what follows %llu", U(r->term.v),
                repl_site_name(r, m->from), U(a->at.v));
     a->vain |= 1u << m->from;
+    a->lacks = true;
     ask_another(r, out);
 }
 
@@ -289,6 +290,7 @@ static void take(struct repl *r, struct repl_actions *out, const struct repl_mes
     r->matched = lsn_max(r->matched, at);
     r->primary_commit = lsn_max(r->primary_commit, lsn_max(m->last, m->commit));
     repl_update_commit(r, out);
+    a->lacks &= m->count == 0;
     if (m->count > 0)
         ask(r, out);
     else if (!a->hears && a->at.v >= m->last.v &&
