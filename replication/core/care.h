@@ -88,8 +88,9 @@ int care_compare_rows(const struct care_row *a, const struct care_row *b);
 const char *care_kind_name(enum care_kind kind);
 
 /* The lsn at which states are compared next: as far ahead of `applied` as entries come in `ahead_ms`, judged by those that came
- * since `before` was applied, elapsed_ms ago; `applied` itself when none came. A site that was held up for long does not look farther
- * ahead for it: it would wait in vain for what comes later than the wait lasts, be held up by that, and so on for ever. */
+ * since `before` was applied, elapsed_ms ago; `applied` itself when none came. A site that was held up for long does not look
+ * farther ahead for it: it would wait in vain for what comes later than the wait lasts, be held up by that, and so on for
+ * ever. */
 struct lsn care_compare_at(struct lsn before, struct lsn applied, uint64_t elapsed_ms,
                            uint32_t ahead_ms);
 
