@@ -163,7 +163,7 @@ check-long: deps ## what make check has no time for, a bounded portion of each: 
 # ---- real sites, random faults; see tests/README.md ----
 .PHONY: nemesis
 nemesis: $(BUILD)/triveni $(WRITERS) $(PRELOADS) $(NEMESIS) ## real sites, random faults, checked clients: MINUTES=5 or KILLS=1000, SEED=
-	@BUILD=$(BUILD) MINUTES=$(or $(MINUTES),5) KILLS=$(or $(KILLS),0) SEED=$(if $(filter command%,$(origin SEED)),$(SEED)) tests/nemesis/nemesis.sh
+	@BUILD=$(BUILD) MINUTES=$(MINUTES) KILLS=$(KILLS) SEED=$(if $(filter command%,$(origin SEED)),$(SEED)) tests/nemesis/nemesis.sh
 
 .PHONY: sim sim-mutants
 SEED     ?= 1

@@ -3,9 +3,9 @@
 # them harm at random: it kills, pauses, cuts off, slows down, fills disks, sets clocks, takes certificates away and gives orders at
 # bad moments. tests/README.md tells what is checked and how to read the output.
 #
-# Usage: BUILD=build/gcc-release [SEED=N] [MINUTES=N | KILLS=N] tests/nemesis/nemesis.sh
+# Usage: BUILD=build/gcc-release [SEED=N] [MINUTES=N] [KILLS=N] tests/nemesis/nemesis.sh
 #
-#   MINUTES   how long it goes on; 5
+#   MINUTES   how long it goes on; 5, and with KILLS no limit
 #   KILLS     until so many kill -9 were done: only kills then, in short rounds
 #   SEED      which faults there are, in which order and for how long; printed. The moments are real ones and never quite the same.
 #
@@ -19,10 +19,14 @@ set -euo pipefail
 : "${BUILD:?set BUILD to the folder of the programs}"
 cd "$(dirname "$0")/../.."
 BUILD=$(realpath "$BUILD")
-MINUTES=${MINUTES:-5} KILLS=${KILLS:-0} SEED=${SEED:-$((SRANDOM % 1000000))}
+KILLS=${KILLS:-0} SEED=${SEED:-$((SRANDOM % 1000000))}
+[[ ${MINUTES:-0}/$KILLS/$SEED =~ ^[0-9]{1,9}/[0-9]{1,9}/[0-9]{1,9}$ ]] || {
+    echo "nemesis: MINUTES, KILLS and SEED are whole numbers" >&2
+    exit 2
+}
+MINUTES=${MINUTES:-$((KILLS > 0 ? 0 : 5))}
 export BUILD MINUTES KILLS SEED TRIVENI=$BUILD/triveni
 SERVE_S=30 EQUAL_S=90
-[[ $MINUTES$KILLS$SEED =~ ^[0-9]+$ ]] || { echo "nemesis: MINUTES, KILLS and SEED are whole numbers" >&2; exit 2; }
 . tests/lib/cluster.sh
 . tests/lib/net.sh
 net_enter tests/nemesis/nemesis.sh
@@ -52,6 +56,7 @@ fail() {
     exit 1
 }
 
+limits() { echo "SEED=$SEED$([ "$KILLS" = 0 ] || echo " KILLS=$KILLS")$([ "$MINUTES" = 0 ] || echo " MINUTES=$MINUTES")"; }
 now() { echo "${EPOCHREALTIME/./}"; } # microseconds
 BEGAN=$(now)
 # say TEXT: a line of the timeline.
@@ -324,12 +329,12 @@ RANDOM=$((SEED % 32768))
 SEED_HIGH=$((SEED / 32768))
 for ((i = 0; i < SEED_HIGH % 1000; i++)); do draw 0 1; done
 CHAPTER_S=$([ "$KILLS" -gt 0 ] && echo 60 || echo 30)
-END=$((SECONDS + MINUTES * 60))
-echo "nemesis: SEED=$SEED $([ "$KILLS" -gt 0 ] && echo "KILLS=$KILLS" || echo "MINUTES=$MINUTES"); disks: $DISKS; network: tests/nemesis/wire," \
+END=$((MINUTES == 0 ? 1 << 40 : SECONDS + MINUTES * 60))
+echo "nemesis: $(limits); disks: $DISKS; network: tests/nemesis/wire," \
     "which delays and loses frames by itself; sites: $TRIVENI"
 look
 checkers_prove
-more() { if [ "$KILLS" -gt 0 ]; then [ "$KILLED" -lt "$KILLS" ]; else [ $SECONDS -lt "$END" ]; fi; }
+more() { [ $SECONDS -lt "$END" ] && { [ "$KILLS" = 0 ] || [ "$KILLED" -lt "$KILLS" ]; }; }
 while more; do
     clients_start
     while more && [ $SECONDS -lt $CHAPTER_END ]; do round; done

@@ -63,8 +63,9 @@ report() {
          elections: $elections, acknowledged: $acknowledged, checked: $checked, lost: $lost, doubled: $doubled,
          histories_linearizable: $histories, unknown_at_first: $unknown, longest_gap_ms: $gap, longest_to_serve_ms: $served,
          longest_to_equal_ms: $equal, primary_killed: {timed: $timed, p50_ms: $p50, p99_ms: $p99, max_ms: $max}}' >"$OUT/report.json"
-    cp "$DIR/timeline" "$OUT/timeline"
+    cp "$DIR/timeline" "$CLUSTER_DIR"/*.log "$OUT/"
     verdict="nemesis: $FAULTS faults, $KILLED kills, $ACKNOWLEDGED acknowledged, $LOST lost, $DOUBLED doubled, $HISTORIES histories linearizable"
+    [ "$KILLED" -ge "$KILLS" ] || echo "the $MINUTES minutes were over before the $KILLS kills"
     echo "$verdict"
 }
 
@@ -86,5 +87,5 @@ failed() {
         tail -n 30 "$file" 2>/dev/null | sed 's/^/    /'
     done
     sed 's/^/    /' "$OUT/failed/status.txt"
-    echo "kept in $OUT/failed: histories, ledgers, logs; again: make nemesis SEED=$SEED $([ "$KILLS" -gt 0 ] && echo "KILLS=$KILLS" || echo "MINUTES=$MINUTES")"
+    echo "kept in $OUT/failed: histories, ledgers, logs; again: make nemesis $(limits)"
 }
