@@ -219,7 +219,10 @@ static inline bool repl_in(uint8_t set, uint8_t site)
 }
 static inline uint32_t repl_count(uint8_t set)
 {
-    return (uint32_t)__builtin_popcount(set);
+    uint32_t n = 0;
+    for (; set != 0; set &= (uint8_t)(set - 1))
+        n++;
+    return n;
 }
 static inline bool repl_votes(const struct repl *r, uint8_t site)
 {

@@ -1,5 +1,5 @@
-/* Sessions that begin and end: opened and ended by entries, as replication/service_entries.c has it, in a quarter of the seeds; in
- * the others each client has one that was always there.
+/* Sessions that begin and end: opened and ended by entries, as replication/service_entries.c has it, in a quarter of the seeds;
+ * in the others each client has one that was always there.
  *
  * A client without a session opens one, and what it writes belongs to it. An opening that is not answered is not asked for again:
  * the next one is another, and the first is left to expire. Clients fall asleep for about as long as a session may be idle. A
