@@ -88,6 +88,14 @@ int care_call(struct care *c, uint8_t site, struct care_message *question, struc
     return care_answer(c, site, question->kind, ASK_MS, m, e);
 }
 
+uint8_t care_members(struct care *c)
+{
+    (void)pthread_mutex_lock(&c->lock);
+    const uint8_t members = c->members;
+    (void)pthread_mutex_unlock(&c->lock);
+    return members;
+}
+
 bool care_is_up(struct care *c, uint8_t site)
 {
     (void)pthread_mutex_lock(&c->lock);
@@ -430,6 +438,7 @@ void care_progress(struct site *s)
     (void)pthread_mutex_lock(&c->lock);
     c->primary = site_is_ready(s);
     c->commit = s->marks.commit;
+    c->members = s->view.list.members.all;
     for (uint8_t i = 0; i < s->config->member_count; i++) {
         if (i == s->config->self)
             continue;

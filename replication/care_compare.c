@@ -150,7 +150,7 @@ static void answer_keys(struct care *c, uint8_t i, struct list *l, uint32_t buck
 
 void care_serve_keys(struct care *c)
 {
-    for (uint8_t i = 0; i < c->site->config->member_count; i++) {
+    for (uint8_t i = 0; i < care_slots(); i++) {
         struct list l = {.p = NULL};
         (void)pthread_mutex_lock(&c->lock);
         const uint64_t id = c->keys[i].answer == NULL ? c->keys[i].id : 0;
@@ -292,6 +292,7 @@ struct found {
     bool known[REPL_SITES_MAX];
     struct digest digest[REPL_SITES_MAX];
     struct lsn lsn;
+    unsigned members; /* of whom a majority is believed */
 };
 
 static void put(char *text, size_t room, const char *fmt, ...)
@@ -379,10 +380,10 @@ static void look_closer(struct care *c, uint8_t site, struct lsn at)
     (void)pthread_mutex_unlock(&c->lock);
 }
 
-static unsigned agree_with(const struct care *c, const struct found *f, uint8_t site)
+static unsigned agree_with(const struct found *f, uint8_t site)
 {
     unsigned n = 0;
-    for (uint8_t i = 0; f->known[site] && i < c->site->config->member_count; i++)
+    for (uint8_t i = 0; f->known[site] && i < care_slots(); i++)
         n += f->known[i] && digest_equal(f->digest[i], f->digest[site]);
     return n;
 }
@@ -390,9 +391,8 @@ static unsigned agree_with(const struct care *c, const struct found *f, uint8_t 
 /* The site whose digest is believed: one that a majority agrees with, else this one. */
 static uint8_t believed(const struct care *c, const struct found *f)
 {
-    const uint32_t majority = c->site->config->member_count / 2 + 1;
-    for (uint8_t i = 0; i < c->site->config->member_count; i++)
-        if (agree_with(c, f, i) >= majority)
+    for (uint8_t i = 0; i < care_slots(); i++)
+        if (agree_with(f, i) >= f->members / 2 + 1)
             return i;
     return (uint8_t)c->site->config->self;
 }
@@ -440,7 +440,7 @@ static void judge(struct care *c, const struct found *f)
     const uint8_t self = (uint8_t)c->site->config->self, right = believed(c, f);
     const bool self_wrong = !digest_equal(f->digest[self], f->digest[right]);
     unsigned others = 0;
-    for (uint8_t i = 0; i < c->site->config->member_count; i++) {
+    for (uint8_t i = 0; i < care_slots(); i++) {
         if (!f->known[i] || i == self)
             continue;
         others++;
@@ -485,16 +485,19 @@ void care_compare(struct care *c)
     c->compared_ms = now;
     bool asked[REPL_SITES_MAX] = {false};
     applier_mark(c->site->applier, f.lsn);
-    for (uint8_t i = 0; i < c->site->config->member_count; i++) {
+    const uint8_t members = care_members(c);
+    for (uint8_t i = 0; i < care_slots(); i++) {
         struct care_message question = {.kind = CARE_SUMS, .lsn = f.lsn};
-        asked[i] = care_is_up(c, i);
+        const bool is_member = (members >> i & 1) != 0;
+        f.members += is_member;
+        asked[i] = is_member && care_is_up(c, i);
         if (asked[i])
             care_ask(c, i, &question);
     }
     const uint8_t self = (uint8_t)c->site->config->self;
     f.known[self] = wait_own(c, f.lsn);
     f.digest[self] = c->own.digest;
-    for (uint8_t i = 0; i < c->site->config->member_count; i++) {
+    for (uint8_t i = 0; i < care_slots(); i++) {
         struct care_message m;
         struct err e = ERR_NONE;
         if (!asked[i] || care_answer(c, i, CARE_SUMS, COMPARE_WAIT_MS + 500, &m, &e) != 0)

@@ -72,6 +72,7 @@ struct care {
         size_t answer_bytes;
     } keys[REPL_SITES_MAX];
     bool primary, up[REPL_SITES_MAX];
+    uint8_t members; /* of the list in force: a set of slots. Their names do not change any more */
     struct lsn commit;
     struct damage damages[DAMAGES_MAX];
     size_t damage_count;
@@ -91,7 +92,14 @@ struct care {
     struct state_sums scratch;
 };
 
+/* How many slots there are. The thread goes through all of them: those that no site has are not up. */
+static inline uint8_t care_slots(void)
+{
+    return REPL_SITES_MAX;
+}
+
 /* ---- care.c, for the thread ---- */
+uint8_t care_members(struct care *c);
 /* Ask; the question's id is filled in. One at a time to a site. */
 void care_ask(struct care *c, uint8_t site, struct care_message *question);
 /* Wait for the answer: 0 with *m, views that live until the next question to that site; or an error, with who did not answer. */

@@ -49,7 +49,7 @@ static int repair_record(struct care *c, const struct damage *d, struct err *why
     (void)row_quote(bytes_of(d->key, d->key_bytes), key);
     (void)row_quote(bytes_of(d->collection, d->collection_bytes), collection);
     (void)err_set(why, ERR_UNREACHABLE, "no other site can be reached");
-    for (uint8_t i = 0; i < s->config->member_count; i++) {
+    for (uint8_t i = 0; i < care_slots(); i++) {
         struct err e = ERR_NONE;
         if (!care_is_up(c, i))
             continue;
@@ -81,7 +81,7 @@ static int fetch_entries(void *arg, struct lsn from, struct lsn to, uint8_t *buf
     struct care *c = arg;
     int rc = err_set(e, ERR_UNREACHABLE, "no other site can be reached");
     *used = *count = 0;
-    for (uint8_t i = 0; i < c->site->config->member_count; i++) {
+    for (uint8_t i = 0; i < care_slots(); i++) {
         struct care_message m, question = {.kind = CARE_ENTRIES, .lsn = from, .to = to};
         if (!care_is_up(c, i))
             continue;
