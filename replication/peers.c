@@ -259,7 +259,9 @@ static struct conn_options link_options(struct site *s, const struct conn_callba
                   .name = bytes_str(s->config->members[s->config->self].name),
                   .incarnation = s->vote.incarnation,
                   .software = bytes_str("triveni " TRIVENI_VERSION),
-                  .members = bytes_str(s->members)},
+                  .members = bytes_str(s->members),
+                  .election_ms = s->config->election_ms,
+                  .lease_ms = s->config->lease_ms},
         .accept_kinds = 1u << WIRE_SITE,
         .max_body = FRAME_PEER_MAX_BYTES,
         .queue_limit_bytes = 2 * FRAME_PEER_MAX_BYTES,
@@ -294,9 +296,9 @@ static void connect_later(struct peer *p)
 int peers_start(struct site *s, struct err *e)
 {
     static const struct conn_callbacks callbacks = {on_ready_in, on_frame, on_closed, NULL};
-    for (uint8_t i = 0; i < REPL_SITES_MAX; i++) {
+    for (int i = 0; i < REPL_SITES_MAX; i++) {
         struct peer *p = &s->peers[i];
-        *p = (struct peer){.site = s, .index = i, .retry_ms = RETRY_MIN_MS};
+        *p = (struct peer){.site = s, .index = (uint8_t)i, .retry_ms = RETRY_MIN_MS};
         check(uv_timer_init(&s->loop, &p->retry) == 0);
         p->retry.data = p;
     }
@@ -360,7 +362,7 @@ void peers_stop(struct site *s)
     if (s->peer_listener != NULL)
         listener_close(s->peer_listener);
     s->peer_listener = NULL;
-    for (uint8_t i = 0; i < REPL_SITES_MAX; i++) {
+    for (int i = 0; i < REPL_SITES_MAX; i++) {
         struct peer *p = &s->peers[i];
         if (p->site == NULL)
             continue;

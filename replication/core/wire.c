@@ -60,6 +60,8 @@ void wire_write_hello(struct writer *w, const struct wire_hello *m)
     write_u64(w, m->incarnation);
     write_bytes16(w, m->software);
     write_bytes16(w, m->members);
+    write_u32(w, m->election_ms);
+    write_u32(w, m->lease_ms);
 }
 
 int wire_read_hello(struct bytes body, struct wire_hello *m, struct err *e)
@@ -76,6 +78,8 @@ int wire_read_hello(struct bytes body, struct wire_hello *m, struct err *e)
     m->incarnation = read_u64(&r);
     m->software = read_bytes16(&r);
     m->members = read_bytes16(&r);
+    m->election_ms = read_u32(&r);
+    m->lease_ms = read_u32(&r);
     int rc = finish(&r, "hello", e);
     if (rc != 0)
         return rc;

@@ -14,7 +14,7 @@
 #include "store/core/txn.h"
 
 enum {
-    WIRE_VERSION = 1,
+    WIRE_VERSION = 2,
     WIRE_MEMBERS_MAX_BYTES = 400,
     WIRE_SCAN_MAX_RECORDS = 4096,
     WIRE_SCAN_MAX_BYTES = 4 << 20,
@@ -39,6 +39,7 @@ struct wire_hello {
     uint64_t incarnation;  /* sites */
     struct bytes software; /* "triveni 0.1.0" */
     struct bytes members;  /* sites: "dc data, dr data, gsr repository", by name; else empty */
+    uint32_t election_ms, lease_ms; /* sites: as configured; else 0 */
 };
 
 /* FRAME_ERROR */

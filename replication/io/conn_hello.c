@@ -49,6 +49,20 @@ static int agree_on_members(const struct conn *c, const struct wire_hello *hello
                    theirs, c->shared->name, c->shared->members);
 }
 
+/* A voter keeps its promise for as long as its own configuration says; a primary whose lease is longer would outlive it (R4). */
+static int agree_on_times(const struct conn *c, const struct wire_hello *hello, struct err *why)
+{
+    const struct wire_hello *own = &c->shared->options.hello;
+    if (own->kind != WIRE_SITE || hello->kind != WIRE_SITE ||
+        (own->election_ms == hello->election_ms && own->lease_ms == hello->lease_ms))
+        return 0;
+    return err_set(why, ERR_DENIED,
+                   "its configuration has election_ms %u and lease_ms %u; that of %s has %u and "
+                   "%u: give all sites the same, and start them again",
+                   hello->election_ms, hello->lease_ms, c->shared->name, own->election_ms,
+                   own->lease_ms);
+}
+
 int link_on_hello(struct conn *c, const struct frame *f, struct bytes body, struct err *why)
 {
     struct wire_hello hello;
@@ -67,6 +81,8 @@ int link_on_hello(struct conn *c, const struct frame *f, struct bytes body, stru
                        c->peer.name);
     }
     rc = agree_on_members(c, &hello, why);
+    if (rc == 0)
+        rc = agree_on_times(c, &hello, why);
     if (rc == 0)
         rc = listener_admit(c, why);
     if (rc != 0)

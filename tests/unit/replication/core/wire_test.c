@@ -23,7 +23,7 @@ static size_t sample(enum wire_body kind, uint8_t out[SAMPLE_BYTES])
     case WIRE_BODY_hello:
         wire_write_hello(&w, &(struct wire_hello){WIRE_VERSION, WIRE_SITE, bytes_str("dc"), 12,
                                                   bytes_str("triveni 1"),
-                                                  bytes_str("dc data, gsr repository")});
+                                                  bytes_str("dc data, gsr repository"), 500, 400});
         break;
     case WIRE_BODY_error:
         wire_write_error(
@@ -170,6 +170,8 @@ static void fields_arrive_in_their_places(void **state)
     assert_int_equal(hello.incarnation, 12);
     assert_true(bytes_equal(hello.name, bytes_str("dc")));
     assert_true(bytes_equal(hello.members, bytes_str("dc data, gsr repository")));
+    assert_int_equal(hello.election_ms, 500);
+    assert_int_equal(hello.lease_ms, 400);
     struct wire_error error;
     assert_int_equal(wire_read_error(bytes_of(in, sample(WIRE_BODY_error, in)), &error, NULL), 0);
     assert_int_equal(error.code, ERR_CONDITION);
@@ -269,11 +271,11 @@ static void refusals_say_why(void **state)
     uint8_t in[SAMPLE_BYTES];
     struct err e = ERR_NONE;
     size_t n = sample(WIRE_BODY_hello, in);
-    put_le16(in, 2);
+    put_le16(in, WIRE_VERSION + 1);
     struct wire_hello hello;
     assert_int_equal(wire_read_hello(bytes_of(in, n), &hello, &e), ERR_FORMAT);
     assert_string_equal(e.text,
-                        "hello: protocol version 2, this program speaks 1: upgrade the older side");
+                        "hello: protocol version 3, this program speaks 2: upgrade the older side");
     struct wire_scan scan;
     n = sample(WIRE_BODY_scan, in);
     put_le32(in + n - 9 - 4, WIRE_SCAN_MAX_RECORDS + 1);

@@ -175,8 +175,9 @@ static void hello_of_another_cluster_is_refused_and_told(void **state)
     uint8_t body[128];
     struct writer w = writer_of(body, sizeof body);
     wire_write_hello(
-        &w, &(struct wire_hello){
-                WIRE_VERSION, WIRE_CLIENT, bytes_str("alice"), 1, bytes_str("raw"), {NULL, 0}});
+        &w,
+        &(struct wire_hello){
+            WIRE_VERSION, WIRE_CLIENT, bytes_str("alice"), 1, bytes_str("raw"), {NULL, 0}, 0, 0});
     raw_frame(&r, (struct frame){.type = FRAME_HELLO, .cluster_id = {{0xee}}},
               bytes_of(body, w.at));
     assert_true(raw_run(&r, &p.loop, raw_is_done));
@@ -210,7 +211,7 @@ static void hello_of_another_version_says_which(void **state)
     uint8_t body[2];
     put_le16(body, WIRE_VERSION + 1);
     raw_frame(&r, (struct frame){.type = FRAME_HELLO}, bytes_of(body, sizeof body));
-    ended(&p, &r, ERR_FORMAT, "protocol version 2, this program speaks 1");
+    ended(&p, &r, ERR_FORMAT, "protocol version 3, this program speaks 2");
 }
 
 /* ---- after HELLO ---- */

@@ -204,6 +204,25 @@ static void that_counts_other_members(void **state)
     pair_deinit(&p);
 }
 
+/* A lease that outlives the promise it rests on (R4). */
+static void that_has_other_times(void **state)
+{
+    (void)state;
+    struct pair p;
+    pair_init(&p, "dc", WIRE_SITE, "dr");
+    p.options[0].hello.election_ms = p.options[1].hello.election_ms = 500;
+    p.options[0].hello.lease_ms = 400;
+    p.options[1].hello.lease_ms = 300;
+    pair_listen(&p, 10);
+    pair_connect(&p, NULL);
+    assert_true(run_until(&p.loop, both_closed, p.ends));
+    for (int i = 0; i < 2; i++)
+        says(&p.ends[i], ERR_DENIED,
+             "its configuration has election_ms 500 and lease_ms 300; that of dc has 500 and 400: "
+             "give all sites the same");
+    pair_deinit(&p);
+}
+
 static void without_a_uri(void **state)
 {
     (void)state;
@@ -421,6 +440,7 @@ int main(void)
         cmocka_unit_test(self_signed),
         cmocka_unit_test(of_another_cluster),
         cmocka_unit_test(that_counts_other_members),
+        cmocka_unit_test(that_has_other_times),
         cmocka_unit_test(without_a_uri),
         cmocka_unit_test(with_two_uris),
         cmocka_unit_test(with_strange_uris),

@@ -356,8 +356,9 @@ static inline void raw_hello(struct raw *r, enum wire_kind kind, const char *nam
 {
     uint8_t body[256];
     struct writer w = writer_of(body, sizeof body);
-    wire_write_hello(&w, &(struct wire_hello){
-                             WIRE_VERSION, kind, bytes_str(name), 1, bytes_str("raw"), {NULL, 0}});
+    wire_write_hello(
+        &w, &(struct wire_hello){
+                WIRE_VERSION, kind, bytes_str(name), 1, bytes_str("raw"), {NULL, 0}, 0, 0});
     raw_frame(r, (struct frame){.type = FRAME_HELLO}, bytes_of(body, w.at));
 }
 
