@@ -225,8 +225,8 @@ int tvn_txn_set(struct tvn_txn *t, enum tvn_ack ack, uint32_t timeout_ms)
 
 int tvn_txn_set_idempotency_key(struct tvn_txn *t, struct tvn_bytes key)
 {
-    const struct bytes k = bytes_in(key);
-    if (t->bad.code != 0 || idempotency_key_check(k, &t->bad) != 0)
+    const struct bytes k = key.data != NULL ? bytes_in(key) : (struct bytes){NULL, 0};
+    if (t->bad.code != 0 || idempotency_key_check(k, &t->bad) != 0 || k.p == NULL)
         return t->bad.code;
     memcpy(t->key, k.p, k.n);
     t->key_bytes = k.n;

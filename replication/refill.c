@@ -24,9 +24,9 @@ static bool refills(const struct site *s)
 static void measure(struct site *s, uint64_t now)
 {
     struct refill *r = &s->refill;
-    if (now < r->mark_ms + RATE_MS)
+    uint64_t ms = now > r->mark_ms ? now - r->mark_ms : 0;
+    if (ms < RATE_MS)
         return;
-    uint64_t ms = now - r->mark_ms;
     r->bytes_per_second = (r->bytes - r->mark_bytes) * 1000 / ms;
     r->entries_per_second = (s->tail.lsn.v - r->mark.v) * 1000 / ms;
     r->mark_ms = now;
