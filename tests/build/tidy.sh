@@ -48,7 +48,7 @@ fail_with "cppcheck" < <(grep '\.c$' "$list" | grep -v '^tests/' |
     xargs cppcheck --quiet -j "$(nproc)" --std=c11 --language=c --enable=warning,portability --inline-suppr \
         --suppress={missingInclude,internalAstError} --max-configs=2 -I. \
         --include=tests/build/cppcheck.h --template='{file}:{line}: {id}: {message}' 2>&1)
-fail_with "left of a merge" < <(git grep -nE '^(<{7}|>{7}) ' 2>/dev/null)
+fail_with "left of a merge" < <(grep -rnE '^(<{7}|>{7}) ' --exclude-dir=build --exclude-dir=.git .)
 while read -r script; do
     case $(head -n 1 "$script") in
     '#!/bin/sh') fail_with "script" < <(dash -n "$script" 2>&1) ;;

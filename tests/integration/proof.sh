@@ -79,21 +79,21 @@ gone=$(tv del titles AB-1 -o json | jq .lsn)
 op archive seal >/dev/null
 signed
 
-prove() { rm -f "$DIR/proof" && expect "$1" archive prove titles AB-1 "${with[@]}" --to "$DIR/proof" "${@:2}"; }
-prove 0 && prints "transaction $gone of"
+proven() { rm -f "$DIR/proof" && expect "$1" archive prove titles AB-1 "${with[@]}" --to "$DIR/proof" "${@:2}"; }
+proven 0 && prints "transaction $gone of"
 expect 0 verify-proof "$DIR/proof" "${key[@]}" && prints "transaction $gone deleted record titles/AB-1"
 prints "not said: that no later transaction changed the record"
 [ "$(stranger inclusion "$DIR/proof" "$(cat "$DIR/vkey")")" = "$gone titles AB-1 -" ]
-prove 0 --as-of "$time"
+proven 0 --as-of "$time"
 expect 0 verify-proof "$DIR/proof" --key "$(cat "$DIR/vkey")" -o json
 [ "$(jq -c '[.act, .key, .lsn, .value.owner, .client]' "$DIR/out")" = "[\"put\",\"AB-1\",$second,\"Ravi\",\"app\"]" ] || { cat "$DIR/out"; exit 1; }
-prove 0 --as-of "$first"
+proven 0 --as-of "$first"
 [ "$(stranger inclusion "$DIR/proof" "$(cat "$DIR/vkey")")" = "$first titles AB-1 {\"owner\":\"Asha\"}" ]
 expect 1 archive prove titles AB-1 "${with[@]}" --to "$DIR/proof" && says "File exists" # never over something
 rm "$DIR/proof"
-prove 3 --as-of $((first - 1)) && says "writes that record"
-prove 3 --as-of 999999 && says "not in the signed tree yet"
-prove 3 --as-of 2100-01-01T00:00:00Z && says "does not reach that time"
+proven 3 --as-of $((first - 1)) && says "writes that record"
+proven 3 --as-of 999999 && says "not in the signed tree yet"
+proven 3 --as-of 2100-01-01T00:00:00Z && says "does not reach that time"
 expect 3 archive prove titles AB-2 "${with[@]}" --to "$DIR/proof" && says "no archived entry"
 echo "ok: versions of a record are proven, to our program and to another one"
 
@@ -110,7 +110,7 @@ expect 7 archive consistency "$DIR/late" "$DIR/early" -r "$archive" "${key[@]}" 
 echo "ok: that the history only grew is proven"
 
 # ---- whatever is changed is refused ----
-prove 0 --as-of "$second"
+proven 0 --as-of "$second"
 # flipped FILE BYTE BIT: a copy with that bit turned over is DIR/flipped.
 flipped() {
     python3 -c 'import sys; d = bytearray(open(sys.argv[1], "rb").read()); d[int(sys.argv[2]) % len(d)] ^= 1 << int(sys.argv[3])

@@ -102,7 +102,7 @@ sites_create() {
 site_up() { site_alive "$1" || site_start "$1"; }
 
 # What the sites say: PRIMARY, OTHER (the data site that is not) and TERM. Fails when there is no primary.
-look() {
+observe() {
     local end=$((SECONDS + SERVE_S))
     while [ $SECONDS -lt $end ]; do
         tv status -o json --timeout 2 >"$DIR/status" 2>"$DIR/status.log" || true
@@ -247,7 +247,7 @@ end_fault() { # I
 round() {
     local i site
     plan
-    look
+    observe
     P_SITE=() MAY_END=()
     nap "$P_WAIT"
     begin_fault 0
@@ -332,7 +332,7 @@ CHAPTER_S=$([ "$KILLS" -gt 0 ] && echo 60 || echo 30)
 END=$((MINUTES == 0 ? 1 << 40 : SECONDS + MINUTES * 60))
 echo "nemesis: $(limits); disks: $DISKS; network: tests/nemesis/wire," \
     "which delays and loses frames by itself; sites: $TRIVENI"
-look
+observe
 checkers_prove
 more() { [ $SECONDS -lt "$END" ] && { [ "$KILLS" = 0 ] || [ "$KILLED" -lt "$KILLS" ]; }; }
 while more; do

@@ -79,6 +79,12 @@ static bool stands(const struct sim *s)
     return false;
 }
 
+/* Or has a cut of before, which ended now, taken this one with it? */
+static bool is_split(const struct sim *s)
+{
+    return s->cut[SIM_DC][SIM_DR] && s->cut[SIM_DR][SIM_DC];
+}
+
 /* S23 */
 void sim_relay_is_enough(struct sim *s)
 {
@@ -97,7 +103,7 @@ void sim_relay_is_enough(struct sim *s)
         bool stood = stands(s), voted = site->view.may_vote;
         sim_run_until(s, s->now_us + bound_us);
         stood |= stands(s);
-        if (s->failed || elections != s->truth.elections || stood)
+        if (s->failed || elections != s->truth.elections || stood || !is_split(s))
             break;
         uint64_t age_us = freshness_age_us(&site->freshness, sim_clock_ms(s, site));
         /* One that has stood in a later term believes nobody of this one. */

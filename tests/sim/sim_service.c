@@ -67,6 +67,8 @@ static uint64_t earlier_outcome(const struct sim *s, const struct sim_site *site
     if (overlay_result(site->overlay, &session, op->sequence, (struct lsn){UINT64_MAX}, &at) ==
         OVERLAY_THERE)
         return at.lsn.v;
+    if (op->session != 0 && site->state.sessions[op->session % SIM_SESSIONS].session != op->session)
+        return 0; /* the place is still another session's, whose end is not applied yet */
     const uint32_t of = sim_session_slot(op);
     const uint64_t slot = op->sequence % SIM_RESULTS;
     return site->state.results[of][slot].sequence == op->sequence
