@@ -3,7 +3,7 @@
 # by machine: "check: 212 passed, 0 failed".
 #
 #   run.sh check            what a change must pass, in less than 10 minutes; builds what it needs, each mode below build/
-#   run.sh long             what takes longer, a bounded portion of each: drills, power cuts, the model
+#   run.sh long             what takes longer, a bounded portion of each: clang, drills, power cuts, the model
 #   run.sh PART...          some parts: see the functions named part_...
 #   run.sh unit BUILD T     the unit tests that are built in BUILD, those with T in their name
 #
@@ -202,10 +202,10 @@ unit)
     ;;
 check)
     FUZZ_SECONDS=${FUZZ_SECONDS:-2}
-    for p in asan clang tsan sim build fuzz integration; do run $p; done
+    for p in asan tsan sim build fuzz integration; do run $p; done
     ;;
 long)
-    for p in drills crash model; do run $p; done
+    for p in clang drills crash model; do run $p; done
     ;;
 *)
     for p in "$@"; do run "$p"; done

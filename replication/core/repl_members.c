@@ -145,8 +145,13 @@ static void in_force(struct repl *r, struct repl_actions *out, const struct repl
     repl_trace(r, out, "term %llu: %u members, %u of them vote, as of the list at %llu",
                U(r->term.v), repl_count(now->all), repl_count(now->voters), U(r->list.lsn.v));
     bool stands = r->role == REPL_PRE_CANDIDATE || r->role == REPL_CANDIDATE;
-    if (stands && !repl_votes(r, r->options.self))
-        repl_become_standby(r, out, REPL_NOBODY);
+    if (!repl_votes(r, r->options.self)) {
+        if (r->forced_until_ms != 0) /* an operator's failover that waits for the own promise */
+            repl_act_text(r, out, REPL_ACT_SWITCHOVER, false, "this site has no vote any more");
+        r->forced_until_ms = 0;
+        if (stands)
+            repl_become_standby(r, out, REPL_NOBODY);
+    }
     if (r->role != REPL_PRIMARY)
         return;
     for (uint8_t i = 0; i < r->options.sites; i++)

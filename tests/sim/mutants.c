@@ -193,7 +193,7 @@ const char *sim_mutant_name(enum sim_mutant m)
 uint64_t sim_mutant_seed(enum sim_mutant m)
 {
     static const uint64_t seeds[MUTANTS + 1] = {
-        [MUTANT_MODE_BELIEVED_EARLY] = 10520, [MUTANT_FETCH_FROM_ONE] = 12493,
+        [MUTANT_MODE_BELIEVED_EARLY] = 10520, [MUTANT_FETCH_FROM_ONE] = 104381,
         [MUTANT_CUT_BELOW_APPLIED] = 1358,    [MUTANT_AGE_OF_REBUILT] = 6524,
         [MUTANT_AGE_WITHOUT_LEASE] = 4916,    [MUTANT_OLD_TERMS_COUNTED] = 4272,
         [MUTANT_PAST_VOTES_COUNTED] = 1848,   [MUTANT_LEASE_KEPT_IN_HANDOVER] = 4481,

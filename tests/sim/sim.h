@@ -560,6 +560,7 @@ void sim_calm_outcast(struct sim *s);
 uint64_t sim_clock_ms(const struct sim *s, const struct sim_site *site);
 uint64_t sim_wall_us(const struct sim *s, const struct sim_site *site);
 uint64_t sim_commit_us(const struct sim *s, struct sim_site *site); /* commit time now */
+uint64_t sim_election_seed(const struct sim *s, uint8_t i);
 uint64_t sim_restart_delay_us(struct rng *g);
 uint64_t sim_when_us(const struct sim *s, const struct sim_site *site, uint64_t clock_ms);
 void sim_say(struct sim *s, uint8_t site, const char *fmt, ...)

@@ -51,7 +51,7 @@ void sim_site_start(struct sim *s, uint8_t i)
     sim_state_start(s, i);
     struct repl_options options = s->options;
     options.self = i;
-    options.seed = s->seed * 1000 + site->boot;
+    options.seed = sim_election_seed(s, i);
     struct repl_start start = {
         .now_ms = sim_clock_ms(s, site),
         .term = site->disk_term,

@@ -299,6 +299,13 @@ static void flap(struct sim *s)
 }
 
 /* A supervisor's restart is quick, a host's boot is not. */
+/* Of the jitter of elections. While there are faults two sites may draw the same for a while, which is a misfortune like others;
+ * in the calm they must not, lest they stand in step for ever. A process draws its seed, so there it is not so. */
+uint64_t sim_election_seed(const struct sim *s, uint8_t i)
+{
+    return s->seed * 1000 + s->sites[i].boot + (s->calm ? (i + 1) * UINT64_C(1000003) : 0);
+}
+
 uint64_t sim_restart_delay_us(struct rng *g)
 {
     return sim_rng_chance(g, 400000) ? sim_rng_between(g, 1, 80) * SIM_MS
@@ -564,6 +571,8 @@ void sim_calm(struct sim *s, uint8_t outcast)
     s->swarm.lost_answers = s->swarm.jitter_us = 0; /* nothing is overtaken any more */
     memset(s->clogged_until_us, 0, sizeof s->clogged_until_us);
     memset(s->hole_until_us, 0, sizeof s->hole_until_us);
+    for (uint8_t i = 0; i < s->sites_n; i++)
+        s->sites[i].r->random = sim_election_seed(s, i);
     for (uint8_t i = 0; i < s->sites_n; i++)
         if (i != outcast)
             heal(s, i);

@@ -375,6 +375,37 @@ static void a_list_that_contradicts_itself_is_not_taken(void **state)
     }
 }
 
+/* What it fetches before it is elected takes its vote: the operator is told, and it does not stand when the time comes. */
+static void an_ordered_failover_ends_with_the_vote(void **state)
+{
+    (void)state;
+    start_of(DR, initial, 10);
+    now += 1000;
+    feed((struct repl_event){.type = REPL_EV_FAILOVER});
+    assert_int_equal(r.role, REPL_CANDIDATE);
+    struct repl_message no = from(REPL_MSG_VOTE_REPLY, GSR);
+    no.lsn.v = 11;
+    no.lsn_term.v = 1;
+    feed_message(&no, NULL);
+    assert_int_equal(r.fetch_from, GSR);
+    struct repl_members without = {.all = 5, .voters = 5, .electable = 1};
+    struct repl_entry_meta metas[] = {meta(11, 1, 1, &without)};
+    struct repl_message tail = from(REPL_MSG_TAIL, GSR);
+    tail.round = r.attempt;
+    tail.lsn.v = 10;
+    tail.lsn_term.v = 1;
+    tail.last.v = 11;
+    tail.last_term.v = 1;
+    tail.count = 1;
+    feed_message(&tail, metas);
+    const struct repl_action *told = find(REPL_ACT_SWITCHOVER, 0);
+    assert_non_null(told);
+    assert_false(told->granted);
+    now += 5000;
+    feed((struct repl_event){.type = REPL_EV_TICK});
+    assert_int_equal(r.role, REPL_STANDBY);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -395,6 +426,7 @@ int main(void)
         FIVE(a_removed_site_is_told_and_then_left_alone),
         FIVE(who_joins_counts_nobody_until_it_has_a_list),
         FIVE(a_list_that_contradicts_itself_is_not_taken),
+        FIVE(an_ordered_failover_ends_with_the_vote),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
