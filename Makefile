@@ -157,8 +157,8 @@ demo: $(BUILD)/triveni $(WRITERS) ## see three sites work, fail over and restore
 integration-programs: all $(WRITERS) $(PRELOADS) $(NEMESIS)
 check: deps ## build and run the tests: unit, sanitizers, layers, simulator, fuzz, integration
 	@tests/run.sh check
-check-long: deps ## what make check has no time for, a bounded portion of each: clang, drills, power cuts, the model
-	@tests/run.sh long
+check-long: deps ## what make check has no time for, a bounded portion of each: clang, drills, power cuts, the model; DRILLS=expression
+	@DRILLS='$(DRILLS)' tests/run.sh long
 
 # ---- real sites, random faults; see tests/README.md ----
 .PHONY: nemesis

@@ -3,7 +3,8 @@
 # by machine: "check: 212 passed, 0 failed".
 #
 #   run.sh check            what a change must pass, in less than 10 minutes; builds what it needs, each mode below build/
-#   run.sh long             what takes longer, a bounded portion of each: clang, drills, power cuts, the model
+#   run.sh long             what takes longer, a bounded portion of each: clang, drills, power cuts, the model. DRILLS= an
+#                           expression: only the drills whose name matches
 #   run.sh PART...          some parts: see the functions named part_...
 #   run.sh unit BUILD T     the unit tests that are built in BUILD, those with T in their name
 #
@@ -100,13 +101,13 @@ limit_of() {
     echo "${own:-$script_limit}"
 }
 
-# scripts FOLDER END [SUITE]: they find the programs in BUILD. What may take long begins first, so that it is not waited for
+# scripts FOLDER END [SUITE [WANTED]]: those whose name matches; they find the programs in BUILD. What may take long begins first, so that it is not waited for
 # alone at the end.
 scripts() {
     local script
     for script in $(for script in "tests/$1"/*"$2"; do
         [ "$(sed -n 's/^# suite: //p' "$script" | head -n 1)" = "${3:-}" ] && echo "$(limit_of "$script") $script"
-    done | sort -k1,1nr -k2 | cut -d' ' -f2); do
+    done | sort -k1,1nr -k2 | cut -d' ' -f2 | grep -E "${4:-.}"); do
         [ -z "$verbose" ] || echo "  TEST  ${script#tests/}"
         turn
         BUILD=$PWD/build/gcc-release try "$(limit_of "$script")" "${script#tests/}" "$script" &
@@ -135,9 +136,6 @@ part_sim() { # simulated clusters, gcc, release and ASan
     fi
     wait
 }
-part_model() { # the protocol as a model, small bounds
-    try 300 model tests/model/model.sh quick
-}
 part_fuzz() { # every decoder of foreign bytes, clang, libFuzzer
     local program name corpus seconds=${FUZZ_SECONDS:-10}
     build fuzz CC=clang MODE=fuzz fuzz-programs || return 1
@@ -155,8 +153,10 @@ part_fuzz() { # every decoder of foreign bytes, clang, libFuzzer
 part_integration() { # real processes, gcc, release
     build release integration-programs && scripts integration .sh
 }
-part_drills() { # real processes: sites lost, cut off, replaced, brought back
-    build release integration-programs && scripts integration .sh drills
+part_drills() { # real processes: sites lost, cut off, replaced, brought back; the model, small bounds
+    try 300 model tests/model/model.sh quick &
+    build release integration-programs && scripts integration .sh drills "${DRILLS:-.}"
+    wait
 }
 part_crash() { # power cuts under a real site and under the store; planted bugs; failing disks
     build crash crash-programs || return 1
@@ -205,7 +205,7 @@ check)
     for p in asan tsan sim build fuzz integration; do run $p; done
     ;;
 long)
-    for p in clang drills crash model; do run $p; done
+    for p in clang drills crash; do run $p; done
     ;;
 *)
     for p in "$@"; do run "$p"; done
