@@ -2,10 +2,9 @@
  * back.
  *
  * SLOTS. Each site numbers the names that it has met for itself: first those of its configuration file, then what lists in its
- * log
- * add. A slot is never given to another name while the process lives, so nothing that the core, the links or the comparison of
- * states
- * remember of one site is ever taken for another's; a restart begins anew, with the file and the lists that still matter.
+ * log add. A slot is never given to another name while the process lives, so nothing that the core, the links or the
+ * comparison of states remember of one site is ever taken for another's; a restart begins anew, with the file and the lists that
+ * still matter.
  *
  * WHICH LIST. The newest one in the log is in force (replication/core/repl_members.c). The file's is the list at lsn 0, for as
  * long as there is no other; afterwards it only says where to look for the others. */
@@ -152,8 +151,7 @@ static int of_log(struct site *s, struct member_lists *out, struct err *e)
 }
 
 /* The list at lsn 0 is the file's, and site.json remembers it: one that was cut down by hand would make a second primary. A
- * site that
- * joins has none. */
+ * site that joins has none. */
 static void of_file(struct site *s, struct member_lists *out)
 {
     const struct site_config *c = s->config;
