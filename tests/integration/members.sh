@@ -11,26 +11,7 @@ TRIVENI=$(realpath "$BUILD/triveni")
 export TRIVENI
 DIR=$(mktemp -d "${TMPDIR:-/tmp}/triveni-members.XXXXXX")
 . "$(cd "$(dirname "$0")" && pwd)/../lib/cluster.sh"
-finish() {
-    local code=$?
-    cluster_stop
-    [ "$code" -eq 0 ] || tail -n 15 "$DIR"/cluster/*.log "$DIR"/err 2>/dev/null || true
-    rm -rf "$DIR"
-    exit "$code"
-}
-trap finish EXIT
-die() {
-    echo "FAILED: $*"
-    exit 1
-}
-# expect CODE TEXT COMMAND...: exit code and a piece of what it says.
-expect() {
-    local wanted=$1 text=$2 code=0
-    shift 2
-    timeout 60 "$@" >"$DIR/out" 2>"$DIR/err" </dev/null || code=$?
-    [ "$code" = "$wanted" ] || die "$*: exit $code, expected $wanted: $(cat "$DIR/out" "$DIR/err")"
-    grep -q -- "$text" "$DIR/out" "$DIR/err" || die "$*: does not say '$text': $(cat "$DIR/out" "$DIR/err")"
-}
+. "$(cd "$(dirname "$0")" && pwd)/../lib/expect.sh"
 # logged SITE TEXT: within 5 s.
 logged() {
     local i
