@@ -1,8 +1,8 @@
 /* Commit index and visible index.
  *
- * COMMIT (primary): the highest lsn that a majority of the voters has on stable storage, counting only once it reaches an entry
- * of the own term (thesis, section 3.6.2: entries of earlier terms are committed by those that follow them). The own disk is one vote
- * among equals: two other sites commit an entry that is still on its way to the own disk.
+ * COMMIT (primary): the highest lsn that a majority of the voters has on stable storage, counting only once it reaches an
+ * entry of the own term (thesis, section 3.6.2: entries of earlier terms are committed by those that follow them). The own
+ * disk is one vote among equals: two other sites commit an entry that is still on its way to the own disk.
  * COMMIT (follower): what the primary said, as far as the own log is known to agree and is durable here. The last part
  * is not needed for safety, it keeps every promise of this site about what is on its own disk.
  *
