@@ -12,8 +12,11 @@ export TRIVENI=$BUILD/triveni
 unset TRIVENI_PROFILE TRIVENI_ENDPOINTS TRIVENI_CONFIG TRIVENI_OUTPUT
 DIR=$(mktemp -d "${TMPDIR:-/tmp}/triveni-once.XXXXXX")
 . "$(dirname "$0")/../lib/cluster.sh"
+writer=
 finish() {
     local code=$?
+    touch "$DIR/enough"
+    [ -z "$writer" ] || kill "$writer" 2>/dev/null || true
     cluster_stop
     [ "$code" -eq 0 ] || tail -n 15 "$DIR"/cluster/*.log "$DIR"/err "$DIR"/writer 2>/dev/null || true
     rm -rf "$DIR"
@@ -114,10 +117,11 @@ for _ in 1 2 3; do
     site_kill "$was" KILL
     wait_primary >/dev/null
     site_start "$was"
-    wait_equal >/dev/null
+    wait_caught_up
 done
 touch "$DIR/enough"
-wait $writer || fail "the writer: $(cat "$DIR/writer")"
+wait "$writer" || fail "the writer: $(cat "$DIR/writer")"
+writer=
 rounds=$(wc -l <"$DIR/acknowledged") tries=$(wc -l <"$DIR/again")
 [ "$tries" -gt 3 ] || fail "only $tries tries were killed: nothing was tested"
 tv scan ledger -o json >"$DIR/ledger.out"

@@ -4,7 +4,9 @@
 #   site_start NAME [MORE ARGS]             start one site; its log is DIR/NAME.log
 #   site_kill NAME SIGNAL                   send a signal to it, and wait until it is gone (KILL, TERM)
 #   wait_primary [NAME]                     wait until a primary serves (that one, when named); prints its name
-#   wait_equal                              wait until all running sites have the same lsn and digest; prints "LSN DIGEST"
+#   wait_equal                              wait until all running sites have the same lsn and digest; prints "LSN DIGEST".
+#                                           Nobody may write meanwhile: the sites are asked one after the other
+#   wait_caught_up                          wait until all running sites have applied what one of them has now
 #   tv ARGS...                              the triveni binary with the client's profile
 #   op ARGS...                              ... with the operator's profile
 #   cluster_stop                            stop whatever was started; always call it from a trap
@@ -127,20 +129,38 @@ wait_primary() {
     return 1
 }
 
+# digests: "LSN DIGEST" of every running site; "SITE is silent" for one that does not answer.
+digests() {
+    local site
+    for site in dc dr gsr; do
+        site_alive "$site" || continue
+        site_status "$site" | jq -er '"\(.digest_lsn) \(.digest)"' || echo "$site is silent"
+    done
+}
+
 # Sites that are running agree on lsn and digest, with nothing left to apply.
 wait_equal() {
-    local i site all=
+    local i all=
     for i in $(seq 1 "${1:-150}"); do
-        all=$(for site in dc dr gsr; do
-            site_alive "$site" || continue
-            site_status "$site" | jq -r '"\(.digest_lsn) \(.digest)"'
-        done | sort -u)
-        if [ -n "$all" ] && [ "$(printf '%s\n' "$all" | wc -l)" = 1 ]; then
+        all=$(digests | sort -u)
+        if [ -n "$all" ] && [ "$(wc -l <<<"$all")" = 1 ] && [[ "$all" != *silent ]]; then
             echo "$all"
             return 0
         fi
         sleep 0.1
     done
-    echo "the sites do not become equal: $(printf '%s' "$all" | tr '\n' '|')" >&2
+    echo "the sites do not become equal: $(tr '\n' '|' <<<"$all")" >&2
+    return 1
+}
+
+wait_caught_up() {
+    local i wanted all=
+    wanted=$(digests | sort -n | tail -n 1)
+    for i in $(seq 1 "${1:-150}"); do
+        all=$(digests | sort -n)
+        [[ "$all" != *silent* ]] && [ "$(head -n 1 <<<"$all" | cut -d' ' -f1)" -ge "${wanted%% *}" ] && return 0
+        sleep 0.1
+    done
+    echo "the sites do not reach lsn ${wanted%% *}: $(tr '\n' '|' <<<"$all")" >&2
     return 1
 }
