@@ -168,6 +168,8 @@ int service_require_primary(struct client *c, const struct frame *f, struct byte
 int service_propose(struct site *s, enum entry_kind kind, struct writer *body, struct waiter *out,
                     struct err *e);
 int service_txn(struct client *c, const struct frame *f, struct bytes body, struct err *e);
+/* Is the transaction here, but neither logged nor refused yet? */
+bool service_txn_parked(const struct service *v, const struct uuid *session, uint64_t sequence);
 /* The answer is about the history up to now, and waits until that is committed. `refused` (NULL: not so): it is that error. */
 int service_answer_without_writing(struct client *c, const struct frame *f, struct bytes body,
                                    struct waiter *w, const struct err *refused, struct err *e);

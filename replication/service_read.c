@@ -441,10 +441,7 @@ int service_outcome(struct client *c, const struct frame *f, struct bytes body, 
     int rc = wire_read_outcome_ask(body, &m, e);
     if (rc != 0)
         return rc;
-    /* Asked of the state alone, once everything that was logged when the question came is applied: what is not there then was
-     * not committed, and a session's own later attempt would be found by its sequence. */
-    bool first = s->view.role == REPL_PRIMARY && c->service->trying == NULL;
-    switch (read_readiness(c, f, body, 0, first ? s->tail.lsn : (struct lsn){0}, true, e)) {
+    switch (read_readiness(c, f, body, 0, (struct lsn){0}, true, e)) {
     case READ_NOW:
         break;
     case READ_PARKED:
@@ -455,6 +452,13 @@ int service_outcome(struct client *c, const struct frame *f, struct bytes body, 
     struct state_snapshot *snap;
     struct session_info info;
     struct entry_position at = {0};
+    /* "Not committed" is for ever (R10), so nothing of that transaction may be on its way: what is logged is waited for, and what
+     * came before the question and is parked, as all is that comes to a primary which does not serve yet. */
+    if (overlay_result(s->overlay, &m.session, m.sequence, SERVICE_NEWEST, &at) == OVERLAY_THERE &&
+        at.lsn.v > s->marks.applied.v)
+        return service_park(c, f, body, at.lsn, e);
+    if (service_txn_parked(c->service, &m.session, m.sequence))
+        return service_park(c, f, body, (struct lsn){0}, e);
     rc = site_snapshot(s, &snap, e);
     if (rc == 0)
         rc = state_session(snap, &m.session, &info, e);
@@ -466,6 +470,8 @@ int service_outcome(struct client *c, const struct frame *f, struct bytes body, 
         rc = state_result(snap, &m.session, m.sequence, &at, e);
     if (rc != 0 && rc != ERR_NOT_FOUND)
         return rc;
+    if (rc == ERR_NOT_FOUND && bytes_equal(info.client, bytes_str(c->name)))
+        service_claim_session(c, &m.session); /* a copy may be under way on an older connection */
     if (rc == 0 && at.lsn.v > s->marks.commit.v) /* in mode local: it may be undone yet */
         answered_outcome(&s->answered, at.lsn);
     uint8_t out[64];

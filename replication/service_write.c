@@ -345,6 +345,17 @@ int service_answer_without_writing(struct client *c, const struct frame *f, stru
     return 0;
 }
 
+bool service_txn_parked(const struct service *v, const struct uuid *session, uint64_t sequence)
+{
+    struct wire_txn txn;
+    for (const struct parked *p = v->parked_first; p != NULL; p = p->next)
+        if (p->frame.type == FRAME_TXN && p->client->conn != NULL &&
+            wire_read_txn(bytes_of(p->body, p->bytes), &txn, NULL) == 0 &&
+            txn.sequence == sequence && uuid_equal(&txn.session, session))
+            return true;
+    return false;
+}
+
 /* 0 and *found: the session's transaction was seen before, `w` holds its outcome. */
 static int look_for_earlier(struct client *c, const struct wire_txn *txn, struct waiter *w,
                             bool *found, struct err *e)

@@ -15,7 +15,15 @@ struct raw {
     int code;                 /* of the last answer; 0: no error */
     struct wire_done done;
     struct uuid session;
+    struct pair *pairs; /* NULL: requests are asked one by one */
 };
+
+/* A transaction, and on its heels the question what became of it. */
+struct pair {
+    uint64_t txn, question; /* numbers of the requests */
+    bool written, absent;
+};
+enum { PAIRS = 20000 };
 
 static void raw_ready(struct conn *c, const struct wire_hello *hello)
 {
@@ -24,9 +32,27 @@ static void raw_ready(struct conn *c, const struct wire_hello *hello)
     r->conn = c;
 }
 
+static int pair_frame(struct raw *r, const struct frame *f, struct bytes body, struct err *why)
+{
+    struct wire_outcome outcome;
+    r->answered++;
+    for (size_t i = 0; i < PAIRS && r->pairs[i].txn != 0; i++) {
+        struct pair *p = &r->pairs[i];
+        if (p->txn == f->request)
+            p->written = (unsigned)f->type == (FRAME_TXN | FRAME_REPLY);
+        if (p->question != f->request || (unsigned)f->type != (FRAME_OUTCOME | FRAME_REPLY))
+            continue;
+        assert_int_equal(wire_read_outcome(body, &outcome, why), 0);
+        p->absent = !outcome.committed;
+    }
+    return 0;
+}
+
 static int raw_frame(struct conn *c, const struct frame *f, struct bytes body, struct err *why)
 {
     struct raw *r = conn_arg(c);
+    if (r->pairs != NULL)
+        return f->request == 0 ? 0 : pair_frame(r, f, body, why);
     struct wire_error error;
     struct wire_session session;
     if (f->request != r->asked)
@@ -251,12 +277,85 @@ static void a_session_that_was_closed_takes_nothing_more(void **state)
     stop(&site);
 }
 
+static void send_pair(struct raw *r, uint64_t sequence)
+{
+    uint8_t body[256];
+    struct err e = ERR_NONE;
+    struct op op = {OP_PUT, bytes_str("land"), bytes_str("k"), bytes_str("v")};
+    struct pair *p = &r->pairs[sequence - 1];
+    struct writer w = writer_of(body, sizeof body);
+    wire_write_txn(&w,
+                   &(struct wire_txn){.session = r->session, .sequence = sequence, .op_count = 1},
+                   NULL, &op);
+    struct bytes sent = bytes_of(w.p, w.at);
+    p->txn = ++r->asked;
+    if (conn_send(r->conn, FRAME_TXN, (struct term){0}, p->txn, &sent, 1, &e) != 0)
+        fail_msg("%s", e.text);
+    w = writer_of(body, sizeof body);
+    wire_write_outcome_ask(&w, &(struct wire_outcome_ask){r->session, sequence});
+    sent = bytes_of(w.p, w.at);
+    p->question = ++r->asked;
+    if (conn_send(r->conn, FRAME_OUTCOME, (struct term){0}, p->question, &sent, 1, &e) != 0)
+        fail_msg("%s", e.text);
+}
+
+/* A site that starts is primary for a moment before it serves, and what comes then is parked. Pairs come all the time. */
+static unsigned resurrected(struct raw *r)
+{
+    unsigned wrong = 0, written = 0;
+    const uint64_t end = uv_hrtime() + (uint64_t)PATIENCE_MS * 1000000;
+    r->pairs = calloc(PAIRS, sizeof *r->pairs);
+    assert_non_null(r->pairs);
+    r->asked = 1000; /* none of those that opened the session */
+    r->answered = 0;
+    uint64_t n = 0;
+    while (n < PAIRS && written < 20) {
+        assert_true(uv_hrtime() < end);
+        send_pair(r, ++n);
+        (void)uv_run(&r->loop, UV_RUN_NOWAIT);
+        (void)usleep(100);
+        written += n > 20 && r->pairs[n - 20].written;
+    }
+    while (r->answered < 2 * n) {
+        assert_true(uv_hrtime() < end && !r->closed);
+        (void)uv_run(&r->loop, UV_RUN_NOWAIT);
+        (void)usleep(100);
+    }
+    for (uint64_t i = 0; i < n; i++)
+        wrong += r->pairs[i].written && r->pairs[i].absent;
+    free(r->pairs);
+    r->pairs = NULL;
+    return wrong;
+}
+
+static void what_was_called_absent_never_happens(void **state)
+{
+    (void)state;
+    struct running site;
+    struct raw r;
+    make_and_start("absent", &site);
+    raw_open(&r);
+    open_session(&r, (struct uuid){{0}});
+    const struct uuid session = r.session;
+    raw_close(&r);
+    stop(&site);
+    for (int i = 0; i < 5; i++) {
+        start(&site);
+        raw_open(&r);
+        r.session = session;
+        assert_int_equal(resurrected(&r), 0);
+        raw_close(&r);
+        stop(&site);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(what_comes_again_has_its_first_outcome_in_flight_and_applied),
         cmocka_unit_test(what_was_logged_on_another_connection_is_known),
         cmocka_unit_test(a_session_that_was_closed_takes_nothing_more),
+        cmocka_unit_test(what_was_called_absent_never_happens),
     };
     return cmocka_run_group_tests(tests, kit_setup, kit_teardown);
 }
