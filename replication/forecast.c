@@ -7,6 +7,8 @@ static const char *why_not(struct site *s, struct err *e)
 {
     if (s->config->members[s->config->self].kind == SITE_REPOSITORY)
         return "it is a repository site and never becomes primary";
+    if ((s->view.list.members.voters >> s->config->self & 1) == 0)
+        return "it has no vote: triveni member promote gives it one";
     if (s->view.broken)
         return "it met a history that contradicts what is committed there";
     if (s->view.unfit)

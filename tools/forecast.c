@@ -117,11 +117,20 @@ static const char *living_primary(const struct views *views, const json_t *statu
     return primary;
 }
 
-/* Does the candidate reach it, and may it vote as far as it says? */
+/* Has it a vote by the candidate's list? Replicas and removed sites are not asked. */
+static bool has_vote(const json_t *row)
+{
+    return !json_is_false(json_object_get(row, "member")) &&
+           !json_is_true(json_object_get(row, "replica"));
+}
+
+/* One of them: does the candidate reach it, and may it vote as far as it says? */
 static bool is_voter(const struct views *views, const json_t *status, const char *site)
 {
     const json_t *theirs = status_of(views, site);
     const json_t *own = theirs != NULL ? own_row(theirs) : NULL;
+    if (!has_vote(row_of(status, site)))
+        return false;
     if (theirs != status && !json_is_true(json_object_get(row_of(status, site), "up")))
         return false;
     return own == NULL || !json_is_false(json_object_get(own, "votes"));
@@ -134,7 +143,7 @@ static int check_majority(const struct views *views, const json_t *status, struc
     const json_t *row;
     json_array_foreach(json_object_get(status, "sites"), i, row)
     {
-        f->members++;
+        f->members += has_vote(row);
         f->reached += is_voter(views, status, json_text(row, "name", ""));
     }
     if (f->reached >= f->members / 2 + 1)

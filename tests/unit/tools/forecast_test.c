@@ -12,6 +12,7 @@
 struct word {
     const char *site, *kind, *role, *mode, *why; /* why: it may not stand; NULL: it may */
     bool serving, votes, mode_known, hears, sees_dr, sees_dc;
+    const char *dr2; /* a fourth row: "voter", "replica", "removed"; NULL: none */
     int term, last, heard_last, heard_commit, ms_ago;
 };
 static struct word dr, gsr;
@@ -64,6 +65,10 @@ static json_t *status_of(const struct word *w)
                                   : json_pack("{s:s, s:b}", "name", names[i], "up", up));
     }
     json_decref(failover);
+    if (w->dr2 != NULL)
+        json_array_append_new(sites, json_pack("{s:s, s:b, s:b, s:b}", "name", "dr2", "up", true,
+                                               "member", strcmp(w->dr2, "removed") != 0, "replica",
+                                               strcmp(w->dr2, "replica") == 0));
     return json_pack("{s:s, s:s, s:s, s:b, s:i, s:o}", "site", w->site, "role", w->role, "mode",
                      w->mode, "serving", w->serving, "term", w->term, "sites", sites);
 }
@@ -71,7 +76,11 @@ static json_t *status_of(const struct word *w)
 static int make(const char *site, bool depose)
 {
     e = (struct err)ERR_NONE;
-    views = (struct views){.count = 3};
+    views = (struct views){.count = 3 + (dr.dr2 != NULL)};
+    if (dr.dr2 != NULL)
+        views.v[3].status =
+            json_pack("{s:s, s:s, s:[{s:s, s:b, s:i, s:{s:i}}]}", "site", "dr2", "role", "standby",
+                      "sites", "name", "dr2", "votes", 1, "last", 500, "failover", "last_term", 3);
     (void)err_set(&views.v[0].why, ERR_UNREACHABLE, "no route");
     views.v[1].status = dr.site != NULL ? status_of(&dr) : NULL;
     views.v[2].status = gsr.site != NULL ? status_of(&gsr) : NULL;
@@ -109,6 +118,30 @@ static void what_gsr_has_beyond_is_fetched_and_not_lost(void **state)
     assert_int_equal(f.from, 106);
     assert_int_equal(forecast_lost(&f, 106), 2);
     assert_int_equal(forecast_lost(&f, 108), 0);
+}
+
+/* It is in reach, and its log goes further than any voter's: neither is to be counted on. */
+static void a_site_without_a_vote_is_no_voter(void **state)
+{
+    (void)state;
+    static const char *const rows[] = {"replica", "removed"};
+    for (size_t i = 0; i < 2; i++) {
+        (void)set_up(NULL);
+        dr.dr2 = rows[i];
+        assert_int_equal(make("dr", false), 0);
+        assert_int_equal(f.members, 3);
+        assert_int_equal(f.reached, 2);
+        assert_int_equal(f.end, 100);
+        dr.sees_dr = false; /* of gsr: what is left is dr2 */
+        assert_int_equal(make("dr", false), ERR_UNREACHABLE);
+        assert_int_equal(f.reached, 1);
+    }
+    (void)set_up(NULL);
+    dr.dr2 = "voter"; /* the same site, promoted: now its log is one that is fetched */
+    assert_int_equal(make("dr", false), 0);
+    assert_int_equal(f.members, 4);
+    assert_int_equal(f.reached, 3);
+    assert_int_equal(f.end, 500);
 }
 
 static void in_mode_local_the_range_is_told_and_never_nothing(void **state)
@@ -222,6 +255,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup(nothing_is_lost_in_mode_majority, set_up),
         cmocka_unit_test_setup(what_gsr_has_beyond_is_fetched_and_not_lost, set_up),
+        cmocka_unit_test_setup(a_site_without_a_vote_is_no_voter, set_up),
         cmocka_unit_test_setup(in_mode_local_the_range_is_told_and_never_nothing, set_up),
         cmocka_unit_test_setup(what_nobody_heard_is_unknown, set_up),
         cmocka_unit_test_setup(a_mode_that_may_have_changed_is_not_believed, set_up),
