@@ -180,24 +180,14 @@ int service_key_look(struct client *c, const struct wire_txn *txn, struct waiter
                    (unsigned long long)r.lsn.v);
 }
 
-static void write_mark(struct writer *body, const struct client *c, struct bytes key,
-                       const struct idempotency_mark *m)
-{
-    uint8_t k[IDEMPOTENCY_RECORD_KEY_MAX_BYTES], value[IDEMPOTENCY_VALUE_BYTES];
-    write_u8(body, OP_PUT);
-    write_bytes16(body, collection);
-    write_bytes16(body, idempotency_record_key(bytes_str(c->name), key, k));
-    write_bytes32(body, idempotency_write(m, value));
-}
-
 void service_key_write(struct writer *body, const struct client *c, const struct wire_txn *txn,
                        enum level level)
 {
-    write_mark(body, c, txn->key,
-               &(struct idempotency_mark){.state = IDEMPOTENCY_COMMITTED,
-                                          .level = level,
-                                          .term = c->service->site->view.term,
-                                          .content = hash_sha256(txn->content)});
+    idempotency_write_op(body, bytes_str(c->name), txn->key,
+                         &(struct idempotency_mark){.state = IDEMPOTENCY_COMMITTED,
+                                                    .level = level,
+                                                    .term = c->service->site->view.term,
+                                                    .content = hash_sha256(txn->content)});
 }
 
 /* ---- outcomes ---- */
@@ -228,9 +218,10 @@ static int give_up(struct client *c, struct bytes key, struct waiter *w, struct 
         rc = begin_body(s, bytes_str(c->name), 1, &out, e);
     if (rc != 0)
         return rc;
-    write_mark(&out, c, key,
-               &(struct idempotency_mark){
-                   .state = IDEMPOTENCY_GIVEN_UP, .level = LEVEL_MAJORITY, .term = s->view.term});
+    idempotency_write_op(&out, bytes_str(c->name), key,
+                         &(struct idempotency_mark){.state = IDEMPOTENCY_GIVEN_UP,
+                                                    .level = LEVEL_MAJORITY,
+                                                    .term = s->view.term});
     rc = service_propose(s, ENTRY_TXN, &out, w, e);
     if (rc == 0)
         service_key_logged(c);
@@ -241,8 +232,8 @@ int service_outcome_by_key(struct client *c, const struct frame *f, struct bytes
                            struct err *e)
 {
     struct wire_key_ask m;
-    struct idempotency_mark mark;
-    struct record r;
+    struct idempotency_mark mark = {.term = {0}};
+    struct record r = {.lsn = {0}};
     struct waiter w = {
         .client = c, .request = f->request, .type = FRAME_OUTCOME_BY_KEY, .failed_condition = -1};
     const enum level level = marks_repeat_level(LEVEL_MODE, c->service->site->view.mode);
@@ -255,33 +246,43 @@ int service_outcome_by_key(struct client *c, const struct frame *f, struct bytes
     if (rc != 0)
         return rc;
     rc = find(c, m.key, &mark, &r, e);
-    if (rc == 0) {
-        w.key = mark.state == IDEMPOTENCY_GIVEN_UP ? WIRE_KEY_GIVEN_UP : WIRE_KEY_COMMITTED;
-        w.lsn = r.lsn;
-        w.term = mark.term;
-        w.time = r.time;
-    } else if (rc == ERR_NOT_FOUND && !m.give_up) {
-        *e = (struct err)ERR_NONE;
+    if (rc != 0 && rc != ERR_NOT_FOUND)
+        return rc;
+    *e = (struct err)ERR_NONE;
+    w.lsn = r.lsn;
+    w.term = mark.term;
+    w.time = r.time;
+    switch (idempotency_outcome(rc == 0 ? &mark : NULL, m.give_up)) {
+    case IDEMPOTENCY_IS_COMMITTED:
+        w.key = WIRE_KEY_COMMITTED;
+        break;
+    case IDEMPOTENCY_IS_GIVEN_UP:
+        w.key = WIRE_KEY_GIVEN_UP;
+        break;
+    case IDEMPOTENCY_NONE_YET:
+        w.key = WIRE_KEY_NONE;
         return service_answer_without_writing(c, f, body, &w, NULL, e);
-    } else if (rc == ERR_NOT_FOUND) {
-        *e = (struct err)ERR_NONE;
+    case IDEMPOTENCY_GIVE_UP:
         w.key = WIRE_KEY_GIVEN_UP;
         rc = give_up(c, m.key, &w, e);
+        if (rc != 0)
+            return rc;
+        break;
     }
-    if (rc == 0)
-        service_wait(c, level, &w);
-    return rc;
+    service_wait(c, level, &w);
+    return 0;
 }
 
 /* ---- forgetting ---- */
 
 static bool is_old(struct site *s, const struct record *r)
 {
-    const uint64_t primary_us = (site_now_ms() - s->primary_since_ms) * 1000;
-    const uint64_t limit_us = s->config->idempotency_us;
     struct record newer;
-    return limit_us != 0 && session_was_idle(r->time, site_commit_time(s), primary_us, limit_us) &&
-           overlay_get(s->overlay, collection, r->key, SERVICE_NEWEST, &newer) == OVERLAY_UNKNOWN;
+    const bool in_flight =
+        overlay_get(s->overlay, collection, r->key, SERVICE_NEWEST, &newer) != OVERLAY_UNKNOWN;
+    return idempotency_may_forget(r->time, site_commit_time(s),
+                                  (site_now_ms() - s->primary_since_ms) * 1000,
+                                  s->config->idempotency_us, in_flight);
 }
 
 static void pass(struct service *v, struct keys *k, const struct record *r)
@@ -332,11 +333,8 @@ static int forget(struct service *v, struct keys *k, struct err *e)
     int rc = begin_body(s, bytes_str(s->config->members[s->config->self].name), k->old_n, &out, e);
     if (rc != 0)
         return rc;
-    for (uint32_t i = 0; i < k->old_n; i++) {
-        write_u8(&out, OP_DELETE);
-        write_bytes16(&out, collection);
-        write_bytes16(&out, bytes_of(k->old[i], k->old_bytes[i]));
-    }
+    for (uint32_t i = 0; i < k->old_n; i++)
+        idempotency_write_forget(&out, bytes_of(k->old[i], k->old_bytes[i]));
     rc = service_propose(s, ENTRY_TXN, &out, &w, e);
     if (rc == 0)
         k->forgotten += k->old_n;

@@ -1,6 +1,7 @@
 #include "store/core/idempotency.h"
 
 #include "store/core/check.h"
+#include "store/core/commit_time.h"
 
 enum { FORMAT = 1 };
 
@@ -74,4 +75,38 @@ enum idempotency_verdict idempotency_decide(const struct idempotency_mark *known
         return IDEMPOTENCY_TOO_LATE;
     return memcmp(known->content.b, content->b, sizeof content->b) == 0 ? IDEMPOTENCY_REPEATED
                                                                         : IDEMPOTENCY_OTHER;
+}
+
+enum idempotency_answer idempotency_outcome(const struct idempotency_mark *known, bool give_up)
+{
+    if (known == NULL)
+        return give_up ? IDEMPOTENCY_GIVE_UP : IDEMPOTENCY_NONE_YET;
+    return known->state == IDEMPOTENCY_GIVEN_UP ? IDEMPOTENCY_IS_GIVEN_UP
+                                                : IDEMPOTENCY_IS_COMMITTED;
+}
+
+bool idempotency_may_forget(struct utc time, struct utc now, uint64_t primary_us, uint64_t limit_us,
+                            bool in_flight)
+{
+    return limit_us != 0 && !in_flight && session_was_idle(time, now, primary_us, limit_us);
+}
+
+static void write_place(struct writer *body, enum op_kind kind, struct bytes record_key)
+{
+    write_u8(body, (uint8_t)kind);
+    write_bytes16(body, bytes_str(IDEMPOTENCY_COLLECTION));
+    write_bytes16(body, record_key);
+}
+
+void idempotency_write_op(struct writer *body, struct bytes client, struct bytes key,
+                          const struct idempotency_mark *m)
+{
+    uint8_t k[IDEMPOTENCY_RECORD_KEY_MAX_BYTES], value[IDEMPOTENCY_VALUE_BYTES];
+    write_place(body, OP_PUT, idempotency_record_key(client, key, k));
+    write_bytes32(body, idempotency_write(m, value));
+}
+
+void idempotency_write_forget(struct writer *body, struct bytes record_key)
+{
+    write_place(body, OP_DELETE, record_key);
 }

@@ -67,4 +67,24 @@ enum idempotency_verdict {
 enum idempotency_verdict idempotency_decide(const struct idempotency_mark *known,
                                             const struct sha256 *content);
 
+/* Somebody asks what became of the key, and if nothing did, whether to give it up. Pure. */
+enum idempotency_answer {
+    IDEMPOTENCY_IS_COMMITTED,
+    IDEMPOTENCY_IS_GIVEN_UP,
+    IDEMPOTENCY_NONE_YET, /* in what is logged: a copy may be under way */
+    IDEMPOTENCY_GIVE_UP,  /* log that it is given up; that is the answer when it is committed */
+};
+enum idempotency_answer idempotency_outcome(const struct idempotency_mark *known, bool give_up);
+
+/* May a primary forget the mark whose record has this time? `now` is commit time, `primary_us` how long it has been primary
+ * (session_was_idle() says why that counts), `limit_us` the least that keys are kept (0: for ever). Not while an entry that is
+ * not applied changes the mark: what the state shows is not the newest then. Pure. */
+bool idempotency_may_forget(struct utc time, struct utc now, uint64_t primary_us, uint64_t limit_us,
+                            bool in_flight);
+
+/* The operations on marks, as they stand in the body of an entry (body.h). */
+void idempotency_write_op(struct writer *body, struct bytes client, struct bytes key,
+                          const struct idempotency_mark *m);
+void idempotency_write_forget(struct writer *body, struct bytes record_key);
+
 #endif

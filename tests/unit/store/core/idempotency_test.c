@@ -1,4 +1,4 @@
-/* Marks of idempotency keys: their bytes, and the decision on a transaction that comes with one. */
+/* Marks of idempotency keys: their bytes, and the decisions on what comes with one. */
 #include "store/core/idempotency.h"
 
 #include <setjmp.h>
@@ -100,6 +100,56 @@ static void what_is_known_of_the_key_decides(void **state)
     assert_int_equal(idempotency_decide(&given_up, &other), IDEMPOTENCY_TOO_LATE);
 }
 
+static void who_asks_is_told_what_stands_and_gives_up_only_what_does_not(void **state)
+{
+    (void)state;
+    const struct idempotency_mark committed = {IDEMPOTENCY_COMMITTED, LEVEL_LOCAL, {1}, content};
+    const struct idempotency_mark given_up = {IDEMPOTENCY_GIVEN_UP, LEVEL_LOCAL, {1}, content};
+    for (int give_up = 0; give_up < 2; give_up++) {
+        assert_int_equal(idempotency_outcome(&committed, give_up), IDEMPOTENCY_IS_COMMITTED);
+        assert_int_equal(idempotency_outcome(&given_up, give_up), IDEMPOTENCY_IS_GIVEN_UP);
+    }
+    assert_int_equal(idempotency_outcome(NULL, false), IDEMPOTENCY_NONE_YET);
+    assert_int_equal(idempotency_outcome(NULL, true), IDEMPOTENCY_GIVE_UP);
+}
+
+static void a_key_is_kept_for_its_time_and_while_it_is_being_changed(void **state)
+{
+    (void)state;
+    const struct utc then = {1000}, due = {1000 + 60};
+    assert_true(idempotency_may_forget(then, due, 60, 60, false));
+    assert_false(idempotency_may_forget(then, (struct utc){due.us - 1}, 60, 60, false));
+    assert_false(idempotency_may_forget(then, due, 59, 60, false));
+    assert_false(idempotency_may_forget(then, due, 60, 60, true));
+    assert_false(idempotency_may_forget(then, (struct utc){UINT64_MAX}, UINT64_MAX, 0, false));
+}
+
+static void marks_are_put_and_forgotten_by_operations_on_one_record(void **state)
+{
+    (void)state;
+    const struct idempotency_mark m = {IDEMPOTENCY_COMMITTED, LEVEL_MAJORITY, {3}, content};
+    uint8_t body[2 * IDEMPOTENCY_OP_MAX_BYTES], k[IDEMPOTENCY_RECORD_KEY_MAX_BYTES];
+    const struct bytes key = idempotency_record_key(bytes_str("app"), bytes_str("k"), k);
+    struct writer w = writer_of(body, sizeof body);
+    idempotency_write_op(&w, bytes_str("app"), bytes_str("k"), &m);
+    idempotency_write_forget(&w, key);
+    assert_false(w.bad);
+    struct reader r = reader_of(bytes_of(body, w.at));
+    struct idempotency_mark read;
+    struct op op;
+    assert_int_equal(body_next_op(&r, &op, NULL), 0);
+    assert_int_equal(op.kind, OP_PUT);
+    assert_true(bytes_equal(op.collection, bytes_str(IDEMPOTENCY_COLLECTION)));
+    assert_true(bytes_equal(op.key, key));
+    assert_int_equal(idempotency_read(op.value, &read, NULL), 0);
+    assert_true(read.state == m.state && read.term.v == 3 && sha256_equal(&read.content, &content));
+    assert_int_equal(body_next_op(&r, &op, NULL), 0);
+    assert_int_equal(op.kind, OP_DELETE);
+    assert_true(bytes_equal(op.collection, bytes_str(IDEMPOTENCY_COLLECTION)));
+    assert_true(bytes_equal(op.key, key));
+    assert_true(reader_done(&r));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -108,6 +158,9 @@ int main(void)
         cmocka_unit_test(the_key_of_a_record_tells_its_client),
         cmocka_unit_test(keys_have_1_to_64_bytes),
         cmocka_unit_test(what_is_known_of_the_key_decides),
+        cmocka_unit_test(who_asks_is_told_what_stands_and_gives_up_only_what_does_not),
+        cmocka_unit_test(a_key_is_kept_for_its_time_and_while_it_is_being_changed),
+        cmocka_unit_test(marks_are_put_and_forgotten_by_operations_on_one_record),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
