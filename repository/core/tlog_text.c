@@ -17,8 +17,8 @@ static const char proof_line[] = "c2sp.org/tlog-proof@v1";
 static const char em_dash[] = "\xe2\x80\x94 ";
 enum {
     DASH_BYTES = sizeof em_dash - 1,
-    ED25519_TYPE = 1,
     KEY_ID_BYTES = 4,
+    TIME_BYTES = 8,                            /* before a cosigner's signature, big-endian */
     HASH_TEXT = (TLOG_HASH_BYTES + 2) / 3 * 4, /* base64 of a hash */
 };
 
@@ -116,26 +116,27 @@ static bool is_name(struct bytes b)
 
 /* ---- keys ---- */
 
-static uint32_t key_id(struct bytes name, const uint8_t public_key[TLOG_PUBLIC_KEY_BYTES])
+static uint32_t key_id(struct bytes name, enum tlog_key_type type,
+                       const uint8_t public_key[TLOG_PUBLIC_KEY_BYTES])
 {
-    uint8_t tail[2 + TLOG_PUBLIC_KEY_BYTES] = {'\n', ED25519_TYPE};
+    uint8_t tail[2 + TLOG_PUBLIC_KEY_BYTES] = {'\n', (uint8_t)type};
     memcpy(tail + 2, public_key, TLOG_PUBLIC_KEY_BYTES);
     struct sha256 h = hash_sha256_2(name, bytes_of(tail, sizeof tail));
     return get_be32(h.b);
 }
 
-void tlog_key_make(const char *name, const uint8_t public_key[TLOG_PUBLIC_KEY_BYTES],
-                   struct tlog_key *out)
+void tlog_key_make(const char *name, enum tlog_key_type type,
+                   const uint8_t public_key[TLOG_PUBLIC_KEY_BYTES], struct tlog_key *out)
 {
     check(is_name(bytes_str(name)));
-    *out = (struct tlog_key){.id = key_id(bytes_str(name), public_key)};
+    *out = (struct tlog_key){.id = key_id(bytes_str(name), type, public_key), .type = type};
     memcpy(out->name, name, strlen(name));
     memcpy(out->public_key, public_key, TLOG_PUBLIC_KEY_BYTES);
 }
 
 void tlog_key_format(const struct tlog_key *k, char out[TLOG_VKEY_BYTES])
 {
-    uint8_t typed[1 + TLOG_PUBLIC_KEY_BYTES] = {ED25519_TYPE};
+    uint8_t typed[1 + TLOG_PUBLIC_KEY_BYTES] = {(uint8_t)k->type};
     struct writer w = writer_of(out, TLOG_VKEY_BYTES - 1);
     char id[12];
     memcpy(typed + 1, k->public_key, TLOG_PUBLIC_KEY_BYTES);
@@ -165,14 +166,16 @@ int tlog_key_parse(struct bytes text, struct tlog_key *out, struct err *e)
     if (hex_parse(hex, id, sizeof id) != 0 ||
         base64_decode(bytes_of(at + 2 + ID_DIGITS, KEY_TEXT), typed) != (long)sizeof typed)
         return err_set(e, ERR_FORMAT, "not a verifier key <name>+<8 hex digits>+<base64>");
-    if (typed[0] != ED25519_TYPE)
-        return err_set(e, ERR_FORMAT, "a verifier key of type %u; type 1 (Ed25519) is needed",
+    if (typed[0] != TLOG_KEY_LOG && typed[0] != TLOG_KEY_COSIGNER)
+        return err_set(e, ERR_FORMAT,
+                       "a verifier key of type %u; 1 (Ed25519) and 4 (Ed25519, cosigner) are known",
                        typed[0]);
-    if (get_be32(id) != key_id(name, typed + 1))
+    enum tlog_key_type type = (enum tlog_key_type)typed[0];
+    if (get_be32(id) != key_id(name, type, typed + 1))
         return err_set(e, ERR_FORMAT,
                        "the id of the verifier key is not that of its key: it was "
                        "changed or mistyped");
-    *out = (struct tlog_key){.id = get_be32(id)};
+    *out = (struct tlog_key){.id = get_be32(id), .type = type};
     memcpy(out->name, name.p, name.n);
     memcpy(out->public_key, typed + 1, TLOG_PUBLIC_KEY_BYTES);
     return 0;
@@ -234,38 +237,72 @@ int tlog_note_parse(struct bytes in, struct tlog_note *out, struct err *e)
     return count != 0 ? 0 : err_set(e, ERR_FORMAT, "the note has no signature");
 }
 
-int tlog_note_signature(const struct tlog_note *n, const struct tlog_key *key, unsigned nth,
-                        uint8_t out[TLOG_SIGNATURE_BYTES], struct err *e)
+/* Bytes of a key's signatures, key id included. */
+static size_t signature_bytes(const struct tlog_key *key)
 {
-    enum { ID_TEXT = 8, SIGNATURE_TEXT = (KEY_ID_BYTES + TLOG_SIGNATURE_BYTES + 2) / 3 * 4 };
+    return KEY_ID_BYTES + (key->type == TLOG_KEY_COSIGNER ? TIME_BYTES : 0u) + TLOG_SIGNATURE_BYTES;
+}
+
+enum { SIGNATURE_MAX_BYTES = KEY_ID_BYTES + TIME_BYTES + TLOG_SIGNATURE_BYTES };
+
+static int signature_read(struct bytes blob, const struct tlog_key *key, struct tlog_signature *out,
+                          struct err *e)
+{
+    uint8_t raw[SIGNATURE_MAX_BYTES + 2];
+    const size_t n = signature_bytes(key);
+    out->time_s = 0;
+    if (blob.n != (n + 2) / 3 * 4 || base64_decode(blob, raw) != (long)n)
+        return err_set(e, ERR_FORMAT, "the signature of %s has not the size of one", key->name);
+    if (key->type == TLOG_KEY_COSIGNER)
+        out->time_s = get_be64(raw + KEY_ID_BYTES);
+    if (out->time_s > TLOG_SIZE_MAX)
+        return err_set(e, ERR_FORMAT, "the time of the cosignature of %s is none", key->name);
+    memcpy(out->bytes, raw + n - TLOG_SIGNATURE_BYTES, TLOG_SIGNATURE_BYTES);
+    return 0;
+}
+
+int tlog_note_signature(const struct tlog_note *n, const struct tlog_key *key, unsigned nth,
+                        struct tlog_signature *out, struct err *e)
+{
+    enum { ID_TEXT = 8 };
     struct bytes line, name, blob;
-    uint8_t raw[SIGNATURE_TEXT / 4 * 3];
-    for (struct bytes rest = n->signatures; next_line(&rest, &line);) {
-        if (!signature_parts(line, &name, &blob) || !bytes_equal(name, bytes_str(key->name)) ||
-            blob.n < ID_TEXT || base64_decode(bytes_of(blob.p, ID_TEXT), raw) < KEY_ID_BYTES ||
-            get_be32(raw) != key->id || nth-- != 0)
-            continue;
-        if (blob.n != SIGNATURE_TEXT ||
-            base64_decode(blob, raw) != KEY_ID_BYTES + TLOG_SIGNATURE_BYTES)
-            return err_set(e, ERR_FORMAT, "the signature of %s has not the size of one", key->name);
-        memcpy(out, raw + KEY_ID_BYTES, TLOG_SIGNATURE_BYTES);
-        return 0;
-    }
+    uint8_t raw[ID_TEXT / 4 * 3];
+    for (struct bytes rest = n->signatures; next_line(&rest, &line);)
+        if (signature_parts(line, &name, &blob) && bytes_equal(name, bytes_str(key->name)) &&
+            blob.n >= ID_TEXT && base64_decode(bytes_of(blob.p, ID_TEXT), raw) >= KEY_ID_BYTES &&
+            get_be32(raw) == key->id && nth-- == 0)
+            return signature_read(blob, key, out, e);
     return err_set(e, ERR_NOT_FOUND, "no signature of %s with key id %08x", key->name, key->id);
 }
 
-void tlog_note_sign(struct writer *w, const struct tlog_key *key,
-                    const uint8_t signature[TLOG_SIGNATURE_BYTES])
+void tlog_signature_line(struct writer *w, const struct tlog_key *key,
+                         const struct tlog_signature *signature)
 {
-    uint8_t raw[KEY_ID_BYTES + TLOG_SIGNATURE_BYTES];
+    uint8_t raw[SIGNATURE_MAX_BYTES];
+    const size_t n = signature_bytes(key);
     put_be32(raw, key->id);
-    memcpy(raw + KEY_ID_BYTES, signature, TLOG_SIGNATURE_BYTES);
-    write_text(w, "\n");
+    put_be64(raw + KEY_ID_BYTES, signature->time_s); /* written over where there is none */
+    memcpy(raw + n - TLOG_SIGNATURE_BYTES, signature->bytes, TLOG_SIGNATURE_BYTES);
     write_text(w, em_dash);
     write_text(w, key->name);
     write_text(w, " ");
-    write_base64(w, bytes_of(raw, sizeof raw));
+    write_base64(w, bytes_of(raw, n));
     write_text(w, "\n");
+}
+
+void tlog_note_sign(struct writer *w, const struct tlog_key *key,
+                    const struct tlog_signature *signature)
+{
+    write_text(w, "\n");
+    tlog_signature_line(w, key, signature);
+}
+
+void tlog_cosigned_text(struct writer *w, uint64_t time_s, struct bytes text)
+{
+    write_text(w, "cosignature/v1\ntime ");
+    write_number(w, time_s);
+    write_text(w, "\n");
+    write_bytes(w, text);
 }
 
 /* ---- checkpoints ---- */

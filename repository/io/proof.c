@@ -162,8 +162,10 @@ int tree_checkpoint(struct bytes note, const struct tlog_key *key, struct tlog_c
 {
     struct tlog_note parsed;
     int rc = tlog_checkpoint_parse(note, out, &parsed, e);
+    if (rc == 0 && key->type != TLOG_KEY_LOG)
+        rc = err_set(e, ERR_INTEGRITY, "%s is the key of a cosigner, and not the log's", key->name);
     if (rc == 0)
-        rc = repo_note_verify(&parsed, key, e);
+        rc = repo_note_verify(&parsed, key, NULL, e);
     if (rc == 0 && strcmp(out->origin, key->name) != 0)
         rc = err_set(e, ERR_INTEGRITY, "the checkpoint is of %s, the key of %s", out->origin,
                      key->name);

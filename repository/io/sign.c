@@ -63,7 +63,8 @@ static int read_key_file(const char *path, char out[KEY_FILE_MAX], size_t *n, st
     return rc;
 }
 
-int repo_signer_load(const char *path, const char *name, struct repo_signer **out, struct err *e)
+int repo_signer_load(const char *path, const char *name, enum tlog_key_type type,
+                     struct repo_signer **out, struct err *e)
 {
     char text[KEY_FILE_MAX];
     uint8_t public_key[TLOG_PUBLIC_KEY_BYTES];
@@ -86,7 +87,7 @@ int repo_signer_load(const char *path, const char *name, struct repo_signer **ou
                      path);
         ERR_clear_error();
     } else {
-        tlog_key_make(name, public_key, &s->key);
+        tlog_key_make(name, type, public_key, &s->key);
     }
     BIO_free(bio);
     repo_wipe(text, sizeof text);
@@ -156,47 +157,110 @@ int repo_signer_make(const char *path, struct err *e)
 
 /* ---- notes ---- */
 
-int repo_note_sign(const struct repo_signer *s, struct bytes text, struct writer *w, struct err *e)
+static int sign(const struct repo_signer *s, struct bytes text, struct tlog_signature *out,
+                struct err *e)
 {
-    uint8_t signature[TLOG_SIGNATURE_BYTES];
-    size_t n = sizeof signature;
-    check(text.n != 0 && text.p[text.n - 1] == '\n');
+    size_t n = sizeof out->bytes;
     EVP_MD_CTX *ctx = EVP_MD_CTX_new();
     bool ok = ctx != NULL && EVP_DigestSignInit(ctx, NULL, NULL, NULL, s->pkey) == 1 &&
-              EVP_DigestSign(ctx, signature, &n, text.p, text.n) == 1 && n == sizeof signature;
+              EVP_DigestSign(ctx, out->bytes, &n, text.p, text.n) == 1 && n == sizeof out->bytes;
     EVP_MD_CTX_free(ctx);
     ERR_clear_error();
-    if (!ok)
-        return err_set(e, ERR_FAILED, "OpenSSL cannot sign with the checkpoint key");
+    return ok ? 0 : err_set(e, ERR_FAILED, "OpenSSL cannot sign with the key of %s", s->key.name);
+}
+
+int repo_note_sign(const struct repo_signer *s, struct bytes text, struct writer *w, struct err *e)
+{
+    struct tlog_signature signature = {.time_s = 0};
+    check(s->key.type == TLOG_KEY_LOG && text.n != 0 && text.p[text.n - 1] == '\n');
+    int rc = sign(s, text, &signature, e);
+    if (rc != 0)
+        return rc;
     write_bytes(w, text);
-    tlog_note_sign(w, &s->key, signature);
+    tlog_note_sign(w, &s->key, &signature);
     check(!w->bad);
     return 0;
 }
 
-int repo_note_verify(const struct tlog_note *n, const struct tlog_key *key, struct err *e)
+/* What is signed under a cosigner's key, allocated. */
+static uint8_t *cosigned(struct bytes text, uint64_t time_s, size_t *n, struct err *e)
 {
-    uint8_t signature[TLOG_SIGNATURE_BYTES];
+    uint8_t *out = malloc(text.n + TLOG_COSIGNED_EXTRA_BYTES);
+    if (out == NULL) {
+        (void)err_set(e, ERR_NO_MEMORY, "no memory for a cosignature");
+        return NULL;
+    }
+    struct writer w = writer_of(out, text.n + TLOG_COSIGNED_EXTRA_BYTES);
+    tlog_cosigned_text(&w, time_s, text);
+    check(!w.bad);
+    *n = w.at;
+    return out;
+}
+
+int repo_note_cosign(const struct repo_signer *s, struct bytes text, uint64_t time_s,
+                     struct writer *w, struct err *e)
+{
+    struct tlog_signature signature = {.time_s = time_s};
+    size_t n;
+    check(s->key.type == TLOG_KEY_COSIGNER && time_s <= TLOG_SIZE_MAX && text.n != 0 &&
+          text.p[text.n - 1] == '\n');
+    uint8_t *message = cosigned(text, time_s, &n, e);
+    if (message == NULL)
+        return ERR_NO_MEMORY;
+    int rc = sign(s, bytes_of(message, n), &signature, e);
+    free(message);
+    if (rc != 0)
+        return rc;
+    tlog_signature_line(w, &s->key, &signature);
+    check(!w->bad);
+    return 0;
+}
+
+static int verify_one(EVP_PKEY *pkey, const struct tlog_key *key, struct bytes text,
+                      const struct tlog_signature *signature, struct err *e)
+{
+    uint8_t *message = NULL;
+    int rc = 0;
+    if (key->type == TLOG_KEY_COSIGNER) {
+        message = cosigned(text, signature->time_s, &text.n, e);
+        if (message == NULL)
+            return ERR_NO_MEMORY;
+        text.p = message;
+    }
+    EVP_MD_CTX *ctx = EVP_MD_CTX_new();
+    if (ctx == NULL || EVP_DigestVerifyInit(ctx, NULL, NULL, NULL, pkey) != 1)
+        rc = err_set(e, ERR_NO_MEMORY, "OpenSSL cannot verify a signature");
+    else if (EVP_DigestVerify(ctx, signature->bytes, sizeof signature->bytes, text.p, text.n) != 1)
+        rc = err_set(e, ERR_INTEGRITY,
+                     "the signature of %s (key id %08x) does not hold: the text was changed or "
+                     "signed by somebody else",
+                     key->name, key->id);
+    EVP_MD_CTX_free(ctx);
+    free(message);
+    return rc;
+}
+
+int repo_note_verify(const struct tlog_note *n, const struct tlog_key *key, uint64_t *time_s,
+                     struct err *e)
+{
+    struct tlog_signature signature;
+    uint64_t newest = 0;
     EVP_PKEY *pkey = EVP_PKEY_new_raw_public_key(EVP_PKEY_ED25519, NULL, key->public_key,
                                                  sizeof key->public_key);
     int rc = pkey == NULL ? err_set(e, ERR_FORMAT, "OpenSSL does not take the verifier key") : 0;
     unsigned count = 0;
     for (; rc == 0; count++) {
-        rc = tlog_note_signature(n, key, count, signature, e);
+        rc = tlog_note_signature(n, key, count, &signature, e);
         if (rc != 0)
             break;
-        EVP_MD_CTX *ctx = EVP_MD_CTX_new();
-        if (ctx == NULL || EVP_DigestVerifyInit(ctx, NULL, NULL, NULL, pkey) != 1)
-            rc = err_set(e, ERR_NO_MEMORY, "OpenSSL cannot verify a signature");
-        else if (EVP_DigestVerify(ctx, signature, sizeof signature, n->text.p, n->text.n) != 1)
-            rc = err_set(e, ERR_INTEGRITY,
-                         "the signature of %s (key id %08x) does not hold: the text was changed or "
-                         "signed by somebody else",
-                         key->name, key->id);
-        EVP_MD_CTX_free(ctx);
+        rc = verify_one(pkey, key, n->text, &signature, e);
+        if (signature.time_s > newest)
+            newest = signature.time_s;
     }
     EVP_PKEY_free(pkey);
     ERR_clear_error();
+    if (time_s != NULL)
+        *time_s = newest;
     if (rc == ERR_NOT_FOUND && count != 0)
         return 0;
     if (rc == ERR_NOT_FOUND)

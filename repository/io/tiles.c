@@ -143,10 +143,11 @@ static int try_key(void *arg, const struct tlog_key *key)
 {
     struct key_search *s = arg;
     struct err why = ERR_NONE;
-    uint8_t signature[TLOG_SIGNATURE_BYTES];
-    if (tlog_note_signature(s->note, key, 0, signature, NULL) == ERR_NOT_FOUND)
+    struct tlog_signature signature;
+    if (key->type != TLOG_KEY_LOG ||
+        tlog_note_signature(s->note, key, 0, &signature, NULL) == ERR_NOT_FOUND)
         return 0;
-    if (repo_note_verify(s->note, key, &why) != 0) {
+    if (repo_note_verify(s->note, key, NULL, &why) != 0) {
         s->why = why;
         return 0;
     }

@@ -42,7 +42,7 @@ int repo_checkpoint_read(int dir, uint8_t **text, size_t *n, struct tlog_checkpo
 /* Keys in tree/keys. Stops with the callback's non-zero result; a file that is no key is ERR_INTEGRITY. */
 int repo_tree_keys(int dir, int (*each)(void *arg, const struct tlog_key *), void *arg,
                    struct err *e);
-/* Did one of those keys sign it? *by is told which. ERR_INTEGRITY when none did. */
+/* Did one of those keys, a log's, sign it? *by is told which. ERR_INTEGRITY when none did. */
 int repo_checkpoint_signed(int dir, const struct tlog_note *note, struct tlog_key *by,
                            struct err *e);
 

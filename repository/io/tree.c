@@ -65,8 +65,7 @@ struct lsn repo_tree_signed(const struct repo_tree *t)
 static int count_key(void *arg, const struct tlog_key *key)
 {
     unsigned *n = arg;
-    (void)key;
-    (*n)++;
+    *n += key->type == TLOG_KEY_LOG;
     return 0;
 }
 
@@ -77,7 +76,7 @@ static int have_key(struct repository *r, struct repo_tree *t, const char *key_f
     char origin[TLOG_NAME_BYTES];
     unsigned keys = 0;
     repo_tree_origin(&r->about.cluster_id, origin);
-    int rc = repo_signer_load(key_file, origin, &t->signer, e);
+    int rc = repo_signer_load(key_file, origin, TLOG_KEY_LOG, &t->signer, e);
     if (rc != ERR_NOT_FOUND)
         return rc;
     if ((rc = repo_tree_keys(r->dir, count_key, &keys, e)) != 0)
@@ -96,7 +95,7 @@ static int have_key(struct repository *r, struct repo_tree *t, const char *key_f
                "it in repository.checkpoint_key_file");
         return rc;
     }
-    return repo_signer_load(key_file, origin, &t->signer, e);
+    return repo_signer_load(key_file, origin, TLOG_KEY_LOG, &t->signer, e);
 }
 
 /* The verifier key beside the tree. */

@@ -31,8 +31,7 @@ static void tell(struct repo_tree_check *c, const char *object, const char *reas
 static int count_key(void *arg, const struct tlog_key *key)
 {
     unsigned *n = arg;
-    (void)key;
-    (*n)++;
+    *n += key->type == TLOG_KEY_LOG;
     return 0;
 }
 

@@ -23,15 +23,18 @@ static void key(struct bytes in)
 
 static void checkpoint(struct bytes in)
 {
-    static const struct tlog_key known = {.name = "x", .id = 0};
+    static const struct tlog_key known = {.name = "x", .id = 0, .type = TLOG_KEY_LOG},
+                                 cosigner = {.name = "x", .id = 0, .type = TLOG_KEY_COSIGNER};
     struct tlog_checkpoint c;
     struct tlog_note n;
-    uint8_t signature[TLOG_SIGNATURE_BYTES];
+    struct tlog_signature signature;
     char text[TLOG_CHECKPOINT_BYTES];
     if (tlog_checkpoint_parse(in, &c, &n, NULL) != 0)
         return;
-    for (unsigned i = 0; tlog_note_signature(&n, &known, i, signature, NULL) == 0; i++)
-        check(i < TLOG_SIGNATURES_MAX);
+    for (unsigned i = 0; tlog_note_signature(&n, &known, i, &signature, NULL) == 0; i++)
+        check(i < TLOG_SIGNATURES_MAX && signature.time_s == 0);
+    for (unsigned i = 0; tlog_note_signature(&n, &cosigner, i, &signature, NULL) == 0; i++)
+        check(i < TLOG_SIGNATURES_MAX && signature.time_s <= TLOG_SIZE_MAX);
     struct writer w = writer_of(text, sizeof text);
     tlog_checkpoint_write(&w, &c);
     check(!w.bad && w.at <= n.text.n && memcmp(text, n.text.p, w.at) == 0);

@@ -40,7 +40,7 @@ static void keys_come_back(void **state)
     assert_int_equal(k.id, 0x530d903a);
     tlog_key_format(&k, text);
     assert_string_equal(text, vkey);
-    tlog_key_make(k.name, k.public_key, &again);
+    tlog_key_make(k.name, TLOG_KEY_LOG, k.public_key, &again);
     assert_memory_equal(&again, &k, sizeof k);
 }
 
@@ -58,14 +58,85 @@ static void every_changed_letter_of_a_key_is_refused(void **state)
         }
     for (size_t n = 0; n + 1 < sizeof vkey; n++)
         assert_int_equal(tlog_key_parse(bytes_of(vkey, n), &k, NULL), ERR_FORMAT);
-    /* A cosigner's key (type 4) is no log's key. */
+    /* The type is under the id; types that are not known are told. */
     struct err e = ERR_NONE;
     assert_int_equal(
         tlog_key_parse(
             bytes_str("example.com/foo+530d903a+BOkyeRrm56hApGFkyQR4ZCbV54Id2LKaANYcrnKv3U2k"), &k,
             &e),
         ERR_FORMAT);
-    assert_non_null(strstr(e.text, "type 4"));
+    assert_non_null(strstr(e.text, "not that of its key"));
+    assert_int_equal(
+        tlog_key_parse(
+            bytes_str("example.com/foo+530d903a+BekyeRrm56hApGFkyQR4ZCbV54Id2LKaANYcrnKv3U2k"), &k,
+            &e),
+        ERR_FORMAT);
+    assert_non_null(strstr(e.text, "type 5"));
+}
+
+/* A checkpoint of a public log, and the key of one of its witnesses. */
+static const char witness[] =
+    "remora.n621.de+da77ade7+BOvN63jn/bLvkieywe8R6UYAtVtNbZpXh34x7onlmtw2";
+static const char witnessed[] =
+    "arche2025h1.staging.ct.transparency.dev\n1432088532\n"
+    "U7WM79jrzyhGZ5/GUBTpM7NzwdyfFx61t3RovgcC4Ro=\n\n"
+    "\xe2\x80\x94 arche2025h1.staging.ct.transparency.dev "
+    "ui8GwCF1+kWqZrxGdhj4aX3gcw7XUlXQQabg/27lefwhUkzbC3NygNI75MdhL1bfTW9g8Ei59RA23oHP7Ry1k3ZFWwQ="
+    "\n\xe2\x80\x94 remora.n621.de "
+    "2net5wAAAABqEiEgPlfF3V06o0Y+fHM+J5J9s27wgxxcOVSpZ/2g/"
+    "KSiXCg9DEZI+aVCIobWX9sXTynk5XeU/zZ0WBxtqB0DrAWfBw==\n";
+
+static void a_cosigners_key_and_signature_come_back(void **state)
+{
+    (void)state;
+    struct tlog_key k, again;
+    struct tlog_checkpoint c;
+    struct tlog_note n;
+    struct tlog_signature signature;
+    char text[512];
+    assert_int_equal(tlog_key_parse(bytes_str(witness), &k, NULL), 0);
+    assert_int_equal(k.type, TLOG_KEY_COSIGNER);
+    tlog_key_format(&k, text);
+    assert_string_equal(text, witness);
+    tlog_key_make(k.name, TLOG_KEY_COSIGNER, k.public_key, &again);
+    assert_memory_equal(&again, &k, sizeof k);
+    tlog_key_make(k.name, TLOG_KEY_LOG, k.public_key, &again);
+    assert_int_not_equal(again.id, k.id);
+    assert_int_equal(tlog_checkpoint_parse(bytes_str(witnessed), &c, &n, NULL), 0);
+    assert_int_equal(tlog_note_signature(&n, &k, 0, &signature, NULL), 0);
+    assert_int_equal(signature.time_s, 0x6a122120);
+    assert_int_equal(tlog_note_signature(&n, &again, 0, &signature, NULL), ERR_NOT_FOUND);
+    assert_int_equal(tlog_note_signature(&n, &k, 0, &signature, NULL), 0);
+    struct writer w = writer_of(text, sizeof text);
+    tlog_signature_line(&w, &k, &signature);
+    assert_true(w.at <= TLOG_SIGNATURE_LINE_BYTES);
+    assert_non_null(strstr(witnessed, "\xe2\x80\x94 remora"));
+    assert_true(
+        bytes_equal(bytes_of(text, w.at), bytes_str(strstr(witnessed, "\xe2\x80\x94 remora"))));
+    w = writer_of(text, sizeof text);
+    tlog_cosigned_text(&w, 1679315147, bytes_str("a\n"));
+    assert_true(
+        bytes_equal(bytes_of(text, w.at), bytes_str("cosignature/v1\ntime 1679315147\na\n")));
+}
+
+static void a_time_that_no_clock_has_is_refused(void **state)
+{
+    (void)state;
+    struct tlog_key k;
+    struct tlog_note n;
+    struct tlog_signature signature = {.time_s = TLOG_SIZE_MAX}, again;
+    char text[512];
+    struct err e = ERR_NONE;
+    assert_int_equal(tlog_key_parse(bytes_str(witness), &k, NULL), 0);
+    for (int more = 0; more < 2; more++) {
+        signature.time_s += (uint64_t)more;
+        struct writer w = writer_of(text, sizeof text);
+        write_bytes(&w, bytes_str("x\n"));
+        tlog_note_sign(&w, &k, &signature);
+        assert_int_equal(tlog_note_parse(bytes_of(text, w.at), &n, NULL), 0);
+        assert_int_equal(tlog_note_signature(&n, &k, 0, &again, &e), more == 0 ? 0 : ERR_FORMAT);
+    }
+    assert_non_null(strstr(e.text, "time"));
 }
 
 static void a_note_falls_apart_and_is_put_together(void **state)
@@ -73,25 +144,25 @@ static void a_note_falls_apart_and_is_put_together(void **state)
     (void)state;
     struct tlog_note n;
     struct tlog_key k, stranger;
-    uint8_t signature[TLOG_SIGNATURE_BYTES];
+    struct tlog_signature signature;
     char text[512];
     struct err e = ERR_NONE;
     assert_int_equal(tlog_key_parse(bytes_str(vkey), &k, NULL), 0);
     assert_int_equal(tlog_note_parse(bytes_str(note), &n, &e), 0);
     assert_true(bytes_equal(n.text, bytes_str("This is an example message.\n")));
-    assert_int_equal(tlog_note_signature(&n, &k, 0, signature, &e), 0);
-    assert_int_equal(tlog_note_signature(&n, &k, 1, signature, &e), ERR_NOT_FOUND);
-    assert_int_equal(tlog_note_signature(&n, &k, 0, signature, &e), 0);
-    tlog_key_make("example.com/bar", k.public_key, &stranger);
-    assert_int_equal(tlog_note_signature(&n, &stranger, 0, signature, &e), ERR_NOT_FOUND);
+    assert_int_equal(tlog_note_signature(&n, &k, 0, &signature, &e), 0);
+    assert_int_equal(tlog_note_signature(&n, &k, 1, &signature, &e), ERR_NOT_FOUND);
+    assert_int_equal(tlog_note_signature(&n, &k, 0, &signature, &e), 0);
+    tlog_key_make("example.com/bar", TLOG_KEY_LOG, k.public_key, &stranger);
+    assert_int_equal(tlog_note_signature(&n, &stranger, 0, &signature, &e), ERR_NOT_FOUND);
     struct writer w = writer_of(text, sizeof text);
     write_bytes(&w, n.text);
-    tlog_note_sign(&w, &k, signature);
+    tlog_note_sign(&w, &k, &signature);
     assert_false(w.bad);
     assert_true(bytes_equal(bytes_of(text, w.at), bytes_str(note)));
     /* It does not fit: told, not overrun. */
     w = writer_of(text, 20);
-    tlog_note_sign(&w, &k, signature);
+    tlog_note_sign(&w, &k, &signature);
     assert_true(w.bad);
 }
 
@@ -109,10 +180,13 @@ static void a_checkpoint_with_a_cosignature_is_read(void **state)
     struct writer w = writer_of(text, sizeof text);
     tlog_checkpoint_write(&w, &c);
     assert_true(bytes_equal(bytes_of(text, w.at), n.text));
-    /* A key that signs like a cosigner is no signature of the log: other size. */
-    struct tlog_key k = {.name = "witness.example.com/w1", .id = 0x8d66cf3f};
-    uint8_t signature[TLOG_SIGNATURE_BYTES];
-    assert_int_equal(tlog_note_signature(&n, &k, 0, signature, &e), ERR_FORMAT);
+    /* A signature of a cosigner is none of a log: other size. */
+    struct tlog_key k = {.name = "witness.example.com/w1", .id = 0x8d66cf3f, .type = TLOG_KEY_LOG};
+    struct tlog_signature signature;
+    assert_int_equal(tlog_note_signature(&n, &k, 0, &signature, &e), ERR_FORMAT);
+    k.type = TLOG_KEY_COSIGNER;
+    assert_int_equal(tlog_note_signature(&n, &k, 0, &signature, &e), 0);
+    assert_int_equal(signature.time_s, 1679315147);
 }
 
 #define H "CsUYapGGPo4dkMgIAUqom/Xajj7h2fB2MPA3j2jxq2I="
@@ -223,6 +297,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(keys_come_back),
         cmocka_unit_test(every_changed_letter_of_a_key_is_refused),
+        cmocka_unit_test(a_cosigners_key_and_signature_come_back),
+        cmocka_unit_test(a_time_that_no_clock_has_is_refused),
         cmocka_unit_test(a_note_falls_apart_and_is_put_together),
         cmocka_unit_test(a_checkpoint_with_a_cosignature_is_read),
         cmocka_unit_test(what_is_no_checkpoint_is_refused),
