@@ -242,6 +242,8 @@ int service_outcome_by_key(struct client *c, const struct frame *f, struct bytes
         return rc == SERVICE_LATER ? 0 : rc;
     rc = wire_read_key_ask(body, &m, e);
     if (rc == 0)
+        rc = service_room_to_wait(c, LEVEL_MODE, e); /* where "none" waits */
+    if (rc == 0)
         rc = service_room_to_wait(c, level, e);
     if (rc != 0)
         return rc;

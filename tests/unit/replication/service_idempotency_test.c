@@ -349,6 +349,28 @@ static void many_are_forgotten_together(void **state)
     stop(&site);
 }
 
+static void a_key_that_is_not_there_can_be_asked_for_first_of_all_in_local_mode(void **state)
+{
+    (void)state;
+    struct tvn_error error;
+    char order[256], *reply;
+    make_and_start("local", &site);
+    struct tvn *db = connect_with(NULL);
+    (void)put(db, "r", "serving");
+    order_text(db, 1, ",\"mode\":\"local\"", order);
+    assert_int_equal(tvn_admin(db, "mode", order, 0, &reply, &error), 0);
+    tvn_free(reply);
+    assert_int_equal(tvn_close(db), 0);
+    stop(&site); /* so that nobody has waited for the own disk alone yet */
+    start(&site);
+    db = connect_with(NULL);
+    assert_outcome(db, "none", 0, TVN_OUTCOME_UNKNOWN, 0);
+    assert_outcome(db, "none", 1, TVN_NOT_FOUND, 0);
+    assert_refused(db, "none", "one", TVN_KEY_USED, "was given up at lsn");
+    assert_int_equal(tvn_close(db), 0);
+    stop(&site);
+}
+
 static void a_key_takes_one_operation_and_none_may_forge_it(void **state)
 {
     (void)state;
@@ -408,6 +430,7 @@ int main(void)
         cmocka_unit_test(a_client_has_a_bounded_number_and_none_is_dropped_for_another),
         cmocka_unit_test(after_its_time_a_key_is_forgotten_and_begins_anew),
         cmocka_unit_test(many_are_forgotten_together),
+        cmocka_unit_test(a_key_that_is_not_there_can_be_asked_for_first_of_all_in_local_mode),
         cmocka_unit_test(a_key_takes_one_operation_and_none_may_forge_it),
     };
     return cmocka_run_group_tests(tests, setup, kit_teardown);

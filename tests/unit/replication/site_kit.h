@@ -9,6 +9,7 @@
 #include "store/core/check.h"
 #include "tools/pki.h"
 
+#include <jansson.h>
 #include <netinet/in.h>
 #include <pthread.h>
 #include <setjmp.h>
@@ -216,6 +217,22 @@ static inline int kit_teardown(void **state)
     char command[64];
     (void)snprintf(command, sizeof command, "rm -rf %s", root);
     return system(command);
+}
+
+/* An order as the tool gives it: with the site's term and time, and a nonce. `more` begins with a comma, or is empty. */
+static inline void order_text(struct tvn *db, unsigned nonce, const char *more, char out[256])
+{
+    struct tvn_error e;
+    char *reply;
+    assert_int_equal(tvn_admin(db, "status", NULL, 0, &reply, &e), 0);
+    json_t *status = json_loads(reply, 0, NULL);
+    tvn_free(reply);
+    (void)snprintf(out, 256,
+                   "{\"term\":%" JSON_INTEGER_FORMAT ",\"nonce\":\"nonce-number-%06u\","
+                   "\"expires_us\":%" JSON_INTEGER_FORMAT "%s}",
+                   json_integer_value(json_object_get(status, "term")), nonce,
+                   json_integer_value(json_object_get(status, "time_us")) + 30000000, more);
+    json_decref(status);
 }
 
 #endif

@@ -1,8 +1,6 @@
 /* A whole site in this process: real log, state, TLS and client library, in a cluster of one member. */
 #include "tests/unit/replication/site_kit.h"
 
-#include <jansson.h>
-
 #include <stdatomic.h>
 
 /* ---- tests ---- */
@@ -427,22 +425,6 @@ static void a_scan_of_the_past_passes_over_any_number_of_later_records(void **st
 }
 
 /* ---- operators ---- */
-
-/* An order as the tool gives it: with the site's term and time, and a nonce. `more` begins with a comma, or is empty. */
-static void order_text(struct tvn *db, unsigned nonce, const char *more, char out[256])
-{
-    struct tvn_error e;
-    char *reply;
-    assert_int_equal(tvn_admin(db, "status", NULL, 0, &reply, &e), 0);
-    json_t *status = json_loads(reply, 0, NULL);
-    tvn_free(reply);
-    (void)snprintf(out, 256,
-                   "{\"term\":%" JSON_INTEGER_FORMAT ",\"nonce\":\"nonce-number-%06u\","
-                   "\"expires_us\":%" JSON_INTEGER_FORMAT "%s}",
-                   json_integer_value(json_object_get(status, "term")), nonce,
-                   json_integer_value(json_object_get(status, "time_us")) + 30000000, more);
-    json_decref(status);
-}
 
 static void an_order_is_carried_out_once_and_only_in_its_term(void **state)
 {
