@@ -1,5 +1,5 @@
 /* The repository: the archive at gsr. Packs of consecutive entries, snapshots of the state, keys; restore from them
- * alone. First backend: a local directory.
+ * alone. It lies in a local directory.
  *
  * Layout of the directory (every object is written once under a unique name: temporary name, fdatasync, read back and
  * compared, link without replacing, directory sync; the order is key, object, meta, and without a meta an object does not

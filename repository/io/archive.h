@@ -9,7 +9,7 @@
 #include "repository/repository.h"
 
 struct repository {
-    int dir;
+    struct repo_backend *backend;
     bool read_only;
     struct repo_about about;
     struct repo_kek kek;
@@ -65,13 +65,13 @@ void repo_draft_object(const struct repo_draft *d, struct repo_object *out);
 struct repo_pack_reader {
     const struct repository *r;
     const struct repo_pack *pack;
-    int fd;
+    struct repo_blob file;
     struct repo_frame_start *starts;
     struct repo_reader *reader;
 };
 #define REPO_PACK_READER_NONE                                                                      \
     {                                                                                              \
-        .fd = -1                                                                                   \
+        .file = REPO_BLOB_NONE                                                                     \
     }
 int repo_pack_open(struct repository *r, const struct repo_pack *pack, struct repo_pack_reader *out,
                    struct err *e);

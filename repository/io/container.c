@@ -215,7 +215,7 @@ int repo_writer_end(struct repo_writer *w, struct repo_container_facts *out, str
 /* ---- reading ---- */
 
 struct repo_reader {
-    int fd;
+    struct repo_blob *f;
     uint64_t bytes, stream_bytes;
     struct repo_cipher *cipher;
     ZSTD_DCtx *zstd;
@@ -246,7 +246,7 @@ static int load_segment(struct repo_reader *r, uint64_t at, struct err *e)
     if (r->have_segment && r->segment.index == s.index)
         return 0;
     r->have_segment = false;
-    int rc = repo_file_pread(r->fd, s.offset, r->sealed, s.bytes, e);
+    int rc = repo_blob_read(r->f, s.offset, r->sealed, s.bytes, e);
     if (rc == 0)
         rc =
             repo_cipher_open(r->cipher, s.index, s.last, bytes_of(r->sealed, s.bytes), r->plain, e);
@@ -312,7 +312,7 @@ static int load_table(struct repo_reader *r, struct err *e)
     return rc;
 }
 
-int repo_reader_new(struct repo_reader **out, int fd, uint64_t bytes, const struct repo_key *key,
+int repo_reader_new(struct repo_reader **out, struct repo_blob *f, const struct repo_key *key,
                     const char *identity, struct err *e)
 {
     uint8_t header[REPO_CIPHER_HEADER_BYTES];
@@ -320,17 +320,17 @@ int repo_reader_new(struct repo_reader **out, int fd, uint64_t bytes, const stru
     *out = NULL;
     if (r == NULL)
         return no_memory(e);
-    r->fd = fd;
-    r->bytes = bytes;
+    r->f = f;
+    r->bytes = f->bytes;
     r->zstd = ZSTD_createDCtx();
     int rc = r->zstd == NULL ? no_memory(e) : 0;
     if (rc == 0 &&
         ZSTD_isError(ZSTD_DCtx_setParameter(r->zstd, ZSTD_d_windowLogMax, ZSTD_WINDOW_LOG_MAX)))
         rc = err_set(e, ERR_FAILED, "zstd refuses its parameters");
     if (rc == 0)
-        rc = repo_segment_plain(bytes, &r->stream_bytes, e);
+        rc = repo_segment_plain(f->bytes, &r->stream_bytes, e);
     if (rc == 0)
-        rc = repo_file_pread(fd, 0, header, sizeof header, e);
+        rc = repo_blob_read(f, 0, header, sizeof header, e);
     if (rc == 0)
         rc = repo_cipher_new(&r->cipher, false, key, identity, header, e);
     if (rc == 0)
@@ -410,15 +410,15 @@ int repo_reader_frame(struct repo_reader *r, uint32_t frame, struct bytes *out, 
     return 0;
 }
 
-static int hash_object(int fd, uint64_t bytes, struct sha256 *out, struct err *e)
+int repo_blob_hash(struct repo_blob *f, struct sha256 *out, struct err *e)
 {
     enum { STEP = 256 << 10 };
     struct repo_sha *sha = NULL;
     uint8_t *buf = malloc(STEP);
     int rc = buf == NULL ? no_memory(e) : repo_sha_new(&sha, e);
-    for (uint64_t at = 0; rc == 0 && at < bytes;) {
-        size_t n = bytes - at < STEP ? (size_t)(bytes - at) : STEP;
-        rc = repo_file_pread(fd, at, buf, n, e);
+    for (uint64_t at = 0; rc == 0 && at < f->bytes;) {
+        size_t n = f->bytes - at < STEP ? (size_t)(f->bytes - at) : STEP;
+        rc = repo_blob_read(f, at, buf, n, e);
         if (rc == 0)
             repo_sha_add(sha, bytes_of(buf, n));
         at += n;
@@ -430,17 +430,17 @@ static int hash_object(int fd, uint64_t bytes, struct sha256 *out, struct err *e
     return rc;
 }
 
-int repo_reader_facts(int fd, uint64_t bytes, const struct repo_key *key, const char *identity,
+int repo_reader_facts(struct repo_blob *f, const struct repo_key *key, const char *identity,
                       struct repo_container_facts *out, struct err *e)
 {
     struct repo_reader *r = NULL;
     struct repo_sha *sha = NULL;
-    *out = (struct repo_container_facts){.bytes = bytes};
-    int rc = hash_object(fd, bytes, &out->sha256, e);
+    *out = (struct repo_container_facts){.bytes = f->bytes};
+    int rc = repo_blob_hash(f, &out->sha256, e);
     if (rc == 0)
         rc = repo_sha_new(&sha, e);
     if (rc == 0)
-        rc = repo_reader_new(&r, fd, bytes, key, identity, e);
+        rc = repo_reader_new(&r, f, key, identity, e);
     for (uint32_t i = 0; rc == 0 && i < r->frame_count; i++) {
         struct bytes frame;
         rc = repo_reader_frame(r, i, &frame, e);

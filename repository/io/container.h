@@ -5,7 +5,7 @@
 
 #include "repository/core/seektable.h"
 #include "repository/io/crypto.h"
-#include "repository/io/files.h"
+#include "repository/io/backend.h"
 
 struct repo_container_facts {
     uint64_t bytes, plain_bytes;
@@ -26,9 +26,9 @@ void repo_writer_free(struct repo_writer *w);
 
 /* ---- reading: the largest frame read, a few hundred KiB, and 16 bytes a frame ---- */
 struct repo_reader; /* opaque */
-/* `fd` stays the caller's and open while the reader is used. ERR_INTEGRITY with segment and byte when the seek table is
+/* `f` stays the caller's and open while the reader is used. ERR_INTEGRITY with segment and byte when the seek table is
  * not authentic. */
-int repo_reader_new(struct repo_reader **out, int fd, uint64_t bytes, const struct repo_key *key,
+int repo_reader_new(struct repo_reader **out, struct repo_blob *f, const struct repo_key *key,
                     const char *identity, struct err *e);
 uint32_t repo_reader_frames(const struct repo_reader *r);
 /* Bytes of the object up to the end of that frame: for progress. */
@@ -38,8 +38,10 @@ uint64_t repo_reader_position(const struct repo_reader *r, uint32_t frame);
 int repo_reader_frame(struct repo_reader *r, uint32_t frame, struct bytes *out, struct err *e);
 void repo_reader_free(struct repo_reader *r);
 
+/* SHA-256 of a whole file as it lies there. */
+int repo_blob_hash(struct repo_blob *f, struct sha256 *out, struct err *e);
 /* Read a whole object back and tell what it holds, each byte decrypted and decoded. */
-int repo_reader_facts(int fd, uint64_t bytes, const struct repo_key *key, const char *identity,
+int repo_reader_facts(struct repo_blob *f, const struct repo_key *key, const char *identity,
                       struct repo_container_facts *out, struct err *e);
 
 #endif

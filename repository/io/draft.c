@@ -29,12 +29,13 @@ int repo_text_publish(struct repository *r, const char *name, struct bytes text,
     uint8_t *again = malloc(text.n);
     if (again == NULL)
         return err_set(e, ERR_NO_MEMORY, "%s: no memory to read it back", name);
-    int rc = repo_temp_create(&t, r->dir, name, e);
+    int rc = repo_temp_create(&t, r->backend, name, e);
     if (rc == 0)
         rc = repo_temp_write(&t, text.p, text.n, e);
     if (rc == 0)
         rc = repo_temp_sync(&t, e);
-    if (rc == 0 && (rc = repo_file_pread(t.fd, 0, again, text.n, e)) != 0)
+    struct repo_blob f = repo_temp_blob(&t);
+    if (rc == 0 && (rc = repo_blob_read(&f, 0, again, text.n, e)) != 0)
         err_wrap(e, "%s", name);
     if (rc == 0 && memcmp(again, text.p, text.n) != 0)
         rc = err_set(e, ERR_INTEGRITY,
@@ -58,7 +59,7 @@ int repo_draft_begin(struct repository *r, struct repo_draft *d, struct repo_nam
         return rc;
     repo_name_format(name, d->name);
     repo_identity_of(r, d->name, identity);
-    rc = repo_temp_create(&d->temp, r->dir, d->name, e);
+    rc = repo_temp_create(&d->temp, r->backend, d->name, e);
     if (rc == 0)
         rc = repo_writer_new(&d->writer, &d->temp, &d->key, identity, e);
     return rc;
@@ -69,10 +70,12 @@ static int read_back(struct repository *r, struct repo_draft *d, struct err *e)
     char identity[REPO_IDENTITY_BYTES];
     struct repo_container_facts again;
     repo_identity_of(r, d->name, identity);
-    int rc = repo_reader_facts(d->temp.fd, d->facts.bytes, &d->key, identity, &again, e);
-    if (rc == 0 && (again.plain_bytes != d->facts.plain_bytes || again.frames != d->facts.frames ||
-                    !sha256_equal(&again.sha256, &d->facts.sha256) ||
-                    !sha256_equal(&again.plain_sha256, &d->facts.plain_sha256)))
+    struct repo_blob f = repo_temp_blob(&d->temp);
+    int rc = repo_reader_facts(&f, &d->key, identity, &again, e);
+    if (rc == 0 &&
+        (again.bytes != d->facts.bytes || again.plain_bytes != d->facts.plain_bytes ||
+         again.frames != d->facts.frames || !sha256_equal(&again.sha256, &d->facts.sha256) ||
+         !sha256_equal(&again.plain_sha256, &d->facts.plain_sha256)))
         rc = err_set(e, ERR_INTEGRITY, "what was decoded is not what was given");
     if (rc != 0) {
         err_wrap(e, "%s: reading back what was just written, check disk and memory of this machine",

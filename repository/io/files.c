@@ -19,6 +19,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -27,7 +28,17 @@ static const char *const folders[] = {"packs", "snapshots", "keys", "keys/1", "t
 enum { FOLDERS = sizeof folders / sizeof folders[0] };
 static const char temp_prefix[] = ".tmp-";
 
-static int failed(int code, const char *name, const char *what, struct err *e)
+struct files {
+    struct repo_backend backend; /* first */
+    int dir;
+};
+
+static int dir_of(const struct repo_backend *b)
+{
+    return ((const struct files *)(const void *)b)->dir;
+}
+
+int repo_files_failed(int code, const char *name, const char *what, struct err *e)
 {
     return err_set(e,
                    code == ENOSPC || code == EDQUOT ? ERR_NO_SPACE
@@ -36,7 +47,7 @@ static int failed(int code, const char *name, const char *what, struct err *e)
                    "%s: %s: %s", name, what, strerror(code));
 }
 
-static int sync_fatal(const char *name, int code, struct err *e)
+int repo_sync_fatal(const char *name, int code, struct err *e)
 {
     return err_set(
         e, ERR_IO,
@@ -51,8 +62,8 @@ static int sync_folder(int dir, const char *folder, struct err *e)
 {
     int fd = openat(dir, folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (fd < 0)
-        return failed(errno, folder, "cannot open", e);
-    int rc = fsync(fd) == 0 ? 0 : sync_fatal(folder, errno, e);
+        return repo_files_failed(errno, folder, "cannot open", e);
+    int rc = fsync(fd) == 0 ? 0 : repo_sync_fatal(folder, errno, e);
     (void)close(fd);
     return rc;
 }
@@ -62,7 +73,7 @@ static int make_folders(int dir, const char *path, struct err *e)
 {
     for (size_t i = 0; i < FOLDERS; i++)
         if (mkdirat(dir, folders[i], 0750) != 0 && errno != EEXIST)
-            return failed(errno, path, folders[i], e);
+            return repo_files_failed(errno, path, folders[i], e);
     int rc = sync_folder(dir, "keys", e);
     if (rc == 0)
         rc = sync_folder(dir, "tree", e);
@@ -71,39 +82,23 @@ static int make_folders(int dir, const char *path, struct err *e)
     return rc == 0 ? sync_folder(dir, "..", e) : rc;
 }
 
-int repo_dir_open(const char *path, bool create, bool lock, int *out_fd, struct err *e)
+static void files_close(struct repo_backend *b)
 {
-    *out_fd = -1;
-    if (create && mkdir(path, 0750) != 0 && errno != EEXIST)
-        return failed(errno, path, "cannot create the archive's directory", e);
-    int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    if (fd < 0)
-        return failed(errno, path, "cannot open the archive's directory", e);
-    int rc = 0;
-    if (lock && flock(fd, LOCK_EX | LOCK_NB) != 0)
-        rc = errno == EWOULDBLOCK
-                 ? err_set(e, ERR_BUSY, "%s: another process writes to this archive", path)
-                 : failed(errno, path, "cannot lock", e);
-    if (rc == 0 && create)
-        rc = make_folders(fd, path, e);
-    if (rc != 0)
-        (void)close(fd);
-    else
-        *out_fd = fd;
-    return rc;
+    (void)close(dir_of(b)); /* and with it the lock */
+    free(b);
 }
 
-int repo_dir_list(int dir, const char *folder, int (*each)(void *arg, const char *name), void *arg,
-                  struct err *e)
+static int list_dir(int dir, const char *folder, int (*each)(void *arg, const char *name),
+                    void *arg, struct err *e)
 {
     int fd = openat(dir, folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (fd < 0 && errno == ENOENT)
         return 0;
     if (fd < 0)
-        return failed(errno, folder, "cannot list", e);
+        return repo_files_failed(errno, folder, "cannot list", e);
     DIR *d = fdopendir(fd);
     if (d == NULL) {
-        int rc = failed(errno, folder, "cannot list", e);
+        int rc = repo_files_failed(errno, folder, "cannot list", e);
         (void)close(fd);
         return rc;
     }
@@ -113,7 +108,7 @@ int repo_dir_list(int dir, const char *folder, int (*each)(void *arg, const char
         const struct dirent *entry = readdir(d);
         if (entry == NULL) {
             if (errno != 0)
-                rc = failed(errno, folder, "cannot list", e);
+                rc = repo_files_failed(errno, folder, "cannot list", e);
             break;
         }
         char name[REPO_NAME_BYTES];
@@ -126,190 +121,10 @@ int repo_dir_list(int dir, const char *folder, int (*each)(void *arg, const char
     return rc;
 }
 
-/* ---- reading ---- */
-
-int repo_file_open(int dir, const char *name, int *out_fd, uint64_t *bytes, struct err *e)
+static int files_list(struct repo_backend *b, const char *folder,
+                      int (*each)(void *arg, const char *name), void *arg, struct err *e)
 {
-    struct stat st;
-    *out_fd = openat(dir, name, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
-    if (*out_fd < 0)
-        return failed(errno, name, "cannot open", e);
-    int rc = 0;
-    if (fstat(*out_fd, &st) != 0)
-        rc = failed(errno, name, "cannot stat", e);
-    else if (!S_ISREG(st.st_mode))
-        rc = err_set(e, ERR_FORMAT, "%s: not a regular file", name);
-    if (rc != 0) {
-        (void)close(*out_fd);
-        *out_fd = -1;
-        return rc;
-    }
-    *bytes = (uint64_t)st.st_size;
-    return 0;
-}
-
-int repo_file_pread(int fd, uint64_t offset, void *p, size_t n, struct err *e)
-{
-    uint8_t *at = p;
-    while (n != 0) {
-        ssize_t got = pread(fd, at, n, (off_t)offset);
-        if (got < 0 && errno == EINTR)
-            continue;
-        if (got < 0)
-            return err_set(e, ERR_IO, "cannot read %zu bytes at byte %llu: %s", n,
-                           (unsigned long long)offset, strerror(errno));
-        if (got == 0)
-            return err_set(e, ERR_FORMAT, "the file ends at byte %llu, %zu bytes too early",
-                           (unsigned long long)offset, n);
-        at += got;
-        offset += (uint64_t)got;
-        n -= (size_t)got;
-    }
-    return 0;
-}
-
-int repo_file_read(int dir, const char *name, size_t max, uint8_t **out, size_t *n, struct err *e)
-{
-    int fd;
-    uint64_t bytes = 0;
-    *out = NULL;
-    int rc = repo_file_open(dir, name, &fd, &bytes, e);
-    if (rc != 0)
-        return rc;
-    if (bytes > max)
-        rc = err_set(e, ERR_LIMIT, "%s: %llu bytes, at most %zu are expected", name,
-                     (unsigned long long)bytes, max);
-    /* One byte more, so that an empty file is no special case. */
-    if (rc == 0 && (*out = malloc((size_t)bytes + 1)) == NULL)
-        rc = err_set(e, ERR_NO_MEMORY, "%s: no memory for %llu bytes", name,
-                     (unsigned long long)bytes);
-    if (rc == 0 && (rc = repo_file_pread(fd, 0, *out, (size_t)bytes, e)) != 0)
-        err_wrap(e, "%s", name);
-    if (rc != 0) {
-        free(*out);
-        *out = NULL;
-    }
-    *n = (size_t)bytes;
-    (void)close(fd);
-    return rc;
-}
-
-/* ---- folders ---- */
-
-static void folder_of(const char *name, char out[REPO_NAME_BYTES])
-{
-    const char *slash = strrchr(name, '/');
-    (void)snprintf(out, REPO_NAME_BYTES, "%.*s", slash == NULL ? 1 : (int)(slash - name),
-                   slash == NULL ? "." : name);
-}
-
-int repo_folder_sync_of(int dir, const char *name, struct err *e)
-{
-    char folder[REPO_NAME_BYTES];
-    folder_of(name, folder);
-    return sync_folder(dir, folder, e);
-}
-
-int repo_folder_make_of(int dir, const char *name, struct err *e)
-{
-    char folder[REPO_NAME_BYTES];
-    int rc = 0;
-    for (const char *at = strchr(name, '/'); rc == 0 && at != NULL; at = strchr(at + 1, '/')) {
-        (void)snprintf(folder, sizeof folder, "%.*s", (int)(at - name), name);
-        if (mkdirat(dir, folder, 0750) == 0)
-            rc = repo_folder_sync_of(dir, folder, e);
-        else if (errno != EEXIST)
-            rc = failed(errno, folder, "cannot create", e);
-    }
-    return rc;
-}
-
-/* ---- writing once ---- */
-
-int repo_temp_create(struct repo_temp *t, int dir, const char *name, struct err *e)
-{
-    *t = (struct repo_temp)REPO_TEMP_NONE;
-    uint32_t unique;
-    char folder[REPO_NAME_BYTES];
-    int rc = repo_random(&unique, sizeof unique, e);
-    if (rc != 0)
-        return rc;
-    folder_of(name, folder);
-    if (strncmp(folder, "tree/", 5) == 0) /* its folders are many: one place to clean */
-        folder[4] = '\0';
-    t->dir = dir;
-    (void)snprintf(t->name, sizeof t->name, "%s", name);
-    int n = snprintf(t->temp, sizeof t->temp, "%s/%s%08x", folder, temp_prefix, unique);
-    check(n > 0 && (size_t)n < sizeof t->temp);
-    t->fd = openat(dir, t->temp, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0440);
-    return t->fd >= 0 ? 0 : failed(errno, name, "cannot create", e);
-}
-
-int repo_temp_write(struct repo_temp *t, const void *p, size_t n, struct err *e)
-{
-    const uint8_t *at = p;
-    while (n != 0) {
-        ssize_t put = write(t->fd, at, n);
-        if (put < 0 && errno == EINTR)
-            continue;
-        if (put < 0)
-            return failed(errno, t->name, "cannot write", e);
-        at += put;
-        n -= (size_t)put;
-    }
-    return 0;
-}
-
-int repo_temp_sync(struct repo_temp *t, struct err *e)
-{
-    if (fdatasync(t->fd) != 0) {
-        t->sync_failed = true;
-        return sync_fatal(t->name, errno, e);
-    }
-    (void)posix_fadvise(t->fd, 0, 0, POSIX_FADV_DONTNEED);
-    return 0;
-}
-
-int repo_temp_name(struct repo_temp *t, struct err *e)
-{
-    if (linkat(t->dir, t->temp, t->dir, t->name, 0) != 0)
-        return errno == EEXIST ? err_set(e, ERR_EXISTS,
-                                         "%s: is there already; objects are written once", t->name)
-                               : failed(errno, t->name, "cannot give the object its name", e);
-    if (unlinkat(t->dir, t->temp, 0) != 0)
-        return failed(errno, t->temp, "cannot remove the temporary name", e);
-    t->temp[0] = '\0';
-    return 0;
-}
-
-int repo_temp_publish(struct repo_temp *t, struct err *e)
-{
-    int rc = repo_temp_name(t, e);
-    if (rc != 0)
-        return rc;
-    rc = repo_folder_sync_of(t->dir, t->name, e);
-    t->sync_failed = rc != 0;
-    return rc;
-}
-
-int repo_temp_replace(struct repo_temp *t, struct err *e)
-{
-    if (renameat(t->dir, t->temp, t->dir, t->name) != 0)
-        return failed(errno, t->name, "cannot be replaced", e);
-    t->temp[0] = '\0';
-    int rc = repo_folder_sync_of(t->dir, t->name, e);
-    t->sync_failed = rc != 0;
-    return rc;
-}
-
-void repo_temp_drop(struct repo_temp *t)
-{
-    if (t->fd < 0)
-        return;
-    (void)close(t->fd);
-    if (t->temp[0] != '\0')
-        (void)unlinkat(t->dir, t->temp, 0);
-    *t = (struct repo_temp)REPO_TEMP_NONE;
+    return list_dir(dir_of(b), folder, each, arg, e);
 }
 
 static int remove_temp(void *arg, const char *name)
@@ -321,10 +136,206 @@ static int remove_temp(void *arg, const char *name)
     return 0;
 }
 
-int repo_temp_clean(int dir, struct err *e)
+/* Temporary files that an interrupted writer left. Only for the writer that holds the lock. */
+static int remove_temps(int dir, struct err *e)
 {
-    int rc = repo_dir_list(dir, ".", remove_temp, &dir, e);
+    int rc = list_dir(dir, ".", remove_temp, &dir, e);
     for (size_t i = 0; rc == 0 && i < FOLDERS; i++)
-        rc = repo_dir_list(dir, folders[i], remove_temp, &dir, e);
+        rc = list_dir(dir, folders[i], remove_temp, &dir, e);
     return rc;
+}
+
+/* ---- reading ---- */
+
+static int files_open(struct repo_backend *b, const char *name, unsigned older,
+                      struct repo_blob *out, struct err *e)
+{
+    struct stat st;
+    if (older != 0)
+        return err_set(e, ERR_NOT_FOUND, "%s: a directory keeps no older state of it", name);
+    *out = (struct repo_blob)REPO_BLOB_NONE;
+    int fd = openat(dir_of(b), name, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
+    if (fd < 0)
+        return repo_files_failed(errno, name, "cannot open", e);
+    int rc = 0;
+    if (fstat(fd, &st) != 0)
+        rc = repo_files_failed(errno, name, "cannot stat", e);
+    else if (!S_ISREG(st.st_mode))
+        rc = err_set(e, ERR_FORMAT, "%s: not a regular file", name);
+    if (rc != 0) {
+        (void)close(fd);
+        return rc;
+    }
+    *out = (struct repo_blob){.backend = b, .fd = fd, .bytes = (uint64_t)st.st_size};
+    return 0;
+}
+
+static void files_close_blob(struct repo_blob *f)
+{
+    (void)close(f->fd);
+}
+
+/* ---- writing once ---- */
+
+static void folder_of(const char *name, char out[REPO_NAME_BYTES])
+{
+    const char *slash = strrchr(name, '/');
+    (void)snprintf(out, REPO_NAME_BYTES, "%.*s", slash == NULL ? 1 : (int)(slash - name),
+                   slash == NULL ? "." : name);
+}
+
+static int sync_folder_of(int dir, const char *name, struct err *e)
+{
+    char folder[REPO_NAME_BYTES];
+    folder_of(name, folder);
+    return sync_folder(dir, folder, e);
+}
+
+/* The folder that `name` lies in, and those above it, durably. */
+static int make_folders_of(int dir, const char *name, struct err *e)
+{
+    char folder[REPO_NAME_BYTES];
+    int rc = 0;
+    for (const char *at = strchr(name, '/'); rc == 0 && at != NULL; at = strchr(at + 1, '/')) {
+        (void)snprintf(folder, sizeof folder, "%.*s", (int)(at - name), name);
+        if (mkdirat(dir, folder, 0750) == 0)
+            rc = sync_folder_of(dir, folder, e);
+        else if (errno != EEXIST)
+            rc = repo_files_failed(errno, folder, "cannot create", e);
+    }
+    return rc;
+}
+
+/* Beside its place; what goes below "tree/" has its temporary file in "tree" itself. */
+static int files_create(struct repo_backend *b, const char *name, struct repo_temp *t,
+                        struct err *e)
+{
+    int dir = dir_of(b);
+    uint32_t unique;
+    char folder[REPO_NAME_BYTES];
+    int rc = repo_random(&unique, sizeof unique, e);
+    if (rc != 0)
+        return rc;
+    folder_of(name, folder);
+    if (strncmp(folder, "tree/", 5) == 0) { /* its folders are many: one place to clean */
+        folder[4] = '\0';
+        if ((rc = make_folders_of(dir, name, e)) != 0)
+            return rc;
+    }
+    int n = snprintf(t->temp, sizeof t->temp, "%s/%s%08x", folder, temp_prefix, unique);
+    check(n > 0 && (size_t)n < sizeof t->temp);
+    t->fd = openat(dir, t->temp, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0440);
+    return t->fd >= 0 ? 0 : repo_files_failed(errno, name, "cannot create", e);
+}
+
+static int files_name(struct repo_temp *t, struct err *e)
+{
+    int dir = dir_of(t->backend);
+    if (linkat(dir, t->temp, dir, t->name, 0) != 0)
+        return errno == EEXIST
+                   ? err_set(e, ERR_EXISTS, "%s: is there already; objects are written once",
+                             t->name)
+                   : repo_files_failed(errno, t->name, "cannot give the object its name", e);
+    if (unlinkat(dir, t->temp, 0) != 0)
+        return repo_files_failed(errno, t->temp, "cannot remove the temporary name", e);
+    t->temp[0] = '\0';
+    return 0;
+}
+
+static size_t folder_length(const char *name)
+{
+    const char *slash = strrchr(name, '/');
+    return slash == NULL ? 0 : (size_t)(slash - name);
+}
+
+/* Each folder once. */
+static int files_settle(struct repo_backend *b, const char *const *names, size_t n, struct err *e)
+{
+    int rc = 0;
+    for (size_t i = 0; rc == 0 && i < n; i++) {
+        size_t length = folder_length(names[i]), k = 0;
+        while (k < i &&
+               (folder_length(names[k]) != length || memcmp(names[k], names[i], length) != 0))
+            k++;
+        if (k == i)
+            rc = sync_folder_of(dir_of(b), names[i], e);
+    }
+    return rc;
+}
+
+static int files_replace(struct repo_temp *t, struct err *e)
+{
+    int dir = dir_of(t->backend);
+    if (renameat(dir, t->temp, dir, t->name) != 0)
+        return repo_files_failed(errno, t->name, "cannot be replaced", e);
+    t->temp[0] = '\0';
+    int rc = sync_folder_of(dir, t->name, e);
+    t->sync_failed = rc != 0;
+    return rc;
+}
+
+static void files_drop(struct repo_temp *t)
+{
+    (void)unlinkat(dir_of(t->backend), t->temp, 0);
+}
+
+static int remove_one(void *arg, const char *name)
+{
+    const int *dir = arg;
+    (void)unlinkat(*dir, name, 0); /* what cannot be removed is in nobody's way */
+    return 0;
+}
+
+static void files_forget(struct repo_backend *b, const char *folder)
+{
+    int dir = dir_of(b);
+    (void)list_dir(dir, folder, remove_one, &dir, NULL);
+    (void)unlinkat(dir, folder, AT_REMOVEDIR);
+}
+
+/* ---- opening ---- */
+
+static const struct repo_backend_kind files_kind = {
+    .close = files_close,
+    .list = files_list,
+    .open = files_open,
+    .close_blob = files_close_blob,
+    .create = files_create,
+    .name = files_name,
+    .settle = files_settle,
+    .replace = files_replace,
+    .drop = files_drop,
+    .forget = files_forget,
+};
+
+static int prepare(int dir, const char *path, bool create, bool write, struct err *e)
+{
+    if (write && flock(dir, LOCK_EX | LOCK_NB) != 0)
+        return errno == EWOULDBLOCK
+                   ? err_set(e, ERR_BUSY, "%s: another process writes to this archive", path)
+                   : repo_files_failed(errno, path, "cannot lock", e);
+    int rc = create ? make_folders(dir, path, e) : 0;
+    return rc == 0 && write ? remove_temps(dir, e) : rc;
+}
+
+int repo_files_open(const char *path, bool create, bool write, struct repo_backend **out,
+                    struct err *e)
+{
+    *out = NULL;
+    if (create && mkdir(path, 0750) != 0 && errno != EEXIST)
+        return repo_files_failed(errno, path, "cannot create the archive's directory", e);
+    int dir = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (dir < 0)
+        return repo_files_failed(errno, path, "cannot open the archive's directory", e);
+    int rc = prepare(dir, path, create, write, e);
+    struct files *f = rc == 0 ? calloc(1, sizeof *f) : NULL;
+    if (rc == 0 && f == NULL)
+        rc = err_set(e, ERR_NO_MEMORY, "no memory for an archive");
+    if (rc != 0) {
+        (void)close(dir);
+        return rc;
+    }
+    *f = (struct files){{&files_kind}, dir};
+    *out = &f->backend;
+    return 0;
 }

@@ -13,7 +13,6 @@
 #include "store/core/check.h"
 
 #include <stdio.h>
-#include <unistd.h>
 
 #define LSN(x) ((unsigned long long)(x).v)
 
@@ -251,8 +250,7 @@ void repo_pack_close(struct repo_pack_reader *p)
 {
     repo_reader_free(p->reader);
     free(p->starts);
-    if (p->fd >= 0)
-        (void)close(p->fd);
+    repo_blob_close(&p->file);
     *p = (struct repo_pack_reader)REPO_PACK_READER_NONE;
 }
 
@@ -261,16 +259,15 @@ static int open_object(struct repository *r, struct repo_pack_reader *p, const s
 {
     const struct repo_object *o = &p->pack->o;
     char identity[REPO_IDENTITY_BYTES];
-    uint64_t bytes = 0;
     repo_identity_of(r, o->name, identity);
-    int rc = repo_file_open(r->dir, o->name, &p->fd, &bytes, e);
+    int rc = repo_blob_open(&p->file, r->backend, o->name, e);
     if (rc != 0)
         return rc;
-    if (bytes != o->bytes)
+    if (p->file.bytes != o->bytes)
         rc = err_set(e, ERR_INTEGRITY, "%llu bytes where its meta names %llu",
-                     (unsigned long long)bytes, (unsigned long long)o->bytes);
+                     (unsigned long long)p->file.bytes, (unsigned long long)o->bytes);
     if (rc == 0)
-        rc = repo_reader_new(&p->reader, p->fd, bytes, key, identity, e);
+        rc = repo_reader_new(&p->reader, &p->file, key, identity, e);
     if (rc == 0 && repo_reader_frames(p->reader) != p->pack->frames)
         rc = err_set(e, ERR_INTEGRITY, "%u frames where its meta names %u",
                      repo_reader_frames(p->reader), p->pack->frames);

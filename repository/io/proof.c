@@ -9,10 +9,9 @@
 #include "store/core/text.h"
 
 #include <stdlib.h>
-#include <unistd.h>
 
 struct repository_tree {
-    int dir;
+    struct repo_backend *backend;
     uint8_t *text;
     size_t bytes;
     struct tlog_note note;
@@ -27,9 +26,9 @@ int repository_tree_read(struct repository_tree **out, const char *dir, struct e
     struct repository_tree *t = calloc(1, sizeof *t);
     if (t == NULL)
         return err_set(e, ERR_NO_MEMORY, "no memory for a tree");
-    int rc = repo_dir_open(dir, false, false, &t->dir, e);
+    int rc = repo_backend_open(dir, false, false, &t->backend, e);
     if (rc == 0) {
-        rc = repo_checkpoint_read(t->dir, &t->text, &t->bytes, &t->checkpoint, &t->note, e);
+        rc = repo_checkpoint_read(t->backend, &t->text, &t->bytes, &t->checkpoint, &t->note, e);
         if (rc == ERR_NOT_FOUND)
             err_set(e, rc,
                     "%s has no signed tree: the archive is empty, or its site has not written one "
@@ -37,12 +36,12 @@ int repository_tree_read(struct repository_tree **out, const char *dir, struct e
                     dir);
     }
     if (rc == 0)
-        rc = repo_checkpoint_signed(t->dir, &t->note, &t->key, e);
+        rc = repo_checkpoint_signed(t->backend, &t->note, &t->key, e);
     if (rc != 0) {
         repository_tree_close(t);
         return rc;
     }
-    t->tiles = (struct repo_tiles){.dir = t->dir, .size = t->checkpoint.size};
+    t->tiles = (struct repo_tiles){.backend = t->backend, .size = t->checkpoint.size};
     *out = t;
     return 0;
 }
@@ -51,8 +50,7 @@ void repository_tree_close(struct repository_tree *t)
 {
     if (t == NULL)
         return;
-    if (t->dir >= 0)
-        (void)close(t->dir);
+    repo_backend_close(t->backend);
     free(t->text);
     free(t);
 }

@@ -10,7 +10,6 @@
 #include "store/core/hex.h"
 
 #include <stdio.h>
-#include <unistd.h>
 
 static const char about_name[] = "repository.json";
 
@@ -18,7 +17,7 @@ static int read_about(struct repository *r, struct err *e)
 {
     uint8_t *text = NULL;
     size_t n = 0;
-    int rc = repo_file_read(r->dir, about_name, REPO_SMALL_TEXT_MAX_BYTES, &text, &n, e);
+    int rc = repo_backend_read(r->backend, about_name, REPO_SMALL_TEXT_MAX_BYTES, &text, &n, e);
     if (rc != 0)
         return rc;
     rc = repo_about_read(bytes_of(text, n), &r->about, e);
@@ -43,9 +42,9 @@ static int create_about(struct repository *r, const struct repository_options *o
     bool found = false;
     uint8_t *text = NULL;
     size_t n = 0;
-    int rc = repo_dir_list(r->dir, "packs", any_file, &found, e);
+    int rc = repo_backend_list(r->backend, "packs", any_file, &found, e);
     if (rc == 0)
-        rc = repo_dir_list(r->dir, "snapshots", any_file, &found, e);
+        rc = repo_backend_list(r->backend, "snapshots", any_file, &found, e);
     if (rc != 0)
         return rc;
     if (found)
@@ -93,13 +92,10 @@ int repository_open(struct repository **out, const struct repository_options *op
     struct repository *r = calloc(1, sizeof *r);
     if (r == NULL)
         return err_set(e, ERR_NO_MEMORY, "no memory for an archive");
-    r->dir = -1;
     r->read_only = options->read_only;
-    int rc = repo_dir_open(options->dir, options->create && write, write, &r->dir, e);
+    int rc = repo_backend_open(options->dir, options->create && write, write, &r->backend, e);
     if (rc == 0)
         rc = repo_kek_load(options->kek_file, &r->kek, e);
-    if (rc == 0 && write)
-        rc = repo_temp_clean(r->dir, e);
     if (rc == 0 && (rc = read_about(r, e)) == ERR_NOT_FOUND && options->create && write)
         rc = create_about(r, options, e);
     if (rc == 0)
@@ -123,8 +119,7 @@ void repository_close(struct repository *r)
         return;
     repo_tree_free(r->tree);
     repo_inventory_release(&r->inv);
-    if (r->dir >= 0)
-        (void)close(r->dir); /* and with it the lock */
+    repo_backend_close(r->backend);
     repo_wipe(&r->kek, sizeof r->kek);
     free(r);
 }

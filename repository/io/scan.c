@@ -13,7 +13,6 @@
 
 #include <stdio.h>
 #include <time.h>
-#include <unistd.h>
 
 struct utc repo_now(void)
 {
@@ -44,7 +43,7 @@ int repo_key_of(struct repository *r, const char *object, struct repo_key *out, 
     uint8_t *text = NULL;
     size_t n = 0;
     repo_name_key(object, name);
-    int rc = repo_file_read(r->dir, name, REPO_SMALL_TEXT_MAX_BYTES, &text, &n, e);
+    int rc = repo_backend_read(r->backend, name, REPO_SMALL_TEXT_MAX_BYTES, &text, &n, e);
     if (rc != 0)
         return repo_damage(e);
     rc = repo_wrapped_read(bytes_of(text, n), &w, e);
@@ -77,7 +76,7 @@ int repo_meta_text(struct repository *r, const char *object, uint8_t **out, size
 {
     char name[REPO_NAME_BYTES];
     repo_name_meta(object, name);
-    int rc = repo_file_read(r->dir, name, REPO_TEXT_MAX_BYTES, out, n, e);
+    int rc = repo_backend_read(r->backend, name, REPO_TEXT_MAX_BYTES, out, n, e);
     return rc == 0 ? 0 : repo_damage(e);
 }
 
@@ -135,12 +134,12 @@ static int list_one(void *arg, const char *name)
     return repo_name_parse(name, &parsed) == 0 ? names_add(&l->others, name) : 0;
 }
 
-static int list_all(int dir, struct listing *l, struct err *e)
+static int list_all(struct repo_backend *b, struct listing *l, struct err *e)
 {
     static const char *const folders[] = {"packs", "snapshots", "keys/1"};
     int rc = 0;
     for (size_t i = 0; rc == 0 && i < sizeof folders / sizeof folders[0]; i++)
-        rc = repo_dir_list(dir, folders[i], list_one, l, e);
+        rc = repo_backend_list(b, folders[i], list_one, l, e);
     if (rc == ERR_NO_MEMORY)
         err_set(e, rc, "no memory for the list of objects");
     names_sort(&l->finished);
@@ -163,12 +162,12 @@ static uint64_t count_unfinished(const struct listing *l)
 
 static int check_file(struct repository *r, const struct repo_object *o, struct err *e)
 {
-    int fd;
-    uint64_t bytes;
-    int rc = repo_file_open(r->dir, o->name, &fd, &bytes, e);
+    struct repo_blob f = REPO_BLOB_NONE;
+    int rc = repo_blob_open(&f, r->backend, o->name, e);
     if (rc != 0)
         return rc;
-    (void)close(fd);
+    uint64_t bytes = f.bytes;
+    repo_blob_close(&f);
     return bytes == o->bytes ? 0
                              : err_set(e, ERR_INTEGRITY, "%llu bytes where its meta names %llu",
                                        (unsigned long long)bytes, (unsigned long long)o->bytes);
@@ -253,7 +252,7 @@ int repo_scan(struct repository *r, struct repo_inventory *out, uint64_t *unfini
     struct listing l = {0};
     struct repo_inventory inv = {0};
     struct kek_tally tally = {0};
-    int rc = list_all(r->dir, &l, e);
+    int rc = list_all(r->backend, &l, e);
     if (rc != 0)
         goto out;
     /* Names sort by lsn, so the inventory comes out sorted. */

@@ -13,7 +13,6 @@
 #include "store/core/check.h"
 
 #include <stdio.h>
-#include <unistd.h>
 
 #define LSN(x) ((unsigned long long)(x).v)
 
@@ -377,17 +376,16 @@ int repo_snapshot_walk(struct repository *r, const struct repo_snapshot *s,
     struct snap_walk *w = calloc(1, sizeof *w);
     struct repo_reader *reader = NULL;
     struct repo_key key;
-    uint64_t bytes = 0;
-    int fd = -1;
+    struct repo_blob file = REPO_BLOB_NONE;
     if (w == NULL)
         return err_set(e, ERR_NO_MEMORY, "no memory to read a snapshot");
     *w = (struct snap_walk){.r = r, .check = {.s = s}, .each = each, .arg = arg};
     repo_identity_of(r, s->o.name, identity);
     int rc = repo_key_of(r, s->o.name, &key, e);
     if (rc == 0)
-        rc = repo_file_open(r->dir, s->o.name, &fd, &bytes, e);
+        rc = repo_blob_open(&file, r->backend, s->o.name, e);
     if (rc == 0)
-        rc = repo_reader_new(&reader, fd, bytes, &key, identity, e);
+        rc = repo_reader_new(&reader, &file, &key, identity, e);
     if (rc == 0)
         rc = walk_object(w, reader, after_frame, e);
     if (rc != 0 && !w->stopped) {
@@ -396,8 +394,7 @@ int repo_snapshot_walk(struct repository *r, const struct repo_snapshot *s,
     }
     repo_reader_free(reader);
     repo_wipe(&key, sizeof key);
-    if (fd >= 0)
-        (void)close(fd);
+    repo_blob_close(&file);
     free(w);
     return rc;
 }

@@ -9,7 +9,7 @@
 #define REPOSITORY_IO_TILES_H
 
 #include "repository/core/tlog_text.h"
-#include "repository/io/files.h"
+#include "repository/io/backend.h"
 #include "repository/io/sign.h"
 #include "store/core/entry.h"
 
@@ -21,11 +21,12 @@ enum {
 
 /* A tile or, with `entries`, a bundle, which must have exactly its size; `out` has room for a full one. Where a partial one is
  * gone, the full one that replaced it is read. ERR_INTEGRITY when it is missing or has another size, ERR_IO. */
-int repo_tile_read(int dir, const struct tlog_tile *t, bool entries, uint8_t *out, struct err *e);
+int repo_tile_read(struct repo_backend *b, const struct tlog_tile *t, bool entries, uint8_t *out,
+                   struct err *e);
 
 /* Nodes of the tree of `size` leaves, from its tiles; the last tile is kept. A tlog_node_fn with a struct repo_tiles. */
 struct repo_tiles {
-    int dir;
+    struct repo_backend *backend;
     uint64_t size;
     struct tlog_tile at; /* width 0: none yet */
     uint8_t hashes[TLOG_TILE_BYTES];
@@ -33,23 +34,23 @@ struct repo_tiles {
 int repo_tiles_node(void *arg, unsigned level, uint64_t index, struct sha256 *out, struct err *e);
 
 /* Header of leaf `index`, as the bundle has it. */
-int repo_tree_header(int dir, uint64_t index, uint64_t size, uint8_t out[ENTRY_HEADER_BYTES],
-                     struct err *e);
+int repo_tree_header(struct repo_backend *b, uint64_t index, uint64_t size,
+                     uint8_t out[ENTRY_HEADER_BYTES], struct err *e);
 
 /* The checkpoint and its text (*text is allocated, note and *text belong together). ERR_NOT_FOUND when there is none. */
-int repo_checkpoint_read(int dir, uint8_t **text, size_t *n, struct tlog_checkpoint *out,
-                         struct tlog_note *note, struct err *e);
+int repo_checkpoint_read(struct repo_backend *b, uint8_t **text, size_t *n,
+                         struct tlog_checkpoint *out, struct tlog_note *note, struct err *e);
 /* Keys in tree/keys. Stops with the callback's non-zero result; a file that is no key is ERR_INTEGRITY. */
-int repo_tree_keys(int dir, int (*each)(void *arg, const struct tlog_key *), void *arg,
-                   struct err *e);
+int repo_tree_keys(struct repo_backend *b, int (*each)(void *arg, const struct tlog_key *),
+                   void *arg, struct err *e);
 /* Did one of those keys, a log's, sign it? *by is told which. ERR_INTEGRITY when none did. */
-int repo_checkpoint_signed(int dir, const struct tlog_note *note, struct tlog_key *by,
-                           struct err *e);
+int repo_checkpoint_signed(struct repo_backend *b, const struct tlog_note *note,
+                           struct tlog_key *by, struct err *e);
 
 /* ---- writing ---- */
 
 struct repo_tree_files {
-    int dir;
+    struct repo_backend *backend;
     size_t n;
     bool sync_failed;
     struct {
@@ -65,8 +66,9 @@ int repo_tree_files_add(struct repo_tree_files *f, const char *name, struct byte
 int repo_tree_files_flush(struct repo_tree_files *f, struct err *e);
 void repo_tree_files_drop(struct repo_tree_files *f);
 /* Replace the checkpoint. */
-int repo_checkpoint_replace(int dir, struct bytes text, bool *sync_failed, struct err *e);
+int repo_checkpoint_replace(struct repo_backend *b, struct bytes text, bool *sync_failed,
+                            struct err *e);
 /* Remove the partial forms of a tile whose full one is there. What cannot be removed is in nobody's way. */
-void repo_tile_drop_partial(int dir, const struct tlog_tile *full, bool entries);
+void repo_tile_drop_partial(struct repo_backend *b, const struct tlog_tile *full, bool entries);
 
 #endif

@@ -79,7 +79,7 @@ static int have_key(struct repository *r, struct repo_tree *t, const char *key_f
     int rc = repo_signer_load(key_file, origin, TLOG_KEY_LOG, &t->signer, e);
     if (rc != ERR_NOT_FOUND)
         return rc;
-    if ((rc = repo_tree_keys(r->dir, count_key, &keys, e)) != 0)
+    if ((rc = repo_tree_keys(r->backend, count_key, &keys, e)) != 0)
         return rc;
     if (keys != 0)
         return err_set(
@@ -120,7 +120,7 @@ int repository_tree_open(struct repository *r, const char *key_file, char vkey[T
     struct repo_tree *t = calloc(1, sizeof *t);
     if (t == NULL)
         return err_set(e, ERR_NO_MEMORY, "no memory for the tree");
-    t->files.dir = r->dir;
+    t->files.backend = r->backend;
     int rc = have_key(r, t, key_file, made, e);
     if (rc == 0)
         rc = publish_key(t, vkey, e);
@@ -133,17 +133,17 @@ int repository_tree_open(struct repository *r, const char *key_file, char vkey[T
 
 /* ---- from disk ---- */
 
-int repo_tree_load_edge(int dir, uint64_t size, struct tlog_edge *edge, uint8_t *bundle,
-                        struct err *e)
+int repo_tree_load_edge(struct repo_backend *b, uint64_t size, struct tlog_edge *edge,
+                        uint8_t *bundle, struct err *e)
 {
     struct tlog_tile tile;
     int rc = 0;
     edge->size = size;
     for (unsigned level = 0; rc == 0 && level < TLOG_LEVELS; level++)
         if (tlog_tile_partial(level, size, &tile))
-            rc = repo_tile_read(dir, &tile, false, edge->row[level][0].b, e);
+            rc = repo_tile_read(b, &tile, false, edge->row[level][0].b, e);
     if (rc == 0 && tlog_tile_partial(0, size, &tile))
-        rc = repo_tile_read(dir, &tile, true, bundle, e);
+        rc = repo_tile_read(b, &tile, true, bundle, e);
     for (size_t i = 0; rc == 0 && i < size % TLOG_TILE_WIDTH; i++) {
         struct bytes header = bytes_of(bundle + i * TREE_LEAF_BYTES + 2, ENTRY_HEADER_BYTES);
         struct sha256 leaf = tlog_leaf_hash(header);
@@ -159,7 +159,7 @@ static int load_last(struct repository *r, struct repo_tree *t, struct err *e)
 {
     uint8_t header[ENTRY_HEADER_BYTES];
     struct entry_position archived = repo_archived(&r->inv);
-    int rc = repo_tree_header(r->dir, t->edge.size - 1, t->edge.size, header, e);
+    int rc = repo_tree_header(r->backend, t->edge.size - 1, t->edge.size, header, e);
     if (rc != 0)
         return rc;
     t->last = hash_sha256(bytes_of(header, sizeof header));
@@ -185,19 +185,19 @@ static int load(struct repository *r, struct repo_tree *t, struct err *e)
     size_t n = 0;
     memset(&t->edge, 0, sizeof t->edge);
     memset(&t->last, 0, sizeof t->last);
-    int rc = repo_checkpoint_read(r->dir, &text, &n, &c, &note, e);
+    int rc = repo_checkpoint_read(r->backend, &text, &n, &c, &note, e);
     if (rc == ERR_NOT_FOUND) {
         t->ready = true;
         t->signed_to.v = 0;
         return 0;
     }
     if (rc == 0)
-        rc = repo_checkpoint_signed(r->dir, &note, &by, e);
+        rc = repo_checkpoint_signed(r->backend, &note, &by, e);
     free(text);
     if (rc == 0 && strcmp(c.origin, repo_signer_key(t->signer)->name) != 0)
         rc = err_set(e, ERR_INTEGRITY, "its checkpoint is of another log, %s", c.origin);
     if (rc == 0)
-        rc = repo_tree_load_edge(r->dir, c.size, &t->edge, t->bundle, e);
+        rc = repo_tree_load_edge(r->backend, c.size, &t->edge, t->bundle, e);
     if (rc != 0)
         return rc;
     struct sha256 root = tlog_edge_root(&t->edge);
@@ -287,8 +287,8 @@ static int sign(struct repository *r, struct repo_tree *t, struct err *e)
     check(!w.bad);
     int rc = repo_note_sign(t->signer, bytes_of(text, w.at), &signed_note, e);
     if (rc == 0)
-        rc = repo_checkpoint_replace(r->dir, bytes_of(note, signed_note.at), &t->files.sync_failed,
-                                     e);
+        rc = repo_checkpoint_replace(r->backend, bytes_of(note, signed_note.at),
+                                     &t->files.sync_failed, e);
     return rc;
 }
 
@@ -300,9 +300,9 @@ static void tidy(struct repository *r, uint64_t old, uint64_t size)
         (void)tlog_tile_partial(level, size, &now);
         if (!tlog_tile_partial(level, old, &was) || was.index == now.index)
             continue;
-        repo_tile_drop_partial(r->dir, &was, false);
+        repo_tile_drop_partial(r->backend, &was, false);
         if (level == 0)
-            repo_tile_drop_partial(r->dir, &was, true);
+            repo_tile_drop_partial(r->backend, &was, true);
     }
 }
 

@@ -14,8 +14,8 @@ struct lsn repo_tree_signed(const struct repo_tree *t);
 
 /* The right edge of the tree of `size` leaves, from its partial tiles; `bundle` gets the last partial bundle, whose headers are
  * compared with their hashes. `edge` must be zero. ERR_INTEGRITY, ERR_IO. */
-int repo_tree_load_edge(int dir, uint64_t size, struct tlog_edge *edge, uint8_t *bundle,
-                        struct err *e);
+int repo_tree_load_edge(struct repo_backend *b, uint64_t size, struct tlog_edge *edge,
+                        uint8_t *bundle, struct err *e);
 /* Put leaf `index` to its place in the bundle that it belongs to. */
 void repo_tree_leaf(uint8_t *bundle, uint64_t index, const uint8_t header[ENTRY_HEADER_BYTES]);
 

@@ -43,9 +43,9 @@ static int read_checkpoint(struct repo_tree_check *c, struct err *e)
     uint8_t *text = NULL;
     size_t n = 0;
     char origin[TLOG_NAME_BYTES];
-    int rc = repo_checkpoint_read(c->r->dir, &text, &n, &c->checkpoint, &note, e);
+    int rc = repo_checkpoint_read(c->r->backend, &text, &n, &c->checkpoint, &note, e);
     if (rc == 0)
-        rc = repo_checkpoint_signed(c->r->dir, &note, &by, e);
+        rc = repo_checkpoint_signed(c->r->backend, &note, &by, e);
     repo_tree_origin(&c->r->about.cluster_id, origin);
     if (rc == 0 && strcmp(origin, c->checkpoint.origin) != 0)
         rc = err_set(e, ERR_INTEGRITY, "it is of another log: %.120s", c->checkpoint.origin);
@@ -79,7 +79,8 @@ void repo_tree_check_reach(struct repo_tree_check *c, struct lsn archived)
         return;
     if (c->absent) {
         /* The first thing in a tree is the key; a checkpoint follows the first pack. */
-        if (archived.v != 0 && repo_tree_keys(c->r->dir, count_key, &keys, NULL) == 0 && keys != 0)
+        if (archived.v != 0 && repo_tree_keys(c->r->backend, count_key, &keys, NULL) == 0 &&
+            keys != 0)
             tell(c, checkpoint_object,
                  "it is missing: the site has not signed anything yet, or it was removed");
         return;
@@ -100,7 +101,7 @@ static void compare(struct repo_tree_check *c, const struct tlog_tile *t, bool e
     struct err why = ERR_NONE;
     tlog_tile_path(t, entries, path);
     (void)snprintf(name, sizeof name, "tree/%s", path);
-    if (repo_tile_read(c->r->dir, t, entries, c->file, &why) != 0)
+    if (repo_tile_read(c->r->backend, t, entries, c->file, &why) != 0)
         tell(c, name, why.text);
     else if (memcmp(c->file, expected, n) != 0)
         tell(c, name,
@@ -131,7 +132,7 @@ static void check_edge(struct repo_tree_check *c)
 {
     struct err why = ERR_NONE;
     memset(&c->edge, 0, sizeof c->edge);
-    if (repo_tree_load_edge(c->r->dir, c->checkpoint.size, &c->edge, c->bundle, &why) != 0)
+    if (repo_tree_load_edge(c->r->backend, c->checkpoint.size, &c->edge, c->bundle, &why) != 0)
         tell(c, "tree/tile", why.text);
 }
 

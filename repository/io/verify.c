@@ -21,7 +21,6 @@
 #include "store/core/check.h"
 
 #include <stdio.h>
-#include <unistd.h>
 
 struct verify {
     struct repository *r;
@@ -61,30 +60,14 @@ static void advance(void *arg, uint64_t bytes)
 
 static int check_hash(struct repository *r, const struct repo_object *o, struct err *e)
 {
-    enum { STEP = 256 << 10 };
-    struct repo_sha *sha = NULL;
-    uint8_t *buf = malloc(STEP);
-    uint64_t bytes = 0;
-    int fd = -1;
-    int rc = buf == NULL ? err_set(e, ERR_NO_MEMORY, "no memory to read an object")
-                         : repo_sha_new(&sha, e);
+    struct repo_blob f = REPO_BLOB_NONE;
+    struct sha256 found;
+    int rc = repo_blob_open(&f, r->backend, o->name, e);
     if (rc == 0)
-        rc = repo_file_open(r->dir, o->name, &fd, &bytes, e);
-    for (uint64_t at = 0; rc == 0 && at < bytes; at += STEP) {
-        size_t n = bytes - at < STEP ? (size_t)(bytes - at) : STEP;
-        rc = repo_file_pread(fd, at, buf, n, e);
-        if (rc == 0)
-            repo_sha_add(sha, bytes_of(buf, n));
-    }
-    if (rc == 0) {
-        struct sha256 found = repo_sha_end(sha);
-        if (!sha256_equal(&found, &o->sha256))
-            rc = err_set(e, ERR_INTEGRITY, "its SHA-256 is not the one in its meta");
-    }
-    repo_sha_free(sha);
-    free(buf);
-    if (fd >= 0)
-        (void)close(fd);
+        rc = repo_blob_hash(&f, &found, e);
+    if (rc == 0 && !sha256_equal(&found, &o->sha256))
+        rc = err_set(e, ERR_INTEGRITY, "its SHA-256 is not the one in its meta");
+    repo_blob_close(&f);
     return rc == 0 ? 0 : repo_damage(e);
 }
 

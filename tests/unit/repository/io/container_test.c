@@ -9,18 +9,26 @@ static const struct repo_key key = {{4, 5, 6}};
 
 struct box {
     struct place place;
-    int dir;
+    struct repo_backend *backend;
     struct repo_temp temp;
+    struct repo_blob blob;
     uint8_t *noise;
 };
 enum { NOISE_BYTES = 400 << 10 };
+
+/* What was written, as one that has so many bytes. */
+static struct repo_blob *blob_of(struct box *b, uint64_t bytes)
+{
+    b->blob = (struct repo_blob){.fd = b->temp.fd, .bytes = bytes};
+    return &b->blob;
+}
 
 static int setup(void **state)
 {
     struct box *b = calloc(1, sizeof *b);
     assert_non_null(b);
     place_make(&b->place);
-    assert_int_equal(repo_dir_open(b->place.dir, true, true, &b->dir, NULL), 0);
+    assert_int_equal(repo_backend_open(b->place.dir, true, true, &b->backend, NULL), 0);
     b->temp = (struct repo_temp)REPO_TEMP_NONE;
     b->noise = malloc(NOISE_BYTES);
     assert_non_null(b->noise);
@@ -35,7 +43,7 @@ static int teardown(void **state)
 {
     struct box *b = *state;
     repo_temp_drop(&b->temp);
-    (void)close(b->dir);
+    repo_backend_close(b->backend);
     place_drop(&b->place);
     free(b->noise);
     free(b);
@@ -49,7 +57,7 @@ static struct repo_container_facts write_frames(struct box *b, const size_t *siz
     struct repo_writer *w;
     struct err e = ERR_NONE;
     repo_temp_drop(&b->temp);
-    assert_ok(repo_temp_create(&b->temp, b->dir, "packs/a", &e), e);
+    assert_ok(repo_temp_create(&b->temp, b->backend, "packs/a", &e), e);
     assert_ok(repo_writer_new(&w, &b->temp, &key, "a", &e), e);
     for (size_t i = 0; i < n; i++) {
         size_t head = sizes[i] / 3;
@@ -69,13 +77,13 @@ static void reads_back(struct box *b, const struct repo_container_facts *facts, 
     struct repo_container_facts again;
     struct repo_reader *r;
     struct err e = ERR_NONE;
-    assert_ok(repo_reader_facts(b->temp.fd, facts->bytes, &key, "a", &again, &e), e);
+    assert_ok(repo_reader_facts(blob_of(b, facts->bytes), &key, "a", &again, &e), e);
     assert_int_equal(again.bytes, facts->bytes);
     assert_int_equal(again.plain_bytes, facts->plain_bytes);
     assert_int_equal(again.frames, n);
     assert_true(sha256_equal(&again.sha256, &facts->sha256));
     assert_true(sha256_equal(&again.plain_sha256, &facts->plain_sha256));
-    assert_ok(repo_reader_new(&r, b->temp.fd, facts->bytes, &key, "a", &e), e);
+    assert_ok(repo_reader_new(&r, blob_of(b, facts->bytes), &key, "a", &e), e);
     assert_int_equal(repo_reader_frames(r), n);
     for (size_t i = n; i-- > 0;) { /* in any order */
         struct bytes frame;
@@ -92,7 +100,7 @@ static int read_all(struct box *b, uint64_t bytes, struct err *e)
 {
     struct repo_container_facts facts;
     *e = (struct err)ERR_NONE;
-    return repo_reader_facts(b->temp.fd, bytes, &key, "a", &facts, e);
+    return repo_reader_facts(blob_of(b, bytes), &key, "a", &facts, e);
 }
 
 /* ---- sizes ---- */
@@ -178,7 +186,7 @@ static void after_damage_the_frames_beside_it_are_still_read(void **state)
     struct bytes frame;
     struct err e = ERR_NONE;
     assert_int_equal(pwrite(b->temp.fd, "damage", 6, 2 * REPO_SEGMENT_BYTES), 6);
-    assert_ok(repo_reader_new(&r, b->temp.fd, facts.bytes, &key, "a", &e), e);
+    assert_ok(repo_reader_new(&r, blob_of(b, facts.bytes), &key, "a", &e), e);
     for (int again = 0; again < 2; again++) {
         assert_int_equal(repo_reader_frame(r, 1, &frame, &e), ERR_INTEGRITY);
         assert_ok(repo_reader_frame(r, 0, &frame, &e), e);
@@ -199,7 +207,7 @@ static void after_a_segment_that_does_not_open_the_one_before_is_read_anew(void 
     struct bytes frame;
     struct err e = ERR_NONE;
     assert_int_equal(pwrite(b->temp.fd, "damage", 6, REPO_SEGMENT_BYTES), 6);
-    assert_ok(repo_reader_new(&r, b->temp.fd, facts.bytes, &key, "a", &e), e);
+    assert_ok(repo_reader_new(&r, blob_of(b, facts.bytes), &key, "a", &e), e);
     assert_ok(repo_reader_frame(r, 0, &frame, &e), e);
     assert_int_equal(repo_reader_frame(r, 1, &frame, &e), ERR_INTEGRITY);
     assert_ok(repo_reader_frame(r, 0, &frame, &e), e);
@@ -215,10 +223,10 @@ static void an_object_does_not_open_under_another_name_or_key(void **state)
     struct repo_key other = key;
     struct repo_reader *r;
     other.b[9] ^= 1;
-    assert_int_equal(repo_reader_new(&r, b->temp.fd, facts.bytes, &other, "a", NULL),
+    assert_int_equal(repo_reader_new(&r, blob_of(b, facts.bytes), &other, "a", NULL),
                      ERR_INTEGRITY);
     assert_null(r);
-    assert_int_equal(repo_reader_new(&r, b->temp.fd, facts.bytes, &key, "b", NULL), ERR_INTEGRITY);
+    assert_int_equal(repo_reader_new(&r, blob_of(b, facts.bytes), &key, "b", NULL), ERR_INTEGRITY);
     assert_null(r);
 }
 
@@ -232,7 +240,7 @@ static void a_full_disk_ends_the_object(void **state)
     assert_true(full.fd >= 0);
     assert_int_equal(repo_writer_new(&w, &full, &key, "a", &e), ERR_NO_SPACE);
     assert_null(w);
-    assert_ok(repo_temp_create(&b->temp, b->dir, "packs/a", &e), e);
+    assert_ok(repo_temp_create(&b->temp, b->backend, "packs/a", &e), e);
     assert_ok(repo_writer_new(&w, &b->temp, &key, "a", &e), e);
     assert_int_equal(dup2(full.fd, b->temp.fd), b->temp.fd);
     struct bytes piece = bytes_of(b->noise, NOISE_BYTES);
@@ -270,7 +278,7 @@ static int found(struct box *b, struct forged *f, bool with_table, struct err *e
     assert_ok(repo_cipher_seal(c, 0, true, bytes_of(f->stream, f->w.at), sealed, e), *e);
     repo_cipher_free(c);
     repo_temp_drop(&b->temp);
-    assert_ok(repo_temp_create(&b->temp, b->dir, "packs/a", e), *e);
+    assert_ok(repo_temp_create(&b->temp, b->backend, "packs/a", e), *e);
     assert_ok(repo_temp_write(&b->temp, header, sizeof header, e), *e);
     assert_ok(repo_temp_write(&b->temp, sealed, f->w.at + REPO_TAG_BYTES, e), *e);
     return read_all(b, sizeof header + f->w.at + REPO_TAG_BYTES, e);

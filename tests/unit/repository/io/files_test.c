@@ -6,7 +6,7 @@
 
 struct box {
     struct place place;
-    int dir;
+    struct repo_backend *backend;
 };
 
 static int setup(void **state)
@@ -14,7 +14,7 @@ static int setup(void **state)
     struct box *b = calloc(1, sizeof *b);
     assert_non_null(b);
     place_make(&b->place);
-    assert_int_equal(repo_dir_open(b->place.dir, true, true, &b->dir, NULL), 0);
+    assert_int_equal(repo_backend_open(b->place.dir, true, true, &b->backend, NULL), 0);
     *state = b;
     return 0;
 }
@@ -22,7 +22,7 @@ static int setup(void **state)
 static int teardown(void **state)
 {
     struct box *b = *state;
-    (void)close(b->dir);
+    repo_backend_close(b->backend);
     place_drop(&b->place);
     free(b);
     return 0;
@@ -45,7 +45,7 @@ static int count(void *arg, const char *name)
 static int files_in(const struct box *b, const char *folder)
 {
     int n = 0;
-    assert_int_equal(repo_dir_list(b->dir, folder, count, &n, NULL), 0);
+    assert_int_equal(repo_backend_list(b->backend, folder, count, &n, NULL), 0);
     return n;
 }
 
@@ -56,14 +56,14 @@ static void an_archive_that_cannot_be_opened_says_why(void **state)
     struct box *b = *state;
     char path[200];
     struct err e = ERR_NONE;
-    int fd = 7;
+    struct repo_backend *other = b->backend;
     (void)snprintf(path, sizeof path, "%s/none/archive", b->place.root);
-    assert_int_equal(repo_dir_open(path, true, true, &fd, &e), ERR_NOT_FOUND);
-    assert_int_equal(fd, -1);
+    assert_int_equal(repo_backend_open(path, true, true, &other, &e), ERR_NOT_FOUND);
+    assert_null(other);
     assert_non_null(strstr(e.text, "none/archive: cannot create the archive's directory"));
-    assert_int_equal(repo_dir_open(path, false, false, &fd, &e), ERR_NOT_FOUND);
+    assert_int_equal(repo_backend_open(path, false, false, &other, &e), ERR_NOT_FOUND);
     assert_non_null(strstr(e.text, "cannot open the archive's directory"));
-    assert_int_equal(repo_dir_open(b->place.kek, true, false, &fd, &e), ERR_IO);
+    assert_int_equal(repo_backend_open(b->place.kek, true, false, &other, &e), ERR_IO);
     assert_non_null(strstr(e.text, "Not a directory"));
 }
 
@@ -71,31 +71,32 @@ static void an_archive_has_one_writer_and_many_readers(void **state)
 {
     struct box *b = *state;
     struct err e = ERR_NONE;
-    int fd;
-    assert_int_equal(repo_dir_open(b->place.dir, true, true, &fd, &e), ERR_BUSY);
-    assert_int_equal(fd, -1);
+    struct repo_backend *other;
+    assert_int_equal(repo_backend_open(b->place.dir, true, true, &other, &e), ERR_BUSY);
+    assert_null(other);
     assert_non_null(strstr(e.text, "another process writes to this archive"));
-    assert_int_equal(repo_dir_open(b->place.dir, false, false, &fd, &e), 0);
-    (void)close(fd);
-    (void)close(b->dir);
-    assert_int_equal(repo_dir_open(b->place.dir, true, true, &b->dir, &e), 0);
+    assert_int_equal(repo_backend_open(b->place.dir, false, false, &other, &e), 0);
+    repo_backend_close(other);
+    repo_backend_close(b->backend);
+    assert_int_equal(repo_backend_open(b->place.dir, true, true, &b->backend, &e), 0);
 }
 
 static void a_folder_that_is_a_file_is_no_folder(void **state)
 {
     struct box *b = *state;
     struct err e = ERR_NONE;
-    int fd, n = 0;
+    struct repo_backend *other;
+    int n = 0;
     assert_int_equal(rmdir(path_of(b, "keys/1")), 0);
     assert_int_equal(files_in(b, "keys/1"), 0); /* none is as good as empty */
     assert_int_equal(rmdir(path_of(b, "keys")), 0);
     write_file(path_of(b, "keys"), "x", 1, 0600);
-    assert_int_equal(repo_dir_list(b->dir, "keys", count, &n, &e), ERR_IO);
+    assert_int_equal(repo_backend_list(b->backend, "keys", count, &n, &e), ERR_IO);
     assert_non_null(strstr(e.text, "keys: cannot list"));
-    (void)close(b->dir);
-    assert_int_equal(repo_dir_open(b->place.dir, true, true, &fd, &e), ERR_IO);
-    assert_int_equal(fd, -1);
-    b->dir = -1;
+    repo_backend_close(b->backend);
+    assert_int_equal(repo_backend_open(b->place.dir, true, true, &other, &e), ERR_IO);
+    assert_null(other);
+    b->backend = NULL;
 }
 
 static int stop_at_first(void *arg, const char *name)
@@ -120,7 +121,8 @@ static void only_files_with_names_of_our_length_are_listed(void **state)
     write_file(path_of(b, name), "", 0, 0600);
     assert_int_equal(files_in(b, "packs"), 3);
     n = 0;
-    assert_int_equal(repo_dir_list(b->dir, "packs", stop_at_first, &n, NULL), ERR_CANCELLED);
+    assert_int_equal(repo_backend_list(b->backend, "packs", stop_at_first, &n, NULL),
+                     ERR_CANCELLED);
     assert_int_equal(n, 1);
 }
 
@@ -133,18 +135,18 @@ static void a_file_is_read_whole_or_not_at_all(void **state)
     uint8_t *p;
     size_t n;
     write_file(path_of(b, "packs/a"), "12345", 5, 0600);
-    assert_int_equal(repo_file_read(b->dir, "packs/a", 5, &p, &n, &e), 0);
+    assert_int_equal(repo_backend_read(b->backend, "packs/a", 5, &p, &n, &e), 0);
     assert_int_equal(n, 5);
     assert_memory_equal(p, "12345", 5);
     free(p);
-    assert_int_equal(repo_file_read(b->dir, "packs/a", 4, &p, &n, &e), ERR_LIMIT);
+    assert_int_equal(repo_backend_read(b->backend, "packs/a", 4, &p, &n, &e), ERR_LIMIT);
     assert_null(p);
     assert_non_null(strstr(e.text, "packs/a: 5 bytes, at most 4 are expected"));
     write_file(path_of(b, "packs/a"), "", 0, 0600);
-    assert_int_equal(repo_file_read(b->dir, "packs/a", 0, &p, &n, &e), 0);
+    assert_int_equal(repo_backend_read(b->backend, "packs/a", 0, &p, &n, &e), 0);
     assert_int_equal(n, 0);
     free(p);
-    assert_int_equal(repo_file_read(b->dir, "packs/b", 9, &p, &n, &e), ERR_NOT_FOUND);
+    assert_int_equal(repo_backend_read(b->backend, "packs/b", 9, &p, &n, &e), ERR_NOT_FOUND);
     assert_null(p);
 }
 
@@ -152,35 +154,50 @@ static void what_is_no_file_is_not_read_and_not_waited_for(void **state)
 {
     struct box *b = *state;
     struct err e = ERR_NONE;
-    uint64_t bytes;
-    int fd;
+    struct repo_blob f = REPO_BLOB_NONE;
     assert_int_equal(mkfifo(path_of(b, "packs/a"), 0600), 0);
-    assert_int_equal(repo_file_open(b->dir, "packs/a", &fd, &bytes, &e), ERR_FORMAT);
-    assert_int_equal(fd, -1);
+    assert_int_equal(repo_blob_open(&f, b->backend, "packs/a", &e), ERR_FORMAT);
+    assert_int_equal(f.fd, -1);
     assert_non_null(strstr(e.text, "packs/a: not a regular file"));
-    assert_int_equal(repo_file_open(b->dir, "packs", &fd, &bytes, &e), ERR_FORMAT);
+    assert_int_equal(repo_blob_open(&f, b->backend, "packs", &e), ERR_FORMAT);
 }
 
 static void a_file_that_ends_too_early_says_where(void **state)
 {
     struct box *b = *state;
     struct err e = ERR_NONE;
-    uint64_t bytes;
+    struct repo_blob f = REPO_BLOB_NONE;
     uint8_t p[10];
-    int fd;
     write_file(path_of(b, "packs/a"), "12345", 5, 0600);
-    assert_int_equal(repo_file_open(b->dir, "packs/a", &fd, &bytes, &e), 0);
-    assert_int_equal(bytes, 5);
-    assert_int_equal(repo_file_pread(fd, 2, p, 3, &e), 0);
+    assert_int_equal(repo_blob_open(&f, b->backend, "packs/a", &e), 0);
+    assert_int_equal(f.bytes, 5);
+    assert_int_equal(repo_blob_read(&f, 2, p, 3, &e), 0);
     assert_memory_equal(p, "345", 3);
-    assert_int_equal(repo_file_pread(fd, 2, p, 4, &e), ERR_FORMAT);
+    assert_int_equal(repo_blob_read(&f, 2, p, 4, &e), ERR_FORMAT);
     assert_non_null(strstr(e.text, "the file ends at byte 5, 1 bytes too early"));
-    (void)close(fd);
-    assert_int_equal(repo_file_pread(b->dir, 0, p, 4, &e), ERR_IO);
+    repo_blob_close(&f);
+    f.fd = open(b->place.dir, O_RDONLY | O_CLOEXEC);
+    assert_int_equal(repo_blob_read(&f, 0, p, 4, &e), ERR_IO);
+    (void)close(f.fd);
     assert_non_null(strstr(e.text, "cannot read 4 bytes at byte 0"));
 }
 
 /* ---- writing ---- */
+
+static void a_directory_keeps_no_older_state_of_a_file(void **state)
+{
+    struct box *b = *state;
+    struct err e = ERR_NONE;
+    uint8_t *p;
+    size_t n;
+    write_file(path_of(b, "tree/checkpoint"), "now", 3, 0600);
+    assert_int_equal(repo_backend_read_older(b->backend, "tree/checkpoint", 0, 9, &p, &n, &e), 0);
+    assert_int_equal(n, 3);
+    free(p);
+    assert_int_equal(repo_backend_read_older(b->backend, "tree/checkpoint", 1, 9, &p, &n, &e),
+                     ERR_NOT_FOUND);
+    assert_null(p);
+}
 
 static void a_name_is_given_once(void **state)
 {
@@ -189,8 +206,8 @@ static void a_name_is_given_once(void **state)
     struct err e = ERR_NONE;
     uint8_t *p;
     size_t n;
-    assert_int_equal(repo_temp_create(&first, b->dir, "packs/a", &e), 0);
-    assert_int_equal(repo_temp_create(&second, b->dir, "packs/a", &e), 0);
+    assert_int_equal(repo_temp_create(&first, b->backend, "packs/a", &e), 0);
+    assert_int_equal(repo_temp_create(&second, b->backend, "packs/a", &e), 0);
     assert_int_equal(repo_temp_write(&first, "first", 5, &e), 0);
     assert_int_equal(repo_temp_write(&second, "second", 6, &e), 0);
     assert_int_equal(repo_temp_sync(&first, &e), 0);
@@ -201,7 +218,7 @@ static void a_name_is_given_once(void **state)
     repo_temp_drop(&first);
     repo_temp_drop(&second);
     assert_int_equal(files_in(b, "packs"), 1);
-    assert_int_equal(repo_file_read(b->dir, "packs/a", 99, &p, &n, &e), 0);
+    assert_int_equal(repo_backend_read(b->backend, "packs/a", 99, &p, &n, &e), 0);
     assert_int_equal(n, 5);
     free(p);
 }
@@ -211,12 +228,12 @@ static void what_is_not_published_leaves_nothing(void **state)
     struct box *b = *state;
     struct repo_temp t, nowhere = REPO_TEMP_NONE;
     struct err e = ERR_NONE;
-    assert_int_equal(repo_temp_create(&t, b->dir, "packs/a", &e), 0);
+    assert_int_equal(repo_temp_create(&t, b->backend, "packs/a", &e), 0);
     assert_int_equal(files_in(b, "packs"), 1);
     repo_temp_drop(&t);
     repo_temp_drop(&nowhere);
     assert_int_equal(files_in(b, "packs"), 0);
-    assert_int_equal(repo_temp_create(&t, b->dir, "none/a", &e), ERR_NOT_FOUND);
+    assert_int_equal(repo_temp_create(&t, b->backend, "none/a", &e), ERR_NOT_FOUND);
     assert_non_null(strstr(e.text, "none/a: cannot create"));
     repo_temp_drop(&t);
 }
@@ -258,13 +275,14 @@ static void cleaning_takes_temporary_files_and_nothing_else(void **state)
 {
     struct box *b = *state;
     struct repo_temp t;
-    assert_int_equal(repo_temp_create(&t, b->dir, "snapshots/a", NULL), 0);
+    assert_int_equal(repo_temp_create(&t, b->backend, "snapshots/a", NULL), 0);
     (void)close(t.fd); /* as a process that died */
     write_file(path_of(b, "packs/.tmp-12345678"), "x", 1, 0600);
     write_file(path_of(b, "keys/1/a.tmp-1"), "x", 1, 0600);
     write_file(path_of(b, "keys/1/.tmpfs"), "x", 1, 0600);
     assert_int_equal(mkdir(path_of(b, "packs/.tmp-folder"), 0700), 0);
-    assert_int_equal(repo_temp_clean(b->dir, NULL), 0);
+    repo_backend_close(b->backend);
+    assert_int_equal(repo_backend_open(b->place.dir, false, true, &b->backend, NULL), 0);
     assert_int_equal(files_in(b, "snapshots") + files_in(b, "packs"), 0);
     assert_int_equal(files_in(b, "keys/1"), 2);
     assert_int_equal(access(path_of(b, "packs/.tmp-folder"), F_OK), 0);
@@ -281,6 +299,7 @@ int main(void)
         in_a_box(a_file_is_read_whole_or_not_at_all),
         in_a_box(what_is_no_file_is_not_read_and_not_waited_for),
         in_a_box(a_file_that_ends_too_early_says_where),
+        in_a_box(a_directory_keeps_no_older_state_of_a_file),
         in_a_box(a_name_is_given_once),
         in_a_box(what_is_not_published_leaves_nothing),
         in_a_box(a_full_disk_is_told_apart),
