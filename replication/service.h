@@ -3,6 +3,8 @@
 #define REPLICATION_SERVICE_H
 
 #include "replication/core/orders.h"
+#include "replication/core/warrant.h"
+#include "replication/io/cosign.h"
 #include "replication/site_parts.h"
 
 enum {
@@ -213,6 +215,22 @@ int service_mode(struct client *c, uint64_t request, enum commit_mode mode, stru
 void service_audit(struct site *s, const struct client *c, const char *act,
                    json_t *details); /* takes details */
 void service_expire_sessions(struct service *v);
+
+/* warrants.c */
+#define WARRANTS_COLLECTION "_warrants" /* those that were carried out, by nonce: the files */
+struct site_warrant {
+    struct bytes file; /* the caller's */
+    struct cosigned by;
+    struct warrant says; /* views into by.text */
+};
+/* Read a warrant and see that it may be carried out here and now: two operators of this cluster have signed it, it is for this
+ * act and cluster, and neither expired nor used. Codes of cosign_open, warrant_read and warrant_admit; ERR_EXISTS: it was used.
+ * Its facts are for the caller to look at. Release with warrants_close, on success. */
+int warrants_open(struct site *s, struct bytes file, const char *act, struct site_warrant *out,
+                  struct err *e);
+void warrants_close(struct site_warrant *w);
+/* Log that it is used, file and all, at the primary; `out` tells the lsn, before which it must not be said to be done. */
+int warrants_spend(struct site *s, const struct site_warrant *w, struct waiter *out, struct err *e);
 
 /* service_read.c */
 int service_get(struct client *c, const struct frame *f, struct bytes body, struct err *e);

@@ -62,6 +62,8 @@ const struct command *const commands[] = {
     &command_isolate,
     &command_digest,
     &command_session,
+    &command_warrant_show,
+    &command_warrant_sign,
     &command_divergence_list,
     &command_divergence_show,
     &command_divergence_export,

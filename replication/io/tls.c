@@ -213,9 +213,8 @@ static int load_crl(SSL_CTX *ctx, const char *path, struct err *e)
 
 /* ---- verification ---- */
 
-/* 0, or ERR_DENIED and the verdict. */
-static int verify(X509_STORE *store, X509 *leaf, STACK_OF(X509) * chain, int purpose,
-                  unsigned long flags, char verdict[TLS_TEXT_BYTES])
+int tls_verify_cert(X509_STORE *store, X509 *leaf, STACK_OF(X509) * chain, int purpose,
+                    unsigned long flags, char verdict[TLS_TEXT_BYTES])
 {
     X509_STORE_CTX *check = X509_STORE_CTX_new();
     int rc = 0;
@@ -242,7 +241,8 @@ static int verify_own(SSL_CTX *ctx, const char *path, struct err *e)
     STACK_OF(X509) *chain = NULL;
     char verdict[TLS_TEXT_BYTES];
     (void)SSL_CTX_get0_chain_certs(ctx, &chain);
-    if (verify(SSL_CTX_get_cert_store(ctx), leaf, chain, X509_PURPOSE_SSL_CLIENT, 0, verdict) != 0)
+    if (tls_verify_cert(SSL_CTX_get_cert_store(ctx), leaf, chain, X509_PURPOSE_SSL_CLIENT, 0,
+                        verdict) != 0)
         return err_set(e, ERR_DENIED, "own certificate %s %s", path, verdict);
     struct identity id;
     if (identity_of_cert(leaf, &id, NULL) == 0 && id.kind == WIRE_SITE &&
@@ -259,8 +259,8 @@ int tls_recheck(SSL *ssl, SSL_CTX *ctx, struct err *e)
     if (peer == NULL)
         return err_set(e, ERR_DENIED, "it showed no certificate");
     int purpose = SSL_is_server(ssl) ? X509_PURPOSE_SSL_CLIENT : X509_PURPOSE_SSL_SERVER;
-    if (verify(SSL_CTX_get_cert_store(ctx), peer, SSL_get_peer_cert_chain(ssl), purpose,
-               X509_V_FLAG_NO_CHECK_TIME, verdict) != 0)
+    if (tls_verify_cert(SSL_CTX_get_cert_store(ctx), peer, SSL_get_peer_cert_chain(ssl), purpose,
+                        X509_V_FLAG_NO_CHECK_TIME, verdict) != 0)
         return err_set(e, ERR_DENIED, "its certificate %s", verdict);
     return 0;
 }
