@@ -223,7 +223,7 @@ static int undo_state(struct site *s, struct lsn keep, struct err *e)
         events_add(s->events, "state: went back to the checkpoint at lsn %llu",
                    (unsigned long long)state_applied(s->state).lsn.v);
     }
-    s->freshness.known_ms = 0;
+    freshness_undone(&s->freshness);
     check(state_applied(s->state).lsn.v <= keep.v);
     int rc = applier_start(s, &s->applier, e);
     if (rc == 0)

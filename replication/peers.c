@@ -64,7 +64,7 @@ void peers_heard(struct site *s, struct lsn commit, struct term term, uint64_t a
 
 static void note_primary_commit(struct site *s, const struct repl_message *m)
 {
-    if (m->type == REPL_MSG_ENTRIES && m->term.v >= s->view.term.v)
+    if (m->type == REPL_MSG_ENTRIES && m->granted && m->term.v >= s->view.term.v)
         peers_heard(s, m->commit, m->term, site_now_ms());
 }
 

@@ -31,11 +31,11 @@ static bool last_word(struct site *s, struct age_asked *asked)
 {
     const struct freshness *f = &s->freshness;
     struct log_run newest;
-    if (f->told_ms == 0 || !s->view.may_vote || log_runs(s->log, &newest, 1) != 1 ||
-        newest.term.v != f->term.v)
+    if (f->newest.ms == 0 || !s->view.may_vote || log_runs(s->log, &newest, 1) != 1 ||
+        newest.term.v != f->newest.term.v)
         return false;
-    asked->newest = f->commit.v > newest.from.v ? f->commit : newest.from;
-    asked->word_ms = f->told_ms;
+    asked->newest = f->newest.commit.v > newest.from.v ? f->newest.commit : newest.from;
+    asked->word_ms = f->newest.ms;
     return true;
 }
 

@@ -35,7 +35,7 @@ static const struct {
     [REPL_MSG_VOTE] = {"vote", HAS_LSN | HAS_ROUND | HAS_TRANSFER},
     [REPL_MSG_VOTE_REPLY] = {"vote-reply", HAS_LSN | HAS_GRANTED | HAS_REJECTED},
     [REPL_MSG_ENTRIES] = {"entries", HAS_COUNT | HAS_LSN | HAS_LAST | HAS_COMMIT | HAS_ROUND |
-                                         HAS_READMIT | HAS_REJECTED},
+                                         HAS_READMIT | HAS_GRANTED | HAS_REJECTED},
     [REPL_MSG_ACK] = {"ack",
                       HAS_LSN | HAS_LAST | HAS_ROUND | HAS_PROGRESS | HAS_REJECTED | HAS_COUNTS},
     [REPL_MSG_FETCH] = {"fetch", HAS_LSN | HAS_ROUND},

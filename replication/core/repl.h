@@ -139,7 +139,9 @@ struct repl_message {
     /* ENTRIES, ACK, TAIL: end of the sender's log, durable or not; GIVE: what is committed, as far as the sender's log goes */
     struct lsn last;
     struct term last_term;
-    bool granted;  /* replies to votes; GIVE: the sender hears the primary of its term */
+    /* replies to votes; ENTRIES: the sender has its lease, so nobody else has acknowledged anything until now; GIVE: the sender
+     * hears the primary of its term, which has its lease */
+    bool granted;
     bool transfer; /* VOTE: asked by the primary, stickiness does not apply */
     /* ACK, TAIL: the entries did not fit, lsn/lsn_term hint where to go on from; replies to votes: refused
      * because a primary is alive, or may be (R4); ENTRIES: what the receiver needs is not in the log any more; PULL: begins

@@ -85,7 +85,8 @@ void repl_relay_heard(struct repl *r, struct repl_actions *out, const struct rep
     if (!newer)
         return; /* late, or repeated: no news of when */
     r->relay.word = lsn_max(r->relay.word, m->commit);
-    r->relay.word_ms = r->now_ms;
+    if (m->granted) /* else another one may be primary already, and have acknowledged more */
+        r->relay.word_ms = r->now_ms;
 }
 
 void repl_relay_served(struct repl *r, struct repl_actions *out, const struct repl_message *m,

@@ -66,6 +66,7 @@ static struct repl_message *entries_message(struct repl *r, struct repl_actions 
     m->last_term = r->log.last_term;
     m->commit = r->commit;
     m->round = repl_round_begin(r);
+    m->granted = repl_lease_valid(r, r->now_ms);
     bool serving = r->commit.v >= r->term_start.v;
     if (!p->counts && serving && p->met_round != 0 && r->lease_from_ms != 0 &&
         repl_round_sent_ms(r, p->met_round) < r->lease_from_ms)

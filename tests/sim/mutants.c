@@ -194,7 +194,7 @@ uint64_t sim_mutant_seed(enum sim_mutant m)
 {
     static const uint64_t seeds[MUTANTS + 1] = {
         [MUTANT_MODE_BELIEVED_EARLY] = 10520, [MUTANT_FETCH_FROM_ONE] = 104381,
-        [MUTANT_CUT_BELOW_APPLIED] = 1358,    [MUTANT_AGE_OF_REBUILT] = 6524,
+        [MUTANT_CUT_BELOW_APPLIED] = 1358,    [MUTANT_AGE_OF_REBUILT] = 2160,
         [MUTANT_AGE_WITHOUT_LEASE] = 4916,    [MUTANT_OLD_TERMS_COUNTED] = 4272,
         [MUTANT_PAST_VOTES_COUNTED] = 1848,   [MUTANT_LEASE_KEPT_IN_HANDOVER] = 4481,
     };
@@ -298,6 +298,11 @@ struct repl_message sim_plant_out(const struct sim *s, const struct repl_message
     const struct sim_site *from = &s->sites[m.from];
     if (s->mutant == MUTANT_GIVES_UNCOMMITTED && m.type == REPL_MSG_GIVE && !m.rejected)
         m.last = m.commit = from->r->log.last;
+    if (m.type == REPL_MSG_ENTRIES)
+        m.granted |= s->mutant == MUTANT_AGE_OF_REPLACED ||
+                     (s->mutant == MUTANT_AGE_OF_REBUILT && !s->sites[m.to].disk_may_vote) ||
+                     (s->mutant == MUTANT_AGE_OF_NEW_PRIMARY &&
+                      repl_lease_running(from->r, from->r->now_ms));
     if (s->mutant == MUTANT_AGE_NOT_PASSED_ON && m.type == REPL_MSG_GIVE)
         m.age_ms = 0;
     if (s->mutant == MUTANT_ALWAYS_HEARS && m.type == REPL_MSG_GIVE)

@@ -168,7 +168,9 @@ enum sim_mutant {
     MUTANT_JOINER_COUNTS_ITSELF,
     MUTANT_PROMOTED_BEHIND,
     MUTANTS,
-    MUTANT_READMITTED_EARLY = MUTANTS, /* needs a played scenario: golden_test.c */
+    /* these need a played scenario: golden_test.c */
+    MUTANT_READMITTED_EARLY = MUTANTS,
+    MUTANT_AGE_OF_REPLACED, /* what a primary says that may have been replaced is taken for all (P5) */
 };
 const char *sim_mutant_name(enum sim_mutant m);
 const char *sim_mutant_what(enum sim_mutant m);
@@ -386,7 +388,8 @@ struct sim_site {
     struct orders orders;
     uint32_t ordered; /* the one that is being carried out, or 0 */
     struct freshness freshness;
-    uint64_t told_sent_us, known_sent_us; /* when the words were sent whose arrival it knows */
+    /* when the words were sent whose arrival it knows: the newest, the one that it waits for, and the one of which it has all */
+    uint64_t told_sent_us, waits_sent_us, known_sent_us;
     uint64_t word_us, word_sent_us; /* when the newest word of a primary came here, and was sent */
     uint64_t quorum_us;             /* as primary: when another site last answered in this term */
     uint64_t writing_to;            /* 0: the disk is idle */
@@ -634,6 +637,8 @@ void sim_judge(struct sim *s, uint8_t site, bool fit); /* serving with a lease, 
 /* ---- sim_standby.c ---- */
 void sim_standby_told(struct sim *s, struct sim_site *site, const struct repl_message *m,
                       uint64_t sent_us);
+void sim_standby_word(struct sim *s, struct sim_site *site, struct lsn commit, struct term term,
+                      uint64_t as_of_ms, uint64_t sent_us);
 void sim_standby_applied(struct sim *s, struct sim_site *site);
 void sim_standby_read(struct sim *s, struct sim_client *c);
 

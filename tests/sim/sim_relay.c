@@ -12,7 +12,8 @@ void sim_relay_word(struct sim *s, uint8_t i, const struct repl_message *m, uint
     struct sim_site *site = &s->sites[i];
     const struct repl *r = site->r;
     s->truth.relayed += m->type == REPL_MSG_GIVE && m->count > 0;
-    if (m->type != REPL_MSG_ENTRIES || (r->seen_term.v == term.v && r->seen_round == round))
+    if (m->type != REPL_MSG_ENTRIES || !m->granted ||
+        (r->seen_term.v == term.v && r->seen_round == round))
         return;
     site->word_us = s->now_us;
     site->word_sent_us = sent_us;
@@ -30,11 +31,7 @@ void sim_relay_heard(struct sim *s, uint8_t i, const struct repl_action *a)
         sim_fail(s, "S22: %s takes the primary's word for %llu ms old, it came to %s %llu ms ago",
                  sim_names[i], U(ago_us / SIM_MS), sim_names[m->from],
                  U((s->now_us - m->word_us) / SIM_MS));
-    if (as_of_ms < site->freshness.told_ms)
-        return;
-    freshness_told(&site->freshness, a->lsn, a->term, as_of_ms);
-    site->told_sent_us = m->word_sent_us;
-    sim_standby_applied(s, site);
+    sim_standby_word(s, site, a->lsn, a->term, as_of_ms, m->word_sent_us);
 }
 
 enum sim_archive_says sim_archive_gives(struct sim *s, uint8_t i, const struct repl_message *m,

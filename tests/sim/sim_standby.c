@@ -14,20 +14,34 @@ void sim_standby_applied(struct sim *s, struct sim_site *site)
     uint64_t lsn = site->state.lsn;
     struct term term = lsn == 0 ? (struct term){0} : s->entries[site->ids[lsn - 1]].header.term;
     if (s->mutant == MUTANT_AGE_OF_NEW_PRIMARY)
-        term = site->freshness.term;
+        term = site->freshness.newest.term;
     bool may_vote = site->view.may_vote || s->mutant == MUTANT_AGE_OF_REBUILT;
-    if (freshness_applied(&site->freshness, (struct lsn){lsn}, term, may_vote))
-        site->known_sent_us = site->told_sent_us;
+    struct freshness *f = &site->freshness;
+    bool newest = lsn >= f->newest.commit.v && term.v == f->newest.term.v;
+    if (!freshness_applied(f, (struct lsn){lsn}, term, may_vote))
+        return;
+    site->known_sent_us = newest ? site->told_sent_us : site->waits_sent_us;
+    site->waits_sent_us = site->told_sent_us;
+}
+
+void sim_standby_word(struct sim *s, struct sim_site *site, struct lsn commit, struct term term,
+                      uint64_t as_of_ms, uint64_t sent_us)
+{
+    struct freshness *f = &site->freshness;
+    if (as_of_ms < f->newest.ms)
+        return;
+    freshness_told(f, commit, term, as_of_ms);
+    site->told_sent_us = sent_us;
+    if (f->waits.ms == as_of_ms && f->waits.commit.v == commit.v && f->waits.term.v == term.v)
+        site->waits_sent_us = sent_us;
+    sim_standby_applied(s, site);
 }
 
 void sim_standby_told(struct sim *s, struct sim_site *site, const struct repl_message *m,
                       uint64_t sent_us)
 {
-    if (m->type != REPL_MSG_ENTRIES || m->term.v < site->view.term.v)
-        return;
-    freshness_told(&site->freshness, m->commit, m->term, sim_clock_ms(s, site));
-    site->told_sent_us = sent_us;
-    sim_standby_applied(s, site);
+    if (m->type == REPL_MSG_ENTRIES && m->granted && m->term.v >= site->view.term.v)
+        sim_standby_word(s, site, m->commit, m->term, sim_clock_ms(s, site), sent_us);
 }
 
 /* The moment up to which the answer claims to know everything: at a primary with its lease, now. UINT64_MAX: it claims

@@ -70,7 +70,7 @@ void sim_state_start(struct sim *s, uint8_t i)
     check(site->overlay != NULL);
     site->term_start.v = 0;
     site->answered = (struct answered){.term = {0}};
-    site->freshness = (struct freshness){.told_ms = 0};
+    site->freshness = (struct freshness){.known_ms = 0};
     site->knows_it_is_full = false;
     site->apply_to = site->publish_to = site->archive_to = 0;
     site->news = true;
@@ -264,7 +264,7 @@ uint64_t sim_undo(struct sim *s, uint8_t i, uint64_t keep)
     if (site->checkpoint_finishing)
         published(s, i);
     site->checkpoint_begun = site->checkpoint_finishing = site->apply_due = false;
-    site->freshness.known_ms = 0;
+    freshness_undone(&site->freshness);
     if (s->mutant == MUTANT_UNDO_FORGOTTEN)
         return site->state.lsn < keep ? site->state.lsn : keep;
     if (site->state.lsn > keep) {

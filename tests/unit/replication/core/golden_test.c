@@ -289,6 +289,48 @@ static void if_it_could_committed_entries_would_be_lost(void **state)
     free(s);
 }
 
+/* dr2 follows as a replica, and hears dc alone, which dr and gsr have replaced. The age that dr2 claims then, in ms. */
+static uint64_t play_a_replica_hears_a_primary_that_was_replaced(enum sim_mutant mutant)
+{
+    enum { DR2 = 3 };
+    struct swarm w = sim_swarm_quiet();
+    w.members = true;
+    struct sim *s = begin_with_dc(&w);
+    s->mutant = mutant;
+    sim_site_post(s, SIM_DC,
+                  &(struct sim_inbox){.type = REPL_EV_PROPOSE,
+                                      .members = {.all = 15, .voters = 7, .electable = 11}});
+    sim_site_run(s, SIM_DC);
+    run_for(s, 300);
+    const struct sim_site *replica = &s->sites[DR2];
+    assert_in_range(freshness_age_us(&replica->freshness, sim_clock_ms(s, replica)), 0, 100000);
+    for (uint8_t to = SIM_DR; to <= SIM_GSR; to++)
+        for (uint8_t from = SIM_DC; from <= DR2; from += DR2) {
+            sim_cut(s, from, to, true);
+            sim_cut(s, to, from, true);
+            sim_link_close(s, from, to, 1);
+        }
+    run_for(s, 650);
+    assert_int_equal(sim_primary(s), SIM_DR);
+    assert_int_equal(s->sites[SIM_DC].r->role, REPL_PRIMARY);
+    assert_int_equal(replica->r->primary, SIM_DC);
+    propose(s, SIM_DR, 3);
+    run_for(s, 100);
+    assert_true(s->sites[SIM_DR].view.commit.v > replica->state.lsn);
+    uint64_t age_ms = freshness_age_us(&replica->freshness, sim_clock_ms(s, replica)) / 1000;
+    end(s);
+    return age_ms;
+}
+
+static void a_replica_does_not_believe_a_primary_that_was_replaced(void **state)
+{
+    (void)state;
+    /* The lease ends 400 ms after the last round that dr or gsr answered: 350 ms ago, and a heartbeat or two before that. */
+    assert_in_range(play_a_replica_hears_a_primary_that_was_replaced(MUTANT_NONE), 350, 500);
+    assert_in_range(play_a_replica_hears_a_primary_that_was_replaced(MUTANT_AGE_OF_REPLACED), 0,
+                    100);
+}
+
 static void an_operators_failover_deposes_a_live_primary(void **state)
 {
     (void)state;
@@ -320,6 +362,7 @@ int main(void)
         cmocka_unit_test(a_divergent_tail_rejoins),
         cmocka_unit_test(a_cut_above_what_was_applied_undoes_nothing),
         cmocka_unit_test(a_rebuilt_site_votes_again_when_it_has_caught_up),
+        cmocka_unit_test(a_replica_does_not_believe_a_primary_that_was_replaced),
         cmocka_unit_test(a_stale_primary_cannot_readmit_a_rebuilt_site),
         cmocka_unit_test(if_it_could_committed_entries_would_be_lost),
         cmocka_unit_test(an_operators_failover_deposes_a_live_primary),

@@ -49,7 +49,7 @@ static struct repl_message full(enum repl_message_type type)
         m.commit.v = 1000;
         m.round = 9;
         m.readmit = 4;
-        m.rejected = true;
+        m.granted = m.rejected = true;
         m.last.v = 1050;
         m.last_term.v = 7;
         break;

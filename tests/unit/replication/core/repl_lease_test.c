@@ -72,6 +72,23 @@ static void without_answers_the_lease_ends_before_the_role(void **state)
     assert_in_range(standby_at - begin_ms, 890, 910);
 }
 
+/* Who hears a primary but is not asked by it for a majority could not know otherwise that it was replaced (P5). */
+static void a_primary_says_with_each_message_whether_it_has_its_lease(void **state)
+{
+    (void)state;
+    become_primary();
+    tick_at(now + 50);
+    assert_non_null(sent(REPL_MSG_ENTRIES, DR));
+    assert_false(sent(REPL_MSG_ENTRIES, DR)->granted);
+    durable(11);
+    acked(GSR, 11);
+    tick_at(now + 50);
+    assert_true(sent(REPL_MSG_ENTRIES, DR)->granted);
+    tick_at(now + 400); /* dr hears it all the time, but answers are lost */
+    assert_int_equal(r.role, REPL_PRIMARY);
+    assert_false(sent(REPL_MSG_ENTRIES, DR)->granted);
+}
+
 /* A voter that answered a primary promises an election time; a closed link shortens it to 1.1 leases, which outlast the lease. */
 static void a_promise_outlasts_the_lease_that_rests_on_it(void **state)
 {
@@ -123,6 +140,7 @@ int main(void)
         TEST(the_lease_rests_on_what_a_majority_answered),
         TEST(sendings_are_remembered_for_two_leases_and_no_longer),
         TEST(without_answers_the_lease_ends_before_the_role),
+        TEST(a_primary_says_with_each_message_whether_it_has_its_lease),
         TEST(a_promise_outlasts_the_lease_that_rests_on_it),
         TEST(times_that_are_too_short_for_the_answers_are_told_with_those_that_are_not),
     };

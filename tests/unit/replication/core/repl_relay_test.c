@@ -421,7 +421,13 @@ static void only_who_hears_the_primary_itself_says_so(void **state)
     word.lsn.v = 10;
     word.commit.v = 10;
     word.lsn_term.v = 1;
+    word.round = 2;
+    feed_message(&word, NULL); /* without a lease: another one may be primary */
+    struct repl_message early = pull(DR, 10, 4, true);
+    feed_message(&early, NULL);
+    assert_false(sent(REPL_MSG_GIVE, DR)->granted);
     word.round = 3;
+    word.granted = true;
     feed_message(&word, NULL);
     now += 70;
     feed_message(&word, NULL); /* repeated: no newer word */
