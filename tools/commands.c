@@ -59,6 +59,7 @@ const struct command *const commands[] = {
     &command_failover,
     &command_mode,
     &command_member,
+    &command_member_replace,
     &command_isolate,
     &command_digest,
     &command_session,

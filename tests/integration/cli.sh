@@ -93,6 +93,8 @@ expect 0 put titles AB-12 '{"owner":"Ravi"}' --if-version "$lsn" "${c[@]}"
 expect 8 mode local "${c[@]}" # a client is not an operator
 expect 8 member demote gsr "${c[@]}"
 expect 2 member promote "${c[@]}"
+expect 2 member replace dr "${c[@]}"
+expect 5 member replace dr dr "${c[@]}" && says "a site is not replaced by itself"
 expect 0 member list "${c[@]}"
 expect 8 isolate dr --for 30s --yes "${c[@]}"
 expect 2 isolate dr --yes "${o[@]}" && says "--for is needed: how long, such as --for 30s"

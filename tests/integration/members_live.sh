@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# The list of members is changed while the cluster works: dr2 is added, promoted, and takes the place of dr, with a client that
-# writes all the time and a primary that is killed in the middle; a restart with the files of before changes nothing (P2, P3).
+# The list of members is changed while the cluster works, under writers that keep a ledger: dr2 takes the place of dr by 'triveni
+# member replace', which is killed, as the primary is, in the middle; nothing acknowledged is lost or doubled; who was removed is
+# cut off, and both ends say why; a restart with the files of before changes nothing (P2, P3, P6).
 #
 # Usage: BUILD=build/gcc-release tests/integration/members_live.sh
 # suite: drills
@@ -8,36 +9,20 @@
 set -euo pipefail
 : "${BUILD:?set BUILD to the folder of the programs}"
 TRIVENI=$(realpath "$BUILD/triveni")
+WRITE=$(realpath "$BUILD/tests/writers/writers")
 export TRIVENI
 DIR=$(mktemp -d "${TMPDIR:-/tmp}/triveni-members-live.XXXXXX")
 . "$(cd "$(dirname "$0")" && pwd)/../lib/cluster.sh"
-WRITER=
-finish() {
-    local code=$?
-    [ -z "$WRITER" ] || kill "$WRITER" 2>/dev/null || true
-    cluster_stop
-    [ "$code" -eq 0 ] || tail -n 15 "$DIR"/cluster/*.log "$DIR"/err 2>/dev/null || true
-    rm -rf "$DIR"
-    exit "$code"
-}
-trap finish EXIT
-die() {
-    echo "FAILED: $*"
-    exit 1
-}
-# expect CODE TEXT COMMAND...: exit code and a piece of what it says.
-expect() {
-    local wanted=$1 text=$2 code=0
-    shift 2
-    timeout 90 "$@" >"$DIR/out" 2>"$DIR/err" </dev/null || code=$?
-    [ "$code" = "$wanted" ] || die "$*: exit $code, expected $wanted: $(cat "$DIR/out" "$DIR/err")"
-    grep -q -- "$text" "$DIR/out" "$DIR/err" || die "$*: does not say '$text': $(cat "$DIR/out" "$DIR/err")"
-}
+. "$(cd "$(dirname "$0")" && pwd)/../lib/expect.sh"
+WRITERS=
+trap 'code=$?; [ -z "$WRITERS" ] || kill "$WRITERS" 2>/dev/null || true; (exit $code); finish' EXIT
+
 ENDPOINTS=
 client() { "$TRIVENI" "$@" --profile client.yaml --endpoints "$ENDPOINTS"; }
 order() { expect "$1" "$2" "$TRIVENI" "${@:3}" --profile operator.yaml --endpoints "$ENDPOINTS"; }
 votes() { client member list -o json | jq -r '[.members[] | select(.votes) | .name] | sort | join(" ")'; }
 members() { client member list -o json | jq -r '[.members[].name] | sort | join(" ")'; }
+status_of() { client status -o json | jq -r --arg site "$1" ".sites[] | select(.name == \$site) | $2"; }
 # eventually WHAT COMMAND...: within 30 s.
 eventually() {
     local what=$1 i
@@ -48,19 +33,19 @@ eventually() {
     done
     die "$what does not happen"
 }
-# Writes n=1, 2, 3 ...; what was acknowledged is in the file.
-writes() {
-    local n=0
-    while :; do
-        n=$((n + 1))
-        client put ledger "n$n" "$n" --timeout 20 >/dev/null 2>&1 && echo "$n" >>"$DIR/acknowledged"
-    done
+# begin_writing NAME: until end_writing, which has every acknowledged write read back.
+begin_writing() {
+    LEDGER=$DIR/ledger.$1
+    "$WRITE" run --uri "$uri" --ledger "$LEDGER" --seconds 200 --threads 4 --rate 400 >"$DIR/writers.json" 2>"$DIR/writers.log" &
+    WRITERS=$!
+    eventually "a write" test -s "$LEDGER"
 }
-nothing_is_lost() {
-    local n
-    for n in $(tail -n 400 "$DIR/acknowledged"); do
-        [ "$(client get ledger "n$n")" = "$n" ] || die "write $n was acknowledged and is lost"
-    done
+end_writing() {
+    kill -TERM "$WRITERS"
+    wait "$WRITERS" || die "the writers: $(cat "$DIR/writers.log")"
+    WRITERS=
+    "$WRITE" verify --uri "$uri" --ledger "$LEDGER" >"$DIR/verify.json" || die "$(cat "$DIR/verify.json")"
+    echo "    $(jq -c '{acknowledged, longest_gap_ms, resent, unknown_committed, unknown_absent}' "$DIR/writers.json"): 0 lost, 0 doubled"
 }
 
 cluster_create "$DIR/cluster"
@@ -68,66 +53,75 @@ cd "$DIR/cluster"
 host=127.0.0.1
 p2=$((CLUSTER_PORT + 6))
 ENDPOINTS=$host:$(client_port dc),$host:$(client_port dr),$host:$(client_port gsr),$host:$p2
+uri=$(sed "s#^triveni://[^/]*/#triveni://$ENDPOINTS/#" client.uri)
 sites_start
 wait_primary >/dev/null
-client put ledger n0 0 >/dev/null
-writes &
-WRITER=$!
+begin_writing first
 
 # ---- what is not allowed is refused, with the reason ----
 order 3 "no member is called 'nobody'" member remove nobody
 order 1 "is a member already" member add dr --peer $host:1 --client $host:2
 expect 8 "needs an operator's certificate" "$TRIVENI" member demote gsr --profile client.yaml --endpoints "$ENDPOINTS"
+order 1 "hand over to another site first" member remove "$(wait_primary)"
+order 5 "'triveni member remove dr'" member replace dr dc
+order 5 "dr is a data site and gsr a repository one" member replace dr gsr
+order 2 "--peer and --client say where it is reached" member replace dr dr2
+order 0 "gsr has no vote any more from lsn" member demote gsr
+order 0 "gsr votes from lsn" member promote gsr
+[ "$(votes)" = "dc dr gsr" ] || die "votes: $(votes)"
 
-# ---- dr2 joins as a replica ----
+# ---- a site that does not come is waited for, and the list stays as it was ----
+order 4 "has no link to dr2: is it started?; nothing has moved for 1 s" \
+    member replace dr dr2 --peer $host:$((p2 + 1)) --client $host:$p2 --wait 1
+[ "$(votes)" = "dc dr gsr" ] && [ "$(members)" = "dc dr dr2 gsr" ] || die "members: $(members), votes: $(votes)"
 "$TRIVENI" pki site dr2 --dir pki >/dev/null 2>&1
 line=$(grep 'name: dr,' dc.yaml)
 sed "s/^site: dr$/site: dr2/; s#pki/dr\.#pki/dr2.#g; s#data_dir: dr/data#data_dir: dr2/data#" dr.yaml >dr2.yaml
 printf '%s\n' "$line" | sed "s/name: dr,/name: dr2,/; s/:$(peer_port dr)/:$((p2 + 1))/; s/:$(client_port dr)/:$p2/" >line
 sed -i "/^members:/r line" dr2.yaml
 expect 0 "ready to catch up" "$TRIVENI" init --config dr2.yaml --join
-site_start dr2
-order 0 "dr2 is a replica from lsn" member add dr2 --peer $host:$((p2 + 1)) --client $host:$p2
-[ "$(votes)" = "dc dr gsr" ] || die "votes: $(votes)"
-order 0 "dr2 votes from lsn" member promote dr2
-[ "$(votes)" = "dc dr dr2 gsr" ] || die "votes: $(votes)"
-order 1 "hand over to another site first" member remove "$(wait_primary)"
-echo "ok: dr2 was added and votes"
+echo "ok: what is unsafe is refused"
 
-# ---- the primary is killed while the list changes ----
+# ---- the command is killed in the middle, then the primary, and it goes on ----
 [ "$(wait_primary)" = dc ] || order 0 "switched over" switchover --to dc
-("$TRIVENI" member demote dr --profile operator.yaml --endpoints "$ENDPOINTS" >/dev/null 2>&1 || true) &
-sleep 0.05
+replace_dr() { # its process is the command itself
+    "$TRIVENI" member replace dr dr2 --profile operator.yaml --endpoints "$ENDPOINTS" >"$DIR/replace" 2>&1 &
+    replace=$!
+}
+replace_dr
+disown "$replace"
+sleep 0.7
+kill -9 "$replace" 2>/dev/null || die "it was over before dr2 was started: $(cat "$DIR/replace")"
+site_start dr2
+replace_dr
+eventually "dr2 following" test "$(status_of dr2 .up)" = true
 site_kill dc KILL
-eventually "a write without dc" client put ledger after-kill 1
+wait "$replace" || die "member replace: $(cat "$DIR/replace")"
+grep -q "^dr was replaced by dr2: stop dr" "$DIR/replace" || die "member replace: $(cat "$DIR/replace")"
+sed 's/^/    /' "$DIR/replace"
+[ "$(votes)" = "dc dr2 gsr" ] && [ "$(members)" = "dc dr2 gsr" ] || die "members: $(members), votes: $(votes)"
+order 0 "dr was replaced by dr2" member replace dr dr2
 site_start dc
-eventually "dc following again" test "$(site_status dc | jq -r .role)" = standby
-echo "ok: a primary was killed in the middle of a change"
-
-# ---- dr goes ----
-eventually "a member list" members
-primary=$(client status -o json | jq -r .primary)
-if [ "$primary" = dr ]; then order 0 "switched over" switchover --to dr2; fi
-eventually "removing dr" "$TRIVENI" member remove dr --profile operator.yaml --endpoints "$ENDPOINTS"
-[ "$(members)" = "dc dr2 gsr" ] || die "members: $(members)"
-site_kill dr TERM
-[ "$(votes)" = "dc dr2 gsr" ] || die "votes: $(votes)"
+eventually "dc following again" test "$(status_of dc .up)" = true
 client put ledger without-dr 1 --ack all >/dev/null
-nothing_is_lost
-echo "ok: dr was replaced by dr2, nothing is lost"
+site_kill dr TERM
+end_writing
+echo "ok: dr was replaced by dr2, while the command and the primary were killed"
 
 # ---- all restart, with the files of before ----
 for site in dc dr2 gsr; do site_kill $site TERM; done
 for site in dc dr2 gsr; do site_start $site; done
 eventually "a write after the restart" client put ledger after-restart 1
 [ "$(votes)" = "dc dr2 gsr" ] || die "after the restart: $(votes)"
+begin_writing second
 # The removed one, started again, is nobody's primary.
 site_start dr
 sleep 3
 [ "$(site_status dr | jq -r .role)" != primary ] || die "a removed site became primary"
 [ "$(client status -o json | jq -r '.primaries | length // 0')" -le 1 ] || die "two primaries"
+[ "$(client status -o json | jq -r .primary)" = dc ] || order 0 "switched over" switchover --to dc
 site_kill dc KILL
 eventually "dr2 as primary" client put ledger dr2-leads 1
-nothing_is_lost
+end_writing
 echo "ok: the list in the log rules, also after a restart"
 echo "members_live: all told"
