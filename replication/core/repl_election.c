@@ -130,6 +130,30 @@ static uint32_t votes(const struct repl *r)
     return n;
 }
 
+/* Who voted how, of those who have a vote: "dr, gsr; refused by dc", and with `all` "silent: dr2". */
+static const char *vote_names(const struct repl *r, bool all, char *out, size_t n)
+{
+    static const char *const words[] = {"", "refused by ", "silent: "};
+    size_t at = 0;
+    out[0] = '\0';
+    for (int how = 0; how < 2 + all; how++) {
+        bool first = true;
+        for (uint8_t i = 0; i < r->options.sites && at < n; i++) {
+            const struct repl_peer *p = &r->peers[i];
+            bool yes = i == r->options.self || p->vote_granted;
+            if (!repl_votes(r, i) || how != (yes ? 0 : p->vote_refused ? 1 : 2))
+                continue;
+            at += (size_t)snprintf(out + at, n - at, "%s%s%s",
+                                   at == 0 ? ""
+                                   : first ? "; "
+                                           : ", ",
+                                   first ? words[how] : "", repl_site_name(r, i));
+            first = false;
+        }
+    }
+    return out;
+}
+
 static void ask(struct repl *r, struct repl_actions *out, uint8_t site)
 {
     bool pre = r->role == REPL_PRE_CANDIDATE;
@@ -152,8 +176,10 @@ static void ask_all(struct repl *r, struct repl_actions *out)
 
 static void become_primary(struct repl *r, struct repl_actions *out)
 {
-    repl_trace(r, out, "term %llu: %u of %u votes -> primary at %llu/%llu", U(r->term.v), votes(r),
-               repl_count(r->list.members.voters), U(r->log.last_term.v), U(r->log.last.v));
+    char names[REPL_TEXT_BYTES / 2];
+    repl_trace(r, out, "term %llu: %u of %u votes (%s) -> primary at %llu/%llu", U(r->term.v),
+               votes(r), repl_count(r->list.members.voters),
+               vote_names(r, false, names, sizeof names), U(r->log.last_term.v), U(r->log.last.v));
     if (r->forced_until_ms != 0)
         repl_act_text(r, out, REPL_ACT_SWITCHOVER, true, "elected in term %llu", U(r->term.v));
     r->forced_until_ms = 0;
@@ -263,12 +289,13 @@ static void attempt_deadline(struct repl *r, struct repl_actions *out)
         stand(r, out, false);
         return;
     }
-    char times[32] = "";
+    char times[32] = "", names[REPL_TEXT_BYTES / 2];
     if (++r->vain > 1)
         (void)snprintf(times, sizeof times, ", attempt %u", r->vain + 1);
     if (repl_worth_telling(r->vain))
-        repl_trace(r, out, "term %llu: %u of %u votes are not enough -> %s%s", U(r->term.v),
+        repl_trace(r, out, "term %llu: %u of %u votes (%s) are not enough -> %s%s", U(r->term.v),
                    votes(r), repl_count(r->list.members.voters),
+                   vote_names(r, true, names, sizeof names),
                    r->options.policy == REPL_AUTOMATIC ? "asking again" : "standby", times);
     if (r->options.policy == REPL_AUTOMATIC)
         pre_stand(r, out);

@@ -122,6 +122,7 @@ sleep 3
 [ "$(client status -o json | jq -r .primary)" = dc ] || order 0 "switched over" switchover --to dc
 site_kill dc KILL
 eventually "dr2 as primary" client put ledger dr2-leads 1
+order 0 "of 3 votes (dr2, gsr" events --site dr2 -n 200
 end_writing
 echo "ok: the list in the log rules, also after a restart"
 echo "members_live: all told"

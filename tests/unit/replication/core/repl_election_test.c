@@ -24,7 +24,7 @@ static void a_site_that_finds_no_majority_tells_it_ever_more_rarely(void **state
     unsigned lines = 0, told_roles = 0, texts = 0;
     for (uint64_t end = now + 86400000; now < end; now += 100) {
         feed((struct repl_event){.type = REPL_EV_TICK});
-        lines += lines_with("votes are not enough");
+        lines += lines_with("are not enough");
         told_roles += roles();
         for (uint32_t i = 0; i < out.n; i++)
             texts += out.a[i].text != 0;
@@ -43,11 +43,25 @@ static void the_count_of_attempts_is_told_and_begins_anew_with_a_primary(void **
     for (int i = 0; i < 60; i++) {
         now += 100;
         feed((struct repl_event){.type = REPL_EV_TICK});
-        second |= lines_with("votes are not enough -> asking again, attempt 5") == 1;
+        second |= lines_with("1 of 3 votes (dc; silent: dr, gsr) are not enough -> "
+                             "asking again, attempt 5") == 1;
     }
     assert_true(second);
     become_primary();
     assert_int_equal(r.vain, 0);
+}
+
+/* `triveni events` at the candidate answers who voted how, without a look at the others'. */
+static void an_election_names_its_voters(void **state)
+{
+    (void)state;
+    become_candidate(GSR);
+    struct repl_message vote = from(REPL_MSG_VOTE_REPLY, DR);
+    feed_message(&vote, NULL);
+    vote = from(REPL_MSG_VOTE_REPLY, GSR);
+    vote.granted = true;
+    feed_message(&vote, NULL);
+    assert_true(told("term 2: 2 of 3 votes (dc, gsr; refused by dr) -> primary at 1/10"));
 }
 
 /* A voter that hears the primary refuses a site that does not, once per attempt and for ever. */
@@ -124,6 +138,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         TEST(a_site_that_finds_no_majority_tells_it_ever_more_rarely),
         TEST(the_count_of_attempts_is_told_and_begins_anew_with_a_primary),
+        TEST(an_election_names_its_voters),
         TEST(a_voter_tells_of_the_same_refusal_ever_more_rarely),
         TEST(a_granted_vote_ends_the_count_of_refusals),
         TEST(in_one_term_a_site_votes_once_and_repeats_its_word),
