@@ -24,16 +24,6 @@ int repository_tree_open(struct repository *r, const char *key_file, char vkey[T
  * error the next call begins again from what is on disk; ERR_IO after a failed sync: open the archive anew. */
 int repository_tree_extend(struct repository *r, uint64_t most, struct err *e);
 
-/* ---- reading ---- */
-
-/* The last entry at or below lsn that wrote or deleted a record, copied to *entry (header and body; allocated). Packs are read
- * backwards from lsn until one holds it. progress (may be NULL) is told how many bytes of how many were looked through.
- * ERR_NOT_FOUND when no entry wrote it or the archive does not reach lsn; ERR_INTEGRITY when a damaged or missing pack
- * could hold it. */
-int repository_find(struct repository *r, struct lsn lsn, struct bytes collection, struct bytes key,
-                    void (*progress)(void *arg, uint64_t done, uint64_t total), void *arg,
-                    uint8_t **entry, size_t *n, struct err *e);
-
 /* ---- the tree, without the key-encryption key ---- */
 
 struct repository_tree; /* opaque: the directory of an archive, for its tree alone */

@@ -10,6 +10,7 @@
  *                                                entry, where each frame begins, restore points inside with the digest
  *                                                of the state at each, digest at `last`
  *   snapshots/<lsn>-<unique>.snap and .meta      the state at an lsn, same container; its digest, counts, position
+ *   indexes/<first>-<last>-<unique>.index and .meta   which entries wrote a record, derived from packs: history.h
  *   keys/1/<object>.key                          JSON: AES-KWP(KEK, data key of the object), KEK id; outside the objects, so
  *                                                that another generation (keys/2) rewraps keys and rewrites no object
  *   tree/                                        the signed Merkle tree over the entries: proof.h
@@ -52,6 +53,10 @@ struct repository_status {
     uint64_t behind_plain_bytes; /* of the packs after it: what a restore of the end reads again */
     struct lsn
         proven; /* the signed tree holds the entries up to here; 0: none yet, or it was not opened (proof.h) */
+    struct lsn indexed; /* indexes of keys (history.h) cover every pack up to here */
+    uint64_t indexes;   /* that a lookup asks */
+    uint64_t
+        indexes_damaged; /* that were found so: packs are read instead, until the site has made them again */
     /* Objects that cannot be used, gaps and breaks of the chain: call repository_verify. */
     uint64_t damaged;
     /* Objects or keys without a meta, left by interrupted writers; in nobody's way. */

@@ -4,6 +4,7 @@
  * public (C2SP). Nothing here needs a site; verify-proof needs no archive either. */
 #include "tools/commands.h"
 
+#include "repository/history.h"
 #include "repository/proof.h"
 #include "store/core/hex.h"
 #include "tools/files.h"
@@ -154,8 +155,13 @@ static int find_entry(struct repository *r, struct lsn lsn, const char *collecti
 {
     struct progress bar;
     size_t n = 0;
+    const struct repository_query q = {.collection = bytes_str(collection),
+                                       .key = key,
+                                       .to = lsn,
+                                       .progress = on_searched,
+                                       .progress_arg = &bar};
     progress_begin(&bar, "search", NULL, 0);
-    int rc = repository_find(r, lsn, bytes_str(collection), key, on_searched, &bar, entry, &n, e);
+    int rc = repository_find(r, &q, entry, &n, e);
     progress_end(&bar);
     return rc == 0 ? entry_decode(bytes_of(*entry, n), v, &n, e) : rc;
 }
@@ -435,8 +441,8 @@ const struct command command_archive_prove = {
         "a tlog-proof file (c2sp.org): the transaction whole, the path to the root of the tree, "
         "and the signed checkpoint. Whoever gets the file sees every record that the "
         "transaction wrote.\n"
-        "The packs are read backwards until the transaction is found; with --as-of LSN, the "
-        "version that 'triveni get' shows, it is found at once.",
+        "It is found through the archive's index of keys; packs that no index covers yet are "
+        "read backwards.",
     .examples = {{"the newest version", "triveni archive prove titles AB-12 -r /srv/archive -k kek "
                                         "--to ab-12.tlog-proof"},
                  {"as it was", "triveni archive prove titles AB-12 -r /srv/archive -k kek --to "

@@ -92,6 +92,82 @@ const struct repo_snapshot *repo_snapshot_below(const struct repo_inventory *inv
     return NULL;
 }
 
+/* ---- indexes of keys ---- */
+
+/* Does it cover whole packs of this chain? What is damaged is known by its name alone. */
+static bool index_fits(const struct repo_inventory *inv, const struct repo_index *x)
+{
+    const struct repo_pack *a = repo_pack_of(inv, x->first);
+    const struct repo_pack *b = repo_pack_of(inv, x->o.end.lsn);
+    return !x->o.damaged && a != NULL && b != NULL && a->first.v == x->first.v &&
+           b->o.end.lsn.v == x->o.end.lsn.v &&
+           (a->o.damaged || repo_position_equal(&a->prev, &x->prev)) &&
+           (b->o.damaged || repo_position_equal(&b->o.end, &x->o.end));
+}
+
+void repo_indexes_choose(struct repo_inventory *inv)
+{
+    struct repo_index *last = NULL;
+    for (size_t i = 0; i < inv->index_count; i++) {
+        struct repo_index *x = &inv->indexes[i];
+        x->used = false;
+        if (!index_fits(inv, x))
+            continue;
+        if (last != NULL && x->first.v == last->first.v)
+            last->used = false; /* by last lsn: this one is as wide or wider */
+        else if (last != NULL && x->first.v <= last->o.end.lsn.v)
+            continue;
+        x->used = true;
+        last = x;
+    }
+}
+
+struct repo_index *repo_index_of(const struct repo_inventory *inv, struct lsn lsn)
+{
+    for (size_t i = inv->index_count; i-- > 0;)
+        if (inv->indexes[i].used && inv->indexes[i].first.v <= lsn.v &&
+            inv->indexes[i].o.end.lsn.v >= lsn.v)
+            return &inv->indexes[i];
+    return NULL;
+}
+
+size_t repo_index_missing(const struct repo_inventory *inv)
+{
+    size_t at = 0; /* of the chosen indexes, which stand in the order of the packs */
+    for (size_t i = 0; i < inv->pack_count; i++) {
+        while (at < inv->index_count &&
+               (!inv->indexes[at].used || inv->indexes[at].o.end.lsn.v < inv->packs[i].o.end.lsn.v))
+            at++;
+        if (at == inv->index_count || inv->indexes[at].first.v > inv->packs[i].first.v)
+            return i;
+    }
+    return inv->pack_count;
+}
+
+size_t repo_indexes_alike(const struct repo_inventory *inv, size_t want, uint64_t most)
+{
+    for (size_t i = 0; i < inv->index_count; i++) {
+        const struct repo_index *first = &inv->indexes[i], *last = first;
+        if (!first->used)
+            continue;
+        size_t n = 1;
+        uint64_t refs = first->refs;
+        for (size_t k = i + 1; k < inv->index_count && n < want; k++) {
+            const struct repo_index *x = &inv->indexes[k];
+            if (!x->used)
+                continue;
+            if (x->level != first->level || x->first.v != last->o.end.lsn.v + 1)
+                break;
+            refs += x->refs;
+            last = x;
+            n++;
+        }
+        if (n == want && refs <= most)
+            return i;
+    }
+    return inv->index_count;
+}
+
 /* ---- targets ---- */
 
 int repo_target_end(const struct repo_inventory *inv, struct lsn *out, struct err *e)

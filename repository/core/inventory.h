@@ -48,11 +48,28 @@ struct repo_snapshot {
     uint64_t records, sessions, results, points;
 };
 
+struct repo_index_reader; /* io */
+
+/* An index of keys over consecutive packs. */
+struct repo_index {
+    struct repo_object o; /* end: of the last pack */
+    struct lsn first;
+    struct entry_position prev;       /* before the first pack */
+    uint32_t level;                   /* how often what is in it was merged */
+    uint32_t blocks;                  /* frames that hold references; the others are the top */
+    uint64_t refs;                    /* how many references */
+    struct digest sum;                /* of all of them */
+    bool used;                        /* repo_indexes_choose: lookups ask this one */
+    struct repo_index_reader *reader; /* open, or NULL */
+};
+
 struct repo_inventory {
     struct repo_pack *packs;
     size_t pack_count;
     struct repo_snapshot *snapshots;
     size_t snapshot_count;
+    struct repo_index *indexes; /* by first, then by last lsn */
+    size_t index_count;
 };
 
 bool repo_position_equal(const struct entry_position *a, const struct entry_position *b);
@@ -68,6 +85,17 @@ struct entry_position repo_archived(const struct repo_inventory *inv);
 const struct repo_pack *repo_pack_of(const struct repo_inventory *inv, struct lsn lsn);
 /* Newest usable snapshot at or below lsn; NULL when there is none. */
 const struct repo_snapshot *repo_snapshot_below(const struct repo_inventory *inv, struct lsn lsn);
+
+/* Which indexes lookups ask: of those that belong to this chain of packs, each the widest that begins where it does and none
+ * within another. What they leave out is looked up in the packs themselves. */
+void repo_indexes_choose(struct repo_inventory *inv);
+/* The chosen index that covers lsn; NULL: none. */
+struct repo_index *repo_index_of(const struct repo_inventory *inv, struct lsn lsn);
+/* The first pack that no chosen index covers; pack_count: none. */
+size_t repo_index_missing(const struct repo_inventory *inv);
+/* The first of `want` chosen indexes of one level that stand side by side and hold at most `most` references together;
+ * index_count: there are none. */
+size_t repo_indexes_alike(const struct repo_inventory *inv, size_t want, uint64_t most);
 
 /* ---- targets ---- */
 /* The last lsn that can be restored to (ERR_NOT_FOUND: the archive is empty). */

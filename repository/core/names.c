@@ -14,9 +14,19 @@
 
 /* ---- objects ---- */
 
+struct kind {
+    const char *name, *folder, *extension;
+};
+static const struct kind kinds[] = {
+    [REPO_PACK] = {"pack", "packs/", ".pack"},
+    [REPO_SNAPSHOT] = {"snapshot", "snapshots/", ".snap"},
+    [REPO_INDEX] = {"index", "indexes/", ".index"},
+};
+enum { KINDS = sizeof kinds / sizeof kinds[0] };
+
 const char *repo_kind_name(enum repo_kind kind)
 {
-    return kind == REPO_PACK ? "pack" : "snapshot";
+    return kinds[kind].name;
 }
 
 void repo_name_format(const struct repo_name *n, char out[REPO_NAME_BYTES])
@@ -25,6 +35,9 @@ void repo_name_format(const struct repo_name *n, char out[REPO_NAME_BYTES])
         (void)snprintf(out, REPO_NAME_BYTES, "packs/%020llu-%020llu-%llu-%08x.pack",
                        (unsigned long long)n->first.v, (unsigned long long)n->last.v,
                        (unsigned long long)n->term.v, n->unique);
+    else if (n->kind == REPO_INDEX)
+        (void)snprintf(out, REPO_NAME_BYTES, "indexes/%020llu-%020llu-%08x.index",
+                       (unsigned long long)n->first.v, (unsigned long long)n->last.v, n->unique);
     else
         (void)snprintf(out, REPO_NAME_BYTES, "snapshots/%020llu-%08x.snap",
                        (unsigned long long)n->last.v, n->unique);
@@ -56,6 +69,11 @@ int repo_name_parse(const char *name, struct repo_name *out)
         p += 10;
         out->kind = REPO_SNAPSHOT;
         out->last.v = number_until(&p, '-', 10);
+    } else if (strncmp(p, "indexes/", 8) == 0) {
+        p += 8;
+        out->kind = REPO_INDEX;
+        out->first.v = number_until(&p, '-', 10);
+        out->last.v = number_until(&p, '-', 10);
     } else {
         return ERR_FORMAT;
     }
@@ -64,8 +82,9 @@ int repo_name_parse(const char *name, struct repo_name *out)
     repo_name_format(out, again);
     if (strcmp(again, name) != 0 || out->last.v == 0)
         return ERR_FORMAT;
-    if (out->kind == REPO_PACK &&
-        (out->first.v == 0 || out->first.v > out->last.v || out->term.v == 0))
+    if (out->kind != REPO_SNAPSHOT && (out->first.v == 0 || out->first.v > out->last.v))
+        return ERR_FORMAT;
+    if (out->kind == REPO_PACK && out->term.v == 0)
         return ERR_FORMAT;
     return 0;
 }
@@ -95,9 +114,14 @@ int repo_name_of_meta(const char *meta, char out[REPO_NAME_BYTES])
     if (n < 5 || n >= REPO_NAME_BYTES - 1 || strcmp(meta + n - 5, ".meta") != 0)
         return ERR_FORMAT;
     struct repo_name parsed;
-    (void)snprintf(out, REPO_NAME_BYTES, "%.*s%s", (int)(n - 5), meta,
-                   strncmp(meta, "packs/", 6) == 0 ? ".pack" : ".snap");
-    return repo_name_parse(out, &parsed);
+    for (size_t i = 1; i < KINDS; i++) {
+        if (strncmp(meta, kinds[i].folder, strlen(kinds[i].folder)) != 0)
+            continue;
+        int bytes =
+            snprintf(out, REPO_NAME_BYTES, "%.*s%s", (int)(n - 5), meta, kinds[i].extension);
+        return bytes > 0 && bytes < REPO_NAME_BYTES ? repo_name_parse(out, &parsed) : ERR_FORMAT;
+    }
+    return ERR_FORMAT;
 }
 
 int repo_name_of_key(const char *key, char out[REPO_NAME_BYTES])
@@ -108,10 +132,16 @@ int repo_name_of_key(const char *key, char out[REPO_NAME_BYTES])
         strcmp(key + n - 4, ".key") != 0)
         return ERR_FORMAT;
     struct repo_name parsed;
-    int base = (int)(n - 4 - skip);
-    const char *kind = n > 9 && strcmp(key + n - 9, ".pack.key") == 0 ? "packs" : "snapshots";
-    (void)snprintf(out, REPO_NAME_BYTES, "%s/%.*s", kind, base, key + skip);
-    return repo_name_parse(out, &parsed);
+    size_t base = n - 4 - skip; /* of the name within its folder */
+    for (size_t i = 1; i < KINDS; i++) {
+        size_t end = strlen(kinds[i].extension);
+        if (base <= end || memcmp(key + skip + base - end, kinds[i].extension, end) != 0)
+            continue;
+        int bytes =
+            snprintf(out, REPO_NAME_BYTES, "%s%.*s", kinds[i].folder, (int)base, key + skip);
+        return bytes > 0 && bytes < REPO_NAME_BYTES ? repo_name_parse(out, &parsed) : ERR_FORMAT;
+    }
+    return ERR_FORMAT;
 }
 
 void repo_identity(const struct uuid *cluster, const char *object, char out[REPO_IDENTITY_BYTES])

@@ -3,7 +3,8 @@
  *
  *   packs/<first>-<last>-<term>-<unique>.pack   first and last lsn with 20 digits, term as short as it is, 8 hex digits
  *   snapshots/<lsn>-<unique>.snap
- *   <stem>.meta                                 beside the object, .pack or .snap replaced
+ *   indexes/<first>-<last>-<unique>.index       of keys; first and last lsn of the packs that it covers
+ *   <stem>.meta                                 beside the object, its extension replaced
  *   keys/1/<base name>.key                      base name with its extension: <...>.pack.key
  *
  * <unique> is random, so that a range whose sealing was interrupted is sealed again without a clash and no name is ever
@@ -17,13 +18,13 @@
 
 enum { REPO_NAME_BYTES = 96 };
 
-enum repo_kind { REPO_PACK = 1, REPO_SNAPSHOT = 2 };
+enum repo_kind { REPO_PACK = 1, REPO_SNAPSHOT = 2, REPO_INDEX = 3 };
 
 struct repo_name {
     enum repo_kind kind;
     struct lsn first; /* of a snapshot: zero */
     struct lsn last;
-    struct term term; /* of a snapshot: zero */
+    struct term term; /* of a pack; otherwise zero */
     uint32_t unique;
 };
 
@@ -39,7 +40,7 @@ void repo_name_key(const char *object, char out[REPO_NAME_BYTES]);
 int repo_name_of_meta(const char *meta, char out[REPO_NAME_BYTES]);
 int repo_name_of_key(const char *key, char out[REPO_NAME_BYTES]);
 
-const char *repo_kind_name(enum repo_kind kind); /* "pack", "snapshot" */
+const char *repo_kind_name(enum repo_kind kind); /* "pack", "snapshot", "index" */
 
 /* "triveni/1|<cluster uuid>|<object name>": what the encryption of an object is bound to, so that no object can stand in
  * for another. */

@@ -20,10 +20,11 @@ struct repository {
 };
 
 /* ---- scan.c: from files to an inventory ---- */
-/* List the folders and read every meta. Objects that cannot be used are in the inventory with their reason. *unfinished counts
+/* List the folders and read every meta; but what `known` (NULL: nothing) holds undamaged is taken from there, and `known` is only
+ * to be released after that. Objects that cannot be used are in the inventory with their reason. *unfinished counts
  * objects and keys that have no meta. ERR_DENIED when the KEK opens none of the keys. */
-int repo_scan(struct repository *r, struct repo_inventory *out, uint64_t *unfinished,
-              struct err *e);
+int repo_scan(struct repository *r, struct repo_inventory *known, struct repo_inventory *out,
+              uint64_t *unfinished, struct err *e);
 void repo_inventory_release(struct repo_inventory *inv);
 /* Unwrap the data key of an object. ERR_DENIED when it was wrapped under another KEK, ERR_INTEGRITY when it is missing or
  * damaged; the key file is named. */

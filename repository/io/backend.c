@@ -179,3 +179,8 @@ void repo_backend_forget(struct repo_backend *b, const char *folder)
 {
     b->kind->forget(b, folder);
 }
+
+bool repo_backend_remove(struct repo_backend *b, const char *name)
+{
+    return b->kind->remove != NULL && b->kind->remove(b, name);
+}

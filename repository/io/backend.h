@@ -58,6 +58,7 @@ struct repo_backend_kind {
     int (*replace)(struct repo_temp *t, struct err *e);
     void (*drop)(struct repo_temp *t);
     void (*forget)(struct repo_backend *b, const char *folder);
+    bool (*remove)(struct repo_backend *b, const char *name); /* NULL: what is there stays */
 };
 
 struct repo_backend {
@@ -109,5 +110,7 @@ int repo_temp_replace(struct repo_temp *t, struct err *e);
 void repo_temp_drop(struct repo_temp *t);
 /* The files of a folder are not needed any more: they may be removed, and the folder. */
 void repo_backend_forget(struct repo_backend *b, const char *folder);
+/* A file is not needed any more. True: it is gone; false: it stays, as may be. */
+bool repo_backend_remove(struct repo_backend *b, const char *name);
 
 #endif

@@ -24,7 +24,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-static const char *const folders[] = {"packs", "snapshots", "keys", "keys/1", "tree", "tree/keys"};
+static const char *const folders[] = {"packs",  "snapshots", "indexes",  "keys",
+                                      "keys/1", "tree",      "tree/keys"};
 enum { FOLDERS = sizeof folders / sizeof folders[0] };
 static const char temp_prefix[] = ".tmp-";
 
@@ -293,10 +294,16 @@ static void files_forget(struct repo_backend *b, const char *folder)
     (void)unlinkat(dir, folder, AT_REMOVEDIR);
 }
 
+static bool files_remove(struct repo_backend *b, const char *name)
+{
+    return unlinkat(dir_of(b), name, 0) == 0 || errno == ENOENT;
+}
+
 /* ---- opening ---- */
 
 static const struct repo_backend_kind files_kind = {
     .close = files_close,
+    .remove = files_remove,
     .list = files_list,
     .open = files_open,
     .close_blob = files_close_blob,

@@ -10,6 +10,7 @@
  *   I3  A restore point's name is `name` when it is UTF-8 and `name_hex` otherwise. */
 #include "repository/io/meta.h"
 
+#include "repository/core/seektable.h"
 #include "store/core/check.h"
 #include "store/core/hash.h"
 #include "store/core/hex.h"
@@ -242,6 +243,20 @@ int repo_snapshot_write(const struct repo_snapshot *s, const struct uuid *cluste
     json_t *root = object_json(&s->o, REPO_SNAPSHOT, cluster, &ok);
     ok = ok && set_u64(root, "records", s->records) && set_u64(root, "sessions", s->sessions) &&
          set_u64(root, "results", s->results) && set_u64(root, "points", s->points);
+    return finish_checked(root, ok, key, identity, out, n, e);
+}
+
+int repo_index_write(const struct repo_index *x, const struct uuid *cluster,
+                     const struct repo_key *key, const char *identity, uint8_t **out, size_t *n,
+                     struct err *e)
+{
+    bool ok;
+    char sum[DIGEST_HEX_BYTES];
+    digest_hex(x->sum, sum);
+    json_t *root = object_json(&x->o, REPO_INDEX, cluster, &ok);
+    ok = ok && set_position(root, "prev", &x->prev) && set_u64(root, "level", x->level) &&
+         set_u64(root, "blocks", x->blocks) && set_u64(root, "references", x->refs) &&
+         set_text(root, "sum", sum);
     return finish_checked(root, ok, key, identity, out, n, e);
 }
 
@@ -530,6 +545,39 @@ int repo_snapshot_read(struct bytes text, const struct uuid *cluster, const char
             wrong(&f, "object");
         if (!out->o.digest_known)
             wrong(&f, "digest");
+        rc = parsed(&f, e);
+    }
+    json_decref(f.root);
+    return rc;
+}
+
+int repo_index_read(struct bytes text, const struct uuid *cluster, const char *object,
+                    const struct repo_key *key, const char *identity, struct repo_index *out,
+                    struct err *e)
+{
+    struct fields f = {0};
+    struct repo_name name;
+    memset(out, 0, sizeof *out);
+    check(repo_name_parse(object, &name) == 0);
+    int rc = repo_seal_check(text, key, identity, e);
+    if (rc == 0)
+        rc = parse(text, &f, e);
+    if (rc == 0) {
+        get_object(&f, REPO_INDEX, cluster, object, &out->o);
+        out->prev = get_position(&f, "prev");
+        out->first.v = out->prev.lsn.v + 1;
+        uint64_t level = get_u64(&f, f.root, "level"), blocks = get_u64(&f, f.root, "blocks");
+        out->refs = get_u64(&f, f.root, "references");
+        if (digest_parse(get_text(&f, f.root, "sum"), &out->sum) != 0)
+            wrong(&f, "sum");
+        if (out->first.v != name.first.v || out->o.end.lsn.v != name.last.v)
+            wrong(&f, "object");
+        if (level > UINT32_MAX)
+            wrong(&f, "level");
+        if (blocks > REPO_SEEK_FRAMES_MAX || (blocks == 0) != (out->refs == 0))
+            wrong(&f, "blocks");
+        out->level = (uint32_t)level;
+        out->blocks = (uint32_t)blocks;
         rc = parsed(&f, e);
     }
     json_decref(f.root);

@@ -43,6 +43,9 @@ int repo_pack_write(const struct repo_pack *p, const struct repo_frame_start *fr
 int repo_snapshot_write(const struct repo_snapshot *s, const struct uuid *cluster,
                         const struct repo_key *key, const char *identity, uint8_t **out, size_t *n,
                         struct err *e);
+int repo_index_write(const struct repo_index *x, const struct uuid *cluster,
+                     const struct repo_key *key, const char *identity, uint8_t **out, size_t *n,
+                     struct err *e);
 
 /* Readers: 0, ERR_FORMAT with what is wrong, ERR_INTEGRITY when the seal does not hold. */
 int repo_about_read(struct bytes text, struct repo_about *out, struct err *e);
@@ -59,5 +62,8 @@ void repo_pack_release(struct repo_pack *p);
 int repo_snapshot_read(struct bytes text, const struct uuid *cluster, const char *object,
                        const struct repo_key *key, const char *identity, struct repo_snapshot *out,
                        struct err *e);
+int repo_index_read(struct bytes text, const struct uuid *cluster, const char *object,
+                    const struct repo_key *key, const char *identity, struct repo_index *out,
+                    struct err *e);
 
 #endif

@@ -1,6 +1,6 @@
 /* Packs: sealing entries and reading them again.
  *
- * Entries are cut into frames of about 128 KiB, each of whole entries, so that damage stays within one frame and a lookup
+ * Entries are cut into frames of about 64 KiB, each of whole entries, so that damage stays within one frame and a lookup
  * decodes one. An entry larger than that is a frame of its own. The meta names the first lsn and time of each frame.
  *
  * INVARIANTS
@@ -16,7 +16,7 @@
 
 #define LSN(x) ((unsigned long long)(x).v)
 
-enum { FRAME_BYTES = 128 << 10 };
+enum { FRAME_BYTES = 64 << 10 };
 
 /* ---- sealing ---- */
 

@@ -3,6 +3,7 @@
  * A writer refuses an archive whose chain of packs is broken: what it would add could never be restored. A reader opens
  * it and uses what is whole, because a damaged archive is where a restore is needed most; what it cannot use is told by
  * repository_status, by repository_verify and by the plan that would need it. */
+#include "repository/history.h"
 #include "repository/io/archive.h"
 #include "repository/io/tree.h"
 
@@ -101,7 +102,7 @@ int repository_open(struct repository **out, const struct repository_options *op
     if (rc == 0)
         rc = check_cluster(r, options, e);
     if (rc == 0)
-        rc = repo_scan(r, &r->inv, &r->unfinished, e);
+        rc = repo_scan(r, NULL, &r->inv, &r->unfinished, e);
     if (rc == 0 && write)
         rc = check_chain(r, e);
     if (rc == 0) {
@@ -111,6 +112,18 @@ int repository_open(struct repository **out, const struct repository_options *op
     err_wrap(e, "archive %s", options->dir);
     repository_close(r);
     return rc;
+}
+
+int repository_refresh(struct repository *r, struct err *e)
+{
+    struct repo_inventory now = {0};
+    check(r->read_only);
+    int rc = repo_scan(r, &r->inv, &now, &r->unfinished, e);
+    if (rc != 0)
+        return rc;
+    repo_inventory_release(&r->inv);
+    r->inv = now;
+    return 0;
 }
 
 void repository_close(struct repository *r)
@@ -148,6 +161,14 @@ void repository_status(const struct repository *r, struct repository_status *out
         out->pack_bytes += inv->packs[i].o.bytes;
         out->plain_bytes += inv->packs[i].o.plain_bytes;
         out->damaged += repo_chain_check(inv, i, NULL) != 0;
+    }
+    size_t missing = repo_index_missing(inv);
+    out->indexed = out->archived.lsn;
+    if (missing < inv->pack_count)
+        out->indexed.v = inv->packs[missing].first.v - 1;
+    for (size_t i = 0; i < inv->index_count; i++) {
+        out->indexes += inv->indexes[i].used;
+        out->indexes_damaged += inv->indexes[i].o.damaged;
     }
 }
 

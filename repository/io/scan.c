@@ -7,6 +7,7 @@
  *
  * Memory: about 500 bytes a pack and 200 a restore point. */
 #include "repository/io/archive.h"
+#include "repository/io/index.h"
 
 #include "store/core/check.h"
 #include "store/core/hex.h"
@@ -136,7 +137,7 @@ static int list_one(void *arg, const char *name)
 
 static int list_all(struct repo_backend *b, struct listing *l, struct err *e)
 {
-    static const char *const folders[] = {"packs", "snapshots", "keys/1"};
+    static const char *const folders[] = {"packs", "snapshots", "indexes", "keys/1"};
     int rc = 0;
     for (size_t i = 0; rc == 0 && i < sizeof folders / sizeof folders[0]; i++)
         rc = repo_backend_list(b, folders[i], list_one, l, e);
@@ -173,9 +174,32 @@ static int check_file(struct repository *r, const struct repo_object *o, struct 
                                        (unsigned long long)bytes, (unsigned long long)o->bytes);
 }
 
-/* Read key and meta of the object into whichever of p and s is not NULL. */
-static int load(struct repository *r, const char *object, struct repo_pack *p,
-                struct repo_snapshot *s, struct err *e)
+/* Room for one object of a kind, behind those that are in the inventory. */
+static struct repo_object *next_object(struct repo_inventory *inv, enum repo_kind kind)
+{
+    return kind == REPO_PACK       ? &inv->packs[inv->pack_count].o
+           : kind == REPO_SNAPSHOT ? &inv->snapshots[inv->snapshot_count].o
+                                   : &inv->indexes[inv->index_count].o;
+}
+
+static int read_meta(struct repository *r, const char *object, enum repo_kind kind,
+                     const struct repo_key *key, struct bytes text, const char *identity,
+                     struct repo_inventory *inv, struct err *e)
+{
+    const struct uuid *cluster = &r->about.cluster_id;
+    if (kind == REPO_PACK)
+        return repo_pack_read(text, cluster, object, key, identity, &inv->packs[inv->pack_count],
+                              NULL, e);
+    if (kind == REPO_SNAPSHOT)
+        return repo_snapshot_read(text, cluster, object, key, identity,
+                                  &inv->snapshots[inv->snapshot_count], e);
+    return repo_index_read(text, cluster, object, key, identity, &inv->indexes[inv->index_count],
+                           e);
+}
+
+/* Read key and meta of the object to its place behind the others. */
+static int load(struct repository *r, const char *object, enum repo_kind kind,
+                struct repo_inventory *inv, struct err *e)
 {
     char meta[REPO_NAME_BYTES], identity[REPO_IDENTITY_BYTES];
     uint8_t *text = NULL;
@@ -187,16 +211,13 @@ static int load(struct repository *r, const char *object, struct repo_pack *p,
     if (rc == 0) {
         repo_name_meta(object, meta);
         repo_identity_of(r, meta, identity);
-        rc = p != NULL ? repo_pack_read(bytes_of(text, n), &r->about.cluster_id, object, &key,
-                                        identity, p, NULL, e)
-                       : repo_snapshot_read(bytes_of(text, n), &r->about.cluster_id, object, &key,
-                                            identity, s, e);
+        rc = read_meta(r, object, kind, &key, bytes_of(text, n), identity, inv, e);
         if (rc != 0)
             err_wrap(e, "%s", meta);
     }
     free(text);
     repo_wipe(&key, sizeof key);
-    return rc == 0 ? check_file(r, p != NULL ? &p->o : &s->o, e) : rc;
+    return rc == 0 ? check_file(r, next_object(inv, kind), e) : rc;
 }
 
 /* What is left of an object whose facts cannot be had: its name. */
@@ -217,16 +238,59 @@ struct kek_tally {
     struct err why;
 };
 
-static int load_one(struct repository *r, const char *object, struct repo_inventory *inv,
-                    struct kek_tally *tally, struct err *e)
+/* ---- what is known already ---- */
+
+static int object_compare(const void *name, const void *object)
+{
+    return strcmp(name, ((const struct repo_object *)object)->name);
+}
+
+/* Of `count` things of `size` bytes, each of which begins with its object and which are in the order of their names. */
+static void *known_object(void *all, size_t count, size_t size, const char *name)
+{
+    return count == 0 ? NULL : bsearch(name, all, count, size, object_compare);
+}
+
+/* Move the object from `known` behind those in `inv`. */
+static bool take_known(struct repo_inventory *known, const char *name, enum repo_kind kind,
+                       struct repo_inventory *inv)
+{
+    if (kind == REPO_PACK) {
+        struct repo_pack *p =
+            known_object(known->packs, known->pack_count, sizeof *known->packs, name);
+        if (p == NULL || p->o.damaged)
+            return false;
+        inv->packs[inv->pack_count++] = *p;
+        p->points = NULL;
+        p->point_count = 0;
+    } else if (kind == REPO_SNAPSHOT) {
+        struct repo_snapshot *s =
+            known_object(known->snapshots, known->snapshot_count, sizeof *known->snapshots, name);
+        if (s == NULL || s->o.damaged)
+            return false;
+        inv->snapshots[inv->snapshot_count++] = *s;
+    } else {
+        struct repo_index *x =
+            known_object(known->indexes, known->index_count, sizeof *known->indexes, name);
+        if (x == NULL || x->o.damaged)
+            return false;
+        inv->indexes[inv->index_count++] = *x;
+        x->reader = NULL;
+    }
+    return true;
+}
+
+static int load_one(struct repository *r, const char *object, struct repo_inventory *known,
+                    struct repo_inventory *inv, struct kek_tally *tally, struct err *e)
 {
     struct repo_name name;
     struct err why = ERR_NONE;
     check(repo_name_parse(object, &name) == 0);
-    bool pack = name.kind == REPO_PACK;
-    struct repo_pack *p = pack ? &inv->packs[inv->pack_count] : NULL;
-    struct repo_snapshot *s = pack ? NULL : &inv->snapshots[inv->snapshot_count];
-    int rc = load(r, object, p, s, &why);
+    if (known != NULL && take_known(known, object, name.kind, inv)) {
+        tally->ours++;
+        return 0;
+    }
+    int rc = load(r, object, name.kind, inv, &why);
     if (rc == ERR_NO_MEMORY) {
         *e = why;
         return rc;
@@ -238,16 +302,20 @@ static int load_one(struct repository *r, const char *object, struct repo_invent
         tally->ours++;
     }
     if (rc != 0) {
-        if (pack)
-            p->first = name.first;
-        mark_damaged(pack ? &p->o : &s->o, object, &why);
+        if (name.kind == REPO_PACK)
+            inv->packs[inv->pack_count].first = name.first;
+        if (name.kind == REPO_INDEX)
+            inv->indexes[inv->index_count].first = name.first;
+        mark_damaged(next_object(inv, name.kind), object, &why);
     }
-    inv->pack_count += pack;
-    inv->snapshot_count += !pack;
+    inv->pack_count += name.kind == REPO_PACK;
+    inv->snapshot_count += name.kind == REPO_SNAPSHOT;
+    inv->index_count += name.kind == REPO_INDEX;
     return 0;
 }
 
-int repo_scan(struct repository *r, struct repo_inventory *out, uint64_t *unfinished, struct err *e)
+int repo_scan(struct repository *r, struct repo_inventory *known, struct repo_inventory *out,
+              uint64_t *unfinished, struct err *e)
 {
     struct listing l = {0};
     struct repo_inventory inv = {0};
@@ -258,16 +326,18 @@ int repo_scan(struct repository *r, struct repo_inventory *out, uint64_t *unfini
     /* Names sort by lsn, so the inventory comes out sorted. */
     inv.packs = calloc(l.finished.n + 1, sizeof *inv.packs);
     inv.snapshots = calloc(l.finished.n + 1, sizeof *inv.snapshots);
-    if (inv.packs == NULL || inv.snapshots == NULL) {
+    inv.indexes = calloc(l.finished.n + 1, sizeof *inv.indexes);
+    if (inv.packs == NULL || inv.snapshots == NULL || inv.indexes == NULL) {
         rc = ERR_NO_MEMORY;
         err_set(e, rc, "no memory for the list of objects");
     }
     for (size_t i = 0; rc == 0 && i < l.finished.n; i++)
-        rc = load_one(r, l.finished.at[i], &inv, &tally, e);
+        rc = load_one(r, l.finished.at[i], known, &inv, &tally, e);
     if (rc == 0 && tally.ours == 0 && tally.others != 0) {
         *e = tally.why;
         rc = err_wrap(e, "the key-encryption key is not the one of this archive");
     }
+    repo_indexes_choose(&inv);
     *unfinished = count_unfinished(&l);
 out:
     free(l.finished.at);
@@ -283,7 +353,10 @@ void repo_inventory_release(struct repo_inventory *inv)
 {
     for (size_t i = 0; inv->packs != NULL && i < inv->pack_count; i++)
         repo_pack_release(&inv->packs[i]);
+    for (size_t i = 0; inv->indexes != NULL && i < inv->index_count; i++)
+        repo_index_close(&inv->indexes[i]);
     free(inv->packs);
     free(inv->snapshots);
+    free(inv->indexes);
     *inv = (struct repo_inventory){0};
 }

@@ -10,17 +10,25 @@
  *   intact     and the SHA-256 of each object is the one in its meta
  *   readable   and each decrypts, decompresses and decodes: every entry with its hashes and its chain, restore points as
  *              the meta has them; every snapshot record, with counts and digest;
+ *              every index of keys names what the packs hold, and nothing else;
  *              the signed tree is built again from the entries and compared, tile by tile, to the root
  * At every level the checkpoint's signature must hold and its tree must not reach beyond the packs; below `readable` only the
  * tree's right edge is compared with its root.
  *
  * Damage is told per object and the check goes on. Lack of memory or a read error that is not damage ends it. */
 #include "repository/io/archive.h"
+#include "repository/io/index.h"
 #include "repository/io/tree.h"
 
 #include "store/core/check.h"
 
 #include <stdio.h>
+
+/* What the references in a pack add up to, when it could be read. */
+struct pack_sum {
+    bool known;
+    struct digest sum;
+};
 
 struct verify {
     struct repository *r;
@@ -33,6 +41,8 @@ struct verify {
     struct repo_tree_check *tree;
     const struct repo_pack *pack; /* being read */
     size_t point;
+    struct pack_sum *sums; /* of each pack */
+    struct digest sum;     /* of the one being read */
 };
 
 static void tell(struct verify *v, const char *object, const char *reason)
@@ -71,12 +81,21 @@ static int check_hash(struct repository *r, const struct repo_object *o, struct 
     return rc == 0 ? 0 : repo_damage(e);
 }
 
+static int sum_ref(void *arg, const struct repo_keyref *ref)
+{
+    struct digest *sum = arg;
+    *sum = digest_add(*sum, repo_keyref_digest(ref));
+    return 0;
+}
+
 /* Restore points must be in the meta, and in no other place. */
 static int check_entry(void *arg, const struct entry_view *x)
 {
     struct verify *v = arg;
     struct body_restore_point body;
     v->report->entries++;
+    if (repo_keyrefs_of(x, sum_ref, &v->sum, NULL) != 0)
+        return ERR_INTEGRITY;
     repo_tree_check_entry(v->tree, x);
     if (x->header.kind != ENTRY_RESTORE_POINT)
         return 0;
@@ -95,6 +114,7 @@ static int read_pack(struct verify *v, const struct repo_pack *p, struct err *e)
     struct repo_pack_reader reader = REPO_PACK_READER_NONE;
     v->pack = p;
     v->point = 0;
+    v->sum = (struct digest){0, 0};
     int rc = repo_pack_open(v->r, p, &reader, e);
     if (rc == 0) {
         err_set(e, ERR_INTEGRITY, "its restore points are not those that its meta names");
@@ -110,6 +130,56 @@ static int count_record(void *arg, const struct repo_snap_record *x)
 {
     (void)arg;
     (void)x;
+    return 0;
+}
+
+/* The same of all packs that the index covers; false when one of them could not be read. */
+static bool sum_below(const struct verify *v, const struct repo_index *x,
+                      const struct repo_inventory *now, struct digest *sum)
+{
+    *sum = (struct digest){0, 0};
+    for (size_t i = 0; i < now->pack_count; i++) {
+        const struct repo_pack *p = &now->packs[i];
+        if (p->first.v < x->first.v || p->o.end.lsn.v > x->o.end.lsn.v)
+            continue;
+        if (!v->sums[i].known)
+            return false;
+        *sum = digest_add(*sum, v->sums[i].sum);
+    }
+    return true;
+}
+
+/* All that its meta says, and the same references as in the packs below. */
+static int read_index(struct verify *v, struct repo_index *x, const struct repo_inventory *now,
+                      struct err *e)
+{
+    struct digest packs;
+    int rc = repo_index_check(v->r, x, e);
+    repo_index_close(x);
+    if (rc == 0 && x->used && sum_below(v, x, now, &packs) &&
+        (packs.lo != x->sum.lo || packs.hi != x->sum.hi))
+        rc = err_set(e, ERR_INTEGRITY, "it does not name what the packs hold");
+    return rc;
+}
+
+static int check_index(struct verify *v, struct repo_index *x, const struct repo_inventory *now)
+{
+    struct err why = ERR_NONE;
+    int rc = x->o.damaged ? err_set(&why, ERR_INTEGRITY, "%s", x->o.reason) : 0;
+    v->report->objects++;
+    v->report->bytes += x->o.bytes;
+    if (rc == 0 && v->level >= REPOSITORY_INTACT)
+        rc = check_hash(v->r, &x->o, &why);
+    if (rc == 0 && v->level >= REPOSITORY_READABLE)
+        rc = read_index(v, x, now, &why);
+    if (rc == ERR_NO_MEMORY)
+        return rc;
+    if (rc != 0) {
+        err_wrap(&why, "no record is lost, the archive's site makes it again");
+        tell(v, x->o.name, why.text);
+    }
+    v->done_before += x->o.bytes;
+    advance(v, 0);
     return 0;
 }
 
@@ -172,21 +242,29 @@ static void check_vanished(struct verify *v, const struct repo_inventory *now)
 
 static int check_all(struct verify *v, const struct repo_inventory *now)
 {
-    int rc = 0;
+    v->sums = calloc(now->pack_count + 1, sizeof *v->sums);
+    int rc = v->sums != NULL ? 0 : ERR_NO_MEMORY;
     for (size_t i = 0; i < now->pack_count; i++)
         v->total += now->packs[i].o.bytes;
     for (size_t i = 0; i < now->snapshot_count; i++)
         v->total += now->snapshots[i].o.bytes;
+    for (size_t i = 0; i < now->index_count; i++)
+        v->total += now->indexes[i].o.bytes;
     check_vanished(v, now);
     for (size_t i = 0; rc == 0 && i < now->pack_count; i++) {
         const struct repo_pack *p = &now->packs[i];
         struct err why = ERR_NONE;
         if (!p->o.damaged && repo_chain_check(now, i, &why) != 0)
             tell(v, p->o.name, why.text);
+        uint64_t before = v->report->damaged;
         rc = check_object(v, &p->o, p, NULL);
+        v->sums[i] = (struct pack_sum){
+            v->report->damaged == before && repo_chain_check(now, i, NULL) == 0, v->sum};
     }
     for (size_t i = 0; rc == 0 && i < now->snapshot_count; i++)
         rc = check_object(v, &now->snapshots[i].o, NULL, &now->snapshots[i]);
+    for (size_t i = 0; rc == 0 && i < now->index_count; i++)
+        rc = check_index(v, &now->indexes[i], now);
     return rc;
 }
 
@@ -201,10 +279,11 @@ int repository_verify(struct repository *r, enum repository_level level,
         .r = r, .level = level, .damage = damage, .progress = progress, .arg = arg, .report = out};
     int rc = repo_tree_check_begin(r, tell_tree, &v, &v.tree, e);
     if (rc == 0)
-        rc = repo_scan(r, &now, &out->unfinished, e);
+        rc = repo_scan(r, NULL, &now, &out->unfinished, e);
     if (rc == 0) {
         repo_tree_check_reach(v.tree, repo_archived(&now).lsn);
         rc = check_all(&v, &now);
+        free(v.sums);
     }
     if (rc == 0)
         out->proven = repo_tree_check_end(v.tree, level >= REPOSITORY_READABLE);

@@ -1,5 +1,7 @@
-/* The archive's foreign bytes: names, seek tables, snapshot records, the sealed JSON files, whole objects. Seals and tags are
- * made here, because no fuzzer would guess them: what is tested is what lies behind them. The first byte chooses. */
+/* The archive's foreign bytes: names, seek tables, snapshot records, references of indexes, the sealed JSON files, whole objects.
+ * Seals and tags are made here, because no fuzzer would guess them: what is tested is what lies behind them. The first byte
+ * chooses. */
+#include "repository/core/keyref.h"
 #include "repository/core/snaprec.h"
 #include "repository/io/container.h"
 #include "repository/io/meta.h"
@@ -49,6 +51,19 @@ static void table(struct bytes in)
             check(frames[i].offset + frames[i].bytes <= stream - in.n);
 }
 
+/* What was decoded is encoded to the same bytes. */
+static void references(struct bytes in)
+{
+    struct reader r = reader_of(in);
+    struct repo_keyref x;
+    uint8_t again[REPO_KEYREF_MAX_BYTES];
+    for (size_t at = 0; r.at < r.n && repo_keyref_read(&r, &x, NULL) == 0; at = r.at) {
+        struct writer w = writer_of(again, sizeof again);
+        repo_keyref_write(&w, &x);
+        check(!w.bad && bytes_equal(bytes_of(again, w.at), bytes_of(in.p + at, r.at - at)));
+    }
+}
+
 static void records(struct bytes in)
 {
     struct reader r = reader_of(in);
@@ -62,6 +77,8 @@ static void text(struct bytes in, unsigned kind)
 {
     static const char pack[] = "packs/00000000000000000001-00000000000000000002-1-00000000.pack";
     static const char snapshot[] = "snapshots/00000000000000000002-00000000.snap";
+    static const char index[] = "indexes/00000000000000000001-00000000000000000002-00000000.index";
+    struct repo_index x;
     struct sha256 seal;
     struct repo_about about;
     struct repo_wrapped wrapped;
@@ -93,6 +110,10 @@ static void text(struct bytes in, unsigned kind)
     case 2:
         if (repo_snapshot_read(all, &cluster, snapshot, &key, identity, &s, NULL) == 0)
             check(repo_snapshot_write(&s, &cluster, &key, identity, &again, &n, NULL) == 0);
+        break;
+    case 5:
+        if (repo_index_read(all, &cluster, index, &key, identity, &x, NULL) == 0)
+            check(repo_index_write(&x, &cluster, &key, identity, &again, &n, NULL) == 0);
         break;
     default:
         if (repo_pack_read(all, &cluster, pack, &key, identity, &p, &frames, NULL) == 0) {
@@ -134,7 +155,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     if (size == 0)
         return 0;
     struct bytes in = bytes_of(data + 1, size - 1);
-    switch (data[0] % 8) {
+    switch (data[0] % 10) {
     case 0:
         names(in);
         break;
@@ -147,8 +168,11 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     case 3:
         object(in);
         break;
-    default:
-        text(in, data[0] % 8 - 4);
+    case 8:
+        references(in);
+        break;
+    default: /* 4 to 7, and 9 */
+        text(in, data[0] % 10 - 4);
     }
     return 0;
 }

@@ -3,6 +3,7 @@
 
     read_pack.py ARCHIVE KEKFILE PACK          one line per entry: lsn term time_us kind body_sha256 header_sha256
     read_pack.py --raw ARCHIVE KEKFILE OBJECT  the decrypted, decompressed bytes of a pack or snapshot on stdout
+    read_pack.py --index ARCHIVE KEKFILE INDEX one line per reference: lsn collection key (as Python writes bytes)
     read_pack.py --self-test                   published vectors: Tink's streaming format, HKDF (RFC 5869)
 
 Needs nothing but Python's own modules (those of Debian's python3-minimal suffice) and the command line tools `openssl`
@@ -159,6 +160,25 @@ def entries(meta, plain):
     need(prev.hex() == meta["end"]["hash"], "the last entry is not the one that the meta names")
 
 
+def references(meta, plain):
+    """The blocks in order; then the top must say how each begins."""
+    refs, at = [], 0
+    while at < len(plain):
+        start, fields = at, []
+        for _ in range(2):
+            (size,) = struct.unpack_from("<H", plain, at)
+            fields.append(plain[at + 2:at + 2 + size])
+            at += 2 + size
+        (lsn,) = struct.unpack_from("<Q", plain, at)
+        at += 8
+        refs.append((fields[0], fields[1], lsn))
+        need(at - start == 12 + len(fields[0]) + len(fields[1]), "no reference at byte %d" % start)
+    refs, top = refs[:meta["references"]], refs[meta["references"]:]
+    need(refs == sorted(refs), "references are out of order")
+    need(len(top) == meta["blocks"] and all(ref in refs for ref in top), "the top is of another index")
+    return refs
+
+
 def self_test():
     # RFC 5869, test case 1.
     okm = hkdf("sha256", b"\x0b" * 22, bytes(range(13)), bytes(range(0xF0, 0xFA)), 42)
@@ -179,13 +199,17 @@ def self_test():
 def main(args):
     if args == ["--self-test"]:
         return self_test()
-    raw = args[:1] == ["--raw"]
-    args = args[raw:]
+    raw, index = args[:1] == ["--raw"], args[:1] == ["--index"]
+    args = args[raw or index:]
     need(len(args) == 3, __doc__)
     archive, kek_file, name = args
     meta, plain = open_object(archive, bytes.fromhex(load(kek_file).decode().strip()), name)
     if raw:
         sys.stdout.buffer.write(plain)
+        return
+    if index:
+        for collection, key, lsn in references(meta, plain):
+            print(lsn, collection, key)
         return
     for entry in entries(meta, plain):
         print(*entry)

@@ -28,7 +28,7 @@ static void make(void)
     static const uint64_t snapshot_lsns[SNAPSHOTS] = {20, 35};
     memset(packs, 0, sizeof packs);
     memset(snapshots, 0, sizeof snapshots);
-    inv = (struct repo_inventory){packs, PACKS, snapshots, SNAPSHOTS};
+    inv = (struct repo_inventory){packs, PACKS, snapshots, SNAPSHOTS, NULL, 0};
     for (uint64_t i = 0; i < PACKS; i++) {
         packs[i] = (struct repo_pack){
             .first = {10 * i + 1}, .prev = at(10 * i), .first_time = at(10 * i + 1).time};
@@ -188,7 +188,7 @@ static void targets_are_found_by_name_and_time(void **state)
     assert_int_equal(repo_target_time(&inv, (struct utc){20000000}, &p, &e), ERR_INTEGRITY);
     assert_int_equal(repo_target_time(&inv, (struct utc){30999999}, &p, &e), ERR_INTEGRITY);
     assert_int_equal(repo_target_time(&inv, (struct utc){31000000}, &p, &e), 0);
-    inv = (struct repo_inventory){packs, 0, snapshots, 0};
+    inv = (struct repo_inventory){packs, 0, snapshots, 0, NULL, 0};
     assert_int_equal(repo_target_end(&inv, &lsn, &e), ERR_NOT_FOUND);
     assert_int_equal(repo_target_point(&inv, "x", &lsn, &e), ERR_NOT_FOUND);
     assert_string_equal(e.text, "no restore point 'x' among 0");
@@ -203,6 +203,85 @@ static void targets_are_found_by_name_and_time(void **state)
     assert_int_equal(repo_plan_lsn(&inv, (struct lsn){19}, &plan, &e), ERR_NOT_FOUND);
 }
 
+/* ---- indexes ---- */
+
+static struct repo_index indexes[6];
+
+/* Over the packs [begin, end). */
+static void index_over(size_t i, uint64_t begin, uint64_t end, uint32_t level)
+{
+    indexes[i] = (struct repo_index){
+        .first = {10 * begin + 1}, .prev = at(10 * begin), .level = level, .refs = 100};
+    indexes[i].o.end = at(10 * end);
+    inv.indexes = indexes;
+    inv.index_count = i + 1;
+}
+
+static void chosen(const char *expected)
+{
+    repo_indexes_choose(&inv);
+    for (size_t i = 0; i < inv.index_count; i++)
+        assert_int_equal(inv.indexes[i].used, expected[i] == 'x');
+}
+
+static void the_widest_index_is_asked_and_none_within_it(void **state)
+{
+    (void)state;
+    make();
+    assert_int_equal(repo_index_missing(&inv), 0);
+    index_over(0, 0, 1, 0);
+    index_over(1, 0, 2, 1);
+    index_over(2, 1, 2, 0);
+    index_over(3, 3, 4, 0);
+    chosen(".x.x");
+    assert_int_equal(repo_index_missing(&inv), 2);
+    assert_ptr_equal(repo_index_of(&inv, (struct lsn){15}), &indexes[1]);
+    assert_null(repo_index_of(&inv, (struct lsn){25}));
+    assert_ptr_equal(repo_index_of(&inv, (struct lsn){40}), &indexes[3]);
+    assert_null(repo_index_of(&inv, (struct lsn){41}));
+    /* When the wide one is damaged the others do. */
+    indexes[1].o.damaged = true;
+    chosen("x.xx");
+    indexes[2].o.damaged = true;
+    chosen("x..x");
+    assert_int_equal(repo_index_missing(&inv), 1);
+    /* Of another history, or not over whole packs. */
+    indexes[0].prev.hash.b[20] = 1;
+    chosen("...x");
+    indexes[3].o.end.time.us++;
+    chosen("....");
+    index_over(3, 3, 4, 0);
+    indexes[3].first.v++;
+    chosen("....");
+    /* What a damaged pack held before is not compared. */
+    index_over(3, 2, 4, 0);
+    packs[2].o.damaged = true;
+    memset(&packs[2].prev, 0, sizeof packs[2].prev);
+    chosen("...x");
+    assert_int_equal(repo_index_missing(&inv), 0);
+    index_over(0, 0, 2, 0);
+    inv.index_count = 4;
+    chosen("x..x");
+    assert_int_equal(repo_index_missing(&inv), PACKS);
+}
+
+static void neighbours_of_one_level_are_merged(void **state)
+{
+    (void)state;
+    make();
+    index_over(0, 0, 1, 1);
+    index_over(1, 1, 2, 0);
+    index_over(2, 2, 3, 0);
+    index_over(3, 3, 4, 0);
+    repo_indexes_choose(&inv);
+    assert_int_equal(repo_indexes_alike(&inv, 3, 300), 1);
+    assert_int_equal(repo_indexes_alike(&inv, 3, 299), 4); /* too many references */
+    assert_int_equal(repo_indexes_alike(&inv, 2, 300), 1);
+    assert_int_equal(repo_indexes_alike(&inv, 4, 1000), 4);
+    indexes[2].used = false; /* a gap */
+    assert_int_equal(repo_indexes_alike(&inv, 2, 300), 4);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -211,6 +290,8 @@ int main(void)
         cmocka_unit_test(plans_take_the_nearest_snapshot),
         cmocka_unit_test(damage_bars_only_what_it_bars),
         cmocka_unit_test(targets_are_found_by_name_and_time),
+        cmocka_unit_test(the_widest_index_is_asked_and_none_within_it),
+        cmocka_unit_test(neighbours_of_one_level_are_merged),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -18,6 +18,7 @@ static void names_come_back(void **state)
         {REPO_PACK, {1}, {UINT64_MAX}, {UINT64_MAX}, UINT32_MAX},
         {REPO_PACK, {900}, {1000}, {17}, 0xabcdef},
         {REPO_SNAPSHOT, {0}, {77}, {0}, 5},
+        {REPO_INDEX, {900}, {UINT64_MAX}, {0}, 0xabcdef},
     };
     for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
         char text[REPO_NAME_BYTES], meta[REPO_NAME_BYTES], key[REPO_NAME_BYTES],
@@ -66,6 +67,9 @@ static void strange_names_are_nobodys(void **state)
         "packs/18446744073709551617-18446744073709551617-1-00000000.pack", /* 2^64 + 1 */
         "packs/0000000000000000000a-00000000000000000011-1-00000000.pack",
         "snapshots/00000000000000000000-00000000.snap",
+        "indexes/00000000000000000002-00000000000000000001-00000000.index", /* backwards */
+        "indexes/00000000000000000000-00000000000000000001-00000000.index",
+        "indexes/00000000000000000001-00000000000000000001-1-00000000.index",
         "snapshots/00000000000000000001-00000000.pack",
         "keys/1/00000000000000000001-00000000.snap",
         "../packs/00000000000000000001-00000000000000000001-1-00000000.pack",

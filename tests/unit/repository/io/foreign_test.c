@@ -2,6 +2,8 @@
  * the same entries, and refuses what was changed. Run from the root of the source tree, as `make unit` does. */
 #include "tests/unit/repository/fixture.h"
 
+#include "repository/core/keyref.h"
+#include "repository/history.h"
 #include "store/core/hash.h"
 
 #include <sys/wait.h>
@@ -108,11 +110,65 @@ static void another_program_reads_the_same_entries(void **state)
     place_drop(&p);
 }
 
+static int expect_ref(void *arg, const struct repo_keyref *ref)
+{
+    char expected[200];
+    int n = snprintf(expected, sizeof expected, "%llu b'%.*s' b'%.*s'\n",
+                     (unsigned long long)ref->lsn.v, (int)ref->collection.n, ref->collection.p,
+                     (int)ref->key.n, ref->key.p);
+    assert_true(n > 0 && strlen(arg) > (size_t)n);
+    assert_non_null(strstr(arg, expected));
+    return 0;
+}
+
+static void another_program_reads_the_same_references(void **state)
+{
+    (void)state;
+    struct place p;
+    struct feed f = {0};
+    struct err e = ERR_NONE;
+    bool more = true;
+    char path[300], command[900];
+    static char text[1 << 20];
+    place_make(&p);
+    struct repository *r = archive_open(&p, false);
+    feed_mixed(&f, 2000); /* several blocks */
+    assert_ok(feed_seal(&f, r, NULL, NULL, &e), e);
+    while (more)
+        assert_ok(repository_index_extend(r, &more, &e), e);
+    repository_close(r);
+    find_object(&p, "indexes", ".index", 0, path);
+    (void)snprintf(command, sizeof command, "%s --index %s %s indexes/%s", reader, p.dir, p.kek,
+                   strrchr(path, '/') + 1);
+    FILE *out = popen(command, "r");
+    assert_non_null(out);
+    size_t bytes = fread(text + 1, 1, sizeof text - 2, out), lines = 0, refs = 0;
+    assert_int_equal(pclose(out), 0);
+    text[0] = '\n';
+    for (size_t i = 1; i <= bytes; i++)
+        lines += text[i] == '\n';
+    for (size_t at = 0; at < f.n;) {
+        struct entry_view v;
+        struct body_txn txn;
+        size_t used;
+        assert_ok(entry_decode(bytes_of(f.p + at, f.n - at), &v, &used, &e), e);
+        assert_ok(body_read_txn(bytes_of(v.body, v.header.body_bytes), &txn, &e), e);
+        refs += txn.op_count;
+        at += used;
+        if (v.header.lsn.v % 50 == 0)
+            assert_ok(repo_keyrefs_of(&v, expect_ref, text, &e), e);
+    }
+    assert_int_equal(lines, refs);
+    feed_drop(&f);
+    place_drop(&p);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(published_vectors_hold),
         cmocka_unit_test(another_program_reads_the_same_entries),
+        cmocka_unit_test(another_program_reads_the_same_references),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -29,10 +29,10 @@ static void position(struct entry_position *p, uint64_t lsn)
 static void object(struct repo_object *o, enum repo_kind kind)
 {
     struct repo_name name = {.kind = kind, .last = {20}, .unique = 0xabc};
-    if (kind == REPO_PACK) {
+    if (kind != REPO_SNAPSHOT)
         name.first.v = 11;
+    if (kind == REPO_PACK)
         name.term.v = 3;
-    }
     *o = (struct repo_object){.bytes = 5000, .plain_bytes = 9000, .created = {77}};
     repo_name_format(&name, o->name);
     memset(o->sha256.b, 0xaa, 32);
@@ -72,6 +72,30 @@ static struct text snapshot_text(void)
     object(&s.o, REPO_SNAPSHOT);
     assert_ok(repo_snapshot_write(&s, &test_cluster, &key, identity, &t.p, &t.n, &e), e);
     return t;
+}
+
+static struct repo_index index_meta(void)
+{
+    struct repo_index x = {.first = {11}, .level = 2, .blocks = 4, .refs = 99, .sum = {7, 8}};
+    object(&x.o, REPO_INDEX);
+    position(&x.prev, 10);
+    return x;
+}
+
+static struct text index_text(void)
+{
+    struct repo_index x = index_meta();
+    struct text t;
+    struct err e = ERR_NONE;
+    assert_ok(repo_index_write(&x, &test_cluster, &key, identity, &t.p, &t.n, &e), e);
+    return t;
+}
+
+static int read_index(const struct text *t, struct repo_index *out, struct err *e)
+{
+    struct repo_index x = index_meta();
+    *e = (struct err)ERR_NONE;
+    return repo_index_read(bytes_of_text(t), &test_cluster, x.o.name, &key, identity, out, e);
 }
 
 static int read_pack(const struct text *t, struct repo_pack *out, struct repo_frame_start **frames,
@@ -121,6 +145,30 @@ static void a_pack_comes_back_as_it_was(void **state)
     repo_pack_release(&got);
     assert_null(got.points);
     free(frames);
+    free(t.p);
+}
+
+static void an_index_comes_back_as_it_was(void **state)
+{
+    (void)state;
+    struct text t = index_text();
+    struct repo_index x = index_meta(), got;
+    struct err e;
+    assert_ok(read_index(&t, &got, &e), e);
+    assert_string_equal(got.o.name, x.o.name);
+    assert_true(repo_position_equal(&got.o.end, &x.o.end));
+    assert_true(repo_position_equal(&got.prev, &x.prev));
+    assert_int_equal(got.first.v, 11);
+    assert_int_equal(got.level, 2);
+    assert_int_equal(got.blocks, 4);
+    assert_int_equal(got.refs, 99);
+    assert_true(digest_equal(got.sum, x.sum));
+    assert_false(got.used || got.reader != NULL);
+    for (size_t i = 0; i < t.n; i++) {
+        t.p[i] ^= 4;
+        assert_int_equal(read_index(&t, &got, &e), ERR_INTEGRITY);
+        t.p[i] ^= 4;
+    }
     free(t.p);
 }
 
@@ -363,6 +411,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_pack_comes_back_as_it_was),
+        cmocka_unit_test(an_index_comes_back_as_it_was),
         cmocka_unit_test(every_changed_byte_is_found),
         cmocka_unit_test(what_json_cannot_hold_is_not_written),
         cmocka_unit_test(a_wrong_member_of_a_pack_is_named),
