@@ -12,9 +12,8 @@ extern const struct command command_get, command_put, command_del, command_scan,
 extern const struct command command_session, command_outcome;
 extern const struct command command_index_create, command_index_drop, command_index_list;
 extern const struct command command_status, command_events, command_switchover, command_failover,
-    command_mode, command_member, command_isolate, command_digest;
-extern const struct command command_warrant_show, command_warrant_sign;
     command_mode, command_member, command_member_replace, command_isolate, command_digest;
+extern const struct command command_warrant_show, command_warrant_sign;
 extern const struct command command_divergence_list, command_divergence_show,
     command_divergence_export, command_divergence_apply, command_divergence_discard;
 extern const struct command command_point, command_point_list;
