@@ -166,15 +166,19 @@ static void of_file(struct site *s, struct member_lists *out)
 
 int members_find(struct site *s, struct member_lists *out, struct err *e)
 {
-    const bool founded = s->members[0] != '\0';
+    struct err differs = ERR_NONE;
     *out = (struct member_lists){.n = 0};
+    if (s->members[0] != '\0')
+        (void)site_check_identity(s->config, &differs); /* now: lists in the log bring more names */
     of_file(s, out);
     int rc = of_state(s, out, e);
     if (rc == 0)
         rc = of_log(s, out, e);
     /* The first list may still be the one in force, or the one before. */
-    if (rc == 0 && out->v[0].lsn.v == 0 && founded)
-        rc = site_check_identity(s->config, e);
+    if (rc == 0 && out->v[0].lsn.v == 0 && differs.code != 0) {
+        *e = differs;
+        rc = differs.code;
+    }
     if (rc != 0 || !out->logged)
         return rc;
     events_add(s->events, "members: as of the list at lsn %llu",
