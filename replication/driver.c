@@ -119,6 +119,7 @@ static void append(struct site *s, const struct entry_view *entries, size_t n)
         bytes += ENTRY_HEADER_BYTES + entries[i].header.body_bytes;
         if (entries[i].header.kind == ENTRY_CONFIG)
             s->mode_after = entries[i].header.lsn;
+        s->list_moved |= entries[i].header.kind == ENTRY_MEMBERS;
     }
     s->unpushed_bytes += bytes;
     s->unpushed += (uint32_t)n;
@@ -250,6 +251,7 @@ static void truncate_to(struct site *s, struct lsn keep)
     if (log_truncate(s->log, keep, &e) != 0 || log_position(s->log, keep, &s->tail, &e) != 0)
         goto failed;
     marks_cut(&s->marks, keep, applied);
+    s->list_moved = true;
     timeline_cut(&s->timeline, keep);
     site_log_durable(s, s->tail); /* in place of what was told of entries that are no more */
     return;
@@ -496,6 +498,8 @@ void driver_step_entries(struct site *s, const struct repl_event *event,
         step_once(s, &next, NULL);
     }
     s->stepping = false;
+    if (s->fatal.code == 0)
+        members_follow(s);
     driver_follow_marks(s);
 }
 

@@ -6,6 +6,9 @@
  * comparison of states remember of one site is ever taken for another's; a restart begins anew, with the file and the lists that
  * still matter.
  *
+ * ADDRESSES are those of the list in force: of its entry, or of the file while there is none. A list that is only read, is
+ * refused, or is cut again has changed none of them.
+ *
  * WHICH LIST. The newest one in the log is in force (replication/core/repl_members.c). The file's is the list at lsn 0, for as
  * long as there is no other; afterwards it only says where to look for the others. */
 #include "replication/site_init.h"
@@ -31,6 +34,13 @@ static void copy(char *to, size_t n, struct bytes from)
     (void)snprintf(to, n, "%.*s", (int)from.n, (const char *)from.p);
 }
 
+static void note(struct site_member *m, const struct body_member *from)
+{
+    m->kind = from->kind == MEMBER_REPOSITORY ? SITE_REPOSITORY : SITE_DATA;
+    copy(m->peer, sizeof m->peer, from->peer);
+    copy(m->client, sizeof m->client, from->client);
+}
+
 static int to_slots(struct site *s, const struct body_members *b, struct repl_members *out,
                     struct err *e)
 {
@@ -45,16 +55,13 @@ static int to_slots(struct site *s, const struct body_members *b, struct repl_me
                            "this process has met %d names of sites, and there is no room for "
                            "'%.*s': start the site again",
                            REPL_SITES_MAX, (int)from->name.n, (const char *)from->name.p);
-        m->kind = from->kind == MEMBER_REPOSITORY ? SITE_REPOSITORY : SITE_DATA;
-        copy(m->peer, sizeof m->peer, from->peer);
-        copy(m->client, sizeof m->client, from->client);
         if (slot == c->member_count) {
+            note(m, from);
             c->member_count++;
-            peers_added(s, slot);
         }
         out->all |= (uint8_t)(1u << slot);
         out->voters |= (uint8_t)((unsigned)from->votes << slot);
-        out->electable |= (uint8_t)((unsigned)(m->kind == SITE_DATA) << slot);
+        out->electable |= (uint8_t)((unsigned)(from->kind == MEMBER_DATA) << slot);
     }
     return 0;
 }
@@ -186,6 +193,43 @@ int members_find(struct site *s, struct member_lists *out, struct err *e)
     return 0;
 }
 
+/* ---- the list in force ---- */
+
+/* The body of the list at that lsn, lent until the log is read again; empty: neither log nor state has it. */
+static struct bytes body_at(struct site *s, struct lsn lsn)
+{
+    struct state_snapshot *snap;
+    struct record r;
+    struct entry_header h;
+    size_t used = 0, count = 0;
+    if (log_read(s->log, lsn, lsn, s->read_buffer, s->read_capacity, &used, &count, NULL) == 0 &&
+        count == 1 && entry_header_decode(s->read_buffer, &h, NULL) == 0 && h.kind == ENTRY_MEMBERS)
+        return bytes_of(s->read_buffer + ENTRY_HEADER_BYTES, h.body_bytes);
+    if (site_snapshot(s, &snap, NULL) == 0 &&
+        state_get(snap, bytes_str(MEMBERS_COLLECTION), bytes_str(MEMBERS_KEY), &r, NULL) == 0 &&
+        r.lsn.v == lsn.v)
+        return r.value;
+    return (struct bytes){NULL, 0};
+}
+
+void members_take_addresses(struct site *s)
+{
+    struct site_config *c = &s->own_config;
+    struct body_members b;
+    if (s->view.list.lsn.v == 0) {
+        memcpy(c->members, s->file_members, s->file_member_count * sizeof c->members[0]);
+        return;
+    }
+    if (body_read_members(body_at(s, s->view.list.lsn), &b, NULL) != 0)
+        return; /* they stay as they were */
+    for (uint32_t i = 0; i < b.count; i++) {
+        uint8_t slot;
+        struct site_member *m = slot_of(s, b.members[i].name, &slot);
+        if (m != NULL)
+            note(m, &b.members[i]);
+    }
+}
+
 /* ---- a new list ---- */
 
 static void write_list(struct site *s, const struct repl_members *m, struct bytes by,
@@ -249,7 +293,10 @@ static int add(struct site *s, const char *name, json_t *arguments, struct repl_
                                         .peer = bytes_str(peer),
                                         .client = bytes_str(client)};
     struct repl_members one;
+    uint8_t slot;
     int rc = to_slots(s, &b, &one, e);
+    if (rc == 0) /* it is no member: nobody looks for it yet where it was before */
+        note(slot_of(s, bytes_str(name), &slot), &b.members[0]);
     m->all |= one.all;
     m->electable |= one.electable;
     return rc;

@@ -217,34 +217,40 @@ static void on_ready_out(struct conn *c, const struct wire_hello *hello)
     link_up(conn_arg(c), c);
 }
 
-/* Somebody connected to us: who? */
+/* The slot of the site that connected to us; REPL_NOBODY: none that may. */
+static uint8_t slot_of(const struct site *s, const struct conn *c)
+{
+    for (uint8_t i = 0; i < s->config->member_count; i++)
+        if (strcmp(s->config->members[i].name, conn_identity(c)->name) == 0)
+            return i == s->config->self || peers_opens(s, i) ? REPL_NOBODY : i;
+    return REPL_NOBODY;
+}
+
+static int admit(const struct conn *c, struct err *why)
+{
+    const struct site *s = ((struct peer *)conn_arg(c))->site;
+    uint8_t slot = slot_of(s, c);
+    if (slot == REPL_NOBODY)
+        return err_set(why, ERR_DENIED,
+                       "site '%s' has no business connecting to %s; compare the members in both "
+                       "configurations",
+                       conn_identity(c)->name, s->config->members[s->config->self].name);
+    return members_linked(s, slot, why) ? 0 : why->code;
+}
+
 static void on_ready_in(struct conn *c, const struct wire_hello *hello)
 {
     (void)hello;
     struct site *s = ((struct peer *)conn_arg(c))->site;
-    const struct identity *id = conn_identity(c);
-    for (uint8_t i = 0; i < s->config->member_count; i++) {
-        if (strcmp(s->config->members[i].name, id->name) != 0)
-            continue;
-        if (i == s->config->self || peers_opens(s, i))
-            break;
-        struct peer *p = &s->peers[i];
-        if (p->conn != NULL) {
-            struct conn *old = p->conn;
-            link_down(p);
-            conn_set_arg(old, nobody(s));
-            conn_close(old, NULL);
-        }
-        conn_set_arg(c, p);
-        link_up(p, c);
-        return;
+    struct peer *p = &s->peers[slot_of(s, c)];
+    if (p->conn != NULL) {
+        struct conn *old = p->conn;
+        link_down(p);
+        conn_set_arg(old, nobody(s));
+        conn_close(old, NULL);
     }
-    struct err why = ERR_NONE;
-    err_set(
-        &why, ERR_DENIED,
-        "site '%s' has no business connecting to %s; compare the members in both configurations",
-        id->name, s->config->members[s->config->self].name);
-    conn_close(c, &why);
+    conn_set_arg(c, p);
+    link_up(p, c);
 }
 
 static struct conn_options link_options(struct site *s, const struct conn_callbacks *callbacks)
@@ -265,6 +271,7 @@ static struct conn_options link_options(struct site *s, const struct conn_callba
         .accept_kinds = 1u << WIRE_SITE,
         .max_body = FRAME_PEER_MAX_BYTES,
         .queue_limit_bytes = 2 * FRAME_PEER_MAX_BYTES,
+        .admit = admit,
         .zstd_level = s->config->zstd_level,
         .callbacks = callbacks,
     };
@@ -275,7 +282,8 @@ static void try_connect(uv_timer_t *timer)
     static const struct conn_callbacks callbacks = {on_ready_out, on_frame, on_closed, NULL};
     struct peer *p = timer->data;
     struct site *s = p->site;
-    if (s->stopping || p->conn != NULL || isolation_cuts(s, ISOLATE_SITES))
+    if (s->stopping || p->conn != NULL || isolation_cuts(s, ISOLATE_SITES) ||
+        !members_linked(s, p->index, NULL))
         return;
     struct conn_options options = link_options(s, &callbacks);
     const struct site_member *member = &s->config->members[p->index];
@@ -328,7 +336,7 @@ void peers_added(struct site *s, uint8_t slot)
 }
 
 /* What still comes on a connection that is being closed is nobody's: on_frame refuses it. */
-static void isolate(struct peer *p, const struct err *why)
+static void drop(struct peer *p, const struct err *why)
 {
     struct conn *old = p->conn;
     (void)uv_timer_stop(&p->retry);
@@ -340,6 +348,12 @@ static void isolate(struct peer *p, const struct err *why)
     conn_close(old, why);
 }
 
+void peers_drop(struct site *s, uint8_t slot, const struct err *why)
+{
+    if (s->peers[slot].site != NULL)
+        drop(&s->peers[slot], why);
+}
+
 void peers_isolate(struct site *s, bool isolated, const struct err *why)
 {
     for (uint8_t i = 0; i < s->config->member_count; i++) {
@@ -347,7 +361,7 @@ void peers_isolate(struct site *s, bool isolated, const struct err *why)
         if (i == s->config->self)
             continue;
         if (isolated) {
-            isolate(p, why);
+            drop(p, why);
         } else if (p->conn == NULL) {
             p->why[0] = '\0';
             p->retry_ms = RETRY_MIN_MS;

@@ -420,6 +420,8 @@ int site_run(const struct site_config *config, struct err *e)
     if (s == NULL)
         return err_set(e, ERR_NO_MEMORY, "out of memory");
     s->own_config = *config;
+    memcpy(s->file_members, config->members, sizeof s->file_members);
+    s->file_member_count = config->member_count;
     config = s->config = &s->own_config;
     s->lock_fd = -1;
     (void)pthread_mutex_init(&s->news.lock, NULL);

@@ -181,5 +181,7 @@ int site_open_core(struct site *s, struct err *e)
                                    .lists = lists.v,
                                    .list_count = lists.n});
     repl_view(s->repl, &s->view);
+    s->list_moved = true;
+    members_follow(s);
     return 0;
 }

@@ -55,8 +55,16 @@ struct member_lists {
 };
 
 struct site {
-    const struct site_config *config; /* of this site: own_config */
-    struct site_config own_config;    /* its members are slots: see members.c */
+    const struct site_config *config;                /* of this site: own_config */
+    struct site_config own_config;                   /* its members are slots: see members.c */
+    struct site_member file_members[REPL_SITES_MAX]; /* as the file has them: the first slots */
+    uint32_t file_member_count;
+    bool
+        list_moved; /* a list of members was appended, or the log was cut, since members_follow() */
+    struct {        /* sites that are no members any more, and still linked */
+        uint8_t slots;
+        uint64_t since_ms;
+    } let_go;
     uv_loop_t loop;
     uv_async_t wake; /* other threads have news */
     uv_timer_t tick;
@@ -249,6 +257,16 @@ int members_read(struct site *s, struct bytes body, struct repl_members *out, st
 int members_order(struct site *s, const char *what, json_t *arguments, struct bytes by,
                   struct writer *w, struct err *e);
 json_t *members_json(const struct site *s);
+/* Kinds and addresses of the slots become those of the list in force. */
+void members_take_addresses(struct site *s);
+
+/* ---- member_links.c ---- */
+/* After each step, and with the ticks: what follows when another list is in force. */
+void members_follow(struct site *s);
+/* Is there to be a link to that site? `e` says why not. */
+bool members_linked(const struct site *s, uint8_t slot, struct err *e);
+/* Does the file of this site name others than the list in force? `out` says which. */
+bool members_file_differs(const struct site *s, char *out, size_t n);
 
 /* ---- certificates.c ---- */
 int certificates_open(struct site *s, struct err *e); /* s->tls */
@@ -271,6 +289,8 @@ void peers_heard(struct site *s, struct lsn commit, struct term term, uint64_t a
 void peers_refused(struct site *s, struct quiet *q, const struct conn *c, const struct err *why);
 /* Close every link with `why` and keep them closed; or open them again. */
 void peers_isolate(struct site *s, bool isolated, const struct err *why);
+/* Close the link to that site, with `why`. */
+void peers_drop(struct site *s, uint8_t slot, const struct err *why);
 /* The same for a care_message, encoded. */
 bool peers_send_care(struct site *s, uint8_t to, struct bytes body);
 const struct site_member *site_member(const struct site *s,

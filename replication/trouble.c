@@ -93,6 +93,13 @@ static void add_role(struct site *s, json_t *list)
         add(list,
             "is no member, as of the list at lsn %llu: stop it, or add it (triveni member add)",
             (unsigned long long)s->view.list.lsn.v);
+    char how[ERR_TEXT_BYTES / 2];
+    if (members_file_differs(s, how, sizeof how))
+        add(list,
+            "its configuration file %s: bring 'members' in line with 'triveni member list' "
+            "(nothing "
+            "waits for that)",
+            how);
     if (s->view.broken)
         add(list,
             "met a history that contradicts what is committed here: it neither votes, acknowledges "

@@ -42,6 +42,9 @@ struct conn_options {
     uint32_t frame_ms;     /* 10000 when 0; a large frame has a second more for each 128 kB */
     /* Ready connections of one identity on a listener; 0: no limit of its own. */
     unsigned max_per_identity;
+    /* An accepted peer has proven who it is (conn_identity), and is not ready yet: 0, or it is refused with `why`. NULL: all may
+     * come. */
+    int (*admit)(const struct conn *c, struct err *why);
     int zstd_level; /* compress bodies of 512 bytes and more when > 0 */
     const struct conn_callbacks *callbacks;
 };

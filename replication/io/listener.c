@@ -57,6 +57,8 @@ int listener_admit(struct conn *c, struct err *e)
         return 0;
     if ((l->refused_kinds & 1u << c->peer.kind) != 0)
         return err_set(e, l->refused_why.code, "%s", l->refused_why.text);
+    if (l->shared->options.admit != NULL && l->shared->options.admit(c, e) != 0)
+        return e->code;
     unsigned same = 0, most = l->shared->options.max_per_identity;
     for (const struct conn *o = l->ready.oldest; o != NULL && most != 0; o = o->newer)
         same += o->peer.kind == c->peer.kind && strcmp(o->peer.name, c->peer.name) == 0;

@@ -15,14 +15,24 @@ DIR=$(mktemp -d "${TMPDIR:-/tmp}/triveni-members-live.XXXXXX")
 . "$(cd "$(dirname "$0")" && pwd)/../lib/cluster.sh"
 . "$(cd "$(dirname "$0")" && pwd)/../lib/expect.sh"
 WRITERS=
-trap 'code=$?; [ -z "$WRITERS" ] || kill "$WRITERS" 2>/dev/null || true; (exit $code); finish' EXIT
+end() {
+    local code=$?
+    [ -z "$WRITERS" ] || kill "$WRITERS" 2>/dev/null || true
+    set +e
+    (exit "$code")
+    finish
+}
+trap end EXIT
 
 ENDPOINTS=
 client() { "$TRIVENI" "$@" --profile client.yaml --endpoints "$ENDPOINTS"; }
 order() { expect "$1" "$2" "$TRIVENI" "${@:3}" --profile operator.yaml --endpoints "$ENDPOINTS"; }
 votes() { client member list -o json | jq -r '[.members[] | select(.votes) | .name] | sort | join(" ")'; }
 members() { client member list -o json | jq -r '[.members[].name] | sort | join(" ")'; }
-status_of() { client status -o json | jq -r --arg site "$1" ".sites[] | select(.name == \$site) | $2"; }
+# linked A B: A has a link to B, as A says.
+linked() {
+    [ "$(tv status -o json --endpoints "$host:$(client_port "$1")" | jq -r --arg site "$2" '.sites[] | select(.name == $site) | .up')" = true ]
+}
 # eventually WHAT COMMAND...: within 30 s.
 eventually() {
     local what=$1 i
@@ -94,7 +104,7 @@ sleep 0.7
 kill -9 "$replace" 2>/dev/null || die "it was over before dr2 was started: $(cat "$DIR/replace")"
 site_start dr2
 replace_dr
-eventually "dr2 following" test "$(status_of dr2 .up)" = true
+eventually "dr2 following" linked gsr dr2
 site_kill dc KILL
 wait "$replace" || die "member replace: $(cat "$DIR/replace")"
 grep -q "^dr was replaced by dr2: stop dr" "$DIR/replace" || die "member replace: $(cat "$DIR/replace")"
@@ -102,8 +112,12 @@ sed 's/^/    /' "$DIR/replace"
 [ "$(votes)" = "dc dr2 gsr" ] && [ "$(members)" = "dc dr2 gsr" ] || die "members: $(members), votes: $(votes)"
 order 0 "dr was replaced by dr2" member replace dr dr2
 site_start dc
-eventually "dc following again" test "$(status_of dc .up)" = true
+eventually "dc following again" linked gsr dc
 client put ledger without-dr 1 --ack all >/dev/null
+for site in gsr dr2; do eventually "$site letting dr go" grep -q "link to dr: dr is no member of the cluster, as of the list at lsn" $site.log; done
+eventually "dr hearing why" grep -q "link to gsr: .*dr is no member of the cluster, as of the list at lsn" dr.log
+grep -q "configuration file of this site names dr, lacks dr2: bring its 'members' in line" gsr.log || die "gsr does not tell of its file"
+order 0 "! site gsr: its configuration file names dr, lacks dr2: bring 'members' in line" status
 site_kill dr TERM
 end_writing
 echo "ok: dr was replaced by dr2, while the command and the primary were killed"
@@ -118,6 +132,7 @@ begin_writing second
 site_start dr
 sleep 3
 [ "$(site_status dr | jq -r .role)" != primary ] || die "a removed site became primary"
+! linked gsr dr || die "a removed site is linked"
 [ "$(client status -o json | jq -r '.primaries | length // 0')" -le 1 ] || die "two primaries"
 [ "$(client status -o json | jq -r .primary)" = dc ] || order 0 "switched over" switchover --to dc
 site_kill dc KILL
