@@ -157,6 +157,10 @@ static void add(struct sim_truth *sum, const struct sim_truth *one)
     sum->lists += one->lists;
     sum->lists_cut += one->lists_cut;
     sum->newcomers += one->newcomers;
+    sum->key_repeats += one->key_repeats;
+    sum->key_refusals += one->key_refusals;
+    sum->keys_given_up += one->keys_given_up;
+    sum->keys_forgotten += one->keys_forgotten;
 }
 
 static void print_sum(const struct sim_truth *t)
@@ -181,6 +185,9 @@ static void print_sum(const struct sim_truth *t)
                  U(t->standby_reads), U(t->majorities), U(t->stepped_aside));
     (void)printf("%llu sessions opened; %llu times one had expired for who came with it\n",
                  U(t->sessions_opened), U(t->sessions_expired));
+    (void)printf("%llu transactions found done by their key, %llu refused for it; %llu keys given "
+                 "up, %llu forgotten\n",
+                 U(t->key_repeats), U(t->key_refusals), U(t->keys_given_up), U(t->keys_forgotten));
     (void)printf(
         "%llu lists of members committed, %llu cut; a site that joined was elected %llu times\n",
         U(t->lists), U(t->lists_cut), U(t->newcomers));

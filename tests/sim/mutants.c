@@ -161,6 +161,25 @@ static const struct {
     [MUTANT_STEPS_ASIDE_BLINDLY] = {"steps-aside-blindly",
                                     "a primary with a slow disk hands over, however slow the "
                                     "others are"},
+    [MUTANT_KEY_OUTSIDE_TXN] = {"key-outside-txn",
+                                "a key is logged behind the transaction that came with it (P6)"},
+    [MUTANT_KEY_WITHOUT_CONTENT] = {"key-without-content",
+                                    "a key is compared without what it stands for (P6)"},
+    [MUTANT_KEY_IN_FLIGHT_MISSED] = {"key-in-flight-missed",
+                                     "of keys only those are known that are applied (P6)"},
+    [MUTANT_KEY_GIVEN_UP_IN_MEMORY] = {"key-given-up-in-memory",
+                                       "that a key was given up is not in the log (P6)"},
+    [MUTANT_KEY_GIVEN_UP_EARLY] = {"key-given-up-early",
+                                   "\"never\" is said before a majority has it (P6)"},
+    [MUTANT_KEY_GIVEN_UP_BLINDLY] = {"key-given-up-blindly",
+                                     "a key is given up though its transaction is logged (P6)"},
+    [MUTANT_KEY_REPEAT_NOT_AWAITED] = {"key-repeat-not-awaited",
+                                       "who asks again is answered before a majority has it (P6)"},
+    [MUTANT_KEY_EXPIRY_BELIEVES_THE_LOG] =
+        {"key-expiry-believes-log",
+         "a new primary forgets keys by times that another clock gave (P6)"},
+    [MUTANT_KEY_FORGOTTEN_AT_ONCE] = {"key-forgotten-at-once",
+                                      "keys are forgotten before their time (P6)"},
     [MUTANT_LIST_AT_COMMIT] = {"list-at-commit",
                                "a list of members is in force only when it is committed"},
     [MUTANT_LIST_INITIAL] = {"list-initial", "majorities are counted by the initial list"},
@@ -193,10 +212,12 @@ const char *sim_mutant_name(enum sim_mutant m)
 uint64_t sim_mutant_seed(enum sim_mutant m)
 {
     static const uint64_t seeds[MUTANTS + 1] = {
-        [MUTANT_MODE_BELIEVED_EARLY] = 10520, [MUTANT_FETCH_FROM_ONE] = 104381,
-        [MUTANT_CUT_BELOW_APPLIED] = 1358,    [MUTANT_AGE_OF_REBUILT] = 2160,
-        [MUTANT_AGE_WITHOUT_LEASE] = 4916,    [MUTANT_OLD_TERMS_COUNTED] = 4272,
-        [MUTANT_PAST_VOTES_COUNTED] = 1848,   [MUTANT_LEASE_KEPT_IN_HANDOVER] = 4481,
+        [MUTANT_MODE_BELIEVED_EARLY] = 10520,   [MUTANT_FETCH_FROM_ONE] = 104381,
+        [MUTANT_CUT_BELOW_APPLIED] = 1358,      [MUTANT_AGE_OF_REBUILT] = 2160,
+        [MUTANT_AGE_WITHOUT_LEASE] = 1435,      [MUTANT_OLD_TERMS_COUNTED] = 4305,
+        [MUTANT_READMITTED_BEHIND] = 4939,      [MUTANT_PAST_VOTES_COUNTED] = 1848,
+        [MUTANT_LEASE_KEPT_IN_HANDOVER] = 4481, [MUTANT_KEY_GIVEN_UP_IN_MEMORY] = 1055,
+        [MUTANT_KEY_GIVEN_UP_EARLY] = 1055,     [MUTANT_KEY_EXPIRY_BELIEVES_THE_LOG] = 463,
     };
     return seeds[m];
 }

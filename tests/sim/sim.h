@@ -15,6 +15,7 @@
  * sim_relay.c    following through another site, and what the archive gives
  * sim_disk.c     disks that crawl
  * sim_members.c  the list of members, and who changes it
+ * sim_keys.c     idempotency keys at the primary     sim_workers.c  processes of an application that share its keys
  * mutants.c      planted bugs that must be found             main.c        command line */
 #ifndef TESTS_SIM_SIM_H
 #define TESTS_SIM_SIM_H
@@ -26,8 +27,10 @@
 #include "replication/core/orders.h"
 #include "replication/core/repl_state.h"
 #include "store/core/commit_time.h"
+#include "store/core/idempotency.h"
 #include "store/core/txn.h"
 #include "store/overlay.h"
+#include "tests/sim/sim_mutants.h"
 
 #include <stdio.h>
 
@@ -46,13 +49,16 @@ enum {
     SIM_EVENTS_MAX = 4096,
     SIM_INBOX_MAX = 512, /* of which messages may fill three quarters */
     SIM_CLIENTS = 4,
+    SIM_ASKERS = SIM_CLIENTS + 3, /* and processes of an application that gives keys */
     SIM_KEYS = 4,
     SIM_RESULTS = 4,     /* remembered of each session */
     SIM_SESSIONS = 16,   /* open at a time, beside those that the clients always had */
+    SIM_MARKS = 32,      /* keys that are known at a time */
+    SIM_FORGET_MAX = 4,  /* of them by one entry */
     SIM_OPS_MAX = 4096,  /* asked by clients in one run */
     SIM_PARKED_MAX = 16, /* requests that wait for a primary to be ready */
     SIM_ORDERS_MAX = 256,
-    SIM_RAW_BYTES = ENTRY_HEADER_BYTES + 128,
+    SIM_RAW_BYTES = ENTRY_HEADER_BYTES + 256,
     SIM_TRACE_LINES = 400,
     SIM_TRACE_BYTES = 256,
 };
@@ -67,117 +73,9 @@ uint64_t sim_rng_below(struct rng *g, uint64_t n);
 uint64_t sim_rng_between(struct rng *g, uint64_t lo, uint64_t hi); /* both inclusive */
 bool sim_rng_chance(struct rng *g, uint32_t per_million);
 
-/* Planted bugs. The core stays clean: a bug of it is planted by what it is told, by what its words become on their way out, or
- * in its memory between two steps (mutants.c). */
-enum sim_mutant {
-    MUTANT_NONE,
-    MUTANT_VOTE_NOT_SAVED,
-    MUTANT_VOTE_SAVED_LATE,
-    MUTANT_ACK_BEFORE_SYNC,
-    MUTANT_TORN_WRITE_KEPT,
-    MUTANT_CUT_BEFORE_EXPORT,
-    MUTANT_CUT_NOT_DURABLE,
-    MUTANT_LEASE_FROM_RECEIPT,
-    MUTANT_NO_WAIT_AFTER_START,
-    MUTANT_STICKINESS_OFF,
-    MUTANT_REBUILT_VOTES,
-    MUTANT_LOG_NOT_COMPARED,
-    MUTANT_CLOCK_STOPS_IN_PAUSE,
-    MUTANT_CLOCK_DRIFTS_AWAY,
-    MUTANT_LATE_TAKE_OVER,
-    MUTANT_PUBLISH_UNCOMMITTED,
-    MUTANT_RECYCLE_TOO_MUCH,
-    MUTANT_ARCHIVE_UNCOMMITTED,
-    MUTANT_RESULT_OUTSIDE_TXN,
-    MUTANT_RETRY_NOT_LOOKED_UP,
-    MUTANT_OVERLAY_IGNORED,
-    MUTANT_READ_WITHOUT_LEASE,
-    MUTANT_READY_TOO_EARLY,
-    MUTANT_APPLY_UNCOMMITTED,
-    MUTANT_UNDO_FORGOTTEN,
-    MUTANT_OVERLAY_KEPT,
-    MUTANT_ANSWER_AT_NEW_MODE,
-    MUTANT_WALL_CLOCK_FOLLOWED,
-    MUTANT_UNFIT_STANDS,
-    MUTANT_NO_OP_OMITTED,
-    MUTANT_OLD_TERMS_COUNTED,
-    MUTANT_HASH_NOT_COMPARED,
-    MUTANT_REBUILT_COUNTED,
-    MUTANT_READMITTED_BEHIND,
-    MUTANT_PREVOTE_IS_VOTE,
-    MUTANT_PAST_VOTES_COUNTED,
-    MUTANT_VOTE_GIVEN_TWICE,
-    MUTANT_PAST_PRIMARY_OBEYED,
-    MUTANT_ACK_NAMES_LSN_ONLY,
-    MUTANT_COMMIT_BEYOND_MATCH,
-    MUTANT_LEASE_TOO_LONG,
-    MUTANT_PROMISE_TOO_SHORT,
-    MUTANT_LEASE_KEPT_IN_HANDOVER,
-    MUTANT_LEVEL_TOO_HIGH,
-    MUTANT_REFUSAL_NOT_AWAITED,
-    MUTANT_EXPORT_WITHOUT_DELETES,
-    MUTANT_REFILL_SAYS_LATER,
-    MUTANT_RECYCLE_BEFORE_ARCHIVE,
-    MUTANT_ARCHIVE_BELIEVED,
-    MUTANT_CUT_BELOW_APPLIED,
-    MUTANT_TIME_FALLS,
-    MUTANT_CHECK_QUORUM_OFF,
-    MUTANT_MODE_BELIEVED_EARLY,
-    MUTANT_LEVEL_OVERSTATED,
-    MUTANT_ORDER_OBEYED_TWICE,
-    MUTANT_ORDER_OF_PAST_TERM,
-    MUTANT_ORDER_EXPIRED,
-    MUTANT_ORDER_BY_WALL_CLOCK,
-    MUTANT_FETCH_OFF,
-    MUTANT_PREVOTE_OFF,
-    MUTANT_FETCH_FROM_ONE,
-    MUTANT_GONE_NOT_TOLD,
-    MUTANT_PAST_TERM_NOT_TOLD,
-    MUTANT_AGE_OF_NEW_PRIMARY,
-    MUTANT_AGE_WITHOUT_LEASE,
-    MUTANT_AGE_OF_REBUILT,
-    MUTANT_AGE_UNKNOWN_IS_FRESH,
-    MUTANT_TOKEN_IGNORED,
-    MUTANT_STANDBY_SAYS_LATER,
-    MUTANT_UNKNOWN_TOLD_REFUSED,
-    MUTANT_FULL_STANDS,
-    MUTANT_LOCAL_ANSWERS_FORGOTTEN,
-    MUTANT_GIVES_UNCOMMITTED,
-    MUTANT_PULL_COUNTED,
-    MUTANT_RELAY_CUTS_TOO_MUCH,
-    MUTANT_AGE_BY_ARRIVAL,
-    MUTANT_AGE_NOT_PASSED_ON,
-    MUTANT_PULL_OFF,
-    MUTANT_ALWAYS_HEARS,
-    MUTANT_ARCHIVE_NOT_READ,
-    MUTANT_STEPS_ASIDE_AGAIN,
-    MUTANT_STEPS_ASIDE_BLINDLY,
-    MUTANT_EXPIRED_RUNS,
-    MUTANT_SESSION_OPENED_TWICE,
-    MUTANT_EXPIRY_IN_FLIGHT,
-    MUTANT_EXPIRY_BELIEVES_THE_LOG,
-    MUTANT_LIST_AT_COMMIT,
-    MUTANT_LIST_INITIAL,
-    MUTANT_LIST_TWO_AT_ONCE,
-    MUTANT_LIST_BEFORE_NOOP,
-    MUTANT_LIST_KEPT_IN_CUT,
-    MUTANT_LIST_LOST_AT_START,
-    MUTANT_REPLICA_COUNTED,
-    MUTANT_REPLICA_STANDS,
-    MUTANT_REMOVED_STANDS,
-    MUTANT_JOINER_COUNTS_ITSELF,
-    MUTANT_PROMOTED_BEHIND,
-    MUTANTS,
-    /* these need a played scenario: golden_test.c */
-    MUTANT_READMITTED_EARLY = MUTANTS,
-    MUTANT_AGE_OF_REPLACED, /* what a primary says that may have been replaced is taken for all (P5) */
-};
-const char *sim_mutant_name(enum sim_mutant m);
-const char *sim_mutant_what(enum sim_mutant m);
-uint64_t sim_mutant_seed(enum sim_mutant m); /* one that finds it, where few do; 0: many do */
 struct sim;
 struct sim_site;
-/* Where they are planted: in the core's memory at its start and around a step, in messages that go out and that come in. */
+/* Where planted bugs are: in the core's memory at its start and around a step, in messages that go out and that come in. */
 void sim_plant_start(const struct sim *s, struct sim_site *site);
 void sim_plant_before(const struct sim *s, struct sim_site *site, const struct repl_event *e);
 void sim_plant_after(const struct sim *s, struct sim_site *site, const struct repl_event *e);
@@ -204,6 +102,7 @@ struct swarm {
     bool at_election; /* misfortune prefers the moments around an election */
     bool operator_acts, mode_changes;
     bool members; /* there are five sites, and an operator changes the list */
+    bool keys;    /* an application gives keys to its transactions */
     bool local;   /* begin in local mode */
     enum repl_policy policy;
     uint32_t think_ms;    /* of clients */
@@ -221,11 +120,15 @@ struct sim_record {
 struct sim_session {
     uint64_t session, client, last_us; /* session 0: none */
 };
+struct sim_mark {
+    uint32_t name, id; /* of the key, 0: none; of the entry with the mark */
+};
 struct sim_state {
     uint64_t lsn, mode;
     uint64_t list; /* id of the entry that is the newest list of members; 0: none yet */
     struct sim_record records[SIM_KEYS];
     struct sim_session sessions[SIM_SESSIONS];
+    struct sim_mark marks[SIM_MARKS];
     struct {
         uint64_t sequence, lsn;
     } results[SIM_CLIENTS + SIM_SESSIONS][SIM_RESULTS];
@@ -236,8 +139,23 @@ enum sim_op_kind {
     SIM_OP_PUT,
     SIM_OP_DELETE,
     SIM_OP_CAS,
-    SIM_OP_OPEN,  /* a session */
-    SIM_OP_EXPIRE /* a session; the site's own */
+    SIM_OP_OPEN,   /* a session */
+    SIM_OP_EXPIRE, /* a session; the site's own */
+    /* what is asked about another op, a job, that has a key */
+    SIM_OP_TRY,
+    SIM_OP_OUTCOME,
+    SIM_OP_GIVE_UP,
+    SIM_OP_MARK,  /* MUTANT_KEY_OUTSIDE_TXN */
+    SIM_OP_FORGET /* keys that are old; the site's own */
+};
+/* What an asker is told of a key. */
+enum sim_key_answer {
+    SIM_KEY_DONE,
+    SIM_KEY_FAILED,  /* the condition does not hold; nothing is logged with the key */
+    SIM_KEY_REFUSED, /* it stands for something else, or was given up */
+    SIM_KEY_COMMITTED,
+    SIM_KEY_GIVEN_UP,
+    SIM_KEY_NONE
 };
 enum sim_outcast { SIM_DEAD, SIM_CUT_OFF, SIM_FLAPPING };
 enum sim_outcome { SIM_UNKNOWN, SIM_DONE, SIM_CONDITION_FAILED, SIM_REFUSED };
@@ -247,7 +165,9 @@ struct sim_op {
     enum sim_op_kind kind;
     enum level level;
     uint8_t client, key;
-    uint32_t session; /* 0: the one that the client always had */
+    uint32_t session;   /* 0: the one that the client always had */
+    uint32_t name, job; /* key that the application gave; the op that is asked about */
+    uint64_t asked_us;
     uint64_t sequence;
     uint64_t value;             /* to be put; read */
     struct sim_record expected; /* CAS */
@@ -308,6 +228,7 @@ enum sim_event_type {
     SIM_EV_PUBLISH, /* arg: boot; the checkpoint at hand is durable */
     SIM_EV_ARCHIVE, /* arg: boot */
     SIM_EV_CLOCK,   /* somebody sets a wall clock */
+    SIM_EV_COPY,    /* arg: op; what was asked of the site arrives once more, late */
     SIM_EV_ORDER,   /* arg: order, on its way to the site */
     SIM_EV_FLAP,    /* the outcast's network goes or comes */
     SIM_EV_HOLE,    /* arg: for so many ms no entries get out of the site */
@@ -403,7 +324,9 @@ struct sim_site {
     struct marks marks;
     struct repl_view view; /* as of the last step */
     struct lsn term_start; /* our no-op of the term in which we are primary */
-    uint64_t primary_since_ms, expired_ms;
+    uint64_t primary_since_ms, expired_ms, forgot_ms;
+    uint32_t old[SIM_FORGET_MAX], old_n; /* names, of the proposal at hand */
+    uint32_t given_up[SIM_MARKS];        /* MUTANT_KEY_GIVEN_UP_IN_MEMORY */
     struct answered answered;
     struct commit_clock commit_clock;
     struct {         /* the last entry that this start sealed */
@@ -455,7 +378,8 @@ struct sim_client {
     /* at the primary: waits until this lsn reaches that level; 0: not logged yet */
     uint64_t lsn;
     enum level level;
-    bool failed; /* the answer is that the condition does not hold */
+    bool failed;              /* the answer is that the condition does not hold */
+    enum sim_key_answer told; /* when that lsn is covered, to who asked with a key */
 };
 
 /* The repository's packs: survive everything. */
@@ -468,6 +392,14 @@ struct sim_archive {
 struct sim_session_truth {
     bool opened, ended;
     uint64_t last_us;
+};
+
+/* What the common history says of a key, and what askers were told. */
+struct sim_key_truth {
+    enum { SIM_NAME_FREE, SIM_NAME_DONE, SIM_NAME_GIVEN_UP } state;
+    uint64_t lsn, sealed_us; /* of the mark */
+    uint32_t told_id;        /* entry that somebody was told of, for good */
+    bool never;              /* somebody was told that it never happens */
 };
 
 /* What the checker knows of the whole. */
@@ -483,7 +415,8 @@ struct sim_truth {
     uint64_t acks, refusals, elections, cuts, cut_entries, wipes, crashes, switchovers, fetches;
     uint64_t majorities, standby_reads, reads, retries, undone, published, sealed, gaps, lost,
         sessions_opened, sessions_expired, recycled, refills, checked, unchecked, relayed,
-        given_old, splits, stepped_aside, lists, lists_cut, newcomers;
+        given_old, splits, stepped_aside, lists, lists_cut, newcomers, key_repeats, key_refusals,
+        keys_given_up, keys_forgotten;
     uint32_t list_of[SIM_TERMS_MAX]; /* the newest list that was sealed in this term, an id */
 };
 
@@ -492,7 +425,7 @@ struct sim {
     enum sim_mutant mutant;
     struct swarm swarm;
     struct rng net, disk, crash, client, fault, clock, state, wall, plot, relay, crawl, session,
-        list;
+        list, keys;
     uint8_t sites_n;
     uint64_t now_us, order;
     uint64_t steps;
@@ -518,7 +451,7 @@ struct sim {
     } three_terms;
     struct repl_options options;
     struct sim_site sites[SIM_SITES];
-    struct sim_client clients[SIM_CLIENTS];
+    struct sim_client clients[SIM_ASKERS];
     struct sim_op ops[SIM_OPS_MAX]; /* from 1 */
     uint32_t ops_n;
     struct sim_order orders[SIM_ORDERS_MAX]; /* from 1 */
@@ -528,6 +461,11 @@ struct sim {
     uint32_t sessions_n; /* numbers given to sessions */
     uint64_t session_limit_us;
     struct sim_session_truth session_truth[SIM_OPS_MAX];
+    uint32_t names_n;  /* keys that were given */
+    uint32_t jobs[16]; /* the newest ops that have one */
+    uint32_t jobs_n;
+    uint64_t key_limit_us;
+    struct sim_key_truth key_truth[SIM_OPS_MAX];
     struct sim_archive archive;
     struct sim_entry entries[SIM_ENTRIES_MAX]; /* by id, from 1 */
     uint32_t entries_n;
@@ -609,8 +547,15 @@ void sim_service_progress(struct sim *s, uint8_t i);
 void sim_service_closed(struct sim *s, uint8_t i);
 void sim_service_demoted(struct sim *s, uint8_t i);
 
+/* The answer waits until this lsn reaches that level; `c` may be NULL, when nobody waits for it any more. */
+void sim_service_wait(struct sim_client *c, uint64_t lsn, enum level level);
+/* The same where nothing is written: the answer is about the history so far. Without a lease the request is parked. */
+void sim_service_wait_for_all(struct sim *s, uint8_t i, struct sim_client *c);
+bool sim_service_holds(const struct sim *s, const struct sim_site *site, const struct sim_op *op);
+
 /* ---- sim_clients.c ---- */
 bool sim_has_room(const struct sim *s, const struct sim_site *site);
+void sim_client_ask_elsewhere(const struct sim *s, struct sim_client *c);
 uint32_t sim_op_new(struct sim *s, uint8_t client, enum sim_op_kind kind, uint8_t key);
 void sim_client_wake(struct sim *s, uint8_t c);
 /* The client that still waits for this attempt at this site, or NULL. */
@@ -725,5 +670,23 @@ void sim_session_opened(struct sim *s, struct sim_client *c);
 void sim_session_expired(struct sim *s, struct sim_client *c);
 uint64_t sim_session_sleep_us(struct sim *s);
 void sim_check_session(struct sim *s, uint32_t id); /* S24 */
+
+/* sim_keys.c */
+void sim_keys_init(struct sim *s, struct rng g);
+/* The op that is in the history when this one is carried out: a job, or itself. */
+uint32_t sim_key_logged(const struct sim *s, uint32_t op);
+bool sim_key_request(struct sim *s, uint8_t i, struct sim_client *c);
+/* The operations on marks in the entry for an op that is asked for, behind its own; and how many they are. */
+uint32_t sim_key_ops(const struct sim *s, const struct sim_site *site, uint32_t op);
+void sim_key_write(const struct sim *s, const struct sim_site *site, uint32_t op, enum level level,
+                   struct writer *w);
+void sim_key_apply(const struct sim *s, struct sim_state *state, uint32_t id);
+void sim_keys_tick(struct sim *s, uint8_t i);
+void sim_check_keys(struct sim *s, uint32_t id); /* S27 */
+
+/* sim_workers.c */
+void sim_worker_wake(struct sim *s, uint8_t k);
+void sim_worker_answered(struct sim *s, uint8_t i, struct sim_client *c);
+void sim_key_copy(struct sim *s, uint8_t site, uint32_t op);
 
 #endif

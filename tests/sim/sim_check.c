@@ -36,7 +36,9 @@
  *       automatic, and neither twice in two minutes nor within two minutes of having been handed the role (sim_disk.c).
  *   S25 A session is opened once, none of its entries comes after its end, and it ends only when it was idle (P6;
  *       sim_sessions.c).
- *   S26 Each site counts by the newest list of members in its log, and only who votes by it becomes primary. */
+ *   S26 Each site counts by the newest list of members in its log, and only who votes by it becomes primary.
+ *   S27 A key that the application gave has one mark at a time, is kept for its time, and what somebody was told of it stays true
+ *       (P6; sim_keys.c). */
 #include "tests/sim/sim.h"
 
 #include "store/core/check.h"
@@ -200,6 +202,7 @@ void sim_check_commit(struct sim *s, uint8_t i, uint64_t commit, uint64_t visibl
             t->lists += s->entries[id].header.kind == ENTRY_MEMBERS;
             sim_check_committed_once(s, id);
             sim_check_session(s, id);
+            sim_check_keys(s, id);
         } else if (t->committed[lsn - 1] != id) {
             sim_fail(s, "S4: %s commits another entry at %llu than was committed before",
                      sim_names[i], U(lsn));
@@ -230,10 +233,11 @@ void sim_check_ack(struct sim *s, uint8_t i, const struct sim_client *c, enum le
 {
     struct sim_truth *t = &s->truth;
     const struct sim_site *site = &s->sites[i];
-    struct sim_op *op = &s->ops[c->op];
+    const uint32_t logged = sim_key_logged(s, c->op);
+    struct sim_op *op = &s->ops[logged];
     uint32_t id = site->n < c->lsn ? 0 : site->ids[c->lsn - 1];
     t->acks++;
-    if (id == 0 || s->entries[id].op != c->op) {
+    if (id == 0 || s->entries[id].op != logged) {
         sim_fail(s, "S6: %s acknowledges %llu, which is not in its log any more", sim_names[i],
                  U(c->lsn));
         return;

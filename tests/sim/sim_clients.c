@@ -62,7 +62,7 @@ static void think_of_something(struct sim *s, uint8_t c)
     s->clients[c].attempt = 0;
 }
 
-static void ask_elsewhere(const struct sim *s, struct sim_client *c)
+void sim_client_ask_elsewhere(const struct sim *s, struct sim_client *c)
 {
     c->waiting = false;
     c->site = (uint8_t)((c->site + 1) % asked(s));
@@ -72,7 +72,7 @@ static void ask(struct sim *s, struct sim_client *c)
 {
     struct sim_site *site = &s->sites[c->site];
     if (!site->alive || site->in_n >= SIM_INBOX_MAX / 2) {
-        ask_elsewhere(s, c);
+        sim_client_ask_elsewhere(s, c);
         return;
     }
     c->waiting = true;
@@ -90,8 +90,12 @@ static void ask(struct sim *s, struct sim_client *c)
 void sim_client_wake(struct sim *s, uint8_t c)
 {
     struct sim_client *client = &s->clients[c];
+    if (c >= SIM_CLIENTS) {
+        sim_worker_wake(s, c);
+        return;
+    }
     if (client->waiting && s->now_us >= client->give_up_us) {
-        ask_elsewhere(s, client);
+        sim_client_ask_elsewhere(s, client);
         if (s->ops[client->op].kind == SIM_OP_OPEN)
             client->op = 0; /* the next one opens another */
         if (s->swarm.gives_up && sim_rng_chance(&s->plot, 200000))
@@ -108,7 +112,7 @@ void sim_client_wake(struct sim *s, uint8_t c)
         if (client->op != 0)
             ask(s, client);
         else
-            ask_elsewhere(s, client);
+            sim_client_ask_elsewhere(s, client);
     }
     sim_at(s, again, SIM_EV_CLIENT, c, 0);
 }
@@ -123,14 +127,14 @@ void sim_client_refused(struct sim *s, struct sim_client *c, bool sure)
 {
     struct sim_op *op = &s->ops[c->op];
     s->truth.refusals++;
-    ask_elsewhere(s, c);
+    sim_client_ask_elsewhere(s, c);
     if (op->kind == SIM_OP_OPEN) {
         op->outcome = sure ? SIM_REFUSED : SIM_UNKNOWN;
         c->op = 0;
         return;
     }
-    if (sure && s->swarm.gives_up && c->attempt == 1 && op->kind != SIM_OP_READ &&
-        sim_rng_chance(&s->plot, 300000)) {
+    if (sure && s->swarm.gives_up && c->attempt == 1 && op->kind < SIM_OP_TRY &&
+        op->kind != SIM_OP_READ && sim_rng_chance(&s->plot, 300000)) {
         op->outcome = SIM_REFUSED; /* and goes on with something else */
         c->op = 0;
     }

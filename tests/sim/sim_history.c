@@ -29,7 +29,8 @@ static struct linear_op seen_of(const struct sim_op *op)
     static const enum linear_kind kinds[] = {[SIM_OP_READ] = LINEAR_READ,
                                              [SIM_OP_PUT] = LINEAR_PUT,
                                              [SIM_OP_DELETE] = LINEAR_DELETE,
-                                             [SIM_OP_CAS] = LINEAR_CAS};
+                                             [SIM_OP_CAS] = LINEAR_CAS,
+                                             [SIM_OP_TRY] = LINEAR_CAS};
     return (struct linear_op){.kind = kinds[op->kind],
                               .refused = op->outcome == SIM_CONDITION_FAILED,
                               .value = op->value,
@@ -44,7 +45,8 @@ static void check_key(struct sim *s, struct linear *search, uint8_t key)
     uint32_t n = 0;
     for (uint32_t id = 1; id <= s->ops_n; id++) {
         const struct sim_op *op = &s->ops[id];
-        if (op->kind >= SIM_OP_OPEN || op->key != key || op->outcome == SIM_REFUSED ||
+        bool tried = op->kind == SIM_OP_TRY && op->outcome == SIM_CONDITION_FAILED;
+        if ((op->kind >= SIM_OP_OPEN && !tried) || op->key != key || op->outcome == SIM_REFUSED ||
             (op->returned == 0 && op->kind == SIM_OP_READ))
             continue;
         ops[n++] = seen_of(op);

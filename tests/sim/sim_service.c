@@ -76,7 +76,7 @@ static uint64_t earlier_outcome(const struct sim *s, const struct sim_site *site
                : 0;
 }
 
-static bool holds(const struct sim *s, const struct sim_site *site, const struct sim_op *op)
+bool sim_service_holds(const struct sim *s, const struct sim_site *site, const struct sim_op *op)
 {
     uint8_t name = (uint8_t)('a' + op->key);
     struct condition cond = {op->expected.version == 0 ? COND_ABSENT : COND_VERSION,
@@ -95,6 +95,20 @@ static void wait_for(struct sim_client *c, uint64_t lsn, enum level level, bool 
     c->lsn = lsn;
     c->level = level;
     c->failed = failed;
+}
+
+void sim_service_wait(struct sim_client *c, uint64_t lsn, enum level level)
+{
+    wait_for(c, lsn, level, false);
+}
+
+void sim_service_wait_for_all(struct sim *s, uint8_t i, struct sim_client *c)
+{
+    struct sim_site *site = &s->sites[i];
+    if (lease(s, site))
+        wait_for(c, site->n, marks_answer_level(LEVEL_MODE, site->view.mode), false);
+    else
+        park(s, i, site->current.op, site->current.attempt);
 }
 
 static void read_now(struct sim *s, uint8_t i, const struct sim_op *op, struct sim_client *c)
@@ -135,7 +149,7 @@ bool sim_service_request(struct sim *s, uint8_t i)
     uint32_t id = site->current.op, attempt = site->current.attempt;
     const struct sim_op *op = &s->ops[id];
     struct sim_client *c = sim_client_of(s, i, id, attempt);
-    if (op->kind == SIM_OP_EXPIRE && !ready(s, site))
+    if ((op->kind == SIM_OP_EXPIRE || op->kind >= SIM_OP_MARK) && !ready(s, site))
         return false;
     if (!ready(s, site)) {
         if (site->view.role == REPL_PRIMARY)
@@ -150,6 +164,8 @@ bool sim_service_request(struct sim *s, uint8_t i)
     }
     if (op->kind == SIM_OP_OPEN || op->kind == SIM_OP_EXPIRE)
         return logs_session(s, i, op, c);
+    if (op->kind >= SIM_OP_TRY)
+        return sim_key_request(s, i, c);
     if (!sim_session_is_open(s, site, op)) {
         if (c != NULL)
             sim_session_expired(s, c);
@@ -162,7 +178,7 @@ bool sim_service_request(struct sim *s, uint8_t i)
         wait_for(c, earlier, marks_repeat_level(op->level, mode), false);
         return false;
     }
-    if (op->kind == SIM_OP_CAS && !holds(s, site, op)) {
+    if (op->kind == SIM_OP_CAS && !sim_service_holds(s, site, op)) {
         /* Nothing is written: the answer is about the history so far, and waits until that is committed. */
         if (c != NULL && s->mutant == MUTANT_REFUSAL_NOT_AWAITED)
             sim_client_answered(s, c, SIM_CONDITION_FAILED, (struct sim_record){0, 0});
@@ -205,15 +221,19 @@ static enum level achieved(const struct sim *s, uint8_t i, uint64_t lsn, enum le
 
 static void answer_who_can_be(struct sim *s, uint8_t i)
 {
-    for (uint8_t k = 0; k < SIM_CLIENTS && !s->failed; k++) {
+    for (uint8_t k = 0; k < SIM_ASKERS && !s->failed; k++) {
         struct sim_client *c = &s->clients[k];
         if (!c->waiting || c->site != i || c->lsn == 0 || covered(s, i, c->level).v < c->lsn)
             continue;
         const struct sim_op *op = &s->ops[c->op];
         if (c->level == LEVEL_LOCAL && s->mutant != MUTANT_LOCAL_ANSWERS_FORGOTTEN)
             answered_local(&s->sites[i].answered, (struct lsn){c->lsn}, true);
-        if (!c->failed)
+        if (!c->failed && (op->kind < SIM_OP_TRY || c->told == SIM_KEY_DONE))
             sim_check_ack(s, i, c, achieved(s, i, c->lsn, c->level));
+        if (op->kind >= SIM_OP_TRY) {
+            sim_worker_answered(s, i, c);
+            continue;
+        }
         sim_client_answered(s, c, c->failed ? SIM_CONDITION_FAILED : SIM_DONE,
                             op->kind == SIM_OP_DELETE ? (struct sim_record){0, 0}
                                                       : (struct sim_record){op->value, c->lsn});
@@ -242,7 +262,7 @@ void sim_service_progress(struct sim *s, uint8_t i)
 void sim_service_closed(struct sim *s, uint8_t i)
 {
     s->sites[i].parked_n = 0;
-    for (uint8_t k = 0; k < SIM_CLIENTS; k++)
+    for (uint8_t k = 0; k < SIM_ASKERS; k++)
         if (s->clients[k].waiting && s->clients[k].site == i)
             sim_client_refused(s, &s->clients[k], s->mutant == MUTANT_UNKNOWN_TOLD_REFUSED);
 }

@@ -45,6 +45,7 @@ void sim_site_start(struct sim *s, uint8_t i)
     site->boot++;
     site->sealed.id = 0;
     site->orders = (struct orders){.pending = 0};
+    memset(site->given_up, 0, sizeof site->given_up);
     site->ordered = 0;
     site->commit_clock = (struct commit_clock){0};
     (void)sim_commit_us(s, site);
@@ -223,23 +224,27 @@ static void append(struct sim *s, uint8_t i, uint32_t id)
 }
 
 /* Sealed, decoded again and checked: what goes into logs are entries of the real format. */
-static void write_txn(struct writer *w, const uint8_t *salt, const struct sim_op *op,
-                      enum level level)
+static void write_txn(const struct sim *s, const struct sim_site *site, struct writer *w,
+                      const uint8_t *salt, enum level level)
 {
+    const uint32_t asked = site->current.op;
+    const struct sim_op *op = &s->ops[sim_key_logged(s, asked)];
+    const uint32_t own = op->kind < SIM_OP_OPEN;
     uint8_t value[8], key = (uint8_t)('a' + op->key);
-    put_le64(value, op->value);
-    struct op write = {OP_PUT, bytes_str("c"), bytes_of(&key, 1), bytes_of(value, sizeof value)};
-    if (op->kind == SIM_OP_DELETE) {
-        write.kind = OP_DELETE;
-        write.value.n = 0;
+    struct body_txn t = {.sequence = op->sequence, .level = level, .client = bytes_str("sim")};
+    if (op->name == 0 && own != 0)
+        t.session = sim_session_id(op->client, op->session);
+    body_write_txn(w, salt, &t, NULL);
+    put_le32(w->p + w->at - 4, own + sim_key_ops(s, site, asked));
+    if (own != 0) {
+        write_u8(w, op->kind == SIM_OP_DELETE ? OP_DELETE : OP_PUT);
+        write_bytes16(w, bytes_str("c"));
+        write_bytes16(w, bytes_of(&key, 1));
     }
-    body_write_txn(w, salt,
-                   &(struct body_txn){.session = sim_session_id(op->client, op->session),
-                                      .sequence = op->sequence,
-                                      .level = level,
-                                      .client = bytes_str("sim"),
-                                      .op_count = 1},
-                   &write);
+    put_le64(value, op->value);
+    if (own != 0 && op->kind != SIM_OP_DELETE)
+        write_bytes32(w, bytes_of(value, sizeof value));
+    sim_key_write(s, site, asked, level, w);
 }
 
 uint64_t sim_commit_us(const struct sim *s, struct sim_site *site)
@@ -294,9 +299,11 @@ static uint32_t seal(struct sim *s, uint8_t i, const struct repl_action *a, stru
         write_members(&w, salt, &e->members);
         s->truth.list_of[a->term.v % SIM_TERMS_MAX] = id;
     } else {
-        e->op = site->current.op;
-        e->level = marks_answer_level(s->ops[e->op].level, site->view.mode);
-        write_txn(&w, salt, &s->ops[e->op], e->level);
+        const struct sim_op *op = &s->ops[site->current.op];
+        e->op = sim_key_logged(s, site->current.op);
+        e->level = op->kind > SIM_OP_OUTCOME ? LEVEL_MAJORITY
+                                             : marks_answer_level(op->level, site->view.mode);
+        write_txn(s, site, &w, salt, e->level);
     }
     check(!w.bad);
     struct utc wall = {sim_wall_us(s, site)}, time = wall;
@@ -650,21 +657,22 @@ static void step(struct sim *s, uint8_t i)
         site->actions.n = site->action = 0;
         return;
     }
-    struct repl_event e = {.type = in->type,
-                           .now_ms = sim_clock_ms(s, site),
-                           .site = in->site,
-                           .position = in->position,
-                           .bytes = in->bytes,
-                           .sent = in->sent,
-                           .mode = in->mode,
-                           .fit = in->fit,
-                           .kind = in->op == 0
-                                       ? (in->members.all != 0 ? ENTRY_MEMBERS : ENTRY_CONFIG)
-                                   : s->ops[in->op].kind >= SIM_OP_OPEN ? ENTRY_SESSION
-                                                                        : ENTRY_TXN,
-                           .members = in->members,
-                           .applied = site->marks.applied,
-                           .archived = site->marks.archived};
+    struct repl_event e = {
+        .type = in->type,
+        .now_ms = sim_clock_ms(s, site),
+        .site = in->site,
+        .position = in->position,
+        .bytes = in->bytes,
+        .sent = in->sent,
+        .mode = in->mode,
+        .fit = in->fit,
+        .kind = in->op == 0 ? (in->members.all != 0 ? ENTRY_MEMBERS : ENTRY_CONFIG)
+                : s->ops[in->op].kind == SIM_OP_OPEN || s->ops[in->op].kind == SIM_OP_EXPIRE
+                    ? ENTRY_SESSION
+                    : ENTRY_TXN,
+        .members = in->members,
+        .applied = site->marks.applied,
+        .archived = site->marks.archived};
     /* As driver_propose() has it, always. */
     e.more = in->type == REPL_EV_PROPOSE && s->swarm.bursts != 0 &&
              sim_rng_chance(&s->net, s->swarm.bursts);
@@ -727,6 +735,7 @@ static void step_done(struct sim *s, uint8_t i)
     if (site->current.type == REPL_EV_TICK) {
         sim_check_quorum(s, i);
         sim_sessions_tick(s, i);
+        sim_keys_tick(s, i);
     }
 }
 

@@ -36,8 +36,11 @@ void sim_state_apply(struct sim *s, struct sim_state *state, uint32_t id)
     if (e->header.kind != ENTRY_TXN && e->header.kind != ENTRY_SESSION)
         return;
     const struct sim_op *op = &s->ops[e->op];
-    sim_session_apply(state, e, op);
-    if (e->header.kind == ENTRY_SESSION)
+    if (op->name != 0 || op->kind == SIM_OP_FORGET)
+        sim_key_apply(s, state, id);
+    else
+        sim_session_apply(state, e, op);
+    if (op->kind >= SIM_OP_OPEN)
         return;
     state->records[op->key] = op->kind == SIM_OP_DELETE
                                   ? (struct sim_record){0, 0}

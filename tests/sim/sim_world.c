@@ -391,6 +391,9 @@ static void handle(struct sim *s, const struct sim_event *e)
     case SIM_EV_CLOCK:
         set_a_clock(s);
         break;
+    case SIM_EV_COPY:
+        sim_key_copy(s, site, e->arg);
+        break;
     }
 }
 
@@ -471,6 +474,7 @@ struct swarm sim_swarm_of_seed(uint64_t seed)
     w.crawl = sim_rng_chance(&g, 300000);
     w.sessions = true;
     w.members = seed % 9 == 0; /* no draw: the seeds of before stay the stories that they were */
+    w.keys = seed % 8 == 7;    /* none of those that are named in seeds.txt and mutants.c */
     return w;
 }
 
@@ -493,6 +497,7 @@ void sim_init(struct sim *s, uint64_t seed, const struct swarm *swarm, enum sim_
     s->crawl = split(seed, 12);
     sim_sessions_init(s, split(seed, 13));
     s->list = split(seed, 14);
+    sim_keys_init(s, split(seed, 15));
     s->hash = seed;
     s->sites_n = swarm->members ? SIM_SITES : SIM_FOUNDERS;
     s->wiped = s->outcast = REPL_NOBODY;
@@ -527,6 +532,8 @@ void sim_init(struct sim *s, uint64_t seed, const struct swarm *swarm, enum sim_
     }
     for (uint8_t c = 0; c < SIM_CLIENTS; c++)
         sim_at(s, sim_rng_below(&s->client, 1000 * SIM_MS), SIM_EV_CLIENT, c, 0);
+    for (uint8_t c = SIM_CLIENTS; swarm->keys && c < SIM_ASKERS; c++)
+        sim_at(s, sim_rng_below(&s->keys, 1000 * SIM_MS), SIM_EV_CLIENT, c, 0);
     sim_at(s, SIM_MS, SIM_EV_CONNECT, 0, 0);
     sim_at(s, sim_rng_below(&s->fault, 2000 * SIM_MS), SIM_EV_FAULT, 0, 0);
     if (swarm->jump)
