@@ -20,13 +20,13 @@ MAKEFLAGS += --no-builtin-rules $(if $(filter 0,$(MAKELEVEL)),-j$(JOBS))
 
 # Debian 12 packages: to compile, to test, to check the source, to run the drills.
 PACKAGES  = gcc libc6-dev make pkg-config liblmdb-dev libuv1-dev libssl-dev libzstd-dev liburing-dev libcyaml-dev libyaml-dev \
-            libjansson-dev libisal-dev libxxhash-dev scdoc \
+            libjansson-dev libisal-dev libxxhash-dev libp11-kit-dev scdoc \
             libcmocka-dev clang libclang-rt-dev \
             clang-format clang-tidy cppcheck \
-            iproute2 iso-codes jq openssl procps python3-minimal spin zstd \
+            iproute2 iso-codes jq opensc openssl procps python3-minimal softhsm2 spin zstd \
             fuse3 libfuse3-dev
 
-LIBS      = lmdb libuv openssl libzstd liburing libcyaml jansson libxxhash
+LIBS      = lmdb libuv openssl libzstd liburing libcyaml jansson libxxhash p11-kit-1
 # What libtriveni alone needs.
 CLIENT_LIBS = libuv openssl libzstd
 

@@ -58,8 +58,9 @@ struct site_config {
     uint32_t max_per_identity; /* connections of one client's name; 0: no limit of their own */
 
     /* repository (kind: repository) */
-    char archive_dir[SITE_PATH_BYTES], kek_file[SITE_PATH_BYTES];
-    char checkpoint_key_file[SITE_PATH_BYTES]; /* empty: checkpoint.key beside kek_file */
+    char archive_dir[SITE_PATH_BYTES];
+    char kek_file[SITE_PATH_BYTES]; /* or command:... or pkcs11:...: where the KEK comes from */
+    char checkpoint_key_file[SITE_PATH_BYTES]; /* empty: checkpoint.key beside the KEK's file */
     uint64_t pack_bytes;                       /* seal when this many bytes wait */
     uint32_t pack_seconds;                     /* or when the oldest has waited this long */
     uint32_t snapshot_entries;                 /* a snapshot after this many entries; 0: never */

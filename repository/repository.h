@@ -29,16 +29,18 @@ struct repository; /* opaque */
 
 struct repository_options {
     const char *dir;
-    const char *kek_file;   /* 32 bytes as 64 hex digits; not readable by group or others */
+    /* Where the key-encryption key comes from: a file of 64 hex digits that only its owner can access, "command:/PATH WORD...",
+     * which writes the same, or the RFC 7512 URI of an AES-256 key that stays in a PKCS #11 token ("pkcs11:..."). */
+    const char *kek_file;
     struct uuid cluster_id; /* zero for restore: taken from the repository */
     const char *cluster;    /* name; NULL for restore */
     bool create;            /* make it when missing (gsr); otherwise ERR_NOT_FOUND */
     bool read_only;
 };
-/* ERR_DENIED when the KEK is wrong (its id differs) or its file is accessible to others, ERR_BUSY when another process has
- * the archive open for writing, ERR_CONFIG when it is another cluster's. For writing: ERR_INTEGRITY naming the object when
- * the chain of packs is broken. With read_only a broken archive opens, is used as far as it is whole, and
- * repository_status counts the damage. */
+/* ERR_DENIED when the KEK is wrong (its id differs), or its file accessible to others, or the token refuses the PIN; ERR_IO
+ * when its command or token fails; ERR_BUSY when another process has the archive open for writing, ERR_CONFIG when it is
+ * another cluster's. For writing: ERR_INTEGRITY naming the object when the chain of packs is broken. With read_only a
+ * broken archive opens, is used as far as it is whole, and repository_status counts the damage. */
 int repository_open(struct repository **out, const struct repository_options *options,
                     struct err *e);
 void repository_close(struct repository *r);

@@ -21,8 +21,7 @@ struct archive_options {
      "TRIVENI_REPOSITORY",                                                                         \
      "directory of the archive (required)"},                                                       \
     {                                                                                              \
-        "kek", 'k', OPTION_TEXT, AT(kek), "FILE", "TRIVENI_KEK",                                   \
-            "key that the archive is encrypted under (required)"                                   \
+        "kek", 'k', OPTION_TEXT, AT(kek), "SOURCE", "TRIVENI_KEK", KEK_HELP                        \
     }
 static const struct option archive_table[] = {REPOSITORY_OPTIONS, {0}};
 static const struct option verify_table[] = {

@@ -32,8 +32,7 @@ struct prove_options {
 static const struct option checkpoint_table[] = {REPOSITORY_OPTION, {0}};
 static const struct option prove_table[] = {
     REPOSITORY_OPTION,
-    {"kek", 'k', OPTION_TEXT, AT(kek), "FILE", "TRIVENI_KEK",
-     "key that the archive is encrypted under (required)"},
+    {"kek", 'k', OPTION_TEXT, AT(kek), "SOURCE", "TRIVENI_KEK", KEK_HELP},
     {"to", 0, OPTION_TEXT, AT(to), "FILE", NULL, "new file for the proof (required)"},
     AS_OF_OPTION(struct prove_options),
     {"base64", 0, OPTION_FLAG, AT(base64), NULL, NULL, "KEY is base64"},

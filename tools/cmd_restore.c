@@ -18,8 +18,7 @@ struct restore_options {
 static const struct option restore_table[] = {
     {"repository", 'r', OPTION_TEXT, AT(dir), "DIR", "TRIVENI_REPOSITORY",
      "directory of the archive (required)"},
-    {"kek", 'k', OPTION_TEXT, AT(kek), "FILE", "TRIVENI_KEK",
-     "key that the archive is encrypted under (required)"},
+    {"kek", 'k', OPTION_TEXT, AT(kek), "SOURCE", "TRIVENI_KEK", KEK_HELP},
     {"to-lsn", 0, OPTION_NUMBER, AT(lsn), "LSN", NULL, "as it was after this transaction"},
     {"to-point", 0, OPTION_TEXT, AT(point), "NAME", NULL, "as it was at this restore point"},
     {"to-time", 0, OPTION_TEXT, AT(time), "TIME", NULL,

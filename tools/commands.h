@@ -4,6 +4,11 @@
 
 #include "tools/cli.h"
 
+/* What --kek SOURCE says, in every command that reads the archive. */
+#define KEK_HELP                                                                                   \
+    "key that the archive is encrypted under (required): a file, 'command:/PATH WORD...', or a "   \
+    "PKCS #11 URI"
+
 extern const struct command command_quickstart, command_init, command_serve;
 extern const struct command command_pki_init, command_pki_site, command_pki_client,
     command_pki_operator, command_pki_revoke, command_pki_show;

@@ -249,6 +249,44 @@ static int set_choices(const struct yaml *y, const struct config_file *f, struct
     return rc;
 }
 
+/* The key of the archive, as the text that repository.h takes: a path, command:..., or a PKCS #11 URI. */
+static int set_kek(const struct yaml *y, const struct config_file *f, struct site_config *out,
+                   struct err *e)
+{
+    const struct config_kek *kek = &f->repository.kek;
+    char line[SITE_PATH_BYTES] = "command:";
+    size_t used = strlen(line);
+    int given = (f->repository.kek_file != NULL) + (kek->file != NULL) + (kek->token != NULL) +
+                (kek->command != NULL);
+    if (given > 1)
+        return yaml_fault(y, e, "repository.kek",
+                          "give one of 'repository.kek_file' and in 'repository.kek' file, command "
+                          "and token");
+    if (kek->file != NULL)
+        return set_path(y, "repository.kek.file", kek->file, out->kek_file, e);
+    if (kek->token != NULL && strncmp(kek->token, "pkcs11:", 7) != 0)
+        return yaml_fault(y, e, "repository.kek.token",
+                          "'repository.kek.token' must be a PKCS #11 URI (RFC 7512) such as "
+                          "pkcs11:token=archive;object=kek?module-path=/path/of/module.so");
+    if (kek->token != NULL)
+        return set_text(y, "repository.kek.token", kek->token, out->kek_file, SITE_PATH_BYTES, e);
+    for (unsigned i = 0; kek->command != NULL && i < kek->command_count; i++) {
+        if (strchr(kek->command[i], ' ') != NULL || (i == 0 && kek->command[i][0] != '/'))
+            return yaml_fault(y, e, "repository.kek.command",
+                              "'repository.kek.command' is a list of words without blanks, the "
+                              "first an absolute path: put more into a script");
+        int n =
+            snprintf(line + used, sizeof line - used, "%s%s", i == 0 ? "" : " ", kek->command[i]);
+        if (n < 0 || (size_t)n >= sizeof line - used)
+            return yaml_fault(y, e, "repository.kek.command",
+                              "'repository.kek.command' is too long: put it into a script");
+        used += (size_t)n;
+    }
+    if (kek->command != NULL)
+        return set_text(y, "repository.kek.command", line, out->kek_file, SITE_PATH_BYTES, e);
+    return 0;
+}
+
 /* ---- what must hold between fields ---- */
 
 static int check_timing(const struct yaml *y, const struct site_config *c, struct err *e)
@@ -286,14 +324,19 @@ static int check_repository(const struct yaml *y, const struct site_config *c, s
                           "site '%s' is of kind repository: it needs 'repository.dir'", name);
     if (kind && c->kek_file[0] == '\0')
         return yaml_fault(y, e, "repository",
-                          "site '%s' is of kind repository: it needs 'repository.kek_file', the "
-                          "key that its archive is "
-                          "encrypted under",
+                          "site '%s' is of kind repository: it needs 'repository.kek' (or "
+                          "'repository.kek_file'), the key that its archive is encrypted under",
                           name);
     if (!kind && (c->archive_dir[0] != '\0' || c->kek_file[0] != '\0'))
         return yaml_fault(
             y, e, "repository",
             "site '%s' is of kind data: only a site of kind repository has an archive", name);
+    if (kind && c->checkpoint_key_file[0] == '\0' &&
+        (strncmp(c->kek_file, "command:", 8) == 0 || strncmp(c->kek_file, "pkcs11:", 7) == 0))
+        return yaml_fault(
+            y, e, "repository",
+            "the key of the archive is in no file, so 'repository.checkpoint_key_file' "
+            "must say where the key that signs checkpoints is");
     if (kind && strcmp(c->archive_dir, c->data_dir) == 0)
         return yaml_fault(y, e, "repository.dir",
                           "'repository.dir' and 'data_dir' are the same directory");
@@ -332,6 +375,8 @@ int config_parse(const char *file, struct bytes text, struct site_config *out, s
     const struct config_file *f = y.data;
     if (rc == 0)
         rc = set_texts(&y, f, out, e);
+    if (rc == 0)
+        rc = set_kek(&y, f, out, e);
     if (rc == 0)
         rc = set_members(&y, f, out, e);
     if (rc == 0)

@@ -7,6 +7,7 @@
 #include <stddef.h>
 
 enum {
+    KEK_WORDS_MAX = 32, /* as repository/io/program.h takes them */
     TEXT_MAX = 4096
 }; /* longest text; the members of site_config have limits of their own, checked by config.c */
 
@@ -74,8 +75,27 @@ static const cyaml_schema_field_t store_fields[] = {
     CYAML_FIELD_END,
 };
 
+static const cyaml_schema_value_t word_schema = {
+    CYAML_VALUE_STRING(CYAML_FLAG_POINTER, char *, 1, TEXT_MAX),
+};
+static const cyaml_schema_field_t kek_fields[] = {
+    CYAML_FIELD_STRING_PTR("file", CYAML_FLAG_POINTER | CYAML_FLAG_OPTIONAL, struct config_kek,
+                           file, 1, TEXT_MAX),
+    CYAML_FIELD_STRING_PTR("token", CYAML_FLAG_POINTER | CYAML_FLAG_OPTIONAL, struct config_kek,
+                           token, 1, TEXT_MAX),
+    CYAML_FIELD_SEQUENCE("command", CYAML_FLAG_POINTER | CYAML_FLAG_OPTIONAL, struct config_kek,
+                         command, &word_schema, 1, KEK_WORDS_MAX),
+    CYAML_FIELD_END,
+};
+
 static const cyaml_schema_field_t repository_fields[] = {
     IN(repository, dir, 0),
+    {
+        .key = "kek",
+        .data_offset =
+            offsetof(struct config_file, repository.kek) - offsetof(struct config_file, repository),
+        .value = {CYAML_VALUE_MAPPING(CYAML_FLAG_OPTIONAL, struct config_kek, kek_fields)},
+    },
     IN(repository, kek_file, 0),
     IN(repository, checkpoint_key_file, 0),
     IN(repository, pack_mib, 0),

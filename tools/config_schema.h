@@ -10,6 +10,12 @@ struct config_member {
     char *name, *kind, *peer, *client;
 };
 
+struct config_kek {
+    char *file, *token;
+    char **command;
+    unsigned command_count;
+};
+
 struct config_file {
     struct {
         char *name, *id;
@@ -33,6 +39,7 @@ struct config_file {
     } store;
     struct {
         char *dir, *kek_file, *checkpoint_key_file, *pack_mib, *pack_seconds, *snapshot_entries;
+        struct config_kek kek;
     } repository;
 };
 

@@ -15,6 +15,7 @@
 #include "repository/io/crypto.h"
 
 #include "repository/core/names.h"
+#include "repository/io/token.h"
 #include "store/core/check.h"
 #include "store/core/hash.h"
 #include "store/core/hex.h"
@@ -68,6 +69,29 @@ static int kek_check_access(int fd, const char *path, struct err *e)
     return 0;
 }
 
+int repo_kek_of_text(char *text, size_t n, struct repo_kek *out, struct err *e)
+{
+    static const struct repo_key zero;
+    uint8_t wrapped[REPO_WRAPPED_BYTES];
+    memset(out, 0, sizeof *out);
+    while (n > 0 && (text[n - 1] == '\n' || text[n - 1] == '\r'))
+        n--;
+    char digits[2 * REPO_KEY_BYTES + 1] = "";
+    if (n < sizeof digits)
+        memcpy(digits, text, n);
+    repo_wipe(text, n);
+    int rc = n + 1 == sizeof digits ? hex_parse(digits, out->key, sizeof out->key) : ERR_FORMAT;
+    repo_wipe(digits, sizeof digits);
+    if (rc != 0)
+        return err_set(e, ERR_FORMAT, "64 lower-case hex digits on one line are expected");
+    struct sha256 id = hash_sha256_2(bytes_str("triveni kek"), bytes_of(out->key, sizeof out->key));
+    memcpy(out->id, id.b, sizeof out->id);
+    rc = repo_key_wrap(out, &zero, wrapped, e);
+    id = hash_sha256_2(bytes_str("triveni kek"), bytes_of(wrapped, sizeof wrapped));
+    memcpy(out->token_id, id.b, sizeof out->token_id);
+    return rc;
+}
+
 int repo_kek_load(const char *path, struct repo_kek *out, struct err *e)
 {
     char text[2 * REPO_KEY_BYTES + 4] = {0};
@@ -87,15 +111,9 @@ int repo_kek_load(const char *path, struct repo_kek *out, struct err *e)
         rc = err_set(e, ERR_IO, "key file %s: %s", path, strerror(errno));
         goto out;
     }
-    while (n > 0 && (text[n - 1] == '\n' || text[n - 1] == '\r'))
-        text[--n] = '\0';
-    if (hex_parse(text, out->key, sizeof out->key) != 0) {
-        rc = err_set(e, ERR_FORMAT,
-                     "key file %s: 64 lower-case hex digits on one line are expected", path);
-        goto out;
-    }
-    struct sha256 id = hash_sha256_2(bytes_str("triveni kek"), bytes_of(out->key, sizeof out->key));
-    memcpy(out->id, id.b, sizeof out->id);
+    rc = repo_kek_of_text(text, (size_t)n, out, e);
+    if (rc != 0)
+        err_wrap(e, "key file %s", path);
 out:
     repo_wipe(text, sizeof text);
     (void)close(fd);
@@ -130,6 +148,8 @@ static int kwp(bool wrap, const struct repo_kek *kek, const uint8_t *in, int in_
 int repo_key_wrap(const struct repo_kek *kek, const struct repo_key *key,
                   uint8_t out[REPO_WRAPPED_BYTES], struct err *e)
 {
+    if (kek->token != NULL)
+        return repo_token_wrap(kek->token, key, out, e);
     int rc = kwp(true, kek, key->b, REPO_KEY_BYTES, out, REPO_WRAPPED_BYTES);
     return rc == 0 ? 0 : openssl_failed("AES-KWP", e);
 }
@@ -137,6 +157,8 @@ int repo_key_wrap(const struct repo_kek *kek, const struct repo_key *key,
 int repo_key_unwrap(const struct repo_kek *kek, const uint8_t wrapped[REPO_WRAPPED_BYTES],
                     struct repo_key *out, struct err *e)
 {
+    if (kek->token != NULL)
+        return repo_token_unwrap(kek->token, wrapped, out, e);
     int rc = kwp(false, kek, wrapped, REPO_WRAPPED_BYTES, out->b, REPO_KEY_BYTES);
     if (rc == ERR_FAILED)
         return openssl_failed("AES-KWP", e);

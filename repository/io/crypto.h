@@ -14,9 +14,14 @@ enum {
     REPO_MAC_BYTES = 32,
 };
 
+struct repo_token; /* token.h */
 struct repo_kek {
-    uint8_t key[REPO_KEY_BYTES];
+    uint8_t key[REPO_KEY_BYTES];   /* zero when it stays in a token */
+    struct repo_token *token;      /* NULL: it does not */
     uint8_t id[REPO_KEK_ID_BYTES]; /* first 8 bytes of SHA-256("triveni kek" || key) */
+    /* What a token can tell of its key: first 8 bytes of SHA-256("triveni kek" || 32 zero bytes wrapped under it). A key that
+     * lies in a token and on paper is known by both. */
+    uint8_t token_id[REPO_KEK_ID_BYTES];
 };
 struct repo_key { /* data key of one object */
     uint8_t b[REPO_KEY_BYTES];
@@ -25,10 +30,14 @@ struct repo_key { /* data key of one object */
 /* Read 64 hex digits (and at most a line end) from a regular file that group and others cannot access. ERR_DENIED when they
  * can, ERR_NOT_FOUND, ERR_FORMAT (tells nothing of the contents). Clear with repo_wipe. */
 int repo_kek_load(const char *path, struct repo_kek *out, struct err *e);
+/* The same from its n hex digits, at most 64 and a line end, which are wiped. ERR_FORMAT without a word of where they are
+ * from. */
+int repo_kek_of_text(char *text, size_t n, struct repo_kek *out, struct err *e);
 void repo_wipe(void *p, size_t n);
 int repo_random(void *p, size_t n, struct err *e);
 
-/* RFC 5649. unwrap gives ERR_DENIED when the wrapped bytes are not of this KEK or are damaged. */
+/* RFC 5649, in the token when the KEK is there. unwrap gives ERR_DENIED when the wrapped bytes are not of this KEK or are
+ * damaged. */
 int repo_key_wrap(const struct repo_kek *kek, const struct repo_key *key,
                   uint8_t out[REPO_WRAPPED_BYTES], struct err *e);
 int repo_key_unwrap(const struct repo_kek *kek, const uint8_t wrapped[REPO_WRAPPED_BYTES],

@@ -5,6 +5,7 @@
  * repository_status, by repository_verify and by the plan that would need it. */
 #include "repository/history.h"
 #include "repository/io/archive.h"
+#include "repository/io/kek.h"
 #include "repository/io/tree.h"
 
 #include "store/core/check.h"
@@ -96,7 +97,7 @@ int repository_open(struct repository **out, const struct repository_options *op
     r->read_only = options->read_only;
     int rc = repo_backend_open(options->dir, options->create && write, write, &r->backend, e);
     if (rc == 0)
-        rc = repo_kek_load(options->kek_file, &r->kek, e);
+        rc = repo_kek_open(options->kek_file, &r->kek, e);
     if (rc == 0 && (rc = read_about(r, e)) == ERR_NOT_FOUND && options->create && write)
         rc = create_about(r, options, e);
     if (rc == 0)
@@ -133,7 +134,7 @@ void repository_close(struct repository *r)
     repo_tree_free(r->tree);
     repo_inventory_release(&r->inv);
     repo_backend_close(r->backend);
-    repo_wipe(&r->kek, sizeof r->kek);
+    repo_kek_close(&r->kek);
     free(r);
 }
 

@@ -300,8 +300,53 @@ static void across_fields(void **state)
                        "  - {name: g, kind: repository, peer: 'h:1', client: 'h:1'}\n" TAIL
                        "repository:\n  dir: x\n",
                "/etc/t/dc.yaml:8:1: site 'g' is of kind repository: it needs "
-               "'repository.kek_file', the key that its "
+               "'repository.kek' (or 'repository.kek_file'), the key that its "
                "archive is encrypted under");
+}
+
+#define GSR                                                                                        \
+    CLUSTER "site: g\nmembers:\n  - {name: a, kind: data, peer: 'h:1', client: 'h:1'}\n"           \
+            "  - {name: g, kind: repository, peer: 'h:1', client: 'h:1'}\n" TAIL                   \
+            "repository:\n  dir: x\n"
+
+static void assert_kek(const char *text, const char *kek)
+{
+    struct site_config c;
+    struct err e = ERR_NONE;
+    if (config_parse("/etc/t/g.yaml", bytes_str(text), &c, &e) != 0)
+        fail_msg("%s", e.text);
+    assert_string_equal(c.kek_file, kek);
+}
+
+static void the_key_of_the_archive_comes_from_one_of_three(void **state)
+{
+    (void)state;
+    assert_kek(GSR "  kek_file: kek\n", "/etc/t/kek");
+    assert_kek(GSR "  kek: {file: kek}\n", "/etc/t/kek");
+    assert_kek(GSR "  checkpoint_key_file: c\n  kek: {command: [/bin/get, -v, 'x:y']}\n",
+               "command:/bin/get -v x:y");
+    assert_kek(
+        GSR "  checkpoint_key_file: c\n  kek: {token: 'pkcs11:token=a;object=k?module-path=/m'}\n",
+        "pkcs11:token=a;object=k?module-path=/m");
+    assert_bad(
+        GSR "  kek_file: kek\n  kek: {file: kek}\n",
+        "/etc/t/dc.yaml:11:3: give one of 'repository.kek_file' and in 'repository.kek' file, "
+        "command and token");
+    assert_bad(
+        GSR "  kek: {command: [get, key]}\n",
+        "/etc/t/dc.yaml:10:9: 'repository.kek.command' is a list of words without blanks, the "
+        "first an absolute path: put more into a script");
+    assert_bad(
+        GSR "  kek: {command: [/bin/get, 'a key']}\n",
+        "/etc/t/dc.yaml:10:9: 'repository.kek.command' is a list of words without blanks, the "
+        "first an absolute path: put more into a script");
+    assert_bad(
+        GSR "  kek: {token: kek}\n",
+        "/etc/t/dc.yaml:10:9: 'repository.kek.token' must be a PKCS #11 URI (RFC 7512) such as "
+        "pkcs11:token=archive;object=kek?module-path=/path/of/module.so");
+    assert_bad(GSR "  kek: {command: [/bin/get]}\n",
+               "/etc/t/dc.yaml:8:1: the key of the archive is in no file, so "
+               "'repository.checkpoint_key_file' must say where the key that signs checkpoints is");
 }
 
 /* Deep nesting must neither recurse nor take long. */
@@ -357,6 +402,7 @@ int main(void)
         cmocka_unit_test(wrong_values),
         cmocka_unit_test(wrong_members),
         cmocka_unit_test(across_fields),
+        cmocka_unit_test(the_key_of_the_archive_comes_from_one_of_three),
         cmocka_unit_test(deep_nesting),
         cmocka_unit_test(too_large),
         cmocka_unit_test(uuids),

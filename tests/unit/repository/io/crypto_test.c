@@ -7,7 +7,7 @@
 #include <sys/stat.h>
 
 static const struct repo_key key = {{1, 2, 3}};
-static const struct repo_kek kek = {{9, 8, 7}, {0}};
+static const struct repo_kek kek = {.key = {9, 8, 7}};
 
 /* ---- the key file ---- */
 
