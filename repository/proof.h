@@ -3,8 +3,8 @@
  *
  * What a signature is worth: the key is the archive site's own. A signed checkpoint says that this site vouched for exactly
  * this history; two checkpoints that are not consistent convict it. It does not say that no other history was shown to
- * somebody else: for that, keep checkpoints outside of the site and compare (tree_consistency), or have others cosign them,
- * for which a note has room. */
+ * somebody else: that is what the cosignatures of other sites say (repository/witness.h), and checkpoints that are kept
+ * outside of all sites and compared (tree_consistency). */
 #ifndef REPOSITORY_PROOF_H
 #define REPOSITORY_PROOF_H
 
@@ -23,6 +23,17 @@ int repository_tree_open(struct repository *r, const char *key_file, char vkey[T
  * are durable. Nothing to do: 0. ERR_INTEGRITY when packs and tree contradict each other; nothing is signed then. After an
  * error the next call begins again from what is on disk; ERR_IO after a failed sync: open the archive anew. */
 int repository_tree_extend(struct repository *r, uint64_t most, struct err *e);
+/* The same in its two halves, so that others cosign between them what then becomes public: the checkpoint is signed, but not
+ * published; and it is published, with what was added since. The second may be called at any time. */
+int repository_tree_grow(struct repository *r, uint64_t most, struct err *e);
+int repository_tree_publish(struct repository *r, struct err *e);
+/* The signed checkpoint as it is or will be published; empty: none yet. Valid until the next call for the tree. */
+struct bytes repository_tree_draft(const struct repository *r);
+/* Add the cosignature of a site (a line of a note, by the key `vkey`) to it, and its key to those that are published. Once is
+ * enough: a further one of the same key changes nothing. ERR_FORMAT, ERR_INTEGRITY: it is not the site's, or does not hold.
+ * *time_s: when it was made. */
+int repository_tree_cosigned(struct repository *r, const char *site, struct bytes vkey,
+                             struct bytes line, uint64_t *time_s, struct err *e);
 
 /* ---- the tree, without the key-encryption key ---- */
 
@@ -34,6 +45,12 @@ const struct tlog_checkpoint *repository_tree_checkpoint(const struct repository
 struct bytes repository_tree_note(const struct repository_tree *t);          /* the signed text */
 const struct tlog_key *repository_tree_key(const struct repository_tree *t); /* that signed it */
 
+/* Each cosigner whose key lies beside the checkpoint and who signed it, and when. Those keys are there for who wants to compare
+ * them: they are no more to be trusted than the archive. */
+int repository_tree_cosigners(struct repository_tree *t,
+                              int (*each)(void *arg, const struct tlog_key *, uint64_t time_s),
+                              void *arg, struct err *e);
+
 /* Proof that the entry is leaf lsn - 1, with evidence for a record, as the text of a file: *out is allocated. The entry is
  * compared with the tree's. ERR_NOT_FOUND when the tree does not reach it, ERR_INTEGRITY. */
 int repository_tree_prove(struct repository_tree *t, const struct entry_view *v,
@@ -44,11 +61,19 @@ int repository_tree_prove(struct repository_tree *t, const struct entry_view *v,
 int repository_tree_consistency(struct repository_tree *t, struct bytes earlier, struct bytes later,
                                 uint8_t **out, size_t *n, struct err *e);
 
+/* Headers of the entries from lsn on, as the tree of the archive in `dir` has them, 128 bytes each, as many as are asked for and
+ * published: *n of them. ERR_NOT_FOUND when there is none. Any thread. */
+int repository_tree_headers(const char *dir, struct lsn lsn, size_t most, uint8_t *out, size_t *n,
+                            struct err *e);
+
 /* ---- verifying, with nothing but a key ---- */
 
 /* The note's checkpoint, after its signature by `key` held and its origin is the key's name. ERR_INTEGRITY, ERR_FORMAT. */
 int tree_checkpoint(struct bytes note, const struct tlog_key *key, struct tlog_checkpoint *out,
                     struct err *e);
+/* Did the cosigner sign the note, and when? ERR_NOT_FOUND: it did not; ERR_INTEGRITY: a signature of it does not hold. */
+int tree_cosigned(struct bytes note, const struct tlog_key *cosigner, uint64_t *time_s,
+                  struct err *e);
 /* A proof of inclusion: signature, path, header, body, record. *extra is allocated and holds what *evidence points to. */
 int tree_inclusion(struct bytes file, const struct tlog_key *key, struct tlog_checkpoint *c,
                    struct evidence *evidence, uint8_t **extra, struct err *e);

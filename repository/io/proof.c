@@ -70,6 +70,57 @@ const struct tlog_key *repository_tree_key(const struct repository_tree *t)
     return &t->key;
 }
 
+struct cosigner_walk {
+    struct repository_tree *t;
+    int (*each)(void *arg, const struct tlog_key *, uint64_t time_s);
+    void *arg;
+};
+
+static int walk_cosigner(void *arg, const struct tlog_key *key)
+{
+    const struct cosigner_walk *w = arg;
+    uint64_t time_s;
+    if (key->type != TLOG_KEY_COSIGNER ||
+        tree_cosigned(repository_tree_note(w->t), key, &time_s, NULL) != 0)
+        return 0;
+    return w->each(w->arg, key, time_s);
+}
+
+int repository_tree_cosigners(struct repository_tree *t,
+                              int (*each)(void *arg, const struct tlog_key *, uint64_t time_s),
+                              void *arg, struct err *e)
+{
+    struct cosigner_walk w = {t, each, arg};
+    return repo_tree_keys(t->dir, walk_cosigner, &w, e);
+}
+
+int repository_tree_headers(const char *dir, struct lsn lsn, size_t most, uint8_t *out, size_t *n,
+                            struct err *e)
+{
+    struct repository_tree *t = NULL;
+    uint8_t *bundle = NULL;
+    *n = 0;
+    int rc = repository_tree_read(&t, dir, e);
+    if (rc == 0 && (lsn.v == 0 || lsn.v > t->checkpoint.size))
+        rc = err_set(e, ERR_NOT_FOUND, "the archive's tree ends at lsn %llu",
+                     (unsigned long long)t->checkpoint.size);
+    if (rc == 0 && (bundle = malloc(TREE_BUNDLE_BYTES)) == NULL)
+        rc = err_set(e, ERR_NO_MEMORY, "no memory for a bundle of headers");
+    for (uint64_t i = lsn.v - 1; rc == 0 && i < t->checkpoint.size && *n < most; i++) {
+        size_t at = i % TLOG_TILE_WIDTH;
+        if (at == 0 || *n == 0) {
+            struct tlog_tile tile = tlog_tile_of(0, i, t->checkpoint.size);
+            rc = repo_tile_read(t->dir, &tile, true, bundle, e);
+        }
+        if (rc == 0)
+            memcpy(out + (*n)++ * ENTRY_HEADER_BYTES, bundle + at * TREE_LEAF_BYTES + 2,
+                   ENTRY_HEADER_BYTES);
+    }
+    free(bundle);
+    repository_tree_close(t);
+    return rc;
+}
+
 /* ---- making ---- */
 
 /* The text of a proof, allocated. */
@@ -174,6 +225,19 @@ int tree_checkpoint(struct bytes note, const struct tlog_key *key, struct tlog_c
             rc = err_set(e, ERR_INTEGRITY, "the checkpoint's empty tree has not the empty root");
     }
     return rc;
+}
+
+int tree_cosigned(struct bytes note, const struct tlog_key *cosigner, uint64_t *time_s,
+                  struct err *e)
+{
+    struct tlog_note parsed;
+    struct tlog_signature signature;
+    *time_s = 0;
+    int rc = tlog_note_parse(note, &parsed, e);
+    if (rc != 0)
+        return rc;
+    rc = tlog_note_signature(&parsed, cosigner, 0, &signature, e);
+    return rc == ERR_NOT_FOUND ? rc : repo_note_verify(&parsed, cosigner, time_s, e);
 }
 
 static int parse_proof(struct bytes file, bool consistency, struct tlog_proof_text *p,

@@ -7,7 +7,7 @@
  * error leads back to closed: what is in memory may be ahead of the disk, and what is on the disk is what counts.
  *
  * INVARIANTS
- *   I1  A checkpoint is written only when all tiles and bundles of its tree are durable.
+ *   I1  A checkpoint is signed, and then written, only when all tiles and bundles of its tree are durable.
  *   I2  A checkpoint is signed only if its tree begins with the tree of the checkpoint before: the edge that it grew from has
  *       the root of that checkpoint.
  *   I3  The leaves are one chain: each header names the hash of the header before it, also across a restart. So packs that
@@ -22,18 +22,25 @@
 
 #include "repository/io/tiles.h"
 #include "repository/proof.h"
+#include "repository/witness.h"
 #include "store/core/check.h"
 #include "store/core/hash.h"
 #include "store/core/hex.h"
 
 #include <stdio.h>
 
+/* A checkpoint with the signatures of all sites that there may be. */
+enum { TREE_NOTE_BYTES = 8192 };
+
 #define LSN(x) ((unsigned long long)(x).v)
 
 struct repo_tree {
     struct repo_signer *signer;
     bool ready;
-    struct lsn signed_to;
+    struct lsn signed_to; /* published */
+    bool changed;         /* the note is not on disk as it is here */
+    uint8_t note[TREE_NOTE_BYTES];
+    size_t note_bytes;  /* 0: none yet */
     struct sha256 last; /* SHA-256 of the header of the last leaf */
     struct tlog_edge edge;
     uint8_t bundle[TREE_BUNDLE_BYTES]; /* of the last, partial bundle */
@@ -98,16 +105,15 @@ static int have_key(struct repository *r, struct repo_tree *t, const char *key_f
     return repo_signer_load(key_file, origin, TLOG_KEY_LOG, &t->signer, e);
 }
 
-/* The verifier key beside the tree. */
-static int publish_key(struct repo_tree *t, char vkey[TLOG_VKEY_BYTES], struct err *e)
+/* A verifier key, beside the tree. */
+static int publish_key(struct repo_tree *t, const struct tlog_key *key, struct err *e)
 {
     char name[REPO_NAME_BYTES], line[TLOG_VKEY_BYTES + 1];
-    const struct tlog_key *key = repo_signer_key(t->signer);
-    tlog_key_format(key, vkey);
     (void)snprintf(name, sizeof name, "tree/keys/%08x", key->id);
-    int n = snprintf(line, sizeof line, "%s\n", vkey);
-    struct bytes text = bytes_of(line, (size_t)n);
-    int rc = repo_tree_files_add(&t->files, name, text, e);
+    tlog_key_format(key, line);
+    size_t n = strlen(line);
+    line[n] = '\n';
+    int rc = repo_tree_files_add(&t->files, name, bytes_of(line, n + 1), e);
     return rc == 0 ? repo_tree_files_flush(&t->files, e) : rc;
 }
 
@@ -123,11 +129,13 @@ int repository_tree_open(struct repository *r, const char *key_file, char vkey[T
     t->files.backend = r->backend;
     int rc = have_key(r, t, key_file, made, e);
     if (rc == 0)
-        rc = publish_key(t, vkey, e);
-    if (rc == 0)
+        rc = publish_key(t, repo_signer_key(t->signer), e);
+    if (rc == 0) {
+        tlog_key_format(repo_signer_key(t->signer), vkey);
         r->tree = t;
-    else
+    } else {
         repo_tree_free(t);
+    }
     return rc;
 }
 
@@ -185,6 +193,8 @@ static int load(struct repository *r, struct repo_tree *t, struct err *e)
     size_t n = 0;
     memset(&t->edge, 0, sizeof t->edge);
     memset(&t->last, 0, sizeof t->last);
+    t->note_bytes = 0;
+    t->changed = false;
     int rc = repo_checkpoint_read(r->backend, &text, &n, &c, &note, e);
     if (rc == ERR_NOT_FOUND) {
         t->ready = true;
@@ -193,6 +203,10 @@ static int load(struct repository *r, struct repo_tree *t, struct err *e)
     }
     if (rc == 0)
         rc = repo_checkpoint_signed(r->backend, &note, &by, e);
+    if (rc == 0 && n <= sizeof t->note) {
+        memcpy(t->note, text, n);
+        t->note_bytes = n;
+    }
     free(text);
     if (rc == 0 && strcmp(c.origin, repo_signer_key(t->signer)->name) != 0)
         rc = err_set(e, ERR_INTEGRITY, "its checkpoint is of another log, %s", c.origin);
@@ -280,15 +294,14 @@ static int write_partial(struct repo_tree *t, struct err *e)
 static int sign(struct repository *r, struct repo_tree *t, struct err *e)
 {
     struct tlog_checkpoint c = {.size = t->edge.size, .root = tlog_edge_root(&t->edge)};
-    char text[TLOG_CHECKPOINT_BYTES], note[2 * TLOG_CHECKPOINT_BYTES];
-    struct writer w = writer_of(text, sizeof text), signed_note = writer_of(note, sizeof note);
+    char text[TLOG_CHECKPOINT_BYTES];
+    struct writer w = writer_of(text, sizeof text), note = writer_of(t->note, sizeof t->note);
     repo_tree_origin(&r->about.cluster_id, c.origin);
     tlog_checkpoint_write(&w, &c);
     check(!w.bad);
-    int rc = repo_note_sign(t->signer, bytes_of(text, w.at), &signed_note, e);
-    if (rc == 0)
-        rc = repo_checkpoint_replace(r->backend, bytes_of(note, signed_note.at),
-                                     &t->files.sync_failed, e);
+    int rc = repo_note_sign(t->signer, bytes_of(text, w.at), &note, e);
+    t->note_bytes = rc == 0 ? note.at : 0;
+    t->changed = rc == 0;
     return rc;
 }
 
@@ -319,17 +332,28 @@ static int grow(struct repository *r, struct repo_tree *t, uint64_t most, struct
         rc = write_partial(t, e);
     if (rc == 0)
         rc = sign(r, t, e);
+    return rc;
+}
+
+static int publish(struct repository *r, struct repo_tree *t, struct err *e)
+{
+    if (!t->changed)
+        return 0;
+    int rc =
+        repo_checkpoint_replace(r->dir, bytes_of(t->note, t->note_bytes), &t->files.sync_failed, e);
     if (rc != 0)
         return rc;
+    tidy(r, t->signed_to.v, t->edge.size);
     t->signed_to.v = t->edge.size;
-    tidy(r, old, t->edge.size);
+    t->changed = false;
     return 0;
 }
 
-int repository_tree_extend(struct repository *r, uint64_t most, struct err *e)
+/* Publish, or grow by up to `most` when that is not 0. */
+static int step(struct repository *r, uint64_t most, struct err *e)
 {
     struct repo_tree *t = r->tree;
-    check(t != NULL && most != 0);
+    check(t != NULL);
     if (r->failed.code != 0)
         return err_set(e, r->failed.code, "nothing is written any more after: %.400s",
                        r->failed.text);
@@ -340,7 +364,7 @@ int repository_tree_extend(struct repository *r, uint64_t most, struct err *e)
                        LSN(r->inv.packs[0].first));
     int rc = t->ready ? 0 : load(r, t, e);
     if (rc == 0)
-        rc = grow(r, t, most, e);
+        rc = most != 0 ? grow(r, t, most, e) : publish(r, t, e);
     if (rc != 0) {
         t->ready = false;
         repo_tree_files_drop(&t->files);
@@ -351,4 +375,63 @@ int repository_tree_extend(struct repository *r, uint64_t most, struct err *e)
         err_set(&r->failed, ERR_IO, "%s", e == NULL ? "a sync failed" : e->text);
     }
     return rc;
+}
+
+int repository_tree_grow(struct repository *r, uint64_t most, struct err *e)
+{
+    check(most != 0);
+    return step(r, most, e);
+}
+
+int repository_tree_publish(struct repository *r, struct err *e)
+{
+    return step(r, 0, e);
+}
+
+int repository_tree_extend(struct repository *r, uint64_t most, struct err *e)
+{
+    int rc = repository_tree_grow(r, most, e);
+    return rc == 0 ? repository_tree_publish(r, e) : rc;
+}
+
+/* ---- cosignatures ---- */
+
+struct bytes repository_tree_draft(const struct repository *r)
+{
+    const struct repo_tree *t = r->tree;
+    return t == NULL || !t->ready ? bytes_of(NULL, 0) : bytes_of(t->note, t->note_bytes);
+}
+
+int repository_tree_cosigned(struct repository *r, const char *site, struct bytes vkey,
+                             struct bytes line, uint64_t *time_s, struct err *e)
+{
+    struct repo_tree *t = r->tree;
+    struct tlog_key key;
+    struct tlog_note note;
+    struct tlog_signature there;
+    char name[TLOG_NAME_BYTES];
+    check(t != NULL);
+    *time_s = 0;
+    if (!t->ready || t->note_bytes == 0 || line.n > sizeof t->note - t->note_bytes)
+        return err_set(e, ERR_STALE, "there is no checkpoint that it could be added to");
+    witness_name(&r->about.cluster_id, site, name);
+    int rc = tlog_key_parse(vkey, &key, e);
+    if (rc == 0 && (key.type != TLOG_KEY_COSIGNER || strcmp(key.name, name) != 0))
+        rc = err_set(e, ERR_INTEGRITY, "%s is not the cosigner's key of %s", key.name, site);
+    if (rc != 0)
+        return rc;
+    check(tlog_note_parse(bytes_of(t->note, t->note_bytes), &note, NULL) == 0);
+    bool is_there = tlog_note_signature(&note, &key, 0, &there, NULL) == 0;
+    memcpy(t->note + t->note_bytes, line.p, line.n);
+    rc = tlog_note_parse(bytes_of(t->note, t->note_bytes + line.n), &note, e);
+    if (rc == 0)
+        rc = repo_note_verify(&note, &key, time_s, e);
+    if (rc != 0 || is_there)
+        return rc;
+    rc = publish_key(t, &key, e);
+    if (rc != 0)
+        return rc;
+    t->note_bytes += line.n;
+    t->changed = true;
+    return 0;
 }

@@ -3,6 +3,7 @@
 #include "repository/io/archive.h"
 #include "repository/io/tree.h"
 #include "repository/proof.h"
+#include "repository/witness.h"
 #include "store/core/hash.h"
 #include "tests/unit/repository/fixture.h"
 
@@ -358,10 +359,125 @@ static void an_archive_that_begins_later_has_no_tree(void **state)
     b->r->inv.packs[0].first.v = 1;
 }
 
+static void headers_are_given_as_the_tree_has_them(void **state)
+{
+    struct box *b = *state;
+    struct err e = ERR_NONE;
+    static uint8_t out[700 * ENTRY_HEADER_BYTES];
+    static const struct {
+        uint64_t from;
+        size_t most, wanted;
+    } asked[] = {{1, 700, 600}, {1, 10, 10}, {250, 300, 300}, {257, 256, 256}, {600, 5, 1}};
+    size_t n = 7;
+    grow(b, 600);
+    for (size_t i = 0; i < sizeof asked / sizeof asked[0]; i++) {
+        assert_ok(repository_tree_headers(b->place.dir, (struct lsn){asked[i].from}, asked[i].most,
+                                          out, &n, &e),
+                  e);
+        assert_int_equal(n, asked[i].wanted);
+        for (size_t k = 0; k < n; k++) {
+            struct entry_header h;
+            assert_int_equal(entry_header_decode(out + k * ENTRY_HEADER_BYTES, &h, NULL), 0);
+            assert_int_equal(h.lsn.v, asked[i].from + k);
+        }
+    }
+    assert_int_equal(repository_tree_headers(b->place.dir, (struct lsn){601}, 1, out, &n, &e),
+                     ERR_NOT_FOUND);
+    assert_int_equal(repository_tree_headers(b->place.dir, (struct lsn){0}, 1, out, &n, &e),
+                     ERR_NOT_FOUND);
+}
+
+/* A cosigner of the archive's draft: "dc" of the cluster. */
+static size_t cosign(struct box *b, const char *name, char vkey[TLOG_VKEY_BYTES],
+                     char line[TLOG_SIGNATURE_LINE_BYTES])
+{
+    struct repo_signer *s = NULL;
+    struct tlog_note note;
+    struct err e = ERR_NONE;
+    char path[160];
+    (void)snprintf(path, sizeof path, "%s/cosigner.key", b->place.root);
+    if (access(path, F_OK) != 0)
+        assert_ok(repo_signer_make(path, &e), e);
+    assert_ok(repo_signer_load(path, name, TLOG_KEY_COSIGNER, &s, &e), e);
+    tlog_key_format(repo_signer_key(s), vkey);
+    assert_ok(tlog_note_parse(repository_tree_draft(b->r), &note, &e), e);
+    struct writer w = writer_of(line, TLOG_SIGNATURE_LINE_BYTES);
+    assert_ok(repo_note_cosign(s, note.text, 1700000000, &w, &e), e);
+    repo_signer_free(s);
+    return w.at;
+}
+
+static void a_checkpoint_is_published_with_the_cosignatures_that_came(void **state)
+{
+    struct box *b = *state;
+    struct err e = ERR_NONE;
+    char name[TLOG_NAME_BYTES], vkey[TLOG_VKEY_BYTES], line[TLOG_SIGNATURE_LINE_BYTES];
+    struct tlog_key key;
+    struct tlog_note note;
+    struct tlog_signature signature;
+    uint64_t time_s;
+    grow(b, 300);
+    seal(b, 20);
+    assert_ok(repository_tree_grow(b->r, UINT64_MAX, &e), e);
+    struct repository_tree *t = read_tree(b);
+    assert_int_equal(repository_tree_checkpoint(t)->size, 300); /* not yet */
+    repository_tree_close(t);
+    witness_name(&test_cluster, "dc", name);
+    size_t n = cosign(b, name, vkey, line);
+    struct bytes by = bytes_str(vkey), text = bytes_of(line, n);
+    assert_int_equal(repository_tree_cosigned(b->r, "dr", by, text, &time_s, &e), ERR_INTEGRITY);
+    line[n - 5] = line[n - 5] == 'A' ? 'B' : 'A';
+    assert_int_not_equal(repository_tree_cosigned(b->r, "dc", by, text, &time_s, &e), 0);
+    n = cosign(b, name, vkey, line);
+    assert_ok(repository_tree_cosigned(b->r, "dc", by, text, &time_s, &e), e);
+    assert_int_equal(time_s, 1700000000);
+    assert_ok(repository_tree_cosigned(b->r, "dc", by, text, &time_s, &e), e); /* once */
+    assert_ok(repository_tree_publish(b->r, &e), e);
+    assert_int_equal(tlog_key_parse(by, &key, NULL), 0);
+    for (int again = 0; again < 2; again++) {
+        t = read_tree(b);
+        assert_int_equal(repository_tree_checkpoint(t)->size, 320);
+        assert_int_equal(repository_tree_key(t)->type, TLOG_KEY_LOG);
+        assert_int_equal(tlog_note_parse(repository_tree_note(t), &note, NULL), 0);
+        assert_int_equal(tlog_note_signature(&note, &key, 0, &signature, NULL), 0);
+        assert_int_equal(tlog_note_signature(&note, &key, 1, &signature, NULL), ERR_NOT_FOUND);
+        repository_tree_close(t);
+        reopen(b); /* and it stays */
+        assert_ok(repository_tree_publish(b->r, &e), e);
+    }
+    assert_whole(b);
+    /* A later one is added to what is published already. */
+    witness_name(&test_cluster, "dr", name);
+    n = cosign(b, name, vkey, line);
+    text = bytes_of(line, n);
+    assert_ok(repository_tree_cosigned(b->r, "dr", by, text, &time_s, &e), e);
+    assert_ok(repository_tree_publish(b->r, &e), e);
+    t = read_tree(b);
+    assert_int_equal(tlog_note_parse(repository_tree_note(t), &note, NULL), 0);
+    assert_int_equal(tlog_note_signature(&note, &key, 0, &signature, NULL), 0);
+    assert_int_equal(tlog_key_parse(by, &key, NULL), 0);
+    assert_int_equal(tlog_note_signature(&note, &key, 0, &signature, NULL), 0);
+    repository_tree_close(t);
+    assert_ok(tree_cosigned(repository_tree_draft(b->r), &key, &time_s, &e), e);
+    assert_int_equal(time_s, 1700000000);
+    struct tlog_key stranger = key;
+    stranger.id ^= 1;
+    struct bytes draft = repository_tree_draft(b->r);
+    assert_int_equal(tree_cosigned(draft, &stranger, &time_s, &e), ERR_NOT_FOUND);
+    assert_int_equal(tree_cosigned(bytes_of(draft.p, draft.n - 1), &key, &time_s, &e), ERR_FORMAT);
+    seal(b, 5); /* the next one is another text */
+    extend(b);
+    assert_int_equal(repository_tree_cosigned(b->r, "dr", by, text, &time_s, &e), ERR_INTEGRITY);
+    assert_whole(b);
+}
+
 int main(void)
 {
 #define CASE(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(headers_are_given_as_the_tree_has_them, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_checkpoint_is_published_with_the_cosignatures_that_came,
+                                        setup, teardown),
         CASE(the_tree_follows_the_packs),
         CASE(an_old_archive_gets_its_tree_in_portions),
         CASE(tiles_of_an_interrupted_writer_are_taken),
