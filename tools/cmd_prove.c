@@ -12,6 +12,7 @@
 #include "tools/progress.h"
 #include "tools/record.h"
 #include "tools/text.h"
+#include "tools/verifier_keys.h"
 
 #include <stdlib.h>
 
@@ -20,7 +21,8 @@ enum { PROOF_MAX_BYTES = 72 << 20 };
 
 struct prove_options {
     struct common common;
-    const char *dir, *kek, *to, *as_of, *vkey, *earlier;
+    const char *dir, *kek, *to, *as_of, *require, *earlier;
+    struct option_list keys;
     bool base64;
 };
 #define AT(member) offsetof(struct prove_options, member)
@@ -28,6 +30,13 @@ struct prove_options {
     {                                                                                              \
         "repository", 'r', OPTION_TEXT, AT(dir), "DIR", "TRIVENI_REPOSITORY",                      \
             "directory of the archive (required)"                                                  \
+    }
+#define KEY_OPTION                                                                                 \
+    {                                                                                              \
+        "key", 0, OPTION_LIST, AT(keys), "VKEY|FILE", NULL,                                        \
+            "verifier key of the log (required), and those of cosigners: the keys themselves, or " \
+            "files "                                                                               \
+            "with one a line"                                                                      \
     }
 static const struct option checkpoint_table[] = {REPOSITORY_OPTION, {0}};
 static const struct option prove_table[] = {
@@ -40,14 +49,16 @@ static const struct option prove_table[] = {
 };
 static const struct option consistency_table[] = {
     REPOSITORY_OPTION,
-    {"key", 0, OPTION_TEXT, AT(vkey), "VKEY|FILE", NULL,
-     "verifier key of the log (required): the key itself, or a file that holds it"},
+    KEY_OPTION,
     {"to", 0, OPTION_TEXT, AT(to), "FILE", NULL, "new file for the proof"},
     {0},
 };
 static const struct option verify_table[] = {
-    {"key", 0, OPTION_TEXT, AT(vkey), "VKEY|FILE", NULL,
-     "verifier key of the log (required): the key itself, or a file that holds it"},
+    KEY_OPTION,
+    {"require", 0, OPTION_TEXT, AT(require), "NAMES|N", NULL,
+     "cosigners that must have signed: their names, as in dc,dr, or how many are enough (default: "
+     "all "
+     "whose keys were given)"},
     {"earlier", 0, OPTION_TEXT, AT(earlier), "CHECKPOINT", NULL,
      "file with the earlier checkpoint, for a proof of consistency"},
     {0},
@@ -61,31 +72,22 @@ static int needed(const char *value, const char *option, struct err *e)
     return value != NULL ? 0 : err_set(e, ERR_USAGE, "--%s is needed", option);
 }
 
-static int load_key(const char *given, struct tlog_key *out, struct err *e)
-{
-    uint8_t *text = NULL;
-    size_t n = 0;
-    int rc = needed(given, "key", e);
-    if (rc != 0 || tlog_key_parse(bytes_str(given), out, NULL) == 0)
-        return rc;
-    rc = file_read(given, TLOG_VKEY_BYTES, &text, &n, e);
-    if (rc != 0)
-        return err_set(e, ERR_USAGE,
-                       "--key %.200s: neither a verifier key nor a file that can be read", given);
-    if (tlog_key_parse(bytes_of(text, n), out, e) != 0) {
-        err_wrap(e, "--key %s", given);
-        rc = e->code = ERR_USAGE;
-    }
-    free(text);
-    return rc;
-}
-
 static void root_text(const struct sha256 *root, char out[BASE64_BYTES(TLOG_HASH_BYTES)])
 {
     (void)base64_encode(bytes_of(root->b, sizeof root->b), out);
 }
 
 /* ---- archive checkpoint ---- */
+
+static int add_cosigner(void *arg, const struct tlog_key *key, uint64_t time_s)
+{
+    char vkey[TLOG_VKEY_BYTES];
+    char time[UTC_TEXT_BYTES];
+    tlog_key_format(key, vkey);
+    json_array_append_new(arg, json_pack("{s:s,s:s,s:s}", "name", key->name, "key", vkey, "time",
+                                         utc_text((struct utc){time_s * 1000000}, time)));
+    return 0;
+}
 
 static int run_archive_checkpoint(struct invocation *in, struct err *e)
 {
@@ -102,15 +104,23 @@ static int run_archive_checkpoint(struct invocation *in, struct err *e)
     struct bytes note = repository_tree_note(t);
     tlog_key_format(repository_tree_key(t), vkey);
     root_text(&c->root, root);
-    if (o->common.format == OUTPUT_JSON)
-        output_json(json_pack("{s:s,s:I,s:s,s:s,s:s%}", "origin", c->origin, "size",
-                              (json_int_t)c->size, "root", root, "key", vkey, "checkpoint",
-                              (const char *)note.p, note.n));
-    else
+    json_t *cosigners = json_array();
+    rc = repository_tree_cosigners(t, add_cosigner, cosigners, e);
+    if (rc == 0 && o->common.format == OUTPUT_JSON)
+        output_json(json_pack("{s:s,s:I,s:s,s:s,s:O,s:s%}", "origin", c->origin, "size",
+                              (json_int_t)c->size, "root", root, "key", vkey, "cosigners",
+                              cosigners, "checkpoint", (const char *)note.p, note.n));
+    else if (rc == 0)
         (void)fwrite(note.p, 1, note.n, stdout);
-    say("signed by verifier key %s", vkey);
+    if (rc == 0)
+        say("signed by verifier key %s", vkey);
+    for (size_t i = 0; rc == 0 && i < json_array_size(cosigners); i++)
+        say("cosigned by verifier key %s at %s",
+            json_string_value(json_object_get(json_array_get(cosigners, i), "key")),
+            json_string_value(json_object_get(json_array_get(cosigners, i), "time")));
+    json_decref(cosigners);
     repository_tree_close(t);
-    return 0;
+    return rc;
 }
 
 /* ---- archive prove ---- */
@@ -233,16 +243,17 @@ static int run_archive_prove(struct invocation *in, struct err *e)
 /* ---- consistency ---- */
 
 static void print_consistent(const struct common *c, const struct tlog_checkpoint *first,
-                             const struct tlog_checkpoint *second)
+                             const struct tlog_checkpoint *second, const struct verifier_keys *keys)
 {
     char from[BASE64_BYTES(TLOG_HASH_BYTES)];
     char to[BASE64_BYTES(TLOG_HASH_BYTES)];
     root_text(&first->root, from);
     root_text(&second->root, to);
     if (c->format == OUTPUT_JSON) {
-        output_json(json_pack("{s:b,s:s,s:I,s:s,s:I,s:s}", "consistent", 1, "origin",
+        output_json(json_pack("{s:b,s:s,s:I,s:s,s:I,s:s,s:o}", "consistent", 1, "origin",
                               second->origin, "earlier_size", (json_int_t)first->size,
-                              "earlier_root", from, "size", (json_int_t)second->size, "root", to));
+                              "earlier_root", from, "size", (json_int_t)second->size, "root", to,
+                              "cosigners", verifier_keys_json(keys)));
         return;
     }
     (void)printf("proven: the history of %llu entries (root %s) begins with the history of %llu "
@@ -250,6 +261,7 @@ static void print_consistent(const struct common *c, const struct tlog_checkpoin
                  "log:    %s; both are signed with the key that was given\n",
                  (unsigned long long)second->size, to, (unsigned long long)first->size, from,
                  second->origin);
+    verifier_keys_print(keys);
     if (first->size == 0)
         (void)printf("but:    every history begins with an empty one\n");
 }
@@ -260,19 +272,21 @@ static int run_archive_consistency(struct invocation *in, struct err *e)
     struct repository_tree *t = NULL;
     struct tlog_checkpoint first;
     struct tlog_checkpoint second;
-    struct tlog_key key;
+    struct verifier_keys keys;
+    struct cosigner_rule rule;
+    struct tlog_proof_text p;
     uint8_t *text[2] = {NULL, NULL};
     struct bytes note[2] = {{NULL, 0}, {NULL, 0}};
     uint8_t *proof = NULL;
     size_t n = 0;
     int rc = needed(o->dir, "repository", e);
     if (rc == 0)
-        rc = load_key(o->vkey, &key, e);
+        rc = verifier_keys_load(&o->keys, NULL, &keys, &rule, e);
     for (int i = 0; rc == 0 && i < in->count; i++) {
         rc = file_read(in->operands[i], TLOG_CHECKPOINT_MAX_BYTES, &text[i], &n, e);
         note[i] = bytes_of(text[i], n);
         /* What was signed is looked at first: a text that nobody signed convicts nobody. */
-        if (rc == 0 && (rc = tree_checkpoint(note[i], &key, &first, e)) != 0)
+        if (rc == 0 && (rc = tree_checkpoint(note[i], &keys.log, &first, e)) != 0)
             err_wrap(e, "%s", in->operands[i]);
     }
     if (rc == 0)
@@ -280,11 +294,13 @@ static int run_archive_consistency(struct invocation *in, struct err *e)
     if (rc == 0)
         rc = repository_tree_consistency(t, note[0], note[1], &proof, &n, e);
     if (rc == 0)
-        rc = tree_consistency(bytes_of(proof, n), note[0], &key, &first, &second, e);
+        rc = tree_consistency(bytes_of(proof, n), note[0], &keys.log, &first, &second, e);
+    if (rc == 0 && (rc = tlog_proof_parse(bytes_of(proof, n), &p, e)) == 0)
+        rc = verifier_keys_check(&keys, &rule, p.checkpoint, e);
     if (rc == 0 && o->to != NULL)
         rc = file_create(o->to, 0644, bytes_of(proof, n), e);
     if (rc == 0)
-        print_consistent(&o->common, &first, &second);
+        print_consistent(&o->common, &first, &second, &keys);
     free(text[0]);
     free(text[1]);
     free(proof);
@@ -294,7 +310,8 @@ static int run_archive_consistency(struct invocation *in, struct err *e)
 
 /* ---- verify-proof ---- */
 
-static void print_included_json(const struct evidence *v, const struct tlog_checkpoint *c)
+static void print_included_json(const struct evidence *v, const struct tlog_checkpoint *c,
+                                const struct verifier_keys *keys)
 {
     const struct entry_header *h = &v->entry.header;
     char time[UTC_TEXT_BYTES];
@@ -312,7 +329,12 @@ static void print_included_json(const struct evidence *v, const struct tlog_chec
     json_put_text(stdout, v->txn.client);
     (void)printf(",\"cluster_id\":\"%s\",\"origin\":", uuid_text(&h->cluster_id, id));
     json_put_text(stdout, bytes_str(c->origin));
-    (void)printf(",\"size\":%llu,\"root\":\"%s\",\"value\":", (unsigned long long)c->size, root);
+    (void)printf(",\"size\":%llu,\"root\":\"%s\",\"cosigners\":", (unsigned long long)c->size,
+                 root);
+    json_t *cosigners = verifier_keys_json(keys);
+    (void)json_dumpf(cosigners, stdout, JSON_COMPACT);
+    json_decref(cosigners);
+    (void)printf(",\"value\":");
     if (v->op.kind == OP_PUT)
         json_put_value(stdout, v->op.value);
     else
@@ -321,7 +343,7 @@ static void print_included_json(const struct evidence *v, const struct tlog_chec
 }
 
 static void print_included(const struct evidence *v, const struct tlog_checkpoint *c,
-                           const struct tlog_key *key)
+                           const struct verifier_keys *keys)
 {
     const struct entry_header *h = &v->entry.header;
     char utc[UTC_TEXT_BYTES];
@@ -339,15 +361,18 @@ static void print_included(const struct evidence *v, const struct tlog_checkpoin
                  utc_text(h->time, utc), local_text(h->time, local));
     output_text(stdout, v->txn.client, 0);
     (void)printf("\nhistory:  of %llu entries, log %s\n"
-                 "signed:   with the key that was given, id %08x\n"
-                 "not said: that no later transaction changed the record, and that its holder "
-                 "signed no other history;\n"
-                 "          for that, compare checkpoints (triveni archive consistency)\n",
-                 (unsigned long long)c->size, c->origin, key->id);
+                 "signed:   with the key that was given, id %08x\n",
+                 (unsigned long long)c->size, c->origin, keys->log.id);
+    verifier_keys_print(keys);
+    (void)printf("not said: that no later transaction changed the record%s\n",
+                 keys->n != 0 ? "; compare checkpoints (triveni archive consistency)"
+                              : ", and that its holder signed no other history;\n"
+                                "          for that, compare checkpoints (triveni archive "
+                                "consistency), or have the keys of its cosigners");
 }
 
 static int verify_consistency(const struct prove_options *o, struct bytes file,
-                              const struct tlog_key *key, struct err *e)
+                              const struct verifier_keys *keys, struct err *e)
 {
     struct tlog_checkpoint first;
     struct tlog_checkpoint second;
@@ -359,26 +384,26 @@ static int verify_consistency(const struct prove_options *o, struct bytes file,
                        "begins with");
     int rc = file_read(o->earlier, TLOG_CHECKPOINT_MAX_BYTES, &earlier, &n, e);
     if (rc == 0)
-        rc = tree_consistency(file, bytes_of(earlier, n), key, &first, &second, e);
+        rc = tree_consistency(file, bytes_of(earlier, n), &keys->log, &first, &second, e);
     if (rc == 0)
-        print_consistent(&o->common, &first, &second);
+        print_consistent(&o->common, &first, &second, keys);
     free(earlier);
     return rc;
 }
 
 static int verify_inclusion(const struct prove_options *o, struct bytes file,
-                            const struct tlog_key *key, struct err *e)
+                            const struct verifier_keys *keys, struct err *e)
 {
     struct tlog_checkpoint c;
     struct evidence v;
     uint8_t *extra = NULL;
     if (o->earlier != NULL)
         return err_set(e, ERR_USAGE, "--earlier goes with a proof of consistency");
-    int rc = tree_inclusion(file, key, &c, &v, &extra, e);
+    int rc = tree_inclusion(file, &keys->log, &c, &v, &extra, e);
     if (rc == 0 && o->common.format == OUTPUT_JSON)
-        print_included_json(&v, &c);
+        print_included_json(&v, &c, keys);
     else if (rc == 0)
-        print_included(&v, &c, key);
+        print_included(&v, &c, keys);
     free(extra);
     return rc;
 }
@@ -386,19 +411,22 @@ static int verify_inclusion(const struct prove_options *o, struct bytes file,
 static int run_verify_proof(struct invocation *in, struct err *e)
 {
     const struct prove_options *o = in->options;
-    struct tlog_key key;
+    struct verifier_keys keys;
+    struct cosigner_rule rule;
     struct tlog_proof_text p;
     uint8_t *file = NULL;
     size_t n = 0;
-    int rc = load_key(o->vkey, &key, e);
+    int rc = verifier_keys_load(&o->keys, o->require, &keys, &rule, e);
     if (rc == 0)
         rc = file_read(in->operands[0], PROOF_MAX_BYTES, &file, &n, e);
     if (rc != 0)
         return rc;
     rc = tlog_proof_parse(bytes_of(file, n), &p, e);
     if (rc == 0)
-        rc = p.consistency ? verify_consistency(o, bytes_of(file, n), &key, e)
-                           : verify_inclusion(o, bytes_of(file, n), &key, e);
+        rc = verifier_keys_check(&keys, &rule, p.checkpoint, e);
+    if (rc == 0)
+        rc = p.consistency ? verify_consistency(o, bytes_of(file, n), &keys, e)
+                           : verify_inclusion(o, bytes_of(file, n), &keys, e);
     if (rc == ERR_INTEGRITY || rc == ERR_FORMAT)
         err_wrap(e, "NOT proven: %s", in->operands[0]);
     free(file);
@@ -481,10 +509,16 @@ const struct command command_verify_proof = {
     .most = 1,
     .options_bytes = sizeof(struct prove_options),
     .tables = {verify_table, output_options},
-    .about = "FILE is what 'archive prove' or 'archive consistency --to' wrote. Works offline. "
-             "The key must come from whom you trust, and not with the proof. Says in words what "
-             "is proven and what is not; exit code 7 when nothing is.",
+    .about =
+        "FILE is what 'archive prove' or 'archive consistency --to' wrote. Works offline. "
+        "The keys must come from whom you trust, and not with the proof. The log's signature says "
+        "that its holder vouches for this history; a cosignature, that another site computed the "
+        "same from a log of its own, and was shown no other one. Says in words what is proven "
+        "and what is not; exit code 7 when nothing is, or a cosigner that is required did not "
+        "sign.",
     .examples = {{"a record", "triveni verify-proof ab-12.tlog-proof --key land.vkey"},
+                 {"cosigned by the other sites", "triveni verify-proof ab-12.tlog-proof --key "
+                                                 "land.vkey --key dc.vkey --key dr.vkey"},
                  {"that the history only grew", "triveni verify-proof grew.proof --earlier "
                                                 "checkpoint-2026-01-01 --key land.vkey"}},
     .exits = "37",

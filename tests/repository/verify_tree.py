@@ -5,9 +5,10 @@
     verify_tree.py inclusion FILE VKEY                  a proof of `triveni archive prove`
     verify_tree.py consistency FILE EARLIER VKEY        a proof of `triveni archive consistency --to`
     verify_tree.py --self-test                          published vectors
+    ... --cosigner VKEY ...                             with any of them: that cosigner must have signed the checkpoint, too
 
 Written from the published texts alone: RFC 6962 and RFC 9162 (Merkle trees), C2SP signed-note, tlog-checkpoint, tlog-tiles,
-tlog-proof and tlog-witness, and docs/REPOSITORY-FORMAT.md for what a leaf is. VKEY is a verifier key. Python's own modules, and
+tlog-cosignature, tlog-proof and tlog-witness, and docs/REPOSITORY-FORMAT.md for what a leaf is. VKEY is a verifier key. Python's own modules, and
 `openssl` for Ed25519. Exit code 1 with a reason when anything does not hold.
 """
 import base64
@@ -115,13 +116,13 @@ def ed25519(public, signature, message):
 def key_of(vkey):
     name, key_id, blob = vkey.strip().split("+", 2)
     blob = b64(blob.encode())
-    need(blob[:1] == b"\1" and len(blob) == 33, "no Ed25519 verifier key")
+    need(blob[:1] in (b"\1", b"\4") and len(blob) == 33, "no Ed25519 verifier key")
     need(sha(name.encode() + b"\n" + blob)[:4].hex() == key_id, "the key id is not that of the key")
-    return name, bytes.fromhex(key_id), blob[1:]
+    return name, bytes.fromhex(key_id), blob[1:], blob[0]
 
 
 def open_note(note, vkey):
-    name, key_id, public = key_of(vkey)
+    name, key_id, public, kind = key_of(vkey)
     at = note.rfind(b"\n\n")
     need(at >= 0, "no signed note")
     text, good = note[:at + 1], 0
@@ -131,13 +132,24 @@ def open_note(note, vkey):
         need(dash == "\u2014".encode(), "no signature line")
         blob = b64(blob)
         if who == name.encode() and blob[:4] == key_id:
-            need(ed25519(public, blob[4:], text), "the signature does not hold")
+            signed, blob = text, blob[4:]
+            if kind == 4:  # a cosigner: a time stands before the signature, and is signed with the text
+                time, = struct.unpack(">Q", blob[:8])
+                signed, blob = b"cosignature/v1\ntime %d\n" % time + text, blob[8:]
+            need(ed25519(public, blob, signed), "the signature does not hold")
             good += 1
     need(good, "not signed with the key")
     return text
 
 
-def checkpoint(note, vkey):
+COSIGNERS = []  # keys of those who must have signed, too
+
+
+def checkpoint(note, vkey, cosigners=()):
+    need(key_of(vkey)[3] == 1, "no key of a log")
+    for cosigner in cosigners:
+        need(key_of(cosigner)[3] == 4, "no key of a cosigner")
+        open_note(note, cosigner)
     origin, size, root = open_note(note, vkey).split(b"\n")[:3]
     need(origin.decode() == key_of(vkey)[0], "of another log")
     need(str(int(size)).encode() == size, "no size")
@@ -177,7 +189,7 @@ def tiles(archive, level, count, each):
 
 def check_tree(archive, vkey):
     with open(os.path.join(archive, "tree/checkpoint"), "rb") as f:
-        size, root = checkpoint(f.read(), vkey)
+        size, root = checkpoint(f.read(), vkey, COSIGNERS)
     hashes, last = [], bytes(32)
     for i, bundled in enumerate(tiles(archive, "entries", size, 130)):
         need(bundled[:2] == b"\0\x80", "leaf %d has no 128 bytes" % i)
@@ -239,7 +251,7 @@ def check_inclusion_file(data, vkey):
     need(lines[0].startswith(b"index "), "no index")
     index = int(lines.pop(0)[6:])
     path = hash_lines(lines)
-    size, root = checkpoint(b"\n".join(lines), vkey)
+    size, root = checkpoint(b"\n".join(lines), vkey, COSIGNERS)
     need(extra[:6] == b"TVNP\1\0", "no entry of Triveni")
     collection, at = str16(extra, 6)
     key, at = str16(extra, at)
@@ -259,7 +271,7 @@ def check_consistency_file(data, earlier, vkey):
     need(lines[0].startswith(b"old "), "no proof of consistency")
     old = int(lines.pop(0)[4:])
     path = hash_lines(lines)
-    second, second_root = checkpoint(b"\n".join(lines), vkey)
+    second, second_root = checkpoint(b"\n".join(lines), vkey, COSIGNERS)
     first, first_root = checkpoint(earlier, vkey)
     need(old == first, "a proof from another tree")
     check_consistency(first, first_root, second, second_root, path)
@@ -283,6 +295,10 @@ def self_test():
                      "1ERYNZXsYjOBH3mFXmRKuwHjG1Yu72IneyaQM=\n".encode(),
                      "example.com/foo+530d903a+AekyeRrm56hApGFkyQR4ZCbV54Id2LKaANYcrnKv3U2k")
     need(text == b"This is an example message.\n", "note")
+    note = ("arche2025h1.staging.ct.transparency.dev\n1432088532\nU7WM79jrzyhGZ5/GUBTpM7NzwdyfFx61t3RovgcC4Ro=\n\n"
+            "\u2014 remora.n621.de 2net5wAAAABqEiEgPlfF3V06o0Y+fHM+J5J9s27wgxxcOVSpZ/2g/KSiXCg9DEZI+aVCIobWX9sXTynk5XeU"
+            "/zZ0WBxtqB0DrAWfBw==\n").encode()  # of a public log
+    open_note(note, "remora.n621.de+da77ade7+BOvN63jn/bLvkieywe8R6UYAtVtNbZpXh34x7onlmtw2")
     print("ok")
 
 
@@ -292,6 +308,10 @@ def read(path):
 
 
 def main(args):
+    while "--cosigner" in args:
+        at = args.index("--cosigner")
+        COSIGNERS.append(args[at + 1])
+        del args[at:at + 2]
     if args == ["--self-test"]:
         self_test()
     elif args[:1] == ["tree"] and len(args) == 3:
