@@ -95,13 +95,13 @@ static void add_archive(struct site *s, json_t *o)
     char trouble[ERR_TEXT_BYTES];
     archiver_status(s->archiver, &r, trouble);
     json_object_set_new(o, "archive",
-                        json_pack("{s:o, s:I, s:I, s:I, s:I, s:I, s:o, s:o, s:o}", "archived",
+                        json_pack("{s:o, s:I, s:I, s:I, s:I, s:I, s:o, s:o, s:o, s:o}", "archived",
                                   lsn_or_null(r.archived.lsn), "packs", (json_int_t)r.packs,
                                   "snapshots", (json_int_t)r.snapshots, "points",
                                   (json_int_t)r.points, "bytes", (json_int_t)r.pack_bytes,
                                   "plain_bytes", (json_int_t)r.plain_bytes, "newest_snapshot",
                                   lsn_or_null(r.newest_snapshot), "proven", lsn_or_null(r.proven),
-                                  "trouble",
+                                  "cosigners", collector_json(s), "trouble",
                                   trouble[0] != '\0' ? json_string(trouble) : json_null()));
     json_object_set_new(o, "archived", lsn_or_null(r.archived.lsn));
 }
@@ -149,6 +149,7 @@ static json_t *self_json(struct site *s, const struct state_totals *totals,
     json_object_set_new(o, "failover", forecast_json(s));
     json_object_set_new(o, "scrub", scrubber_json(s->scrubber));
     json_object_set_new(o, "care", care_json(s->care));
+    json_object_set_new(o, "cosigner", cosigner_json(s->cosigner));
     json_object_set_new(o, "trouble", trouble_json(s));
     return o;
 }

@@ -8,7 +8,11 @@
  * configuration got wrong (a key, a directory) stops the start.
  *
  * What is sealed is taken into the signed tree (repository/proof.h) in portions, between packs; an archive that has none yet,
- * because it is older, gets it so in the background. Trouble with the tree stops neither the site nor the sealing. */
+ * because it is older, gets it so in the background. Trouble with the tree stops neither the site nor the sealing.
+ *
+ * A checkpoint that was signed is a *draft* first: the loop has the other sites cosign it (collector.c), and says when that is
+ * over; then it is published with what came. Nothing waits longer than DRAFT_MS for that. A cosignature that comes later is added
+ * to what is published. */
 #include "replication/site_parts.h"
 
 #include "repository/proof.h"
@@ -21,6 +25,14 @@ enum {
     /* Taken into the signed tree at once: 128 files, a second on a busy disk; between two portions packs are sealed. */
     TREE_PORTION_ENTRIES = 16384,
     TREE_RETRY_MS = 10000,
+    DRAFT_MS = 3000,
+};
+
+/* A cosignature that is to be added to the draft. */
+struct arrival {
+    bool waits;
+    size_t key_bytes, line_bytes;
+    uint8_t key[COSIGN_KEY_MAX_BYTES], line[COSIGN_TEXT_BYTES];
 };
 
 struct archiver {
@@ -35,6 +47,11 @@ struct archiver {
     uint64_t appended_bytes; /* to the log: how much waits, near enough */
     struct repository_status status;
     char trouble[ERR_TEXT_BYTES], tree_trouble[ERR_TEXT_BYTES]; /* empty: none */
+    struct archiver_draft draft;
+    bool draft_open, draft_over; /* not published yet; nobody is waited for any more */
+    uint64_t draft_ms;           /* since when it is open */
+    struct arrival arrivals[REPL_SITES_MAX];
+    struct archiver_cosigned cosigned[REPL_SITES_MAX];
     /* archive thread only */
     uint8_t *buffer;
     size_t capacity;
@@ -196,7 +213,7 @@ static void drop_repository(struct archiver *a)
 {
     repository_close(a->repository);
     a->repository = NULL;
-    a->tree_open = false;
+    a->tree_open = a->draft_open = false;
 }
 
 /* Seal what is due, once. With the lock held, which is given up while it works. */
@@ -244,6 +261,9 @@ static int grow_tree(struct archiver *a, struct err *e)
     if (!a->tree_open) {
         key_file(a->site->config, file);
         int rc = repository_tree_open(a->repository, file, vkey, &made, e);
+        (void)pthread_mutex_lock(&a->lock);
+        memcpy(a->draft.key, vkey, sizeof vkey);
+        (void)pthread_mutex_unlock(&a->lock);
         if (rc != 0) {
             err_wrap(e, "archive: tree");
             return rc;
@@ -253,28 +273,39 @@ static int grow_tree(struct archiver *a, struct err *e)
                    "archive: checkpoints are signed with %s key %s; verifier key %s",
                    made ? "the new" : "the", file, vkey);
     }
-    int rc = repository_tree_extend(a->repository, TREE_PORTION_ENTRIES, e);
+    int rc = repository_tree_grow(a->repository, TREE_PORTION_ENTRIES, e);
     if (rc != 0)
         err_wrap(e, "archive");
     return rc;
 }
 
+/* What was signed, to be cosigned. With the lock held. */
+static void open_draft(struct archiver *a)
+{
+    struct bytes note = repository_tree_draft(a->repository);
+    if (note.n == 0 || note.n > sizeof a->draft.note)
+        return;
+    memcpy(a->draft.note, note.p, note.n);
+    a->draft.note_bytes = note.n;
+    a->draft.generation++;
+    a->draft_open = true;
+    a->draft_over = false;
+    a->draft_ms = site_now_ms();
+    (void)uv_async_send(&a->site->wake);
+}
+
 /* Entries are archived that the tree does not hold. With the lock held. */
 static bool tree_due(const struct archiver *a)
 {
-    return a->repository != NULL && !a->tree_never && site_now_ms() >= a->tree_at_ms &&
-           a->status.proven.v < a->status.archived.lsn.v;
+    return a->repository != NULL && !a->tree_never && !a->draft_open &&
+           site_now_ms() >= a->tree_at_ms && a->status.proven.v < a->status.archived.lsn.v;
 }
 
-/* With the lock held, which is given up while it works. */
-static void tree_turn(struct archiver *a)
+/* With the lock held. */
+static void note_tree(struct archiver *a, int rc, const struct err *e)
 {
-    (void)pthread_mutex_unlock(&a->lock);
-    struct err e = ERR_NONE;
-    int rc = grow_tree(a, &e);
-    (void)pthread_mutex_lock(&a->lock);
     a->tree_never = rc == ERR_GAP;
-    const char *now = rc != 0 ? e.text : "";
+    const char *now = rc != 0 ? e->text : "";
     if (strcmp(now, a->tree_trouble) != 0)
         events_add(a->site->events, "%s%s",
                    rc != 0 ? now : "archive: trouble with its tree is over",
@@ -288,6 +319,72 @@ static void tree_turn(struct archiver *a)
         drop_repository(a);
 }
 
+/* With the lock held, which is given up while it works. */
+static void tree_turn(struct archiver *a)
+{
+    (void)pthread_mutex_unlock(&a->lock);
+    struct err e = ERR_NONE;
+    int rc = grow_tree(a, &e);
+    (void)pthread_mutex_lock(&a->lock);
+    if (rc == 0)
+        open_draft(a);
+    note_tree(a, rc, &e);
+}
+
+/* ---- cosignatures ---- */
+
+/* Add those that came. With the lock held, which is given up for each. */
+static void add_arrivals(struct archiver *a)
+{
+    for (uint8_t i = 0; i < REPL_SITES_MAX; i++) {
+        if (!a->arrivals[i].waits)
+            continue;
+        const struct arrival now = a->arrivals[i];
+        const uint64_t generation = a->draft.generation;
+        struct err e = ERR_NONE;
+        uint64_t time_s = 0;
+        a->arrivals[i].waits = false;
+        (void)pthread_mutex_unlock(&a->lock);
+        int rc = repository_tree_cosigned(a->repository, site_member(a->site, i)->name,
+                                          bytes_of(now.key, now.key_bytes),
+                                          bytes_of(now.line, now.line_bytes), &time_s, &e);
+        (void)pthread_mutex_lock(&a->lock);
+        struct archiver_cosigned *c = &a->cosigned[i];
+        if (rc == 0)
+            *c = (struct archiver_cosigned){
+                .added = generation, .generation = c->generation, .time_s = time_s};
+        else
+            (void)snprintf(c->why, sizeof c->why, "%s", e.text);
+    }
+}
+
+/* The draft can be published, or something came for what is published. With the lock held. */
+static bool publish_due(const struct archiver *a)
+{
+    bool came = false;
+    for (size_t i = 0; i < REPL_SITES_MAX; i++)
+        came |= a->arrivals[i].waits;
+    return a->repository != NULL && a->tree_open &&
+           (a->draft_open ? a->draft_over || site_now_ms() >= a->draft_ms + DRAFT_MS : came);
+}
+
+/* With the lock held, which is given up while it works. */
+static void publish_turn(struct archiver *a)
+{
+    struct err e = ERR_NONE;
+    add_arrivals(a);
+    (void)pthread_mutex_unlock(&a->lock);
+    int rc = repository_tree_publish(a->repository, &e);
+    (void)pthread_mutex_lock(&a->lock);
+    a->draft_open = false;
+    for (size_t i = 0; rc == 0 && i < REPL_SITES_MAX; i++)
+        a->cosigned[i].generation = a->cosigned[i].added;
+    if (rc != 0)
+        err_wrap(&e, "archive");
+    note_tree(a, rc, &e);
+    (void)uv_async_send(&a->site->wake);
+}
+
 static void *archive_main(void *arg)
 {
     (void)pthread_setname_np(pthread_self(), "archiver");
@@ -295,6 +392,8 @@ static void *archive_main(void *arg)
     struct archiver *a = arg;
     (void)pthread_mutex_lock(&a->lock);
     while (!a->stop) {
+        if (publish_due(a))
+            publish_turn(a);
         if (tree_due(a))
             tree_turn(a);
         struct lsn from = {a->status.archived.lsn.v + 1}, to = a->archive_to;
@@ -395,5 +494,54 @@ void archiver_tree_trouble(struct archiver *a, char trouble[ERR_TEXT_BYTES])
 {
     (void)pthread_mutex_lock(&a->lock);
     memcpy(trouble, a->tree_trouble, ERR_TEXT_BYTES);
+    (void)pthread_mutex_unlock(&a->lock);
+}
+
+uint64_t archiver_draft_generation(struct archiver *a)
+{
+    (void)pthread_mutex_lock(&a->lock);
+    uint64_t generation = a->draft.generation;
+    (void)pthread_mutex_unlock(&a->lock);
+    return generation;
+}
+
+void archiver_draft(struct archiver *a, struct archiver_draft *out)
+{
+    (void)pthread_mutex_lock(&a->lock);
+    *out = a->draft;
+    (void)pthread_mutex_unlock(&a->lock);
+}
+
+void archiver_draft_over(struct archiver *a, uint64_t generation)
+{
+    (void)pthread_mutex_lock(&a->lock);
+    if (a->draft.generation == generation) {
+        a->draft_over = true;
+        (void)pthread_cond_signal(&a->news);
+    }
+    (void)pthread_mutex_unlock(&a->lock);
+}
+
+void archiver_cosign(struct archiver *a, uint8_t site, uint64_t generation, struct bytes key,
+                     struct bytes line)
+{
+    struct arrival *it = &a->arrivals[site];
+    check(key.n <= sizeof it->key && line.n <= sizeof it->line);
+    (void)pthread_mutex_lock(&a->lock);
+    if (a->draft.generation == generation) { /* otherwise it is of another checkpoint */
+        it->waits = true;
+        it->key_bytes = key.n;
+        it->line_bytes = line.n;
+        memcpy(it->key, key.p, key.n);
+        memcpy(it->line, line.p, line.n);
+        (void)pthread_cond_signal(&a->news);
+    }
+    (void)pthread_mutex_unlock(&a->lock);
+}
+
+void archiver_cosigned(struct archiver *a, uint8_t site, struct archiver_cosigned *out)
+{
+    (void)pthread_mutex_lock(&a->lock);
+    *out = a->cosigned[site];
     (void)pthread_mutex_unlock(&a->lock);
 }

@@ -88,6 +88,24 @@ static void take_or_leave(struct site *s, struct repl_message *m, size_t bytes)
     s->log_refused = why;
 }
 
+static int cosign_frame(struct site *s, uint8_t from, struct bytes body, struct err *why)
+{
+    struct cosign_message m;
+    const bool archive = s->config->members[from].kind == SITE_REPOSITORY;
+    int rc = cosign_read(body, &m, why);
+    const bool to_witness = m.kind == COSIGN_ASK || m.kind == COSIGN_ROW;
+    if (rc == 0 && (to_witness ? !archive || s->cosigner == NULL : archive || s->collector == NULL))
+        rc = err_set(why, ERR_FORMAT, "cosign message '%s' is not for this site",
+                     cosign_kind_name(m.kind));
+    if (rc != 0)
+        return err_wrap(why, "from %s", s->config->members[from].name);
+    if (to_witness)
+        cosigner_message(s->cosigner, from, &m);
+    else
+        collector_message(s->collector, from, &m);
+    return 0;
+}
+
 static int on_frame(struct conn *c, const struct frame *f, struct bytes body, struct err *why)
 {
     struct peer *p = conn_arg(c);
@@ -106,6 +124,8 @@ static int on_frame(struct conn *c, const struct frame *f, struct bytes body, st
         int care = care_frame(s, p->index, body, why);
         return care == 0 ? 0 : err_wrap(why, "from %s", s->config->members[p->index].name);
     }
+    if (f->type == FRAME_COSIGN)
+        return cosign_frame(s, p->index, body, why);
     if (f->type != FRAME_PEER)
         return err_set(why, ERR_FORMAT, "frame type %d is not for sites", (int)f->type);
     struct repl_message m;
@@ -418,4 +438,14 @@ bool peers_send(struct site *s, const struct repl_message *m, struct bytes entri
 bool peers_send_care(struct site *s, uint8_t to, struct bytes body)
 {
     return send_frame(s, to, FRAME_CARE, s->view.term, &body, 1);
+}
+
+bool peers_send_cosign(struct site *s, uint8_t to, const struct cosign_message *m)
+{
+    uint8_t fixed[COSIGN_FIXED_BYTES + 2 + COSIGN_KEY_MAX_BYTES + 4];
+    struct writer w = writer_of(fixed, sizeof fixed);
+    cosign_write_head(&w, m);
+    check(!w.bad);
+    const struct bytes pieces[] = {bytes_of(fixed, w.at), m->payload};
+    return send_frame(s, to, FRAME_COSIGN, s->view.term, pieces, 2);
 }

@@ -174,6 +174,8 @@ static void on_wake(uv_async_t *wake)
         take_progress(s);
     if (s->fatal.code == 0)
         care_progress(s);
+    collector_progress(s);
+    cosigner_progress(s);
 }
 
 static void on_tick(uv_timer_t *tick)
@@ -186,6 +188,8 @@ static void on_tick(uv_timer_t *tick)
     refill_progress(s);
     if (s->fatal.code == 0)
         care_progress(s);
+    collector_progress(s);
+    cosigner_progress(s);
     uint64_t now = site_now_ms(), due = repl_next_tick_ms(s->repl);
     if (s->leave_by_ms != 0 && now >= s->leave_by_ms)
         site_stop(s);
@@ -332,6 +336,9 @@ static int start(struct site *s, struct err *e)
     if (rc == 0 && s->marks.archives)
         rc = packs_start(s, &s->packs, e);
     if (rc == 0)
+        rc = s->marks.archives ? collector_start(s, &s->collector, e)
+                               : cosigner_start(s, &s->cosigner, e);
+    if (rc == 0)
         rc = applier_start(s, &s->applier, e);
     if (rc == 0)
         rc = care_start(s, &s->care, e);
@@ -375,6 +382,8 @@ static bool stop_loop(struct site *s)
     run_out(s);
     scrubber_stop(s->scrubber);
     care_stop(s->care);
+    cosigner_stop(s->cosigner);
+    collector_stop(s->collector);
     applier_stop(s->applier);
     archiver_stop(s->archiver);
     packs_stop(s->packs);

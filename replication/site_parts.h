@@ -5,6 +5,7 @@
 
 #include "replication/core/ages.h"
 #include "replication/core/answered.h"
+#include "replication/core/cosign.h"
 #include "replication/core/freshness.h"
 #include "replication/core/isolation.h"
 #include "replication/core/marks.h"
@@ -29,6 +30,8 @@ struct applier;
 struct archiver;
 struct care;
 struct client;
+struct collector;
+struct cosigner;
 struct events;
 struct packs;
 struct scrubber;
@@ -115,9 +118,11 @@ struct site {
         clock_jump_us; /* so far is the wall clock from what commit time follows; 0: it is followed */
 
     struct applier *applier;
-    struct archiver *archiver; /* NULL: this site keeps no archive */
-    struct packs *packs;       /* NULL: this site keeps no archive */
-    struct scrubber *scrubber; /* NULL: switched off */
+    struct archiver *archiver;   /* NULL: this site keeps no archive */
+    struct packs *packs;         /* NULL: this site keeps no archive */
+    struct collector *collector; /* likewise */
+    struct cosigner *cosigner;   /* NULL: this site keeps an archive */
+    struct scrubber *scrubber;   /* NULL: switched off */
     struct care *care;
     struct events *events;
     struct service *service;
@@ -291,6 +296,8 @@ void peers_refused(struct site *s, struct quiet *q, const struct conn *c, const 
 void peers_isolate(struct site *s, bool isolated, const struct err *why);
 /* Close the link to that site, with `why`. */
 void peers_drop(struct site *s, uint8_t slot, const struct err *why);
+/* Queue what the archive's site and its witnesses say to each other; false: there is no link. */
+bool peers_send_cosign(struct site *s, uint8_t to, const struct cosign_message *m);
 /* The same for a care_message, encoded. */
 bool peers_send_care(struct site *s, uint8_t to, struct bytes body);
 const struct site_member *site_member(const struct site *s,
@@ -376,6 +383,29 @@ void archiver_status(struct archiver *a, struct repository_status *out,
 /* What keeps it from signing what is archived; empty: nothing. Sealing goes on. */
 void archiver_tree_trouble(struct archiver *a, char trouble[ERR_TEXT_BYTES]);
 
+/* The newest signed checkpoint. Each has a number of its own, which is not 0; one that was published before this process began is
+ * the first. */
+struct archiver_draft {
+    uint64_t generation; /* 0: none yet */
+    char key[192];       /* verifier key of the log */
+    size_t note_bytes;
+    uint8_t note[8192];
+};
+uint64_t archiver_draft_generation(struct archiver *a);
+void archiver_draft(struct archiver *a, struct archiver_draft *out);
+/* Nobody is waited for any more: publish it with what came. */
+void archiver_draft_over(struct archiver *a, uint64_t generation);
+/* A site cosigned it, it says. */
+void archiver_cosign(struct archiver *a, uint8_t site, uint64_t generation, struct bytes key,
+                     struct bytes line);
+struct archiver_cosigned {
+    uint64_t added; /* the newest checkpoint that a cosignature of the site was added to; 0: none */
+    uint64_t generation; /* the newest that was published with it */
+    uint64_t time_s;
+    char why[ERR_TEXT_BYTES]; /* a later one was no good; empty: none such */
+};
+void archiver_cosigned(struct archiver *a, uint8_t site, struct archiver_cosigned *out);
+
 /* Since when it reads one state without a break (site_now_ms); 0: it does not. A snapshot of a large state takes minutes. */
 uint64_t archiver_reading_since_ms(struct archiver *a);
 
@@ -389,6 +419,22 @@ int packs_borrow(struct packs *p, struct repl_message *m, struct bytes *entries,
                  struct entry_position *last, struct err *e);
 void packs_return(struct packs *p, bool sent);                  /* false: it is lent again */
 bool packs_trouble(struct packs *p, char text[ERR_TEXT_BYTES]); /* the archive cannot be read */
+
+/* ---- collector.c: the archive's site has its checkpoints cosigned, and gives headers to those who cosign ---- */
+int collector_start(struct site *s, struct collector **out, struct err *e);
+void collector_stop(struct collector *c); /* NULL is fine, as below */
+void collector_message(struct collector *c, uint8_t from, const struct cosign_message *m);
+void collector_progress(struct site *s); /* ask, and carry answers: with every wake and tick */
+void collector_trouble(struct site *s, void (*tell)(void *arg, const char *text), void *arg);
+json_t *collector_json(struct site *s); /* who cosigned what, by name */
+
+/* ---- cosigner.c: a data site cosigns the archive's checkpoints that follow from its own log ---- */
+int cosigner_start(struct site *s, struct cosigner **out, struct err *e);
+void cosigner_stop(struct cosigner *c); /* NULL is fine, as below */
+void cosigner_message(struct cosigner *c, uint8_t from, const struct cosign_message *m);
+void cosigner_progress(struct site *s);
+void cosigner_trouble(struct site *s, void (*tell)(void *arg, const char *text), void *arg);
+json_t *cosigner_json(struct cosigner *c);
 
 /* ---- refill.c: taking from another site than the primary, for people ---- */
 void refill_progress(struct site *s); /* with the ticks */

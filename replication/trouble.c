@@ -205,5 +205,7 @@ json_t *trouble_json(struct site *s)
     add_relay(s, list);
     add_state(s, list);
     divergence_trouble(s, add_line, list);
+    collector_trouble(s, add_line, list);
+    cosigner_trouble(s, add_line, list);
     return list;
 }

@@ -41,6 +41,7 @@ enum frame_type {
     FRAME_WATCH_DATA = 5, /* push: wire_watch_data, changes that a watch is to see */
     FRAME_WATCH_END = 6,  /* push: wire_watch_end, a watch cannot go on */
     FRAME_CARE = 7,       /* between sites: a care_message (care.h) */
+    FRAME_COSIGN = 8,     /* between sites: a cosign_message (cosign.h) */
     /* requests of clients, and their answers */
     FRAME_SESSION_OPEN = 16,
     FRAME_SESSION_CLOSE = 17,

@@ -35,12 +35,13 @@ expect() {
 says() { grep -qF -- "$1" "$DIR/err" || { echo "expected on stderr: $1; got: $(cat "$DIR/err")"; exit 1; }; }
 prints() { grep -qF -- "$1" "$DIR/out" || { echo "expected on stdout: $1; got: $(cat "$DIR/out")"; exit 1; }; }
 stranger() { timeout 60 python3 "$here/../repository/verify_tree.py" "$@"; }
-# The signed tree reaches what is archived.
+# The signed tree reaches what is archived, and the two other sites have cosigned it.
 signed() {
     local i row
     for i in $(seq 1 100); do
         row=$(site_status gsr | jq -c .archive)
-        [ "$(jq '.proven != null and .proven == .archived' <<<"$row")" = true ] && return 0
+        [ "$(jq '.proven != null and .proven == .archived and .cosigners.dc.cosigned and .cosigners.dr.cosigned' <<<"$row")" = true ] &&
+            return 0
         sleep 0.1
     done
     echo "gsr does not sign what it archived: $row"
@@ -66,8 +67,10 @@ op archive seal >/dev/null
 signed
 expect 0 archive checkpoint -r "$archive" -o json
 jq -r .key "$DIR/out" >"$DIR/vkey"
+jq -r '.key, .cosigners[].key' "$DIR/out" >"$DIR/vkeys"
 jq -r .checkpoint "$DIR/out" | head -c -1 >"$DIR/early"
-key=(--key "$DIR/vkey")
+key=(--key "$DIR/vkeys")
+[ "$(wc -l <"$DIR/vkeys")" = 3 ] || { echo "not cosigned by two sites: $(cat "$DIR/out")"; exit 1; }
 [ "$(stat -c %a "$DIR/cluster/checkpoint.key")" = 600 ] || { echo "the checkpoint key can be read by others"; exit 1; }
 grep -rqxF "$(cat "$DIR/vkey")" "$archive/tree/keys" || { echo "the verifier key does not lie in the archive"; exit 1; }
 
@@ -83,6 +86,7 @@ proven() { rm -f "$DIR/proof" && expect "$1" archive prove titles AB-1 "${with[@
 proven 0 && prints "transaction $gone of"
 expect 0 verify-proof "$DIR/proof" "${key[@]}" && prints "transaction $gone deleted record titles/AB-1"
 prints "not said: that no later transaction changed the record"
+prints "cosigned: by triveni/"
 [ "$(stranger inclusion "$DIR/proof" "$(cat "$DIR/vkey")")" = "$gone titles AB-1 -" ]
 proven 0 --as-of "$time"
 expect 0 verify-proof "$DIR/proof" --key "$(cat "$DIR/vkey")" -o json

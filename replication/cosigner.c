@@ -1,0 +1,460 @@
+/* The cosigner: a thread of a data site that is a witness of the archive's tree (repository/witness.h). The archive's site sends
+ * each checkpoint before it publishes it; this site computes from its own log what the checkpoint has to say, and signs it if it
+ * does, or says why not (replication/core/cosign.h).
+ *
+ * Only what is committed here is looked at: it is never undone, so a cosignature never has to be taken back. The tree is grown up
+ * to the checkpoint when it comes, with headers that are mostly still in the log's memory. Where the own log does not reach
+ * back to the record (a site that was made from a snapshot, or whose record is older than the log), the headers come from the
+ * archive's site, from lsn 1 if need be; they are believed when they are a chain and the own log's next entry names its end (W3).
+ * That costs 128 bytes an entry, once.
+ *
+ * A site that was rebuilt does not cosign until it may vote again (R5); its key is a new one, since its directory is.
+ *
+ * ALARM. A rollback, a split view, an own log that is not what was cosigned: one event each time the reason changes, a line in
+ * `status` until a checkpoint is cosigned again, and as long as there is evidence on the disk. */
+#include "replication/site_parts.h"
+
+#include "repository/witness.h"
+#include "store/core/check.h"
+#include "store/io/cond.h"
+
+#include <stdlib.h>
+
+enum {
+    COSIGN_WAIT_MS = 500,
+    COSIGN_COMMIT_MS =
+        1000, /* a checkpoint may come before the news that its entries are committed */
+    COSIGN_ROW_MS = 5000,
+    COSIGN_READ_BYTES = 1 << 20,
+};
+
+struct question {
+    uint8_t from;
+    uint64_t id;
+    struct lsn lsn;
+    size_t key_bytes, note_bytes;
+    uint8_t key[COSIGN_KEY_MAX_BYTES], note[COSIGN_NOTE_MAX_BYTES];
+};
+
+enum row_state { ROW_NONE, ROW_TO_SEND, ROW_SENT, ROW_DONE };
+
+struct cosigner {
+    struct site *site;
+    pthread_t thread;
+    pthread_mutex_t lock;
+    pthread_cond_t news;
+    bool stop;
+    /* from the loop */
+    struct lsn commit;
+    bool may_vote, asked;
+    struct question question; /* the newest, when `asked` */
+    /* to the loop: the answer to a question */
+    bool answered;
+    uint8_t answer_to;
+    struct cosign_message answer;
+    char key[TLOG_VKEY_BYTES];
+    char text[COSIGN_TEXT_BYTES];
+    size_t text_bytes;
+    /* headers from the archive's site */
+    struct {
+        enum row_state state;
+        uint8_t to;
+        uint64_t id;
+        struct lsn lsn;
+        uint8_t *headers; /* ROW_DONE: allocated, or NULL */
+        size_t bytes;
+        struct err why;
+    } row;
+    /* for status */
+    uint64_t size, time_s;
+    char trouble[ERR_TEXT_BYTES];
+    /* the thread's own */
+    struct witness *witness;
+    struct question now;
+    uint8_t *buffer;
+    size_t capacity;
+};
+
+/* ---- headers from the archive's site ---- */
+
+/* A row of headers from `lsn` on; *out is allocated. */
+static int ask_row(struct cosigner *c, uint8_t site, struct lsn lsn, uint8_t **out, size_t *n,
+                   struct err *e)
+{
+    const struct timespec until = cond_deadline(COSIGN_ROW_MS);
+    *out = NULL;
+    (void)pthread_mutex_lock(&c->lock);
+    c->row.to = site;
+    c->row.lsn = lsn;
+    c->row.id++;
+    c->row.state = ROW_TO_SEND;
+    (void)uv_async_send(&c->site->wake);
+    while (c->row.state != ROW_DONE && !c->stop && cond_wait_until(&c->news, &c->lock, &until)) {
+    }
+    bool done = c->row.state == ROW_DONE;
+    if (done && c->row.headers == NULL)
+        *e = c->row.why;
+    *out = done ? c->row.headers : NULL;
+    *n = c->row.bytes;
+    c->row.headers = NULL;
+    c->row.state = ROW_NONE;
+    (void)pthread_mutex_unlock(&c->lock);
+    if (*out != NULL)
+        return 0;
+    return done ? e->code
+                : err_set(e, ERR_TIMEOUT,
+                          "the archive's site does not send the headers from lsn %llu",
+                          (unsigned long long)lsn.v);
+}
+
+/* No farther than to where the own log begins: its first entry then confirms them. */
+static int follow_row(struct cosigner *c, uint64_t size, struct err *e)
+{
+    uint8_t *headers = NULL;
+    size_t n = 0;
+    struct log_status log;
+    log_status(c->site->log, &log);
+    if (size > log.first.lsn.v)
+        size = log.first.lsn.v;
+    int rc = ask_row(c, c->now.from, (struct lsn){witness_size(c->witness) + 1}, &headers, &n, e);
+    for (size_t at = 0; rc == 0 && at < n && witness_size(c->witness) < size;
+         at += ENTRY_HEADER_BYTES)
+        rc = witness_follow(c->witness, bytes_of(headers + at, ENTRY_HEADER_BYTES), false, e);
+    free(headers);
+    return rc;
+}
+
+/* ---- the own log ---- */
+
+static int read_log(struct cosigner *c, struct lsn from, struct lsn to, size_t *used, struct err *e)
+{
+    size_t count;
+    int rc = log_read(c->site->log, from, to, c->buffer, c->capacity, used, &count, e);
+    if (rc != ERR_LIMIT)
+        return rc;
+    uint8_t *larger = realloc(c->buffer, *used);
+    if (larger == NULL)
+        return err_set(e, ERR_NO_MEMORY, "out of memory for an entry of %zu bytes", *used);
+    c->buffer = larger;
+    c->capacity = *used;
+    return log_read(c->site->log, from, to, c->buffer, c->capacity, used, &count, e);
+}
+
+static int follow_log(struct cosigner *c, size_t bytes, struct err *e)
+{
+    int rc = 0;
+    for (size_t at = 0, used; rc == 0 && at < bytes; at += used) {
+        struct entry_view v;
+        rc = entry_view_stored(bytes_of(c->buffer + at, bytes - at), &v, &used, e);
+        if (rc == 0)
+            rc = witness_follow(c->witness, bytes_of(v.raw, ENTRY_HEADER_BYTES), true, e);
+    }
+    return rc;
+}
+
+/* What came from elsewhere is the own log's past if the own log's next entry says so. When there is none yet, the next write
+ * brings it. */
+static int confirm(struct cosigner *c, struct err *e)
+{
+    size_t bytes;
+    const struct lsn next = {witness_size(c->witness) + 1};
+    int rc = read_log(c, next, next, &bytes, e);
+    if (rc != 0)
+        return err_set(e, ERR_NOT_READY, "its own log begins behind lsn %llu",
+                       (unsigned long long)next.v - 1);
+    return witness_confirm(c->witness, bytes_of(c->buffer, ENTRY_HEADER_BYTES), e);
+}
+
+static bool is_stopping(struct cosigner *c)
+{
+    (void)pthread_mutex_lock(&c->lock);
+    bool stop = c->stop;
+    (void)pthread_mutex_unlock(&c->lock);
+    return stop;
+}
+
+/* Grow the tree to that size. */
+static int grow(struct cosigner *c, uint64_t size, struct err *e)
+{
+    int rc = 0;
+    if (witness_size(c->witness) > size) /* grown for a question that was not answered */
+        witness_reset(c->witness);
+    while (rc == 0 && witness_size(c->witness) < size) {
+        size_t bytes = 0;
+        struct err gap = ERR_NONE;
+        rc = read_log(c, (struct lsn){witness_size(c->witness) + 1}, (struct lsn){size}, &bytes,
+                      &gap);
+        if (rc == 0)
+            rc = follow_log(c, bytes, e);
+        else if (rc == ERR_GAP)
+            rc = follow_row(c, size, e);
+        else
+            *e = gap;
+        if (rc == 0 && is_stopping(c))
+            rc = err_set(e, ERR_CANCELLED, "the site is stopping");
+    }
+    if (rc == 0 && witness_is_foreign(c->witness))
+        rc = confirm(c, e);
+    if (rc == ERR_INTEGRITY)
+        witness_reset(c->witness);
+    return rc;
+}
+
+/* ---- a question ---- */
+
+static int open_witness(struct cosigner *c, struct err *e)
+{
+    const struct site_config *config = c->site->config;
+    bool made;
+    int rc = witness_open(&c->witness, config->data_dir, &config->cluster_id,
+                          config->members[config->self].name, &made, e);
+    if (rc != 0)
+        return rc;
+    tlog_key_format(witness_key(c->witness), c->key);
+    events_add(c->site->events, "cosigner: cosigns with %s key of this site; verifier key %s",
+               made ? "the new" : "the", c->key);
+    return 0;
+}
+
+/* Is it committed here? */
+static int wait_commit(struct cosigner *c, uint64_t size, struct err *e)
+{
+    const struct timespec until = cond_deadline(COSIGN_COMMIT_MS);
+    (void)pthread_mutex_lock(&c->lock);
+    while (c->commit.v < size && !c->stop && cond_wait_until(&c->news, &c->lock, &until)) {
+    }
+    const struct lsn commit = c->commit;
+    const bool may_vote = c->may_vote;
+    (void)pthread_mutex_unlock(&c->lock);
+    if (!may_vote)
+        return err_set(e, ERR_NOT_READY,
+                       "was rebuilt, and does not cosign before it has caught up");
+    return commit.v >= size ? 0
+                            : err_set(e, ERR_BUSY, "has committed no more than lsn %llu yet",
+                                      (unsigned long long)commit.v);
+}
+
+static int answer(struct cosigner *c, struct writer *line, struct err *e)
+{
+    const struct question *q = &c->now;
+    struct bytes note = bytes_of(q->note, q->note_bytes);
+    struct tlog_checkpoint checkpoint;
+    int rc = c->witness != NULL ? 0 : open_witness(c, e);
+    if (rc == 0)
+        rc = witness_look(c->witness, note, bytes_of(q->key, q->key_bytes), &checkpoint, e);
+    if (rc == 0)
+        rc = wait_commit(c, checkpoint.size, e);
+    if (rc == 0)
+        rc = grow(c, checkpoint.size, e);
+    if (rc == 0)
+        rc = witness_cosign(c->witness, note, &checkpoint, site_now_us() / 1000000, line, e);
+    if (rc == ERR_IO) { /* what is on the disk is looked at anew */
+        witness_close(c->witness);
+        c->witness = NULL;
+    }
+    return rc;
+}
+
+/* With the lock held. What passes by itself is no trouble. */
+static void note_outcome(struct cosigner *c, int rc, const struct err *e)
+{
+    const bool passes = rc == ERR_BUSY || rc == ERR_NOT_READY || rc == ERR_TIMEOUT ||
+                        rc == ERR_NOT_FOUND || rc == ERR_CANCELLED || rc == ERR_UNREACHABLE;
+    if (passes)
+        return;
+    const char *now = rc != 0 ? e->text : "";
+    if (strcmp(now, c->trouble) != 0)
+        events_add(c->site->events, "cosigner: %s%s",
+                   rc != 0 ? "does not cosign: " : "cosigns again", now);
+    (void)snprintf(c->trouble, sizeof c->trouble, "%s", now);
+}
+
+/* With the lock held, which is given up while it works. */
+static void take_question(struct cosigner *c)
+{
+    struct err e = ERR_NONE;
+    char line[TLOG_SIGNATURE_LINE_BYTES];
+    c->now = c->question;
+    c->asked = false;
+    (void)pthread_mutex_unlock(&c->lock);
+    struct writer w = writer_of(line, sizeof line);
+    int rc = answer(c, &w, &e);
+    (void)pthread_mutex_lock(&c->lock);
+    note_outcome(c, rc, &e);
+    if (rc == 0) {
+        c->size = witness_cosigned(c->witness);
+        c->time_s = site_now_us() / 1000000;
+        memcpy(c->text, line, w.at);
+        c->text_bytes = w.at;
+    } else {
+        (void)snprintf(c->text, sizeof c->text, "%.*s", COSIGN_TEXT_BYTES - 1, e.text);
+        c->text_bytes = strlen(c->text);
+    }
+    c->answer_to = c->now.from;
+    c->answer = (struct cosign_message){.kind = COSIGN_ANSWER,
+                                        .code = rc,
+                                        .id = c->now.id,
+                                        .lsn = c->now.lsn,
+                                        .key = rc == 0 ? bytes_str(c->key) : bytes_of(NULL, 0),
+                                        .payload = bytes_of(c->text, c->text_bytes)};
+    c->answered = true;
+    (void)uv_async_send(&c->site->wake);
+}
+
+static void *cosigner_main(void *arg)
+{
+    (void)pthread_setname_np(pthread_self(), "cosigner");
+    site_background();
+    struct cosigner *c = arg;
+    (void)pthread_mutex_lock(&c->lock);
+    while (!c->stop)
+        if (c->asked && !c->answered)
+            take_question(c);
+        else
+            (void)cond_wait_ms(&c->news, &c->lock, COSIGN_WAIT_MS);
+    (void)pthread_mutex_unlock(&c->lock);
+    return NULL;
+}
+
+int cosigner_start(struct site *s, struct cosigner **out, struct err *e)
+{
+    struct cosigner *c = calloc(1, sizeof *c);
+    uint8_t *buffer = malloc(COSIGN_READ_BYTES);
+    if (c == NULL || buffer == NULL) {
+        free(c);
+        free(buffer);
+        return err_set(e, ERR_NO_MEMORY, "out of memory");
+    }
+    c->site = s;
+    c->buffer = buffer;
+    c->capacity = COSIGN_READ_BYTES;
+    (void)pthread_mutex_init(&c->lock, NULL);
+    cond_init(&c->news);
+    if (pthread_create(&c->thread, NULL, cosigner_main, c) != 0) {
+        (void)pthread_cond_destroy(&c->news);
+        (void)pthread_mutex_destroy(&c->lock);
+        free(c->buffer);
+        free(c);
+        return err_set(e, ERR_NO_MEMORY, "cannot start the thread that cosigns");
+    }
+    *out = c;
+    return 0;
+}
+
+void cosigner_stop(struct cosigner *c)
+{
+    if (c == NULL)
+        return;
+    (void)pthread_mutex_lock(&c->lock);
+    c->stop = true;
+    (void)pthread_cond_broadcast(&c->news);
+    (void)pthread_mutex_unlock(&c->lock);
+    (void)pthread_join(c->thread, NULL);
+    witness_close(c->witness);
+    (void)pthread_cond_destroy(&c->news);
+    (void)pthread_mutex_destroy(&c->lock);
+    free(c->row.headers);
+    free(c->buffer);
+    free(c);
+}
+
+/* ---- the loop ---- */
+
+static void take_row(struct cosigner *c, uint8_t from, const struct cosign_message *m)
+{
+    if (c->row.state != ROW_SENT || c->row.to != from || c->row.id != m->id)
+        return; /* too late */
+    c->row.why = (struct err)ERR_NONE;
+    c->row.bytes = m->payload.n;
+    if (m->code == 0 && (c->row.headers = malloc(m->payload.n)) != NULL)
+        memcpy(c->row.headers, m->payload.p, m->payload.n);
+    else if (m->code == 0)
+        (void)err_set(&c->row.why, ERR_NO_MEMORY, "out of memory for headers");
+    else
+        (void)err_set(&c->row.why, m->code, "headers from the archive's site: %.*s",
+                      (int)m->payload.n, (const char *)m->payload.p);
+    c->row.state = ROW_DONE;
+}
+
+void cosigner_message(struct cosigner *c, uint8_t from, const struct cosign_message *m)
+{
+    (void)pthread_mutex_lock(&c->lock);
+    if (m->kind == COSIGN_ROW) {
+        take_row(c, from, m);
+    } else {
+        struct question *q = &c->question;
+        q->from = from;
+        q->id = m->id;
+        q->lsn = m->lsn;
+        q->key_bytes = m->key.n;
+        q->note_bytes = m->payload.n;
+        memcpy(q->key, m->key.p, m->key.n);
+        memcpy(q->note, m->payload.p, m->payload.n);
+        c->asked = true;
+    }
+    (void)pthread_cond_broadcast(&c->news);
+    (void)pthread_mutex_unlock(&c->lock);
+}
+
+void cosigner_progress(struct site *s)
+{
+    struct cosigner *c = s->cosigner;
+    if (c == NULL)
+        return;
+    (void)pthread_mutex_lock(&c->lock);
+    if (c->commit.v != s->marks.commit.v || c->may_vote != s->view.may_vote) {
+        c->commit = s->marks.commit;
+        c->may_vote = s->view.may_vote;
+        (void)pthread_cond_broadcast(&c->news);
+    }
+    if (c->answered) { /* a lost answer is asked for again */
+        (void)peers_send_cosign(s, c->answer_to, &c->answer);
+        c->answered = false;
+        (void)pthread_cond_broadcast(&c->news);
+    }
+    if (c->row.state == ROW_TO_SEND) {
+        const struct cosign_message m = {
+            .kind = COSIGN_HEADERS, .id = c->row.id, .lsn = c->row.lsn};
+        c->row.state = peers_send_cosign(s, c->row.to, &m) ? ROW_SENT : ROW_DONE;
+        if (c->row.state == ROW_DONE)
+            (void)err_set(&c->row.why, ERR_UNREACHABLE, "the archive's site cannot be reached");
+        (void)pthread_cond_broadcast(&c->news);
+    }
+    (void)pthread_mutex_unlock(&c->lock);
+}
+
+void cosigner_trouble(struct site *s, void (*tell)(void *arg, const char *text), void *arg)
+{
+    struct cosigner *c = s->cosigner;
+    char text[ERR_TEXT_BYTES + 96], file[96];
+    if (c == NULL)
+        return;
+    unsigned n = witness_evidence(s->config->data_dir, file);
+    if (n != 0) {
+        (void)snprintf(
+            text, sizeof text,
+            "cosigner: the archive showed %u checkpoint%s that contradict%s what this site "
+            "knows: %s. Find out why, then take the files away",
+            n, n == 1 ? "" : "s", n == 1 ? "s" : "", file);
+        tell(arg, text);
+    }
+    (void)pthread_mutex_lock(&c->lock);
+    (void)snprintf(text, sizeof text, "cosigner: does not cosign: %s", c->trouble);
+    bool is = c->trouble[0] != '\0';
+    (void)pthread_mutex_unlock(&c->lock);
+    if (is)
+        tell(arg, text);
+}
+
+json_t *cosigner_json(struct cosigner *c)
+{
+    if (c == NULL)
+        return json_null();
+    (void)pthread_mutex_lock(&c->lock);
+    json_t *o = c->time_s == 0
+                    ? json_null()
+                    : json_pack("{s:I, s:I, s:s}", "size", (json_int_t)c->size, "time_us",
+                                (json_int_t)c->time_s * 1000000, "key", c->key);
+    (void)pthread_mutex_unlock(&c->lock);
+    return o;
+}

@@ -1,0 +1,168 @@
+#!/usr/bin/env bash
+# suite: drills
+# dc and dr cosign what gsr archives: published with both signatures, checked by our program and by one that shares no line with it;
+# one site away delays nothing and is made up for; a history that was rolled back, and one that the holder of gsr's key forged, are
+# not cosigned, and told by status, with the evidence kept; a site that was made anew from a snapshot cosigns under a new key, after
+# it has the headers of all that its own log does not have.
+#
+# Usage: BUILD=build/gcc-release tests/integration/cosign.sh
+# limit: 300 s
+set -euo pipefail
+: "${BUILD:?set BUILD to the folder of the programs}"
+here=$(cd "$(dirname "$0")" && pwd)
+export TRIVENI=$BUILD/triveni
+unset TRIVENI_PROFILE TRIVENI_ENDPOINTS TRIVENI_CONFIG TRIVENI_OUTPUT
+DIR=$(mktemp -d "${TMPDIR:-/tmp}/triveni-cosign.XXXXXX")
+. "$here/../lib/cluster.sh"
+. "$here/../lib/expect.sh"
+
+stranger() { timeout 60 python3 "$here/../repository/verify_tree.py" "$@"; }
+# until WHAT COMMAND...: for 60 s at most
+until_true() {
+    local what=$1 i
+    shift
+    for i in $(seq 1 300); do
+        "$@" && return 0
+        sleep 0.2
+    done
+    die "$what: $(site_status gsr | jq -c .archive)"
+}
+# cosigned FILTER: gsr's tree holds what is archived, and its cosigners are as the filter says.
+cosigned() {
+    [ "$(site_status gsr | jq ".archive | .proven != null and .proven == .archived and (.cosigners | $1)" 2>/dev/null)" = true ]
+}
+both='.dc.cosigned and .dr.cosigned'
+# troubled SITE TEXT: its status tells that trouble.
+troubled() { site_status "$1" | jq -r '.trouble[]' | grep -qF -- "$2"; }
+write() { tv put titles "$1" "$2" >/dev/null && op archive seal >/dev/null; }
+keys() { "$TRIVENI" archive checkpoint -r "$archive" -o json 2>/dev/null | jq -r '.key, .cosigners[].key'; }
+
+cluster_create "$DIR/cluster"
+sites_start
+wait_primary >/dev/null
+archive=$DIR/cluster/gsr/archive
+with=(-r "$archive" -k "$DIR/cluster/kek")
+
+# ---- both sign ----
+write AB-1 one
+until_true "both sites cosign" cosigned "$both"
+keys >"$DIR/vkeys"
+grep -q '+.*/dc+\|/dc+' "$DIR/vkeys" && grep -q '/dr+' "$DIR/vkeys" || die "the keys are not those of dc and dr: $(cat "$DIR/vkeys")"
+vkey=$(head -n 1 "$DIR/vkeys") dc=$(grep '/dc+' "$DIR/vkeys") dr=$(grep '/dr+' "$DIR/vkeys")
+while read -r line; do grep -rqxF "$line" "$archive/tree/keys" || die "a key is not published: $line"; done <"$DIR/vkeys"
+[ "$(stat -c %a "$DIR/cluster/dr/data/cosigner.key")" = 600 ] || die "the key of dr can be read by others"
+expect 0 "" "$TRIVENI" archive prove titles AB-1 "${with[@]}" --to "$DIR/proof"
+expect 0 "cosigned: by triveni/" "$TRIVENI" verify-proof "$DIR/proof" --key "$DIR/vkeys"
+expect 0 "" "$TRIVENI" verify-proof "$DIR/proof" --key "$DIR/vkeys" --require dc,dr -o json
+[ "$(jq '.cosigners | length' "$DIR/out")" = 2 ] || die "two cosigners are not told: $(cat "$DIR/out")"
+expect 0 "not looked at" "$TRIVENI" verify-proof "$DIR/proof" --key "$vkey"
+expect 2 "the log's is needed" "$TRIVENI" verify-proof "$DIR/proof" --key "$dc"
+expect 2 "no key of that cosigner" "$TRIVENI" verify-proof "$DIR/proof" --key "$vkey" --key "$dc" --require dr
+stranger inclusion "$DIR/proof" "$vkey" --cosigner "$dc" --cosigner "$dr" >/dev/null || die "the other program does not find the cosignatures"
+stranger tree "$archive" "$vkey" --cosigner "$dc" --cosigner "$dr" >/dev/null || die "the other program does not take the tree"
+cp "$archive/tree/checkpoint" "$DIR/early"
+echo "ok: dc and dr cosign, and two programs verify it"
+
+# ---- one is away: it is done without, and made up for ----
+site_kill dr KILL
+write AB-2 two
+until_true "dc cosigns alone" cosigned '.dc.cosigned and (.dr.cosigned | not)'
+expect 0 "" "$TRIVENI" archive prove titles AB-2 "${with[@]}" --to "$DIR/alone"
+expect 7 "not cosigned by" "$TRIVENI" verify-proof "$DIR/alone" --key "$DIR/vkeys"
+expect 7 "1 cosigners signed, 2 are required" "$TRIVENI" verify-proof "$DIR/alone" --key "$DIR/vkeys" --require 2
+expect 0 "NOT by" "$TRIVENI" verify-proof "$DIR/alone" --key "$DIR/vkeys" --require dc
+if stranger inclusion "$DIR/alone" "$vkey" --cosigner "$dr" 2>/dev/null; then die "the other program takes what dr did not sign"; fi
+site_start dr
+until_true "dr cosigns what it missed" cosigned "$both"
+[ "$(keys | sort)" = "$(sort "$DIR/vkeys")" ] || die "a restart changed the keys"
+expect 0 "" "$TRIVENI" archive consistency "$DIR/early" -r "$archive" --key "$DIR/vkeys"
+echo "ok: a site that was away is made up for"
+
+# ---- rolled back: gsr's directory of an earlier day, with its own valid checkpoint ----
+site_kill gsr TERM
+cp -a "$archive" "$DIR/yesterday"
+site_start gsr
+write AB-3 three
+until_true "both cosign more" cosigned "$both"
+site_kill gsr TERM
+cp -a "$archive" "$DIR/today"
+rm -rf "$archive"
+cp -a "$DIR/yesterday" "$archive"
+site_start gsr
+until_true "dc tells the rollback" troubled dc "cosigner-evidence/"
+until_true "dr tells the rollback" troubled dr "cosigner-evidence/"
+grep -q "ROLLBACK: the archive shows a history of" "$DIR/cluster/dc.log" || die "the log of dc does not tell it"
+until_true "gsr tells it" grep -q "dc does not cosign its checkpoint of .* ROLLBACK" "$DIR/cluster/gsr.log"
+shown=$(find "$DIR/cluster/dc/data/cosigner-evidence" -name '*.shown')
+cmp -s "$shown" "$DIR/yesterday/tree/checkpoint" || die "what gsr showed was not kept"
+# The two that were signed convict it: nothing leads from the later to the earlier.
+expect 7 "rolled back" "$TRIVENI" archive consistency "${shown%.shown}.cosigned" "$shown" -r "$DIR/today" --key "$vkey"
+site_kill gsr TERM
+rm -rf "$archive"
+mv "$DIR/today" "$archive"
+site_start gsr
+until_true "the true history is cosigned again" cosigned "$both"
+troubled dc "cosigner-evidence/" || die "the evidence was forgotten"
+rm -rf "$DIR/cluster"/{dc,dr}/data/cosigner-evidence
+if troubled dc "cosigner"; then die "dc still tells: $(site_status dc | jq -c .trouble)"; fi
+echo "ok: a rollback is refused, told and kept"
+
+# ---- a split view: who holds gsr's key signs a history with another entry in its middle ----
+site_kill gsr TERM
+cp -a "$archive" "$DIR/true"
+python3 - "$archive/tree" "$DIR/cluster/checkpoint.key" "$vkey" <<'PY'
+import base64, glob, hashlib, os, subprocess, sys
+tree, key, vkey = sys.argv[1:]
+name, key_id, _ = vkey.split("+", 2)
+sha = lambda b: hashlib.sha256(b).digest()
+bundle = max(glob.glob(tree + "/tile/entries/000.p/*"), key=lambda path: int(path.rsplit("/", 1)[1]))
+tile = bundle.replace("entries", "0")
+data = bytearray(open(bundle, "rb").read())
+data[130 + 2 + 100] ^= 1  # the hash of the second entry's body
+leaves = [sha(b"\0" + bytes(data[at + 2:at + 130])) for at in range(0, len(data), 130)]
+def root(h):
+    while len(h) > 1:
+        odd = h[len(h) & ~1:]
+        h = [sha(b"\1" + h[i] + h[i + 1]) for i in range(0, len(h) - 1, 2)] + odd
+    return h[0]
+os.chmod(bundle, 0o644), os.chmod(tile, 0o644)
+open(bundle, "wb").write(data), open(tile, "wb").write(b"".join(leaves))
+text = "%s\n%d\n%s\n" % (name, len(leaves), base64.b64encode(root(list(leaves))).decode())
+open(tree + "/text", "w").write(text)
+subprocess.run(["openssl", "pkeyutl", "-sign", "-inkey", key, "-rawin", "-in", tree + "/text", "-out", tree + "/sig"], check=True)
+signature = base64.b64encode(bytes.fromhex(key_id) + open(tree + "/sig", "rb").read()).decode()
+os.remove(tree + "/text"), os.remove(tree + "/sig")
+open(tree + "/checkpoint", "w").write("%s\n\u2014 %s %s\n" % (text, name, signature))
+PY
+expect 0 "" "$TRIVENI" archive checkpoint -r "$archive" # its own signature holds
+site_start gsr
+for site in dc dr; do
+    until_true "$site tells the split view" troubled "$site" "SPLIT VIEW"
+    [ -n "$(find "$DIR/cluster/$site/data/cosigner-evidence" -name '*.shown')" ] || die "$site kept no evidence"
+done
+until_true "gsr tells that nobody cosigns" troubled gsr "dr does not cosign its checkpoints: SPLIT VIEW"
+expect 7 "the history was changed" "$TRIVENI" archive consistency "$DIR/early" -r "$archive" --key "$vkey"
+site_kill gsr TERM
+rm -rf "$archive"
+mv "$DIR/true" "$archive"
+site_start gsr
+until_true "the true history is cosigned again" cosigned "$both"
+echo "ok: a split view is refused, told and kept"
+
+# ---- dr is made anew from the archive: its log begins behind most of the history ----
+site_kill dr TERM
+rm -rf "$DIR/cluster/dr/data"
+expect 0 "restored" "$TRIVENI" restore "${with[@]}" --into "$DIR/cluster/dr/data" --yes
+expect 0 "" "$TRIVENI" init --config "$DIR/cluster/dr.yaml" --rebuilt
+: >"$DIR/cluster/dr.log"
+site_start dr
+write AB-4 four
+until_true "the new dr cosigns" cosigned "$both"
+grep -q "caught up: this rebuilt site votes from now on" "$DIR/cluster/dr.log" || die "dr cosigned before it had caught up"
+keys | grep '/dr+' >"$DIR/new"
+[ "$(cat "$DIR/new")" != "$dr" ] || die "a site that was made anew signs with the old key"
+[ "$(site_status dr | jq .first)" -gt 5 ] || die "the log of the new dr reaches back to the beginning: nothing came from gsr"
+expect 0 "" "$TRIVENI" archive prove titles AB-4 "${with[@]}" --to "$DIR/after"
+stranger inclusion "$DIR/after" "$vkey" --cosigner "$dc" --cosigner "$(cat "$DIR/new")" >/dev/null || die "the new key does not verify"
+echo "ok: a site that was made anew has a new key, and cosigns when its tree is whole"
+echo "cosign: all as expected"
