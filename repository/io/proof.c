@@ -91,7 +91,7 @@ int repository_tree_cosigners(struct repository_tree *t,
                               void *arg, struct err *e)
 {
     struct cosigner_walk w = {t, each, arg};
-    return repo_tree_keys(t->dir, walk_cosigner, &w, e);
+    return repo_tree_keys(t->backend, walk_cosigner, &w, e);
 }
 
 int repository_tree_headers(const char *dir, struct lsn lsn, size_t most, uint8_t *out, size_t *n,
@@ -110,7 +110,7 @@ int repository_tree_headers(const char *dir, struct lsn lsn, size_t most, uint8_
         size_t at = i % TLOG_TILE_WIDTH;
         if (at == 0 || *n == 0) {
             struct tlog_tile tile = tlog_tile_of(0, i, t->checkpoint.size);
-            rc = repo_tile_read(t->dir, &tile, true, bundle, e);
+            rc = repo_tile_read(t->backend, &tile, true, bundle, e);
         }
         if (rc == 0)
             memcpy(out + (*n)++ * ENTRY_HEADER_BYTES, bundle + at * TREE_LEAF_BYTES + 2,
