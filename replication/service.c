@@ -139,9 +139,12 @@ static void on_closed(struct conn *conn, const struct err *why)
         peers_refused(s, &s->refused_clients, conn, why);
         return;
     }
+    struct service *v = c->service;
+    if (why != NULL && why->code == ERR_DENIED) /* the certificates were read again */
+        events_add(v->site->events, "connection of %s %s is cut off: %s",
+                   identity_kind_name(c->kind), c->name, why->text);
     client_close_snapshots(c, UINT64_MAX);
     service_watch_drop(c);
-    struct service *v = c->service;
     if (c->prev != NULL)
         c->prev->next = c->next;
     else

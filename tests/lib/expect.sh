@@ -9,7 +9,7 @@ finish() {
     local code=$?
     cluster_stop
     [ "$code" -eq 0 ] || tail -n 15 "$DIR"/cluster/*.log "$DIR"/out "$DIR"/err 2>/dev/null || true
-    rm -rf "$DIR"
+    [ -n "${KEEP:-}" ] || rm -rf "$DIR"
     exit "$code"
 }
 trap finish EXIT
