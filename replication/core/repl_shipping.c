@@ -71,13 +71,13 @@ static struct repl_message *entries_message(struct repl *r, struct repl_actions 
     if (!p->counts && serving && p->met_round != 0 && r->lease_from_ms != 0 &&
         repl_round_sent_ms(r, p->met_round) < r->lease_from_ms)
         m->readmit = p->incarnation;
-    p->sent_ms = r->now_ms;
     return m;
 }
 
 static void heartbeat(struct repl *r, struct repl_actions *out, uint8_t site)
 {
-    const struct repl_peer *p = &r->peers[site];
+    struct repl_peer *p = &r->peers[site];
+    p->sent_ms = r->now_ms;
     struct repl_message *m = entries_message(r, out, site, REPL_ACT_SEND);
     struct lsn before = {p->next.v - 1};
     /* A position whose term is known, else the end: that does not fit either, and the answer tells where to go on. */
@@ -198,7 +198,8 @@ void repl_on_sent(struct repl *r, struct repl_actions *out, const struct repl_ev
         return;
     p->filling = false;
     if (e->bytes == 0 || e->position.lsn.v < p->next.v || e->position.lsn.v > r->log.last.v)
-        return; /* the link is full: a heartbeat or an answer tries again */
+        return; /* the link is full, or the log is still being read: a heartbeat or an answer tries again */
+    p->sent_ms = r->now_ms;
     p->gone = (struct lsn){0};
     window_push(
         p, (struct repl_frame){{p->next.v - 1}, e->position.lsn, e->bytes, r->round, r->now_ms});

@@ -37,8 +37,8 @@ struct repl_frame { /* of entries after `before` up to `last`, in flight */
 struct repl_peer {
     bool up;
     uint64_t incarnation; /* highest seen: older ones are not listened to */
-    uint64_t sent_ms;     /* last ENTRIES to it */
-    uint64_t heard_ms;    /* last answer of this term, 0 none */
+    uint64_t sent_ms;  /* last ENTRIES to it that did go out: who hears nothing gets a heartbeat */
+    uint64_t heard_ms; /* last answer of this term, 0 none */
     bool vote_granted, vote_refused;
     bool fetch_vain; /* it had nothing for this site, in this attempt */
 

@@ -117,6 +117,33 @@ static void a_late_answer_moves_the_position_and_not_the_news(void **state)
     assert_int_equal(seen(GSR).archived.v, 7);
 }
 
+/* Old log takes time to read, and a link may be full. The others must not take that for a dead primary: each attempt that sent
+ * nothing must not count as something sent. */
+static void who_cannot_be_sent_entries_yet_gets_heartbeats(void **state)
+{
+    (void)state;
+    serve();
+    propose();
+    sealed();
+    uint64_t heard_ms = now, longest_ms = 0;
+    for (int i = 0; i < 100; i++) {
+        now += 5;
+        feed((struct repl_event){.type = REPL_EV_SENT, .site = DR, .sent = REPL_MSG_ENTRIES});
+        feed((struct repl_event){.type = i % 2 == 0 ? REPL_EV_SHIP : REPL_EV_TICK});
+        for (uint32_t k = 0; k < out.n; k++)
+            if (out.a[k].type == REPL_ACT_SEND && out.a[k].message.to == DR)
+                heard_ms = now;
+        longest_ms = now - heard_ms > longest_ms ? now - heard_ms : longest_ms;
+    }
+    assert_in_range(longest_ms, 1, r.options.heartbeat_ms + 10);
+    filled(DR); /* and what goes out at last is as good as one */
+    now += 5;
+    feed((struct repl_event){.type = REPL_EV_TICK});
+    acked(DR, 12);
+    feed((struct repl_event){.type = REPL_EV_TICK});
+    assert_null(sent(REPL_MSG_ENTRIES, DR));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -125,6 +152,7 @@ int main(void)
         TEST(a_site_that_accounts_for_nothing_is_told_of_once),
         TEST(a_word_is_as_old_as_the_round_that_it_answers),
         TEST(a_late_answer_moves_the_position_and_not_the_news),
+        TEST(who_cannot_be_sent_entries_yet_gets_heartbeats),
     };
     return cmocka_run_group_tests_name("repl_shipping", tests, NULL, NULL);
 }
