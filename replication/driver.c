@@ -248,6 +248,7 @@ static void truncate_to(struct site *s, struct lsn keep)
         applied = state_applied(s->state).lsn;
     }
     overlay_truncate(s->overlay, keep);
+    ahead_forget(s->ahead);
     if (log_truncate(s->log, keep, &e) != 0 || log_position(s->log, keep, &s->tail, &e) != 0)
         goto failed;
     marks_cut(&s->marks, keep, applied);
@@ -274,16 +275,14 @@ static int grow(uint8_t **buffer, size_t *capacity, size_t need, struct err *e)
     return 0;
 }
 
-/* Position of the last of `count` whole entries in the buffer. */
-static struct entry_position last_position(const uint8_t *p, size_t count)
+struct entry_position driver_last_position(const uint8_t *p, size_t count)
 {
-    struct entry_header h = {0};
+    struct entry_header h;
     const uint8_t *raw = p;
-    for (size_t i = 0; i < count; i++) {
-        raw = p;
-        check(entry_header_decode(raw, &h, NULL) == 0);
-        p += ENTRY_HEADER_BYTES + h.body_bytes;
-    }
+    check(count > 0);
+    for (size_t i = 1; i < count; i++)
+        raw += entry_stored_bytes(raw);
+    check(entry_header_decode(raw, &h, NULL) == 0);
     return (struct entry_position){h.lsn, h.term, h.time,
                                    hash_sha256(bytes_of(raw, ENTRY_HEADER_BYTES))};
 }
@@ -350,12 +349,47 @@ static bool send_from_packs(struct site *s, const struct repl_action *a, struct 
     return true; /* what is archived, but not known to be committed yet, is given when it is */
 }
 
+/* The log does not have it in memory: from its disk, read beside the loop. False: it is in memory. */
+static bool send_old(struct site *s, const struct repl_action *a, struct repl_event *outcome)
+{
+    struct repl_message m = a->message;
+    const struct ahead_piece *piece;
+    struct err e = ERR_NONE;
+    if (m.type != REPL_MSG_ENTRIES || m.lsn.v >= s->tail.lsn.v)
+        return false;
+    if (log_in_memory(s->log, (struct lsn){m.lsn.v + 1})) {
+        ahead_done(s->ahead, m.to);
+        return false;
+    }
+    int rc = ahead_borrow(s->ahead, m.to, m.lsn, &piece, &e);
+    if (rc == ERR_BUSY)
+        return true; /* SENT with nothing: the core asks again, when it is read at the latest */
+    note_unreadable(s, m.to, rc != ERR_GAP ? rc : 0, &e);
+    if (rc != 0) {
+        outcome->type = REPL_EV_GONE;
+        return true;
+    }
+    m.lsn_term = piece->before.term;
+    m.hash = piece->before.hash;
+    m.count = piece->count;
+    if (!peers_send(s, &m, bytes_of(piece->bytes, piece->used)))
+        return true;
+    outcome->position = piece->last;
+    outcome->bytes = (uint32_t)piece->used;
+    ahead_sent(s->ahead, m.to);
+    return true;
+}
+
 static void send_entries(struct site *s, const struct repl_action *a)
 {
     struct repl_message m = a->message;
     struct repl_event outcome = {.type = REPL_EV_SENT, .site = m.to, .sent = m.type};
     struct err e = ERR_NONE;
     size_t used;
+    if (send_old(s, a, &outcome)) {
+        feed_back(s, outcome);
+        return;
+    }
     int rc = fill_message(s, &m, &used, &e);
     if (rc == ERR_NO_MEMORY) {
         err_wrap(&e, "reading the log for %s", site_member(s, m.to)->name);
@@ -369,7 +403,7 @@ static void send_entries(struct site *s, const struct repl_action *a)
     } else if (rc != 0) {
         outcome.type = REPL_EV_GONE;
     } else if (peers_send(s, &m, bytes_of(s->read_buffer, used)) && m.count > 0) {
-        outcome.position = last_position(s->read_buffer, m.count);
+        outcome.position = driver_last_position(s->read_buffer, m.count);
         outcome.bytes = (uint32_t)used;
     }
     feed_back(s, outcome);

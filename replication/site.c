@@ -168,6 +168,8 @@ static void on_wake(uv_async_t *wake)
     if (s->stopping)
         return;
     take_log_news(s);
+    if (ahead_news(s->ahead))
+        s->unshipped = true; /* the end of the turn looks who can be sent what was read */
     if (s->fatal.code == 0 && applier_failed(s->applier, &why))
         site_fail(s, &why);
     if (s->fatal.code == 0)
@@ -339,6 +341,8 @@ static int start(struct site *s, struct err *e)
         rc = s->marks.archives ? collector_start(s, &s->collector, e)
                                : cosigner_start(s, &s->cosigner, e);
     if (rc == 0)
+        rc = ahead_start(s, &s->ahead, e);
+    if (rc == 0)
         rc = applier_start(s, &s->applier, e);
     if (rc == 0)
         rc = care_start(s, &s->care, e);
@@ -387,6 +391,7 @@ static bool stop_loop(struct site *s)
     applier_stop(s->applier);
     archiver_stop(s->archiver);
     packs_stop(s->packs);
+    ahead_stop(s->ahead);
     struct err e = ERR_NONE;
     if (s->log != NULL && log_close(s->log, &e) != 0 && s->fatal.code == 0)
         s->fatal = e;

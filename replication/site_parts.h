@@ -33,6 +33,7 @@ struct client;
 struct collector;
 struct cosigner;
 struct events;
+struct ahead;
 struct packs;
 struct scrubber;
 struct service;
@@ -123,6 +124,7 @@ struct site {
     struct collector *collector; /* likewise */
     struct cosigner *cosigner;   /* NULL: this site keeps an archive */
     struct scrubber *scrubber;   /* NULL: switched off */
+    struct ahead *ahead;
     struct care *care;
     struct events *events;
     struct service *service;
@@ -247,6 +249,8 @@ void driver_retain_from(struct site *s, const struct log_status *log);
 void driver_push(struct site *s);
 /* Send what was proposed to the other sites; likewise. */
 void driver_ship(struct site *s);
+/* Position of the last of `count` whole, checked entries. Any thread. */
+struct entry_position driver_last_position(const uint8_t *p, size_t count);
 /* Marks moved: give the applier and the archiver their orders, and answer who can be answered. */
 void driver_follow_marks(struct site *s);
 void driver_give_orders(struct site *s); /* the first half */
@@ -408,6 +412,25 @@ void archiver_cosigned(struct archiver *a, uint8_t site, struct archiver_cosigne
 
 /* Since when it reads one state without a break (site_now_ms); 0: it does not. A snapshot of a large state takes minutes. */
 uint64_t archiver_reading_since_ms(struct archiver *a);
+
+/* ---- ahead.c: a thread reads old log for sites that are behind. Loop. ---- */
+struct ahead_piece { /* a message's worth */
+    struct entry_position before, last;
+    uint8_t *bytes;
+    size_t used;
+    uint32_t count;
+};
+int ahead_start(struct site *s, struct ahead **out, struct err *e);
+void ahead_stop(struct ahead *a); /* NULL is fine */
+/* What follows `after`, for that site: *out is lent until the next call for it. 0; or nothing is lent: ERR_BUSY: not read yet,
+ * ahead_news() tells when; others: what log_read() says. */
+int ahead_borrow(struct ahead *a, uint8_t site, struct lsn after, const struct ahead_piece **out,
+                 struct err *e);
+void ahead_sent(struct ahead *a, uint8_t site); /* what was lent: read what follows it */
+void ahead_done(struct ahead *a,
+                uint8_t site);      /* the site needs no old log: give its memory back */
+void ahead_forget(struct ahead *a); /* before the log is cut; NULL is fine */
+bool ahead_news(struct ahead *a);   /* something was read since the last call */
 
 /* ---- packs.c: a thread of a repository site reads the archive for others. Loop. ---- */
 int packs_start(struct site *s, struct packs **out, struct err *e);

@@ -95,6 +95,9 @@ int log_recycle(struct log *log, struct lsn keep, struct err *e);
 int log_read(struct log *log, struct lsn from, struct lsn to, uint8_t *buf, size_t cap,
              size_t *used, size_t *count, struct err *e);
 
+/* Is the entry in the log's memory, so that log_read gives it without waiting for the disk? Any thread. */
+bool log_in_memory(struct log *log, struct lsn lsn);
+
 /* For a scrub: read about max_bytes of entries from `from` on from the segment files, past memory and the page cache, and
  * check them. *next is where to go on, behind damage too; *bytes what was read. 0; ERR_NOT_FOUND when nothing durable is
  * left from

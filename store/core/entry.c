@@ -128,6 +128,11 @@ int entry_body_intact(const struct entry_view *v, struct err *e)
                    (unsigned long long)v->header.lsn.v);
 }
 
+size_t entry_stored_bytes(const uint8_t raw[ENTRY_HEADER_BYTES])
+{
+    return ENTRY_HEADER_BYTES + (size_t)get_le32(raw + OFF_BODY_BYTES);
+}
+
 int entry_decode(struct bytes in, struct entry_view *out, size_t *used, struct err *e)
 {
     int rc = entry_view_stored(in, out, used, e);

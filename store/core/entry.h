@@ -88,6 +88,8 @@ int entry_decode(struct bytes in, struct entry_view *out, size_t *used, struct e
  * ERR_FORMAT. */
 int entry_view_stored(struct bytes in, struct entry_view *out, size_t *used, struct err *e);
 int entry_body_intact(const struct entry_view *v, struct err *e);
+/* Bytes of the whole entry, header and body, whose header was checked. */
+size_t entry_stored_bytes(const uint8_t raw[ENTRY_HEADER_BYTES]);
 
 /* Does `next` belong right after the entry with the given position? 0 or ERR_INTEGRITY with the reason.
  * For the first entry pass lsn 0, term 0, time 0 and a zero hash. */

@@ -16,8 +16,9 @@
 #include <unistd.h>
 
 enum {
-    SLICE_BYTES = 128 << 10,  /* copied under the mutex at a time */
-    WINDOW_BYTES = 256 << 10, /* read from disk at a time */
+    SLICE_BYTES = 128 << 10, /* copied under the mutex at a time */
+    WINDOW_BYTES = 1 << 20,  /* read from disk at a time */
+    LOOK_BYTES = 64 << 10,   /* the same for a single position */
 };
 
 /* Where the entries go: a buffer; only the position of the first; or nowhere, when they are only checked. */
@@ -102,6 +103,7 @@ struct place_on_disk {
 struct window {
     int fd;
     const char *name;
+    size_t step; /* read at a time */
     uint8_t *p;
     size_t cap, n;
     uint64_t offset;
@@ -112,7 +114,7 @@ static int window_load(struct window *w, uint64_t offset, size_t n, struct bytes
                        struct err *e)
 {
     if (offset < w->offset || offset + n > w->offset + w->n) {
-        size_t want = n > WINDOW_BYTES ? (size_t)batch_blocks_bytes(n) : WINDOW_BYTES;
+        size_t want = n > w->step ? (size_t)batch_blocks_bytes(n) : w->step;
         if (want > w->cap) {
             free(w->p);
             w->cap = w->n = 0;
@@ -231,7 +233,9 @@ static int read_segment(struct log *log, struct lsn *from, struct lsn to, struct
         return gap(log, wanted, e);
     log_segment_name(at.head.seq, name);
     int rc;
-    struct window w = {.fd = file_open_direct(log->dir_fd, name, O_RDONLY, &direct), .name = name};
+    struct window w = {.fd = file_open_direct(log->dir_fd, name, O_RDONLY, &direct),
+                       .name = name,
+                       .step = sink->position != NULL ? LOOK_BYTES : WINDOW_BYTES};
     if (w.fd < 0)
         rc = file_error(&why, name, "open", -w.fd);
     else
@@ -313,6 +317,14 @@ int log_read(struct log *log, struct lsn from, struct lsn to, uint8_t *buf, size
     *used = rc == ERR_LIMIT ? sink.needed : sink.used;
     *count = sink.count;
     return rc;
+}
+
+bool log_in_memory(struct log *log, struct lsn lsn)
+{
+    pthread_mutex_lock(&log->mutex);
+    const bool there = memory_find(&log->memory, lsn) != NULL;
+    pthread_mutex_unlock(&log->mutex);
+    return there;
 }
 
 int log_position(struct log *log, struct lsn lsn, struct entry_position *out, struct err *e)
