@@ -61,7 +61,8 @@ struct repository_status {
         indexes_damaged; /* that were found so: packs are read instead, until the site has made them again */
     /* Objects that cannot be used, gaps and breaks of the chain: call repository_verify. */
     uint64_t damaged;
-    /* Objects or keys without a meta, left by interrupted writers; in nobody's way. */
+    /* Objects or keys without a meta, and packs whose entries are in another one, left by interrupted writers; in nobody's
+     * way. */
     uint64_t unfinished;
 };
 void repository_status(const struct repository *r, struct repository_status *out);

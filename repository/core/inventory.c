@@ -65,6 +65,55 @@ int repo_chain_check(const struct repo_inventory *inv, size_t i, struct err *e)
     return 0;
 }
 
+/* The pack that ends where `p` begins. */
+static const struct repo_pack *before(const struct repo_inventory *inv, const struct repo_pack *p)
+{
+    for (size_t i = (size_t)(p - inv->packs); i-- > 0;)
+        if (!inv->packs[i].o.damaged && repo_position_equal(&inv->packs[i].o.end, &p->prev))
+            return &inv->packs[i];
+    return NULL;
+}
+
+/* A pack that begins where one of the chain begins, and goes no further than the chain does. */
+static bool is_doubled(const struct repo_inventory *inv, size_t i, const uint8_t *marks,
+                       struct lsn reach)
+{
+    const struct repo_pack *p = &inv->packs[i];
+    if (marks[i] == REPO_MARK_CHAIN || p->o.damaged || p->o.end.lsn.v > reach.v)
+        return false;
+    for (size_t k = 0; k < inv->pack_count; k++) {
+        const struct repo_pack *x = &inv->packs[k];
+        if (marks[k] == REPO_MARK_CHAIN && repo_position_equal(&x->prev, &p->prev))
+            return x->o.end.lsn.v != p->o.end.lsn.v || repo_position_equal(&x->o.end, &p->o.end);
+    }
+    return false;
+}
+
+size_t repo_doubled(const struct repo_inventory *inv, uint8_t *marks)
+{
+    const struct repo_pack *last = NULL;
+    bool overlap = false;
+    size_t n = 0;
+    memset(marks, 0, inv->pack_count);
+    for (size_t i = 0; i < inv->pack_count; i++) {
+        const struct repo_pack *p = &inv->packs[i];
+        overlap |= last != NULL && p->first.v <= last->o.end.lsn.v;
+        if (!p->o.damaged && (last == NULL || p->o.end.lsn.v > last->o.end.lsn.v))
+            last = p;
+    }
+    if (!overlap)
+        return 0;
+    struct lsn reach = last->o.end.lsn;
+    for (const struct repo_pack *p = last; p != NULL; p = before(inv, p))
+        marks[p - inv->packs] = REPO_MARK_CHAIN;
+    for (size_t i = 0; i < inv->pack_count; i++)
+        if (is_doubled(inv, i, marks, reach)) {
+            n++;
+            marks[i] = REPO_MARK_DOUBLED;
+        }
+    return n;
+}
+
 struct entry_position repo_archived(const struct repo_inventory *inv)
 {
     static const struct entry_position zero;

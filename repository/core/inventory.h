@@ -78,6 +78,12 @@ bool repo_position_equal(const struct entry_position *a, const struct entry_posi
  * snapshot)? 0, or ERR_INTEGRITY naming what is missing or broken. */
 int repo_chain_check(const struct repo_inventory *inv, size_t i, struct err *e);
 
+/* Packs that are not needed: a writer that got no answer from a bucket, or died, seals the same entries again under another name,
+ * and what it had sent may still arrive. Each begins where a pack of the chain begins that leads furthest, and ends at or before
+ * its end. `marks`, pack_count of them, says which; returns how many are doubled. They are to be taken out of the inventory. */
+enum repo_mark { REPO_MARK_CHAIN = 1, REPO_MARK_DOUBLED = 2 };
+size_t repo_doubled(const struct repo_inventory *inv, uint8_t *marks);
+
 /* Last entry of the archive: the end of the last pack, or with no packs zero. */
 struct entry_position repo_archived(const struct repo_inventory *inv);
 

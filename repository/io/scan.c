@@ -316,6 +316,23 @@ static int load_one(struct repository *r, const char *object, struct repo_invent
     return 0;
 }
 
+static int drop_doubled(struct repo_inventory *inv, uint64_t *unfinished, struct err *e)
+{
+    uint8_t *marks = malloc(inv->pack_count + 1);
+    size_t kept = 0;
+    if (marks == NULL)
+        return err_set(e, ERR_NO_MEMORY, "no memory for the list of objects");
+    *unfinished += repo_doubled(inv, marks);
+    for (size_t i = 0; i < inv->pack_count; i++)
+        if (marks[i] == REPO_MARK_DOUBLED)
+            repo_pack_release(&inv->packs[i]);
+        else
+            inv->packs[kept++] = inv->packs[i];
+    inv->pack_count = kept;
+    free(marks);
+    return 0;
+}
+
 int repo_scan(struct repository *r, struct repo_inventory *known, struct repo_inventory *out,
               uint64_t *unfinished, struct err *e)
 {
@@ -339,8 +356,10 @@ int repo_scan(struct repository *r, struct repo_inventory *known, struct repo_in
         *e = tally.why;
         rc = err_wrap(e, "the key-encryption key is not the one of this archive");
     }
-    repo_indexes_choose(&inv);
     *unfinished = count_unfinished(&l);
+    if (rc == 0)
+        rc = drop_doubled(&inv, unfinished, e);
+    repo_indexes_choose(&inv);
 out:
     free(l.finished.at);
     free(l.others.at);

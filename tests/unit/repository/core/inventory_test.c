@@ -108,6 +108,52 @@ static void each_break_is_named(void **state)
     assert_break(0, "begins at lsn 21");
 }
 
+/* Packs from..to as `text` has them, "0-7 0-10 10-20": each begins behind the first number. */
+static size_t packs_of(const char *text, struct repo_pack *out, uint8_t *marks)
+{
+    struct repo_inventory found = {.packs = out};
+    unsigned long long from, to;
+    int used;
+    for (; sscanf(text, "%llu-%llu%n", &from, &to, &used) == 2; text += used) {
+        out[found.pack_count] = (struct repo_pack){.first = {from + 1}, .prev = at(from)};
+        out[found.pack_count++].o.end = at(to);
+    }
+    return repo_doubled(&found, marks);
+}
+
+static void a_pack_that_came_late_and_is_not_needed_is_told(void **state)
+{
+    (void)state;
+    struct repo_pack p[4];
+    uint8_t m[4];
+    assert_int_equal(packs_of("0-10 10-20", p, m), 0);
+    assert_int_equal(packs_of("0-10 0-10", p, m), 1);
+    assert_int_equal(packs_of("0-7 0-10 10-20", p, m), 1);
+    assert_int_equal(m[0], REPO_MARK_DOUBLED);
+    assert_int_equal(packs_of("0-7 0-10 7-20", p, m), 1); /* the longer one was not gone on from */
+    assert_int_equal(m[1], REPO_MARK_DOUBLED);
+    assert_int_equal(packs_of("0-10 10-12 10-15", p, m), 1);
+    assert_int_equal(m[1], REPO_MARK_DOUBLED);
+}
+
+static void a_pack_of_another_history_is_not_passed_over(void **state)
+{
+    (void)state;
+    struct repo_pack p[4];
+    uint8_t m[4];
+    assert_int_equal(packs_of("0-10 5-8 10-20", p, m), 0); /* begins in the middle */
+    assert_int_equal(packs_of("", p, m), 0);
+    struct repo_inventory found = {.packs = p, .pack_count = 2};
+    p[0] = (struct repo_pack){.first = {1}, .prev = at(0)};
+    p[0].o.end = at(10);
+    p[1] = p[0];
+    p[1].o.end.hash.b[9] ^= 1; /* other entries */
+    assert_int_equal(repo_doubled(&found, m), 0);
+    p[1] = p[0];
+    p[1].o.damaged = true; /* nobody knows what it holds */
+    assert_int_equal(repo_doubled(&found, m), 0);
+}
+
 static void plans_take_the_nearest_snapshot(void **state)
 {
     (void)state;
@@ -287,6 +333,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_whole_chain_is_whole),
         cmocka_unit_test(each_break_is_named),
+        cmocka_unit_test(a_pack_that_came_late_and_is_not_needed_is_told),
+        cmocka_unit_test(a_pack_of_another_history_is_not_passed_over),
         cmocka_unit_test(plans_take_the_nearest_snapshot),
         cmocka_unit_test(damage_bars_only_what_it_bars),
         cmocka_unit_test(targets_are_found_by_name_and_time),
