@@ -20,13 +20,13 @@ MAKEFLAGS += --no-builtin-rules $(if $(filter 0,$(MAKELEVEL)),-j$(JOBS))
 
 # Debian 12 packages: to compile, to test, to check the source, to run the drills.
 PACKAGES  = gcc libc6-dev make pkg-config liblmdb-dev libuv1-dev libssl-dev libzstd-dev liburing-dev libcyaml-dev libyaml-dev \
-            libjansson-dev libisal-dev libxxhash-dev libp11-kit-dev scdoc \
+            libjansson-dev libisal-dev libxxhash-dev libp11-kit-dev libcurl4-openssl-dev libexpat1-dev scdoc \
             libcmocka-dev clang libclang-rt-dev \
             clang-format clang-tidy cppcheck \
             iproute2 iso-codes jq opensc openssl procps python3-minimal softhsm2 spin zstd \
             fuse3 libfuse3-dev
 
-LIBS      = lmdb libuv openssl libzstd liburing libcyaml jansson libxxhash p11-kit-1
+LIBS      = lmdb libuv openssl libzstd liburing libcyaml jansson libxxhash p11-kit-1 libcurl expat
 # What libtriveni alone needs.
 CLIENT_LIBS = libuv openssl libzstd
 
@@ -160,6 +160,10 @@ check: deps ## build and run the tests: unit, sanitizers, layers, simulator, fuz
 check-long: deps ## what make check has no time for, a bounded portion of each: clang, drills, power cuts, the model; DRILLS=expression
 	@DRILLS='$(DRILLS)' tests/run.sh long
 
+.PHONY: test-s3
+test-s3: $(BUILD)/triveni ## the archive in a bucket with Object Lock: installs and starts a Ceph RADOS gateway, about 3 minutes
+	@BUILD=$(BUILD) tests/integration/s3.sh
+
 # ---- real sites, random faults; see tests/README.md ----
 .PHONY: nemesis
 nemesis: $(BUILD)/triveni $(WRITERS) $(PRELOADS) $(NEMESIS) ## real sites, random faults, checked clients: MINUTES=5 or KILLS=1000, SEED=
@@ -278,6 +282,6 @@ clean: ## remove everything that was built
 
 .PHONY: help
 help: ## show this list
-	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  \1\t\2/p' Makefile | sort | expand -t 16
+	@sed -n 's/^\([a-z0-9-]*\):.*## \(.*\)/  \1\t\2/p' Makefile | sort | expand -t 16
 
 -include $(shell test -d $(BUILD) && find $(BUILD) -name '*.d')

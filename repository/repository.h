@@ -1,5 +1,5 @@
 /* The repository: the archive at gsr. Packs of consecutive entries, snapshots of the state, keys; restore from them
- * alone. It lies in a local directory.
+ * alone. It lies in a local directory or in an S3 bucket (repository/core/s3_text.h).
  *
  * Layout of the directory (every object is written once under a unique name: temporary name, fdatasync, read back and
  * compared, link without replacing, directory sync; the order is key, object, meta, and without a meta an object does not
@@ -28,7 +28,7 @@
 struct repository; /* opaque */
 
 struct repository_options {
-    const char *dir;
+    const char *dir; /* or "s3:..." */
     /* Where the key-encryption key comes from: a file of 64 hex digits that only its owner can access, "command:/PATH WORD...",
      * which writes the same, or the RFC 7512 URI of an AES-256 key that stays in a PKCS #11 token ("pkcs11:..."). */
     const char *kek_file;

@@ -19,7 +19,7 @@ struct archive_options {
      AT(dir),                                                                                      \
      "DIR",                                                                                        \
      "TRIVENI_REPOSITORY",                                                                         \
-     "directory of the archive (required)"},                                                       \
+     "the archive: its directory, or s3:https://HOST/BUCKET... (required)"},                       \
     {                                                                                              \
         "kek", 'k', OPTION_TEXT, AT(kek), "SOURCE", "TRIVENI_KEK", KEK_HELP                        \
     }

@@ -29,7 +29,7 @@ struct prove_options {
 #define REPOSITORY_OPTION                                                                          \
     {                                                                                              \
         "repository", 'r', OPTION_TEXT, AT(dir), "DIR", "TRIVENI_REPOSITORY",                      \
-            "directory of the archive (required)"                                                  \
+            "the archive: its directory, or s3:https://HOST/BUCKET... (required)"                  \
     }
 #define KEY_OPTION                                                                                 \
     {                                                                                              \

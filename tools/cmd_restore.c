@@ -17,7 +17,7 @@ struct restore_options {
 #define AT(member) offsetof(struct restore_options, member)
 static const struct option restore_table[] = {
     {"repository", 'r', OPTION_TEXT, AT(dir), "DIR", "TRIVENI_REPOSITORY",
-     "directory of the archive (required)"},
+     "the archive: its directory, or s3:https://HOST/BUCKET... (required)"},
     {"kek", 'k', OPTION_TEXT, AT(kek), "SOURCE", "TRIVENI_KEK", KEK_HELP},
     {"to-lsn", 0, OPTION_NUMBER, AT(lsn), "LSN", NULL, "as it was after this transaction"},
     {"to-point", 0, OPTION_TEXT, AT(point), "NAME", NULL, "as it was at this restore point"},

@@ -3,6 +3,7 @@
  * Every message is "file:line:column: what is wrong and what would be right". */
 #include "tools/config.h"
 
+#include "repository/core/s3_text.h"
 #include "replication/core/endpoint.h"
 #include "tools/config_schema.h"
 #include "tools/files.h"
@@ -43,7 +44,7 @@ static int set_path(const struct yaml *y, const char *path, const char *text, ch
                     struct err *e)
 {
     const char *slash = strrchr(y->file, '/');
-    if (text == NULL || text[0] == '/' || text[0] == '\0' || slash == NULL)
+    if (text == NULL || text[0] == '/' || text[0] == '\0' || slash == NULL || s3_text_is(text))
         return set_text(y, path, text, out, SITE_PATH_BYTES, e);
     int n = snprintf(out, SITE_PATH_BYTES, "%.*s/%s", (int)(slash - y->file), y->file, text);
     if (n < 0 || n >= SITE_PATH_BYTES)

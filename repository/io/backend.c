@@ -2,6 +2,8 @@
 #include "repository/io/backend.h"
 
 #include "repository/io/files.h"
+#include "repository/core/s3_text.h"
+#include "repository/io/s3.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -13,7 +15,8 @@
 int repo_backend_open(const char *where, bool create, bool write, struct repo_backend **out,
                       struct err *e)
 {
-    return repo_files_open(where, create, write, out, e);
+    return s3_text_is(where) ? repo_s3_open(where, write, out, e)
+                             : repo_files_open(where, create, write, out, e);
 }
 
 void repo_backend_close(struct repo_backend *b)

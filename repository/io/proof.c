@@ -28,15 +28,14 @@ int repository_tree_read(struct repository_tree **out, const char *dir, struct e
         return err_set(e, ERR_NO_MEMORY, "no memory for a tree");
     int rc = repo_backend_open(dir, false, false, &t->backend, e);
     if (rc == 0) {
-        rc = repo_checkpoint_read(t->backend, &t->text, &t->bytes, &t->checkpoint, &t->note, e);
+        rc = repo_checkpoint_read(t->backend, &t->text, &t->bytes, &t->checkpoint, &t->note,
+                                  &t->key, e);
         if (rc == ERR_NOT_FOUND)
             err_set(e, rc,
                     "%s has no signed tree: the archive is empty, or its site has not written one "
                     "yet",
                     dir);
     }
-    if (rc == 0)
-        rc = repo_checkpoint_signed(t->backend, &t->note, &t->key, e);
     if (rc != 0) {
         repository_tree_close(t);
         return rc;

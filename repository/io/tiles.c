@@ -11,6 +11,8 @@
 #include <stdlib.h>
 
 static const char checkpoint_name[] = "tree/checkpoint";
+/* As many versions of it are tried, where older ones are kept: whoever can write there may put any on top. */
+enum { CHECKPOINTS_MAX = 64 };
 
 static void tile_name(const struct tlog_tile *t, bool entries, char out[REPO_NAME_BYTES])
 {
@@ -92,19 +94,6 @@ int repo_tree_header(struct repo_backend *b, uint64_t index, uint64_t size,
     return rc;
 }
 
-int repo_checkpoint_read(struct repo_backend *b, uint8_t **text, size_t *n,
-                         struct tlog_checkpoint *out, struct tlog_note *note, struct err *e)
-{
-    int rc = repo_backend_read(b, checkpoint_name, TLOG_CHECKPOINT_MAX_BYTES, text, n, e);
-    if (rc == 0 && (rc = tlog_checkpoint_parse(bytes_of(*text, *n), out, note, e)) != 0) {
-        err_wrap(e, "%s", checkpoint_name);
-        free(*text);
-        *text = NULL;
-        return damage(rc, e);
-    }
-    return rc;
-}
-
 struct key_walk {
     struct repo_backend *backend;
     int (*each)(void *arg, const struct tlog_key *);
@@ -154,8 +143,9 @@ static int try_key(void *arg, const struct tlog_key *key)
     return 1;
 }
 
-int repo_checkpoint_signed(struct repo_backend *b, const struct tlog_note *note,
-                           struct tlog_key *by, struct err *e)
+/* Did one of the keys beside it sign it? *by is told which. */
+static int signed_by(struct repo_backend *b, const struct tlog_note *note, struct tlog_key *by,
+                     struct err *e)
 {
     struct key_search s = {.note = note, .by = by, .why = ERR_NONE};
     int rc = repo_tree_keys(b, try_key, &s, e);
@@ -165,6 +155,40 @@ int repo_checkpoint_signed(struct repo_backend *b, const struct tlog_note *note,
         return rc;
     return err_set(e, ERR_INTEGRITY, "%s: %.400s", checkpoint_name,
                    s.why.code != 0 ? s.why.text : "none of the keys in tree/keys signed it");
+}
+
+static int read_checkpoint(struct repo_backend *b, unsigned older, uint8_t **text, size_t *n,
+                           struct tlog_checkpoint *out, struct tlog_note *note, struct tlog_key *by,
+                           struct err *e)
+{
+    int rc =
+        repo_backend_read_older(b, checkpoint_name, older, TLOG_CHECKPOINT_MAX_BYTES, text, n, e);
+    if (rc == ERR_NOT_FOUND)
+        return rc;
+    if (rc == 0 && (rc = tlog_checkpoint_parse(bytes_of(*text, *n), out, note, e)) != 0)
+        err_wrap(e, "%s", checkpoint_name);
+    if (rc == 0)
+        rc = signed_by(b, note, by, e);
+    if (rc != 0) {
+        free(*text);
+        *text = NULL;
+    }
+    return damage(rc, e);
+}
+
+int repo_checkpoint_read(struct repo_backend *b, uint8_t **text, size_t *n,
+                         struct tlog_checkpoint *out, struct tlog_note *note, struct tlog_key *by,
+                         struct err *e)
+{
+    int rc = read_checkpoint(b, 0, text, n, out, note, by, e), first = rc;
+    struct err why = ERR_NONE;
+    for (unsigned older = 1; rc == ERR_INTEGRITY && older < CHECKPOINTS_MAX; older++)
+        rc = read_checkpoint(b, older, text, n, out, note, by, &why);
+    if (rc == 0 || rc == ERR_NOT_FOUND)
+        return rc == 0 ? 0 : first;
+    if (rc != first && e != NULL)
+        *e = why;
+    return rc;
 }
 
 /* ---- writing ---- */

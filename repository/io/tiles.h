@@ -37,15 +37,14 @@ int repo_tiles_node(void *arg, unsigned level, uint64_t index, struct sha256 *ou
 int repo_tree_header(struct repo_backend *b, uint64_t index, uint64_t size,
                      uint8_t out[ENTRY_HEADER_BYTES], struct err *e);
 
-/* The checkpoint and its text (*text is allocated, note and *text belong together). ERR_NOT_FOUND when there is none. */
+/* The newest checkpoint that one of the keys in tree/keys signed, and which (*by), with its text (*text is allocated, note
+ * and *text belong together). ERR_NOT_FOUND when there is none, ERR_INTEGRITY when none is signed. */
 int repo_checkpoint_read(struct repo_backend *b, uint8_t **text, size_t *n,
-                         struct tlog_checkpoint *out, struct tlog_note *note, struct err *e);
+                         struct tlog_checkpoint *out, struct tlog_note *note, struct tlog_key *by,
+                         struct err *e);
 /* Keys in tree/keys. Stops with the callback's non-zero result; a file that is no key is ERR_INTEGRITY. */
 int repo_tree_keys(struct repo_backend *b, int (*each)(void *arg, const struct tlog_key *),
                    void *arg, struct err *e);
-/* Did one of those keys, a log's, sign it? *by is told which. ERR_INTEGRITY when none did. */
-int repo_checkpoint_signed(struct repo_backend *b, const struct tlog_note *note,
-                           struct tlog_key *by, struct err *e);
 
 /* ---- writing ---- */
 

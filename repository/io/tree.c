@@ -195,14 +195,12 @@ static int load(struct repository *r, struct repo_tree *t, struct err *e)
     memset(&t->last, 0, sizeof t->last);
     t->note_bytes = 0;
     t->changed = false;
-    int rc = repo_checkpoint_read(r->backend, &text, &n, &c, &note, e);
+    int rc = repo_checkpoint_read(r->backend, &text, &n, &c, &note, &by, e);
     if (rc == ERR_NOT_FOUND) {
         t->ready = true;
         t->signed_to.v = 0;
         return 0;
     }
-    if (rc == 0)
-        rc = repo_checkpoint_signed(r->backend, &note, &by, e);
     if (rc == 0 && n <= sizeof t->note) {
         memcpy(t->note, text, n);
         t->note_bytes = n;

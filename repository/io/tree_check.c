@@ -43,9 +43,7 @@ static int read_checkpoint(struct repo_tree_check *c, struct err *e)
     uint8_t *text = NULL;
     size_t n = 0;
     char origin[TLOG_NAME_BYTES];
-    int rc = repo_checkpoint_read(c->r->backend, &text, &n, &c->checkpoint, &note, e);
-    if (rc == 0)
-        rc = repo_checkpoint_signed(c->r->backend, &note, &by, e);
+    int rc = repo_checkpoint_read(c->r->backend, &text, &n, &c->checkpoint, &note, &by, e);
     repo_tree_origin(&c->r->about.cluster_id, origin);
     if (rc == 0 && strcmp(origin, c->checkpoint.origin) != 0)
         rc = err_set(e, ERR_INTEGRITY, "it is of another log: %.120s", c->checkpoint.origin);

@@ -22,7 +22,7 @@ while read -r doc; do
         grep -E '^(store|replication|repository|client|tools|bench|tests|docs|\.ci)/' | grep -vE '[<>$…]' | sort -u)
     while read -r target; do
         grep -qE "^$target( [a-z -]+)?:" Makefile || complain "$doc" "make $target is no target"
-    done < <(grep -oE '(^|`|    )make [a-z-]+' "$doc" | sed 's/.*make //' | sort -u)
+    done < <(grep -oE '(^|`|    )make [a-z0-9-]+' "$doc" | sed 's/.*make //' | sort -u)
     while read -r link; do
         [ -e "$here/${link%%#*}" ] || complain "$doc" "the link to $link leads nowhere"
     done < <(grep -oE '\]\([^)#]+' "$doc" | sed 's/^](//' | grep -vE '^https?:' | sort -u)
