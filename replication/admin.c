@@ -103,6 +103,8 @@ static void add_archive(struct site *s, json_t *o)
                                   lsn_or_null(r.newest_snapshot), "proven", lsn_or_null(r.proven),
                                   "cosigners", collector_json(s), "trouble",
                                   trouble[0] != '\0' ? json_string(trouble) : json_null()));
+    json_object_set_new(json_object_get(o, "archive"), "copies",
+                        copies_json(archiver_copies(s->archiver)));
     json_object_set_new(o, "archived", lsn_or_null(r.archived.lsn));
 }
 

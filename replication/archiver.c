@@ -38,6 +38,7 @@ struct arrival {
 struct archiver {
     struct site *site;
     struct repository *repository;
+    struct copies *copies;
     pthread_t thread;
     pthread_mutex_t lock;
     pthread_cond_t news;
@@ -385,6 +386,18 @@ static void publish_turn(struct archiver *a)
     (void)uv_async_send(&a->site->wake);
 }
 
+/* With the lock held, which is given up while it works. */
+static void copies_due_turn(struct archiver *a)
+{
+    const struct repository_status now = a->status;
+    (void)pthread_mutex_unlock(&a->lock);
+    if (a->repository != NULL && copies_due(a->copies, &now)) {
+        copies_turn(a->copies, a->repository, &now);
+        (void)uv_async_send(&a->site->wake);
+    }
+    (void)pthread_mutex_lock(&a->lock);
+}
+
 static void *archive_main(void *arg)
 {
     (void)pthread_setname_np(pthread_self(), "archiver");
@@ -396,6 +409,7 @@ static void *archive_main(void *arg)
             publish_turn(a);
         if (tree_due(a))
             tree_turn(a);
+        copies_due_turn(a);
         struct lsn from = {a->status.archived.lsn.v + 1}, to = a->archive_to;
         uint64_t now = site_now_ms();
         if (a->repository != NULL && to.v < from.v) {
@@ -428,6 +442,8 @@ int archiver_start(struct site *s, struct archiver **out, struct err *e)
     cond_init(&a->news);
     int rc = a->buffer != NULL ? 0 : err_set(e, ERR_NO_MEMORY, "out of memory");
     if (rc == 0)
+        rc = copies_new(s, &a->copies, e);
+    if (rc == 0)
         rc = open_repository(a, e);
     if (rc == 0 || rc == ERR_IO || rc == ERR_NO_SPACE || rc == ERR_INTEGRITY) {
         note_outcome(a, rc, e);
@@ -438,6 +454,7 @@ int archiver_start(struct site *s, struct archiver **out, struct err *e)
     }
     if (rc != 0) {
         repository_close(a->repository);
+        copies_free(a->copies);
         free(a->buffer);
         free(a);
         return rc;
@@ -456,6 +473,7 @@ void archiver_stop(struct archiver *a)
     (void)pthread_mutex_unlock(&a->lock);
     (void)pthread_join(a->thread, NULL);
     repository_close(a->repository);
+    copies_free(a->copies);
     (void)pthread_cond_destroy(&a->news);
     (void)pthread_mutex_destroy(&a->lock);
     free(a->buffer);
@@ -488,6 +506,16 @@ void archiver_status(struct archiver *a, struct repository_status *out,
     *out = a->status;
     memcpy(trouble, a->trouble, ERR_TEXT_BYTES);
     (void)pthread_mutex_unlock(&a->lock);
+    if (a->site->config->archived_at_all) {
+        const struct lsn all = copies_reached(a->copies);
+        if (all.v < out->archived.lsn.v)
+            out->archived.lsn = all;
+    }
+}
+
+struct copies *archiver_copies(struct archiver *a)
+{
+    return a->copies;
 }
 
 void archiver_tree_trouble(struct archiver *a, char trouble[ERR_TEXT_BYTES])

@@ -11,7 +11,12 @@
 #define TRIVENI_VERSION "0.1.0"
 
 enum { SITE_FORMAT = 1 }; /* of site.json */
-enum { SITE_NAME_MAX_BYTES = 32, SITE_PATH_BYTES = 512, SITE_ENDPOINT_BYTES = 128 };
+enum {
+    SITE_NAME_MAX_BYTES = 32,
+    SITE_PATH_BYTES = 512,
+    SITE_ENDPOINT_BYTES = 128,
+    SITE_COPIES_MAX = 4
+};
 
 enum site_kind {
     SITE_DATA = 1,
@@ -61,6 +66,9 @@ struct site_config {
     char archive_dir[SITE_PATH_BYTES];
     char kek_file[SITE_PATH_BYTES]; /* or command:... or pkcs11:...: where the KEK comes from */
     char checkpoint_key_file[SITE_PATH_BYTES]; /* empty: checkpoint.key beside the KEK's file */
+    char copies[SITE_COPIES_MAX][SITE_PATH_BYTES]; /* further places that hold the archive */
+    uint32_t copy_count;
+    bool archived_at_all; /* what is archived is what all of them hold */
     uint64_t pack_bytes;                       /* seal when this many bytes wait */
     uint32_t pack_seconds;                     /* or when the oldest has waited this long */
     uint32_t snapshot_entries;                 /* a snapshot after this many entries; 0: never */

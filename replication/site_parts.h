@@ -413,6 +413,21 @@ void archiver_cosigned(struct archiver *a, uint8_t site, struct archiver_cosigne
 /* Since when it reads one state without a break (site_now_ms); 0: it does not. A snapshot of a large state takes minutes. */
 uint64_t archiver_reading_since_ms(struct archiver *a);
 
+/* ---- copies.c: the archive in further places; called by the archive thread ---- */
+struct copies;
+int copies_new(struct site *s, struct copies **out, struct err *e);
+void copies_free(struct copies *c); /* NULL is taken */
+/* Is there a copy that lacks something that `now` has, and is it to be tried? */
+bool copies_due(struct copies *c, const struct repository_status *now);
+/* Bring those that are due a portion further. */
+void copies_turn(struct copies *c, struct repository *r, const struct repository_status *now);
+/* Any thread. */
+struct lsn copies_reached(struct copies *c); /* what all of them hold; without any, all there is */
+json_t *copies_json(struct copies *c);       /* a list; null without any */
+/* What ails copy i, with its place; false when there is no such copy. */
+bool copies_trouble(struct copies *c, size_t i, char trouble[ERR_TEXT_BYTES]);
+struct copies *archiver_copies(struct archiver *a);
+
 /* ---- ahead.c: a thread reads old log for sites that are behind. Loop. ---- */
 struct ahead_piece { /* a message's worth */
     struct entry_position before, last;

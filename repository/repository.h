@@ -122,6 +122,26 @@ int repository_verify(struct repository *r, enum repository_level level,
                       void (*progress)(void *arg, uint64_t done, uint64_t total), void *arg,
                       struct repository_report *out, struct err *e);
 
+/* ---- copies in other places ---- */
+struct repository_copy; /* opaque: another place, open for writing */
+/* The place is made when it is a directory that is missing. ERR_BUSY, ERR_CONFIG, ... as when an archive is opened. */
+int repository_copy_open(struct repository_copy **out, const char *where, struct err *e);
+void repository_copy_close(struct repository_copy *c); /* NULL is taken */
+struct repository_copy_report {
+    uint64_t objects, bytes; /* looked at */
+    uint64_t copied, healed; /* files that were missing there; that were damaged there */
+    uint64_t damaged;        /* objects that are damaged here: left as they are there */
+    struct lsn reached;      /* the copy holds every pack up to here */
+    bool more;               /* it ended at `most` */
+};
+/* Put what `r` holds, verified on the way, where it is missing. With `deep` everything there is read and compared, and what
+ * is damaged is put once more; otherwise only what came since the last run is looked at. `told` (may be NULL) gets each file
+ * and what was done, or why not. Ends early when `most` bytes were put (0: any number). ERR_CONFIG when it is another
+ * cluster's; after an error the next run begins where it was. */
+int repository_copy_run(struct repository_copy *c, struct repository *r, bool deep, uint64_t most,
+                        void (*told)(void *arg, const char *object, const char *what), void *arg,
+                        struct repository_copy_report *out, struct err *e);
+
 /* ---- restore ---- */
 struct restore_target {
     struct lsn lsn;    /* 0: not by lsn */

@@ -78,6 +78,7 @@ const struct command *const commands[] = {
     &command_archive_points,
     &command_archive_snapshots,
     &command_archive_seal,
+    &command_archive_heal,
     &command_archive_checkpoint,
     &command_archive_prove,
     &command_archive_consistency,

@@ -228,7 +228,10 @@ static int set_texts(const struct yaml *y, const struct config_file *f, struct s
     for (size_t i = 0; i < sizeof paths / sizeof paths[0]; i++)
         if ((rc = set_path(y, paths[i].path, paths[i].text, paths[i].to, e)) != 0)
             return rc;
-    return 0;
+    for (; rc == 0 && out->copy_count < f->repository.copies_count; out->copy_count++)
+        rc = set_path(y, "repository.copies", f->repository.copies[out->copy_count],
+                      out->copies[out->copy_count], e);
+    return rc;
 }
 
 static int set_choices(const struct yaml *y, const struct config_file *f, struct site_config *out,
@@ -245,6 +248,11 @@ static int set_choices(const struct yaml *y, const struct config_file *f, struct
         rc = CHOOSE(y, "replication.failover", f->replication.failover, policies, &policy, e);
     if (rc == 0 && f->store.engine != NULL)
         rc = CHOOSE(y, "store.engine", f->store.engine, engines, &engine, e);
+    static const struct choice archived[] = {{"first", 0}, {"all", 1}};
+    int all = 0;
+    if (rc == 0 && f->repository.archived_at != NULL)
+        rc = CHOOSE(y, "repository.archived_at", f->repository.archived_at, archived, &all, e);
+    out->archived_at_all = all != 0;
     out->policy = (enum repl_policy)policy;
     out->engine = (enum log_engine)engine;
     return rc;
@@ -328,10 +336,14 @@ static int check_repository(const struct yaml *y, const struct site_config *c, s
                           "site '%s' is of kind repository: it needs 'repository.kek' (or "
                           "'repository.kek_file'), the key that its archive is encrypted under",
                           name);
-    if (!kind && (c->archive_dir[0] != '\0' || c->kek_file[0] != '\0'))
+    if (!kind && (c->archive_dir[0] != '\0' || c->kek_file[0] != '\0' || c->copy_count != 0))
         return yaml_fault(
             y, e, "repository",
             "site '%s' is of kind data: only a site of kind repository has an archive", name);
+    for (uint32_t i = 0; i < c->copy_count; i++)
+        if (strcmp(c->copies[i], c->archive_dir) == 0)
+            return yaml_fault(y, e, "repository.copies",
+                              "'repository.copies' names the place of 'repository.dir'");
     if (kind && c->checkpoint_key_file[0] == '\0' &&
         (strncmp(c->kek_file, "command:", 8) == 0 || strncmp(c->kek_file, "pkcs11:", 7) == 0))
         return yaml_fault(

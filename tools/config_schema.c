@@ -89,6 +89,17 @@ static const cyaml_schema_field_t kek_fields[] = {
 };
 
 static const cyaml_schema_field_t repository_fields[] = {
+    {
+        .key = "copies",
+        .data_offset = offsetof(struct config_file, repository.copies) -
+                       offsetof(struct config_file, repository),
+        .count_offset = offsetof(struct config_file, repository.copies_count) -
+                        offsetof(struct config_file, repository),
+        .count_size = sizeof((struct config_file *)0)->repository.copies_count,
+        .value = {CYAML_VALUE_SEQUENCE(CYAML_FLAG_POINTER | CYAML_FLAG_OPTIONAL, char *,
+                                       &word_schema, 0, SITE_COPIES_MAX)},
+    },
+    IN(repository, archived_at, 0),
     IN(repository, dir, 0),
     {
         .key = "kek",

@@ -38,6 +38,9 @@ struct config_file {
         char *history_hours, *history_mib;
     } store;
     struct {
+        char **copies;
+        unsigned copies_count;
+        char *archived_at;
         char *dir, *kek_file, *checkpoint_key_file, *pack_mib, *pack_seconds, *snapshot_entries;
         struct config_kek kek;
     } repository;

@@ -354,11 +354,11 @@ static int put(struct s3 *s, struct repo_temp *t, bool replace, struct err *e)
                                      .lock_until = days != 0 ? until : NULL};
         rc = s3_call(s->client, &r, &a, e);
         if (rc == 0)
-            rc = s3_locate(s->client, s->place.prefix, t->name, replace, 0, &v, e);
+            rc = s3_locate(s->client, s->place.prefix, t->name, replaced(t->name), 0, &v, e);
         if (rc == 0)
             note_version(s, t->name, &v);
         /* Nothing was said against a copy with the same bytes: it is the same object. */
-        if (rc == 0 && !replace && strcmp(v.id, a.version) != 0 && s->versioned)
+        if (rc == 0 && strcmp(v.id, a.version) != 0 && s->versioned)
             rc = ERR_EXISTS;
         if (rc == 0)
             rc = read_back(s, t->name, &v, &sums, put_at, e);

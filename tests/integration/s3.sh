@@ -116,7 +116,6 @@ seal
 for i in {21..40}; do put "k$i" "v$i"; done
 seal
 whole
-grep -qF '40 records' <(archive snapshots -o json; echo '40 records') # the list can be had
 ok "sealed into the bucket, read back and verified: $(tail -n 1 "$DIR/out")"
 n=0
 while read -r key version; do
@@ -133,6 +132,13 @@ curl -s --user "$RGW_KEY:$RGW_SECRET" --aws-sigv4 aws:amz:us-east-1:s3 -H 'x-amz
 curl -s --user "$RGW_KEY:$RGW_SECRET" --aws-sigv4 aws:amz:us-east-1:s3 -H 'x-amz-content-sha256: UNSIGNED-PAYLOAD' \
     "$RGW_URL/locked/$pack" | sha256sum | cut -d' ' -f1 | cmp - "$DIR/wanted" || die "curl sees another pack"
 ok "curl reads the same bytes"
+
+tls="s3:$RGW_TLS_URL/locked/land?$options"
+expect 4 "name the certificates that it is signed with" "$TRIVENI" archive list -r "$tls" -k "$DIR/cluster/kek"
+expect 0 "" "$TRIVENI" archive verify -r "$tls&ca=$DIR/rgw/tls.crt" -k "$DIR/cluster/kek"
+expect 8 "the secret key is not the one" "$TRIVENI" archive list -k "$DIR/cluster/kek" \
+    -r "s3:$RGW_URL/locked/land?credentials=$(sed 's/^aws_secret.*/aws_secret_access_key = wrong/' "$DIR/access" >"$DIR/wrong"; chmod 600 "$DIR/wrong"; echo "$DIR/wrong")"
+ok "over TLS with its certificate and not without; a wrong secret is told"
 
 # ---- what the holder of the access key cannot do ----
 at="/locked/$pack?versionId=$pack_version"
@@ -219,6 +225,46 @@ done
 seal
 whole
 ok "killed 4 times while it sealed: $(tail -n 1 "$DIR/out")"
+
+# ---- several places at once, and healing one from another ----
+site_kill gsr TERM
+second="s3:$RGW_URL/locked/second?$options&retention=30"
+sed -i "s|\(kek_file: [^,}]*\)|\1, archived_at: all, copies: ['$DIR/copy', '${second//&/\\&}']|" "$DIR/cluster/gsr.yaml"
+mkdir "$DIR/copy"
+flock -F "$DIR/copy" sleep 60 &
+holder=$!
+site_start gsr
+within 30 "a copy that cannot be written is told" eval '[[ "$(site_status gsr | jq -c .archive.copies)" == *"another process writes"* ]]'
+[ "$(site_status gsr | jq .archived)" = null ] || die "archived at all, and one of them has nothing"
+kill "$holder"
+put copies yes
+seal
+for at in "$DIR/copy" "$second"; do
+    "$TRIVENI" archive verify -r "$at" -k "$DIR/cluster/kek" >"$DIR/out" 2>"$DIR/err" || die "verify $at: $(cat "$DIR/out" "$DIR/err")"
+    "$TRIVENI" archive list -r "$at" -k "$DIR/cluster/kek" -o json | cmp - <(archive list -o json) || die "$at has other packs"
+done
+ok "three places: archived is what all hold; one that cannot be written is told, and catches up"
+site_kill gsr TERM
+mapfile -t packs < <(ls "$DIR"/copy/packs/*.pack)
+printf X | dd of="${packs[0]}" bs=1 seek=100 conv=notrunc status=none
+rm "${packs[1]}" "${packs[2]%.pack}.meta" "$DIR/copy/tree/checkpoint"
+expect 7 DAMAGED "$TRIVENI" archive verify -r "$DIR/copy" -k "$DIR/cluster/kek"
+expect 0 "3 files copied, 1 healed" "$TRIVENI" archive heal -r "$DIR/copy" --from "$WHERE" -k "$DIR/cluster/kek"
+expect 0 "" "$TRIVENI" archive verify -r "$DIR/copy" -k "$DIR/cluster/kek"
+ok "a directory is healed from the bucket"
+third="s3:$RGW_URL/open/third?$options&lock=off"
+expect 0 "" "$TRIVENI" archive heal -r "$third" --from "$DIR/copy" -k "$DIR/cluster/kek"
+must 204 DELETE "/open/third/packs/$(basename "${packs[0]}")"
+must 200 PUT "/open/third/packs/$(basename "${packs[1]}")" --data-binary rot
+expect 7 DAMAGED "$TRIVENI" archive verify -r "$third" -k "$DIR/cluster/kek"
+expect 0 "1 files copied, 1 healed" "$TRIVENI" archive heal -r "$third" --from "$DIR/copy" -k "$DIR/cluster/kek"
+expect 0 "" "$TRIVENI" archive verify -r "$third" -k "$DIR/cluster/kek"
+ok "a bucket without Object Lock is a copy when it is told so, and is healed from a directory"
+printf X | dd of="${packs[0]}" bs=1 seek=100 conv=notrunc status=none
+must 204 DELETE "/open/third/packs/$(basename "${packs[0]}")"
+expect 7 "left as they are" "$TRIVENI" archive heal -r "$third" --from "$DIR/copy" -k "$DIR/cluster/kek"
+must 404 GET "/open/third/packs/$(basename "${packs[0]}")"
+ok "what is damaged is not copied"
 
 # ---- everything is lost but the bucket and the key ----
 cluster_stop

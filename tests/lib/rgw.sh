@@ -1,7 +1,7 @@
 # A Ceph RADOS gateway on the loopback: one monitor, one store in memory, one gateway, as ordinary processes of whoever sources
 # this file. No cephx, no manager, no root device, no systemd.
 #
-#   rgw_start DIR       sets RGW_URL, RGW_KEY and RGW_SECRET; all files are in DIR
+#   rgw_start DIR       sets RGW_URL, RGW_TLS_URL (its certificate is DIR/tls.crt), RGW_KEY and RGW_SECRET; all files are in DIR
 #   rgw_stop            stops the three, by pid; the caller's trap calls it
 #   rgw_admin ARG...    radosgw-admin of this gateway
 #   rgw_install         installs the Debian packages when they are missing
@@ -20,7 +20,7 @@ rgw_free_port() {
 }
 
 rgw_conf() {
-    local dir=$1 mon=$2 http=$3
+    local dir=$1 mon=$2 http=$3 tls=$4
     cat <<CONF
 [global]
 fsid = $(cat /proc/sys/kernel/random/uuid)
@@ -48,7 +48,7 @@ osd pool default pg num = 1
 osd pool default pg autoscale mode = off
 osd crush chooseleaf type = 0
 osd crush update on start = true
-rgw frontends = beast endpoint=127.0.0.1:$http
+rgw frontends = beast endpoint=127.0.0.1:$http ssl_endpoint=127.0.0.1:$tls ssl_certificate=$dir/tls.crt ssl_private_key=$dir/tls.key
 rgw data = $dir/rgw
 rgw dynamic resharding = false
 rgw bucket quota ttl = 0
@@ -71,11 +71,14 @@ rgw_run() { # NAME COMMAND...
 
 rgw_start() {
     RGW_DIR=$1
-    local conf=$RGW_DIR/ceph.conf mon http uuid i
+    local conf=$RGW_DIR/ceph.conf mon http tls uuid i
     mkdir -p "$RGW_DIR"/{mon,osd,rgw}
     mon=$(rgw_free_port)
     http=$(rgw_free_port)
-    rgw_conf "$RGW_DIR" "$mon" "$http" >"$conf"
+    tls=$(rgw_free_port)
+    openssl req -x509 -newkey rsa:2048 -nodes -keyout "$RGW_DIR/tls.key" -out "$RGW_DIR/tls.crt" -days 2 -subj /CN=rgw \
+        -addext subjectAltName=IP:127.0.0.1 2>/dev/null || return 1
+    rgw_conf "$RGW_DIR" "$mon" "$http" "$tls" >"$conf"
     monmaptool --create --addv a "[v2:127.0.0.1:$mon]" --fsid "$(sed -n 's/^fsid = //p' "$conf")" "$RGW_DIR/monmap" >/dev/null || return 1
     ceph-mon -c "$conf" --mkfs -i a --monmap "$RGW_DIR/monmap" >"$RGW_DIR/mkfs.out" 2>&1 || return 1
     rgw_run mon ceph-mon -c "$conf" -i a -f
@@ -85,6 +88,7 @@ rgw_start() {
     rgw_run osd ceph-osd -c "$conf" -i 0 -f
     rgw_run rgw radosgw -c "$conf" -n client.rgw -f
     RGW_URL=http://127.0.0.1:$http
+    RGW_TLS_URL=https://127.0.0.1:$tls
     for ((i = 0; i < 600; i++)); do
         curl -s -o /dev/null --max-time 2 "$RGW_URL/" && break
         sleep 0.1

@@ -143,6 +143,28 @@ static void example_parses(void **state)
     assert_int_equal(c.self, 2);
 }
 
+static void the_archive_may_lie_in_several_places(void **state)
+{
+    (void)state;
+    struct site_config c;
+    struct err e = ERR_NONE;
+    char text[4000];
+    (void)snprintf(text, sizeof text,
+                   "%s  archived_at: all\n  copies: [archive, 's3:https://rgw.example/land']\n",
+                   config_example);
+    if (parse(text, &c, &e) != 0)
+        fail_msg("%s", e.text);
+    assert_true(c.archived_at_all);
+    assert_int_equal(c.copy_count, 2);
+    assert_non_null(strstr(c.copies[0], "/archive"));
+    assert_string_equal(c.copies[1], "s3:https://rgw.example/land");
+    (void)snprintf(text, sizeof text, "%s  copies: [/var/lib/triveni-archive]\n", config_example);
+    assert_int_not_equal(parse(text, &c, &e), 0);
+    assert_non_null(strstr(e.text, "names the place of 'repository.dir'"));
+    (void)snprintf(text, sizeof text, "%s  archived_at: some\n", config_example);
+    assert_int_not_equal(parse(text, &c, &e), 0);
+}
+
 static void unknown_keys(void **state)
 {
     (void)state;
@@ -395,6 +417,7 @@ int main(void)
         cmocka_unit_test(good_with_defaults),
         cmocka_unit_test(good_all_given),
         cmocka_unit_test(example_parses),
+        cmocka_unit_test(the_archive_may_lie_in_several_places),
         cmocka_unit_test(unknown_keys),
         cmocka_unit_test(missing_keys),
         cmocka_unit_test(wrong_shapes),

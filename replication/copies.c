@@ -1,0 +1,164 @@
+/* The archive in further places (repository.copies), kept up by the archive thread between packs.
+ *
+ * The first place is the archive: it is sealed there, and all reading is from there. A copy is what was verified on its way
+ * (repository_copy_run), in portions, so that a new copy of a large archive does not keep packs from being sealed. A copy that
+ * cannot be reached, or is refused, is told in `status` and in the events, and tried again later; its lag is shown. With
+ * `archived_at: all` only what every copy holds counts as archived, and the log keeps the rest. */
+#include "replication/site_parts.h"
+
+#include "store/core/check.h"
+
+enum { COPY_PORTION_BYTES = 64 << 20, COPY_RETRY_MS = 10000 };
+
+struct copies {
+    struct site *site;
+    pthread_mutex_t lock; /* reached, trouble */
+    uint32_t n;
+    struct {
+        const char *where;
+        struct lsn reached;
+        char trouble[ERR_TEXT_BYTES]; /* empty: none */
+        /* archive thread only */
+        struct repository_copy *copy; /* NULL: not open */
+        struct lsn proven;            /* its tree, as far as it was seen here */
+        uint64_t at_ms;               /* not tried before */
+        bool more;
+    } at[SITE_COPIES_MAX];
+};
+
+int copies_new(struct site *s, struct copies **out, struct err *e)
+{
+    struct copies *c = calloc(1, sizeof *c);
+    if (c == NULL)
+        return err_set(e, ERR_NO_MEMORY, "out of memory");
+    c->site = s;
+    c->n = s->config->copy_count;
+    (void)pthread_mutex_init(&c->lock, NULL);
+    for (uint32_t i = 0; i < c->n; i++)
+        c->at[i].where = s->config->copies[i];
+    *out = c;
+    return 0;
+}
+
+void copies_free(struct copies *c)
+{
+    if (c == NULL)
+        return;
+    for (uint32_t i = 0; i < c->n; i++)
+        repository_copy_close(c->at[i].copy);
+    (void)pthread_mutex_destroy(&c->lock);
+    free(c);
+}
+
+/* Without its options, which name files. */
+static int place_length(const char *where)
+{
+    return (int)strcspn(where, "?");
+}
+
+static bool is_due(const struct copies *c, uint32_t i, const struct repository_status *now)
+{
+    return site_now_ms() >= c->at[i].at_ms &&
+           (c->at[i].copy == NULL || c->at[i].more || c->at[i].reached.v < now->archived.lsn.v ||
+            c->at[i].proven.v < now->proven.v);
+}
+
+bool copies_due(struct copies *c, const struct repository_status *now)
+{
+    for (uint32_t i = 0; i < c->n; i++)
+        if (is_due(c, i, now))
+            return true;
+    return false;
+}
+
+static void note(struct copies *c, uint32_t i, struct lsn reached, const char *trouble)
+{
+    const char *where = c->at[i].where;
+    if (strcmp(trouble, c->at[i].trouble) != 0) /* told once, not with every attempt */
+        events_add(c->site->events, "archive: copy %.*s: %s", place_length(where), where,
+                   trouble[0] != '\0' ? trouble : "trouble is over");
+    (void)pthread_mutex_lock(&c->lock);
+    c->at[i].reached = reached;
+    (void)snprintf(c->at[i].trouble, ERR_TEXT_BYTES, "%s", trouble);
+    (void)pthread_mutex_unlock(&c->lock);
+}
+
+static void copy_turn(struct copies *c, uint32_t i, struct repository *r,
+                      const struct repository_status *now)
+{
+    struct repository_copy_report report = {.reached = c->at[i].reached};
+    struct err e = ERR_NONE;
+    int rc = c->at[i].copy != NULL ? 0 : repository_copy_open(&c->at[i].copy, c->at[i].where, &e);
+    if (rc == 0)
+        rc = repository_copy_run(c->at[i].copy, r, false, COPY_PORTION_BYTES, NULL, NULL, &report,
+                                 &e);
+    if (rc == 0 && report.damaged != 0)
+        rc = err_set(
+            &e, ERR_INTEGRITY,
+            "%llu objects are damaged in the archive and not copied: triveni archive verify "
+            "names them",
+            (unsigned long long)report.damaged);
+    if (rc == 0 && !report.more)
+        c->at[i].proven = now->proven;
+    c->at[i].more = rc == 0 && report.more;
+    if (rc != 0)
+        c->at[i].at_ms = site_now_ms() + COPY_RETRY_MS;
+    if (rc == ERR_IO) { /* what it knows of the place may be wrong */
+        repository_copy_close(c->at[i].copy);
+        c->at[i].copy = NULL;
+    }
+    note(c, i, report.reached.v > c->at[i].reached.v ? report.reached : c->at[i].reached,
+         rc != 0 ? e.text : "");
+}
+
+void copies_turn(struct copies *c, struct repository *r, const struct repository_status *now)
+{
+    for (uint32_t i = 0; i < c->n; i++)
+        if (is_due(c, i, now))
+            copy_turn(c, i, r, now);
+}
+
+/* ---- any thread ---- */
+
+struct lsn copies_reached(struct copies *c)
+{
+    struct lsn least = {UINT64_MAX};
+    (void)pthread_mutex_lock(&c->lock);
+    for (uint32_t i = 0; i < c->n; i++)
+        if (c->at[i].reached.v < least.v)
+            least = c->at[i].reached;
+    (void)pthread_mutex_unlock(&c->lock);
+    return least;
+}
+
+json_t *copies_json(struct copies *c)
+{
+    if (c->n == 0)
+        return json_null();
+    json_t *list = json_array();
+    (void)pthread_mutex_lock(&c->lock);
+    for (uint32_t i = 0; i < c->n; i++)
+        (void)json_array_append_new(
+            list,
+            json_pack("{s:s%, s:o, s:o}", "place", c->at[i].where,
+                      (size_t)place_length(c->at[i].where), "archived",
+                      c->at[i].reached.v != 0 ? json_integer((json_int_t)c->at[i].reached.v)
+                                              : json_null(),
+                      "trouble",
+                      c->at[i].trouble[0] != '\0' ? json_string(c->at[i].trouble) : json_null()));
+    (void)pthread_mutex_unlock(&c->lock);
+    return list;
+}
+
+bool copies_trouble(struct copies *c, size_t i, char trouble[ERR_TEXT_BYTES])
+{
+    if (i >= c->n)
+        return false;
+    (void)pthread_mutex_lock(&c->lock);
+    const char *what = c->at[i].trouble;
+    trouble[0] = '\0';
+    if (what[0] != '\0')
+        (void)snprintf(trouble, ERR_TEXT_BYTES, "archive: copy: %.480s", what);
+    (void)pthread_mutex_unlock(&c->lock);
+    return true;
+}

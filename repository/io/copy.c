@@ -1,0 +1,391 @@
+/* Copies of an archive in other places, and healing one from another: the same work, which is to look what a place lacks and
+ * to put it there.
+ *
+ * What is copied was verified on the way: a key and a meta by their seals, an object by the SHA-256 that its sealed meta names, a
+ * verifier key by its form; the tree's checkpoint by its signature, after everything that it speaks of. What does not hold is not
+ * copied but told. Tiles are compared with nothing but their place: `archive verify` of the copy follows them from its packs.
+ *
+ * ORDER, so that the copy is whole after an interruption: keys, objects, metas, each durable before the next, packs by lsn;
+ * then tiles, then the checkpoint that was read before all of it.
+ *
+ * What is there already is believed by name and size; `deep` reads and compares it, and puts what is damaged once more: in a
+ * directory over the damaged file, in a bucket as a newer version with the same bytes (core/s3_text.h). */
+#include "repository/io/archive.h"
+#include "repository/io/tiles.h"
+
+#include "store/core/check.h"
+#include "store/core/hash.h"
+
+#include <stdio.h>
+
+struct repository_copy {
+    struct repo_backend *to;
+    struct lsn packs, snapshots; /* are there up to these */
+    uint64_t tree;               /* tiles of a tree of so many entries are there */
+    bool listed;
+};
+
+struct run {
+    struct repository_copy *c;
+    struct repository *r;
+    bool deep;
+    uint64_t most, *put; /* bytes */
+    struct repository_copy_report *report;
+    void (*told)(void *arg, const char *object, const char *what);
+    void *arg;
+    struct err *e;
+};
+
+int repository_copy_open(struct repository_copy **out, const char *where, struct err *e)
+{
+    *out = NULL;
+    struct repository_copy *c = calloc(1, sizeof *c);
+    if (c == NULL)
+        return err_set(e, ERR_NO_MEMORY, "no memory for a copy");
+    int rc = repo_backend_open(where, true, true, &c->to, e);
+    if (rc != 0) {
+        err_wrap(e, "copy %s", where);
+        free(c);
+        return rc;
+    }
+    *out = c;
+    return 0;
+}
+
+void repository_copy_close(struct repository_copy *c)
+{
+    if (c == NULL)
+        return;
+    repo_backend_close(c->to);
+    free(c);
+}
+
+static void tell(const struct run *x, const char *object, const char *what)
+{
+    if (x->told != NULL)
+        x->told(x->arg, object, what);
+}
+
+/* ---- one file ---- */
+
+/* What is to be there: its bytes (a text), or where to read them. */
+struct item {
+    const char *name;
+    struct bytes text;
+    bool is_object;
+    uint64_t bytes;
+    struct sha256 sha256;
+};
+
+enum place { IS_THERE, IS_MISSING, IS_DAMAGED };
+
+static int look(const struct run *x, const struct item *it, enum place *out)
+{
+    struct repo_blob f = REPO_BLOB_NONE;
+    struct sha256 found;
+    *out = IS_THERE;
+    int rc = repo_blob_open(&f, x->c->to, it->name, x->e);
+    if (rc == ERR_NOT_FOUND) {
+        *out = IS_MISSING;
+        return 0;
+    }
+    if (rc != 0)
+        return rc;
+    if (f.bytes != it->bytes)
+        *out = IS_DAMAGED;
+    else if (x->deep && ((rc = repo_blob_hash(&f, &found, x->e)) == ERR_FORMAT || rc == ERR_IO))
+        *out = IS_DAMAGED, rc = 0;
+    else if (x->deep && rc == 0 && !sha256_equal(&found, &it->sha256))
+        *out = IS_DAMAGED;
+    repo_blob_close(&f);
+    return rc;
+}
+
+static int stream(const struct run *x, const struct item *it, struct repo_temp *t)
+{
+    enum { STEP = 256 << 10 };
+    struct repo_blob f = REPO_BLOB_NONE;
+    uint8_t *buf = malloc(STEP);
+    int rc = buf == NULL ? err_set(x->e, ERR_NO_MEMORY, "no memory to copy an object")
+                         : repo_blob_open(&f, x->r->backend, it->name, x->e);
+    for (uint64_t at = 0; rc == 0 && at < f.bytes; at += STEP) {
+        size_t n = f.bytes - at < STEP ? (size_t)(f.bytes - at) : STEP;
+        rc = repo_blob_read(&f, at, buf, n, x->e);
+        if (rc == 0)
+            rc = repo_temp_write(t, buf, n, x->e);
+    }
+    repo_blob_close(&f);
+    free(buf);
+    return rc;
+}
+
+/* Written, read back and compared before it gets its name. */
+static int put(const struct run *x, const struct item *it, bool replace)
+{
+    struct repo_temp t = REPO_TEMP_NONE;
+    struct sha256 found;
+    int rc = repo_temp_create(&t, x->c->to, it->name, x->e);
+    if (rc == 0)
+        rc = it->is_object ? stream(x, it, &t) : repo_temp_write(&t, it->text.p, it->text.n, x->e);
+    if (rc == 0)
+        rc = repo_temp_sync(&t, x->e);
+    if (rc == 0) {
+        struct repo_blob f = repo_temp_blob(&t);
+        rc = repo_blob_hash(&f, &found, x->e);
+    }
+    if (rc == 0 && !sha256_equal(&found, &it->sha256))
+        rc = err_set(x->e, ERR_INTEGRITY, "its SHA-256 is not the one in its meta: not copied");
+    if (rc == 0)
+        rc = replace ? repo_temp_replace(&t, x->e) : repo_temp_publish(&t, x->e);
+    repo_temp_drop(&t);
+    if (rc != 0)
+        err_wrap(x->e, "%s", it->name);
+    return rc;
+}
+
+static int copy_item(const struct run *x, const struct item *it)
+{
+    enum place where;
+    int rc = look(x, it, &where);
+    x->report->bytes += it->bytes;
+    if (rc != 0 || where == IS_THERE)
+        return rc;
+    rc = put(x, it, where == IS_DAMAGED);
+    if (rc == 0) {
+        *x->put += it->bytes;
+        x->report->copied += where == IS_MISSING;
+        x->report->healed += where == IS_DAMAGED;
+        tell(x, it->name, where == IS_MISSING ? "copied" : "healed");
+    }
+    return rc;
+}
+
+static int copy_text(const struct run *x, const char *name, struct bytes text)
+{
+    const struct item it = {
+        .name = name, .text = text, .bytes = text.n, .sha256 = hash_sha256(text)};
+    return copy_item(x, &it);
+}
+
+/* ---- an object with its key and meta ---- */
+
+/* A text of the archive whose seal holds. */
+static int sealed_text(const struct run *x, const char *name, const struct repo_key *key,
+                       uint8_t **text, size_t *n)
+{
+    char identity[REPO_IDENTITY_BYTES];
+    repo_identity_of(x->r, name, identity);
+    int rc = repo_backend_read(x->r->backend, name, REPO_TEXT_MAX_BYTES, text, n, x->e);
+    if (rc == 0 && (rc = repo_seal_check(bytes_of(*text, *n), key, identity, x->e)) != 0)
+        err_wrap(x->e, "%s", name);
+    return rc;
+}
+
+static int copy_object(const struct run *x, const struct repo_object *o)
+{
+    char key_name[REPO_NAME_BYTES], meta_name[REPO_NAME_BYTES];
+    uint8_t *key_text = NULL, *meta_text = NULL;
+    size_t key_bytes = 0, meta_bytes = 0;
+    struct repo_key key;
+    repo_name_key(o->name, key_name);
+    repo_name_meta(o->name, meta_name);
+    int rc = repo_key_of(x->r, o->name, &key, x->e);
+    if (rc == 0)
+        rc = sealed_text(x, key_name, &key, &key_text, &key_bytes);
+    if (rc == 0)
+        rc = sealed_text(x, meta_name, &key, &meta_text, &meta_bytes);
+    if (rc == 0)
+        rc = copy_text(x, key_name, bytes_of(key_text, key_bytes));
+    const struct item it = {
+        .name = o->name, .is_object = true, .bytes = o->bytes, .sha256 = o->sha256};
+    if (rc == 0)
+        rc = copy_item(x, &it);
+    if (rc == 0)
+        rc = copy_text(x, meta_name, bytes_of(meta_text, meta_bytes));
+    repo_wipe(&key, sizeof key);
+    free(key_text);
+    free(meta_text);
+    x->report->objects++;
+    return rc;
+}
+
+/* An object that is damaged here is told and left out. */
+static int copy_or_tell(const struct run *x, const struct repo_object *o, struct lsn *reached)
+{
+    struct err why = ERR_NONE;
+    struct run inner = *x;
+    inner.e = &why;
+    int rc = ERR_INTEGRITY;
+    if (o->damaged)
+        err_set(&why, rc, "%s", o->reason);
+    else
+        rc = copy_object(&inner, o);
+    if (rc == 0 && x->report->damaged == 0)
+        *reached = o->end.lsn;
+    if (rc == ERR_INTEGRITY) {
+        x->report->damaged++;
+        tell(x, o->name, why.text);
+        return 0;
+    }
+    if (rc != 0 && x->e != NULL)
+        *x->e = why;
+    return rc;
+}
+
+static bool enough(const struct run *x)
+{
+    x->report->more |= x->most != 0 && *x->put >= x->most;
+    return x->report->more;
+}
+
+static int copy_objects(const struct run *x)
+{
+    const struct repo_inventory *inv = &x->r->inv;
+    int rc = 0;
+    for (size_t i = 0; rc == 0 && i < inv->pack_count && !enough(x); i++)
+        if (x->deep || inv->packs[i].o.end.lsn.v > x->c->packs.v)
+            rc = copy_or_tell(x, &inv->packs[i].o, &x->c->packs);
+    for (size_t i = 0; rc == 0 && i < inv->snapshot_count && !enough(x); i++)
+        if (x->deep || inv->snapshots[i].o.end.lsn.v > x->c->snapshots.v)
+            rc = copy_or_tell(x, &inv->snapshots[i].o, &x->c->snapshots);
+    struct lsn ignored; /* indexes are merged, and few: each is looked at */
+    for (size_t i = 0; rc == 0 && i < inv->index_count && !enough(x); i++)
+        rc = copy_or_tell(x, &inv->indexes[i].o, &ignored);
+    return rc;
+}
+
+/* ---- the tree ---- */
+
+static int copy_key(void *arg, const struct tlog_key *key)
+{
+    const struct run *x = arg;
+    char name[REPO_NAME_BYTES], line[TLOG_VKEY_BYTES + 1];
+    (void)snprintf(name, sizeof name, "tree/keys/%08x", key->id);
+    tlog_key_format(key, line);
+    size_t n = strlen(line);
+    line[n] = '\n';
+    return copy_text(x, name, bytes_of(line, n + 1));
+}
+
+static int copy_tile(const struct run *x, const struct tlog_tile *t, bool entries, uint8_t *buf)
+{
+    char path[TLOG_PATH_BYTES], name[REPO_NAME_BYTES];
+    size_t n = (entries ? (size_t)TREE_LEAF_BYTES : (size_t)TLOG_HASH_BYTES) * t->width;
+    tlog_tile_path(t, entries, path);
+    (void)snprintf(name, sizeof name, "tree/%s", path);
+    int rc = repo_tile_read(x->r->backend, t, entries, buf, x->e);
+    return rc == 0 ? copy_text(x, name, bytes_of(buf, n)) : rc;
+}
+
+/* The tiles of one level, and of level 0 the bundles too. */
+static int copy_level(const struct run *x, unsigned level, uint64_t size, uint8_t *buf)
+{
+    uint64_t from = x->deep ? 0 : x->c->tree >> (8 * (level + 1)), to = size >> (8 * (level + 1));
+    struct tlog_tile t;
+    int rc = 0;
+    for (uint64_t i = from; rc == 0 && i < to; i++) {
+        t = (struct tlog_tile){level, i, TLOG_TILE_WIDTH};
+        rc = copy_tile(x, &t, false, buf);
+        if (rc == 0 && level == 0)
+            rc = copy_tile(x, &t, true, buf);
+    }
+    if (rc != 0 || !tlog_tile_partial(level, size, &t))
+        return rc;
+    rc = copy_tile(x, &t, false, buf);
+    return rc == 0 && level == 0 ? copy_tile(x, &t, true, buf) : rc;
+}
+
+static int copy_tree(const struct run *x, const struct tlog_checkpoint *c, struct bytes note)
+{
+    uint8_t *buf = malloc(TREE_BUNDLE_BYTES), *there = NULL;
+    size_t n = 0;
+    struct tlog_checkpoint theirs;
+    struct tlog_note their_note;
+    struct tlog_key by;
+    bool failed = false;
+    struct run keys = *x;
+    int rc = buf == NULL ? err_set(x->e, ERR_NO_MEMORY, "no memory for a tile")
+                         : repo_tree_keys(x->r->backend, copy_key, &keys, x->e);
+    bool signed_there =
+        rc == 0 && repo_checkpoint_read(x->c->to, &there, &n, &theirs, &their_note, &by, NULL) == 0;
+    if (signed_there && x->c->tree == 0 && theirs.size <= c->size)
+        x->c->tree = theirs.size;
+    for (unsigned level = 0; rc == 0 && level < TLOG_LEVELS && c->size >> (8 * level) != 0; level++)
+        rc = copy_level(x, level, c->size, buf);
+    if (rc == 0 && !(signed_there && bytes_equal(bytes_of(there, n), note)))
+        rc = repo_checkpoint_replace(x->c->to, note, &failed, x->e);
+    if (rc == 0)
+        x->c->tree = c->size;
+    free(there);
+    free(buf);
+    return rc;
+}
+
+/* ---- all ---- */
+
+static int nothing(void *arg, const char *name)
+{
+    (void)arg;
+    (void)name;
+    return 0;
+}
+
+/* The archive's own description; what is listed once is not asked for one by one. */
+static int begin(const struct run *x)
+{
+    static const char *const folders[] = {"packs", "snapshots", "indexes", "keys/1", "tree/keys"};
+    uint8_t *text = NULL;
+    size_t n = 0;
+    struct repo_about about;
+    int rc = 0;
+    for (size_t i = 0; rc == 0 && !x->c->listed && i < sizeof folders / sizeof folders[0]; i++)
+        rc = repo_backend_list(x->c->to, folders[i], nothing, NULL, x->e);
+    if (rc == 0)
+        rc = repo_backend_read(x->c->to, "repository.json", REPO_SMALL_TEXT_MAX_BYTES, &text, &n,
+                               x->e);
+    if (rc == 0 && repo_about_read(bytes_of(text, n), &about, NULL) == 0 &&
+        !uuid_equal(&about.cluster_id, &x->r->about.cluster_id))
+        rc = err_set(x->e, ERR_CONFIG, "it is the archive of another cluster, '%s'", about.cluster);
+    free(text);
+    text = NULL;
+    if (rc != 0 && rc != ERR_NOT_FOUND)
+        return rc;
+    rc = repo_backend_read(x->r->backend, "repository.json", REPO_SMALL_TEXT_MAX_BYTES, &text, &n,
+                           x->e);
+    if (rc == 0)
+        rc = copy_text(x, "repository.json", bytes_of(text, n));
+    free(text);
+    x->c->listed = rc == 0;
+    return rc;
+}
+
+int repository_copy_run(struct repository_copy *c, struct repository *r, bool deep, uint64_t most,
+                        void (*told)(void *arg, const char *object, const char *what), void *arg,
+                        struct repository_copy_report *out, struct err *e)
+{
+    struct tlog_checkpoint checkpoint;
+    struct tlog_note note;
+    struct tlog_key by;
+    uint8_t *text = NULL;
+    size_t n = 0;
+    *out = (struct repository_copy_report){.objects = 0};
+    uint64_t put_bytes = 0;
+    const struct run x = {c, r, deep, most, &put_bytes, out, told, arg, e};
+    int rc = begin(&x);
+    put_bytes = 0; /* each run puts an object at least */
+    int tree =
+        rc != 0 ? rc : repo_checkpoint_read(r->backend, &text, &n, &checkpoint, &note, &by, e);
+    if (rc == 0)
+        rc = copy_objects(&x);
+    if (rc == 0 && tree == 0 && checkpoint.size <= c->packs.v && !out->more)
+        rc = copy_tree(&x, &checkpoint, bytes_of(text, n));
+    else if (rc == 0 && tree == ERR_INTEGRITY) {
+        out->damaged++;
+        tell(&x, "tree/checkpoint", "no signature holds: the tree is not copied");
+    }
+    free(text);
+    out->reached = c->packs;
+    if (rc != 0)
+        err_wrap(e, "copy");
+    return rc;
+}
