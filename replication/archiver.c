@@ -8,13 +8,15 @@
  * configuration got wrong (a key, a directory) stops the start.
  *
  * What is sealed is taken into the signed tree (repository/proof.h) in portions, between packs; an archive that has none yet,
- * because it is older, gets it so in the background. Trouble with the tree stops neither the site nor the sealing.
+ * because it is older, gets it so in the background. So does the index of keys (repository/history.h), by which records of the
+ * past are found. Trouble with either stops neither the site nor the sealing.
  *
  * A checkpoint that was signed is a *draft* first: the loop has the other sites cosign it (collector.c), and says when that is
  * over; then it is published with what came. Nothing waits longer than DRAFT_MS for that. A cosignature that comes later is added
  * to what is published. */
 #include "replication/site_parts.h"
 
+#include "repository/history.h"
 #include "repository/proof.h"
 #include "store/core/check.h"
 #include "store/io/cond.h"
@@ -25,6 +27,7 @@ enum {
     /* Taken into the signed tree at once: 128 files, a second on a busy disk; between two portions packs are sealed. */
     TREE_PORTION_ENTRIES = 16384,
     TREE_RETRY_MS = 10000,
+    INDEX_RETRY_MS = 10000,
     DRAFT_MS = 3000,
 };
 
@@ -47,7 +50,9 @@ struct archiver {
     struct lsn archive_to;
     uint64_t appended_bytes; /* to the log: how much waits, near enough */
     struct repository_status status;
-    char trouble[ERR_TEXT_BYTES], tree_trouble[ERR_TEXT_BYTES]; /* empty: none */
+    char trouble[ERR_TEXT_BYTES], tree_trouble[ERR_TEXT_BYTES],
+        index_trouble[ERR_TEXT_BYTES]; /* empty: none */
+    bool check_index;                  /* a reader found one damaged */
     struct archiver_draft draft;
     bool draft_open, draft_over; /* not published yet; nobody is waited for any more */
     uint64_t draft_ms;           /* since when it is open */
@@ -60,6 +65,8 @@ struct archiver {
     uint64_t sealed_at_bytes;   /* appended_bytes when the last pack was begun */
     bool tree_open, tree_never; /* this archive can have no tree */
     uint64_t tree_at_ms;        /* not tried before */
+    bool index_more;            /* indexes wait to be merged */
+    uint64_t index_at_ms;       /* not tried before */
 };
 
 static void note_reading(struct archiver *a, bool reads)
@@ -398,6 +405,43 @@ static void copies_due_turn(struct archiver *a)
     (void)pthread_mutex_lock(&a->lock);
 }
 
+/* ---- the index of keys over what is archived ---- */
+
+/* With the lock held. */
+static bool index_due(const struct archiver *a)
+{
+    return a->repository != NULL && site_now_ms() >= a->index_at_ms &&
+           (a->index_more || a->check_index || a->status.indexed.v < a->status.archived.lsn.v);
+}
+
+/* One portion. With the lock held, which is given up while it works. */
+static void index_turn(struct archiver *a)
+{
+    bool check_first = a->check_index, more = false;
+    (void)pthread_mutex_unlock(&a->lock);
+    struct err e = ERR_NONE;
+    int rc = check_first ? repository_index_check(a->repository, &e) : 0;
+    if (rc == 0)
+        rc = repository_index_extend(a->repository, &more, &e);
+    if (rc != 0)
+        err_wrap(&e, "archive");
+    (void)pthread_mutex_lock(&a->lock);
+    if (rc == 0 && check_first)
+        a->check_index = false;
+    a->index_more = more;
+    const char *now = rc != 0 ? e.text : "";
+    if (strcmp(now, a->index_trouble) != 0)
+        events_add(a->site->events, "%s%s",
+                   rc != 0 ? now : "archive: trouble with its index of keys is over",
+                   rc != 0 ? "; records of the past are found, more slowly; trying again" : "");
+    (void)snprintf(a->index_trouble, sizeof a->index_trouble, "%s", now);
+    repository_status(a->repository, &a->status);
+    if (rc != 0)
+        a->index_at_ms = site_now_ms() + INDEX_RETRY_MS;
+    if (rc == ERR_IO)
+        drop_repository(a);
+}
+
 static void *archive_main(void *arg)
 {
     (void)pthread_setname_np(pthread_self(), "archiver");
@@ -410,6 +454,8 @@ static void *archive_main(void *arg)
         if (tree_due(a))
             tree_turn(a);
         copies_due_turn(a);
+        if (index_due(a))
+            index_turn(a);
         struct lsn from = {a->status.archived.lsn.v + 1}, to = a->archive_to;
         uint64_t now = site_now_ms();
         if (a->repository != NULL && to.v < from.v) {
@@ -571,5 +617,20 @@ void archiver_cosigned(struct archiver *a, uint8_t site, struct archiver_cosigne
 {
     (void)pthread_mutex_lock(&a->lock);
     *out = a->cosigned[site];
+    (void)pthread_mutex_unlock(&a->lock);
+}
+
+void archiver_index_trouble(struct archiver *a, char trouble[ERR_TEXT_BYTES])
+{
+    (void)pthread_mutex_lock(&a->lock);
+    memcpy(trouble, a->index_trouble, ERR_TEXT_BYTES);
+    (void)pthread_mutex_unlock(&a->lock);
+}
+
+void archiver_check_index(struct archiver *a)
+{
+    (void)pthread_mutex_lock(&a->lock);
+    a->check_index = true;
+    (void)pthread_cond_signal(&a->news);
     (void)pthread_mutex_unlock(&a->lock);
 }

@@ -93,6 +93,9 @@ int admin_require_serving(struct site *s, struct err *e);
 int admin_divergence(struct site *s, struct client *c, uint64_t request, json_t *arguments,
                      struct err *e);
 
+/* past.c: the versions of a record, from the archive. As admin_command. */
+int past_ask(struct site *s, struct client *c, uint64_t request, json_t *arguments, struct err *e);
+
 struct service {
     struct site *site;
     struct client *clients;

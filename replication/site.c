@@ -170,6 +170,7 @@ static void on_wake(uv_async_t *wake)
     take_log_news(s);
     if (ahead_news(s->ahead))
         s->unshipped = true; /* the end of the turn looks who can be sent what was read */
+    past_answer(s->past);
     if (s->fatal.code == 0 && applier_failed(s->applier, &why))
         site_fail(s, &why);
     if (s->fatal.code == 0)
@@ -337,6 +338,8 @@ static int start(struct site *s, struct err *e)
         rc = archiver_start(s, &s->archiver, e);
     if (rc == 0 && s->marks.archives)
         rc = packs_start(s, &s->packs, e);
+    if (rc == 0 && s->marks.archives)
+        rc = past_start(s, &s->past, e);
     if (rc == 0)
         rc = s->marks.archives ? collector_start(s, &s->collector, e)
                                : cosigner_start(s, &s->cosigner, e);
@@ -389,6 +392,7 @@ static bool stop_loop(struct site *s)
     cosigner_stop(s->cosigner);
     collector_stop(s->collector);
     applier_stop(s->applier);
+    past_stop(s->past);
     archiver_stop(s->archiver);
     packs_stop(s->packs);
     ahead_stop(s->ahead);

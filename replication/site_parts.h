@@ -35,6 +35,7 @@ struct cosigner;
 struct events;
 struct ahead;
 struct packs;
+struct past;
 struct scrubber;
 struct service;
 
@@ -121,6 +122,7 @@ struct site {
     struct applier *applier;
     struct archiver *archiver;   /* NULL: this site keeps no archive */
     struct packs *packs;         /* NULL: this site keeps no archive */
+    struct past *past;           /* likewise */
     struct collector *collector; /* likewise */
     struct cosigner *cosigner;   /* NULL: this site keeps an archive */
     struct scrubber *scrubber;   /* NULL: switched off */
@@ -386,6 +388,10 @@ void archiver_status(struct archiver *a, struct repository_status *out,
                      char trouble[ERR_TEXT_BYTES]);
 /* What keeps it from signing what is archived; empty: nothing. Sealing goes on. */
 void archiver_tree_trouble(struct archiver *a, char trouble[ERR_TEXT_BYTES]);
+/* The same of the index of keys. */
+void archiver_index_trouble(struct archiver *a, char trouble[ERR_TEXT_BYTES]);
+/* An index was found damaged: find it, and make it again. Any thread. */
+void archiver_check_index(struct archiver *a);
 
 /* The newest signed checkpoint. Each has a number of its own, which is not 0; one that was published before this process began is
  * the first. */
@@ -473,6 +479,11 @@ void cosigner_message(struct cosigner *c, uint8_t from, const struct cosign_mess
 void cosigner_progress(struct site *s);
 void cosigner_trouble(struct site *s, void (*tell)(void *arg, const char *text), void *arg);
 json_t *cosigner_json(struct cosigner *c);
+
+/* ---- past.c: a thread of a repository site answers for records of the past. Loop. ---- */
+int past_start(struct site *s, struct past **out, struct err *e);
+void past_stop(struct past *p);   /* after the connections; NULL is fine */
+void past_answer(struct past *p); /* send what is ready; when woken */
 
 /* ---- refill.c: taking from another site than the primary, for people ---- */
 void refill_progress(struct site *s); /* with the ticks */

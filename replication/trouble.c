@@ -41,6 +41,9 @@ static void add_disks(struct site *s, json_t *list)
     for (size_t i = 0; copies_trouble(archiver_copies(s->archiver), i, trouble); i++)
         if (trouble[0] != '\0')
             add(list, "%s", trouble);
+    archiver_index_trouble(s->archiver, trouble);
+    if (trouble[0] != '\0')
+        add(list, "%s", trouble);
     if (archive.damaged > 0)
         add(list, "archive: %llu objects are damaged: triveni archive verify names them",
             (unsigned long long)archive.damaged);

@@ -26,6 +26,11 @@ int repository_index_check(struct repository *r, struct err *e);
  * After an error the archive can only be closed. */
 int repository_refresh(struct repository *r, struct err *e);
 
+/* The one lsn that a target means: as restore does. *open_end: a time that the archive does not reach, so that later transactions
+ * up to it may exist. ERR_NOT_FOUND, ERR_INTEGRITY as repository_plan. */
+int repository_resolve(struct repository *r, const struct restore_target *target, struct lsn *out,
+                       bool *open_end, struct err *e);
+
 typedef void (*repository_progress_fn)(void *arg, uint64_t done_bytes, uint64_t total_bytes);
 
 struct repository_query {

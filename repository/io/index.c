@@ -78,7 +78,9 @@ static int load_top(struct repo_index *x, struct err *e)
 static int wrapped(const struct repo_index *x, struct err *e)
 {
     err_wrap(e, "%s", x->o.name);
-    return repo_damage(e);
+    int rc = repo_damage(e);
+    check(rc != 0);
+    return rc;
 }
 
 int repo_index_open(struct repository *r, struct repo_index *x, struct err *e)
@@ -133,7 +135,10 @@ int64_t repo_index_block_of(const struct repo_index *x, const struct repo_keyref
 int repo_index_block(struct repo_index *x, uint32_t block, struct bytes *out, struct err *e)
 {
     struct repo_index_reader *o = x->reader;
+    *out = (struct bytes){NULL, 0};
     check(block < x->blocks);
+    if (o == NULL) /* put aside meanwhile, by another question */
+        return err_set(e, ERR_INTEGRITY, "%s: %s", x->o.name, x->o.reason);
     if (o->block != block) {
         o->block = -1;
         int rc = repo_reader_frame(o->reader, block, &o->view, e);

@@ -12,6 +12,7 @@
  *   I1  Nothing that existed before is written to or removed.
  *   I2  The last entry applied is the target's, whatever else the pack holds.
  *   I3  The first entry after a snapshot continues the header hash that the snapshot names. */
+#include "repository/history.h"
 #include "repository/io/archive.h"
 
 #include "store/core/check.h"
@@ -98,6 +99,13 @@ static int target_lsn(struct repository *r, const struct restore_target *t, stru
         return target_time(r, t->time, out, e);
     *out = t->lsn;
     return t->lsn.v != 0 ? 0 : repo_target_end(&r->inv, out, e);
+}
+
+int repository_resolve(struct repository *r, const struct restore_target *target, struct lsn *out,
+                       bool *open_end, struct err *e)
+{
+    *open_end = target->time.us != 0 && target->time.us >= repo_archived(&r->inv).time.us;
+    return target_lsn(r, target, out, e);
 }
 
 int repository_plan(struct repository *r, const struct restore_target *target,
