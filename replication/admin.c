@@ -95,14 +95,14 @@ static void add_archive(struct site *s, json_t *o)
     char trouble[ERR_TEXT_BYTES];
     archiver_status(s->archiver, &r, trouble);
     json_object_set_new(o, "archive",
-                        json_pack("{s:o, s:I, s:I, s:I, s:I, s:I, s:o, s:o, s:o, s:o, s:o}", "archived",
-                                  lsn_or_null(r.archived.lsn), "packs", (json_int_t)r.packs,
-                                  "snapshots", (json_int_t)r.snapshots, "points",
-                                  (json_int_t)r.points, "bytes", (json_int_t)r.pack_bytes,
+                        json_pack("{s:o, s:I, s:I, s:I, s:I, s:I, s:o, s:o, s:o, s:o, s:o}",
+                                  "archived", lsn_or_null(r.archived.lsn), "packs",
+                                  (json_int_t)r.packs, "snapshots", (json_int_t)r.snapshots,
+                                  "points", (json_int_t)r.points, "bytes", (json_int_t)r.pack_bytes,
                                   "plain_bytes", (json_int_t)r.plain_bytes, "newest_snapshot",
                                   lsn_or_null(r.newest_snapshot), "proven", lsn_or_null(r.proven),
-                                  "cosigners", collector_json(s), "indexed",
-                                  lsn_or_null(r.indexed), "trouble",
+                                  "cosigners", collector_json(s), "indexed", lsn_or_null(r.indexed),
+                                  "trouble",
                                   trouble[0] != '\0' ? json_string(trouble) : json_null()));
     json_object_set_new(json_object_get(o, "archive"), "copies",
                         copies_json(archiver_copies(s->archiver)));

@@ -5,6 +5,7 @@
 #include "tools/connect.h"
 #include "tools/files.h"
 #include "tools/json.h"
+#include "tools/past.h"
 #include "tools/record.h"
 #include "tools/table.h"
 #include "tools/text.h"
@@ -17,7 +18,7 @@
 
 struct get_options {
     struct common common;
-    const char *as_of;
+    const char *as_of, *dir, *kek;
     bool raw, base64;
 };
 static const struct option get_table[] = {
@@ -25,7 +26,9 @@ static const struct option get_table[] = {
      "write the value's bytes and nothing else"},
     {"base64", 0, OPTION_FLAG, offsetof(struct get_options, base64), NULL, NULL,
      "KEYs are given in base64"},
-    AS_OF_OPTION(struct get_options),
+    {"as-of", 0, OPTION_TEXT, offsetof(struct get_options, as_of), "WHEN", NULL,
+     "as it was at this " PAST_WHEN " (2026-11-24T08:48:21+05:30)"},
+    PAST_OPTIONS(struct get_options),
     {0},
 };
 
@@ -87,27 +90,65 @@ static int print_records(const struct get_options *o, const struct tvn_records *
                : err_set(e, ERR_NOT_FOUND, "%zu of %zu records are not there", missing, got->count);
 }
 
+/* From the archive, whose directory is given, or from the site that keeps it. */
+static int get_archived(const struct get_options *o, const char *collection,
+                        const struct tvn_key *keys, size_t n, const struct restore_target *at,
+                        struct err *e)
+{
+    struct past *p = NULL;
+    struct past_reach reach = {.more = false};
+    struct tvn_record *records = calloc(n, sizeof *records);
+    int rc = records == NULL ? err_set(e, ERR_NO_MEMORY, "no memory")
+                             : past_open(&p, &o->common, o->dir, o->kek, e);
+    if (rc == 0)
+        rc = past_records(p, bytes_str(collection), keys, n, at, records, &reach, e);
+    if (rc == 0) {
+        const struct tvn_records got = {.lsn = reach.to, .count = n, .records = records};
+        rc = print_records(o, &got, e);
+    }
+    past_records_free(records, n);
+    past_close(p);
+    return rc;
+}
+
+/* What the sites' window of history does not reach, or does not know by that name, is asked of the archive. */
+static int get_records(const struct get_options *o, const char *collection,
+                       const struct tvn_key *keys, size_t n, struct err *e)
+{
+    struct restore_target at;
+    struct tvn_error error;
+    struct tvn_read how = TVN_READ_INIT;
+    struct tvn_records *got = NULL;
+    struct tvn *db = NULL;
+    int rc = when_parse(o->as_of, &at, e);
+    if (rc != 0)
+        return err_wrap(e, "--as-of");
+    if (o->as_of != NULL && (o->dir != NULL || at.point != NULL))
+        return get_archived(o, collection, keys, n, &at, e);
+    how.as_of_lsn = at.lsn.v;
+    how.as_of_time_us = at.time.us;
+    rc = connect_open(&o->common, &db, e);
+    if (rc == 0 && tvn_get_many(db, keys, n, &how, &got, &error) != 0)
+        rc = from_client(&error, e);
+    if (rc == 0)
+        rc = print_records(o, got, e);
+    tvn_records_free(got);
+    (void)tvn_close(db);
+    return rc == ERR_GAP && o->as_of != NULL ? get_archived(o, collection, keys, n, &at, e) : rc;
+}
+
 static int run_get(struct invocation *in, struct err *e)
 {
     struct get_options *o = in->options;
     size_t n = (size_t)in->count - 1;
-    struct tvn *db = NULL;
-    struct tvn_error error;
-    struct tvn_records *got = NULL;
-    struct tvn_read how = TVN_READ_INIT;
     struct tvn_key *keys = calloc(n, sizeof *keys);
-    int rc = keys == NULL ? err_set(e, ERR_NO_MEMORY, "no memory") : as_of_parse(o->as_of, &how, e);
+    int rc = keys == NULL ? err_set(e, ERR_NO_MEMORY, "no memory") : 0;
     for (size_t i = 0; i < n && rc == 0; i++) {
         keys[i].collection = in->operands[0];
         rc = operand_bytes(in->operands[i + 1], o->base64, &keys[i].key, e);
     }
     if (rc == 0)
-        rc = connect_open(&o->common, &db, e);
-    if (rc == 0)
-        rc = tvn_get_many(db, keys, n, &how, &got, &error) != 0 ? from_client(&error, e)
-                                                                : print_records(o, got, e);
-    tvn_records_free(got);
-    (void)tvn_close(db);
+        rc = get_records(o, in->operands[0], keys, n, e);
     free(keys);
     return rc;
 }
@@ -124,9 +165,10 @@ const struct command command_get = {
     .about =
         "One key prints its value; several keys are read from one state and printed as a "
         "table. A read at the primary\n"
-        "is linearizable. The past can be read (--as-of) as far back as 'triveni status' shows; "
-        "what is before that is in\n"
-        "the repository, and 'triveni restore' builds it.",
+        "is linearizable. The past (--as-of) is read from the sites as far back as 'triveni "
+        "status' shows, and before that\n"
+        "from the archive: the site that keeps it is asked, or, with --repository, its directory "
+        "is read.",
     .examples = {{"the value", "triveni get titles AB-12"},
                  {"the value of yesterday evening",
                   "triveni get titles AB-12 --as-of 2026-11-24T18:00:00+05:30"},

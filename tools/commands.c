@@ -49,6 +49,8 @@ const struct command *const commands[] = {
     &command_load,
     &command_dump,
     &command_watch,
+    &command_history,
+    &command_diff,
     &command_outcome,
     &command_index_create,
     &command_index_drop,

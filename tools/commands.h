@@ -13,7 +13,7 @@ extern const struct command command_quickstart, command_init, command_serve;
 extern const struct command command_pki_init, command_pki_site, command_pki_client,
     command_pki_operator, command_pki_revoke, command_pki_show;
 extern const struct command command_get, command_put, command_del, command_scan, command_txn,
-    command_load, command_dump, command_watch;
+    command_load, command_dump, command_watch, command_history, command_diff;
 extern const struct command command_session, command_outcome;
 extern const struct command command_index_create, command_index_drop, command_index_list;
 extern const struct command command_status, command_events, command_switchover, command_failover,

@@ -51,6 +51,13 @@ done
 for token in '' 0 0g $(printf '%01026d' 0); do
     expect 2 scan titles --index by-owner --after "$token" && says "is no token of a scan by an index"
 done
+expect 2 history titles k --limit 0 && says "--limit must be at least 1"
+expect 2 history titles k --values && says "--values goes with -o json"
+expect 2 history titles k --to 2026-01-01T00:00:00 && says "--to"
+expect 2 diff titles --from 1 && says "--repository is needed"
+expect 2 diff titles --from 1 -r "$DIR" && says "--kek is needed"
+expect 2 diff titles k --from 1 -r "$DIR" -k kek --prefix k && says "give a KEY or --prefix, not both"
+expect 2 get titles k --as-of 0 && says "the first transaction has lsn 1"
 expect 2 status -o xml && says "output format 'xml' is unknown"
 expect 2 serve && says "--config FILE is needed"
 expect 3 serve --config "$DIR/missing.yaml"
