@@ -249,6 +249,8 @@ BENCH_OBJ  = $(call obj_of,bench/bench.c bench/histogram.c bench/disk.c bench/en
 $(BUILD)/bench/load_postgres.o: CPPFLAGS += -I/usr/include/postgresql
 $(BUILD)/bench/load_%: $(BUILD)/bench/load_%.o $(BUILD)/libbench.a $(BUILD)/libclient.a $(BUILD)/libreplication.a $(STORE_A)
 	$(call link,$(BENCH_LIBS_$*))
+# The one that has the archive beneath it.
+$(BUILD)/bench/load_archive: $(BUILD)/librepository.a
 $(BUILD)/bench/bare_server: $(BUILD)/bench/bare_server.o $(BUILD)/libbench.a $(STORE_A)
 	$(call link)
 $(BUILD)/libbench.a: $(BENCH_OBJ)
