@@ -167,16 +167,38 @@ int repository_plan(struct repository *r, const struct restore_target *target,
                     struct restore_plan *out, struct err *e);
 struct restore_result {
     struct entry_position at;
-    uint64_t records, entries, digests_compared;
-    struct lsn last_compared; /* of the last digest that was compared; 0: none */
+    uint64_t records, entries;
+    struct lsn compared; /* of the digest that was compared; 0: the archive holds none up to here */
+    bool resumed;        /* some of it was there from an interrupted call */
     struct digest digest;
 };
+/* What a long call is at: bytes of packs that were read, then records that were put in order. */
+enum repository_stage { REPOSITORY_STAGE_READ, REPOSITORY_STAGE_BUILD };
+typedef void (*repository_progress_fn)(void *arg, enum repository_stage stage, uint64_t done,
+                                       uint64_t total);
 /* Build a data directory in `into`, which must not exist or be empty (ERR_EXISTS otherwise): "<into>/state". Built as
  * "<into>.partial" and renamed at the end, so that `into` is always whole. Ends by counting
- * the digest again from the records and comparing it with every digest that the archive holds on the way and at the end;
- * ERR_INTEGRITY, and the directory is renamed to "<into>.rejected", when one differs. */
+ * the digest again from the records and comparing it with the newest digest that the archive holds up to the target;
+ * ERR_INTEGRITY, and the directory is renamed to "<into>.rejected", when it differs. Reads with as many threads as there are
+ * processors; repository/io/fold.h tells the memory. Interrupted, by a full disk
+ * (ERR_NO_SPACE), an error of the disk (ERR_IO) or the end of the process, it leaves "<into>.partial": the same call again goes
+ * on with what was read. ERR_EXISTS when that is of another target, ERR_BUSY when another process works in it. */
 int repository_restore(struct repository *r, const struct restore_plan *plan, const char *into,
-                       void (*progress)(void *arg, uint64_t done_bytes, uint64_t total_bytes),
-                       void *arg, struct restore_result *out, struct err *e);
+                       repository_progress_fn progress, void *arg, struct restore_result *out,
+                       struct err *e);
+
+/* Some records, all of one collection: its name; and of its keys those from `from` (inclusive) to `to` (exclusive; empty: no end),
+ * with the prefix, or this one. */
+struct repository_selection {
+    struct bytes collection, from, to, prefix, key;
+};
+/* The selected records as they were at the plan's lsn, in order. Entries are checked as in a restore; the digest of the state cannot be
+ * compared, for it is one of all records. `scratch` is a directory that must not be there, or be left from an interrupted call with the
+ * same arguments; it is removed at the end. A non-zero result of `each` stops, and is returned. Errors else as above. */
+int repository_records(struct repository *r, const struct restore_plan *plan,
+                       const struct repository_selection *only, const char *scratch,
+                       int (*each)(void *arg, const struct record *), void *each_arg,
+                       repository_progress_fn progress, void *arg, struct restore_result *out,
+                       struct err *e);
 
 #endif

@@ -353,6 +353,19 @@ int state_build_session(struct state_build *b, const struct uuid *id,
 int state_build_result(struct state_build *b, const struct uuid *id, uint64_t sequence,
                        const struct entry_position *at, struct err *e);
 int state_build_point(struct state_build *b, const struct restore_point *p, struct err *e);
+/* What entries did to sessions, in the order of the log, instead of applying those entries; behind the sessions and results that
+ * were there before. Client names must be valid until it returns; the array is reordered. */
+enum session_event_kind { SESSION_EVENT_OPEN, SESSION_EVENT_TXN, SESSION_EVENT_END };
+struct state_session_event {
+    struct uuid session;
+    enum session_event_kind kind;
+    uint32_t order;    /* in the array */
+    uint64_t sequence; /* of a txn; 0: no result is kept */
+    struct bytes client;
+    struct entry_position at;
+};
+int state_build_events(struct state_build *b, struct state_session_event *events, size_t n,
+                       struct err *e);
 int state_build_end(struct state_build *b, const struct entry_position *at, enum commit_mode mode,
                     struct err *e);
 void state_build_abandon(struct state_build *b);

@@ -109,33 +109,45 @@ static void print_done(const struct restore_options *o, const struct restore_pla
     char digest[DIGEST_HEX_BYTES];
     digest_hex(r->digest, digest);
     if (o->common.format == OUTPUT_JSON) {
-        output_json(json_pack(
-            "{s:o,s:s,s:I,s:I,s:I,s:I,s:I,s:s,s:f}", "plan", plan_json(p), "into", o->into, "lsn",
-            (json_int_t)r->at.lsn.v, "records", (json_int_t)r->records, "entries",
-            (json_int_t)r->entries, "digests_compared", (json_int_t)r->digests_compared,
-            "last_compared", (json_int_t)r->last_compared.v, "digest", digest, "seconds", seconds));
+        output_json(json_pack("{s:o,s:s,s:I,s:I,s:I,s:I,s:s,s:b,s:f}", "plan", plan_json(p), "into",
+                              o->into, "lsn", (json_int_t)r->at.lsn.v, "records",
+                              (json_int_t)r->records, "entries", (json_int_t)r->entries,
+                              "compared_lsn", (json_int_t)r->compared.v, "digest", digest,
+                              "resumed", r->resumed, "seconds", seconds));
         return;
     }
     (void)printf("restored %s: lsn %llu, %llu records, %llu transactions replayed in %.1f s; "
                  "digest %s\n",
                  o->into, (unsigned long long)r->at.lsn.v, (unsigned long long)r->records,
                  (unsigned long long)r->entries, seconds, digest);
-    if (r->digests_compared == 0)
+    if (r->compared.v == 0)
         (void)printf("NOT compared: the archive holds no digest up to lsn %llu\n",
                      (unsigned long long)r->at.lsn.v);
-    else if (r->last_compared.v == r->at.lsn.v)
-        (void)printf("equal to the archive's digest of lsn %llu; %llu compared in all\n",
-                     (unsigned long long)r->at.lsn.v, (unsigned long long)r->digests_compared);
+    else if (r->compared.v == r->at.lsn.v)
+        (void)printf("equal to the digest that the sites had at lsn %llu\n",
+                     (unsigned long long)r->at.lsn.v);
     else
-        (void)printf("equal to the archive's digest of lsn %llu, the last of %llu compared; the "
-                     "archive holds none of lsn %llu itself\n",
-                     (unsigned long long)r->last_compared.v,
-                     (unsigned long long)r->digests_compared, (unsigned long long)r->at.lsn.v);
+        (void)printf("equal at lsn %llu to the digest that the sites had there; the %llu "
+                     "transactions after it follow by their hashes\n",
+                     (unsigned long long)r->compared.v,
+                     (unsigned long long)(r->at.lsn.v - r->compared.v));
 }
 
-static void on_progress(void *arg, uint64_t done, uint64_t total)
+struct stages {
+    struct progress bar;
+    enum repository_stage stage;
+    uint64_t began_ms;
+};
+
+static void on_progress(void *arg, enum repository_stage stage, uint64_t done, uint64_t total)
 {
-    progress_show(arg, done, total, 0);
+    struct stages *s = arg;
+    if (stage != s->stage) {
+        progress_end(&s->bar);
+        progress_begin_count(&s->bar, "build", "records");
+        s->stage = stage;
+    }
+    progress_show(&s->bar, done, total, done);
 }
 
 static int run_restore(struct invocation *in, struct err *e)
@@ -167,12 +179,12 @@ static int run_restore(struct invocation *in, struct err *e)
     if (rc == 0 && !o->preview && !o->yes && isatty(STDIN_FILENO) == 1 && !confirm("Restore this?"))
         rc = err_set(e, ERR_CANCELLED, "not confirmed: nothing was restored");
     if (rc == 0 && !o->preview) {
-        struct progress bar;
-        progress_begin(&bar, "restore", NULL, 0);
-        rc = repository_restore(r, &plan, o->into, on_progress, &bar, &result, e);
-        progress_end(&bar);
+        struct stages stages = {.stage = REPOSITORY_STAGE_READ, .began_ms = monotonic_ms()};
+        progress_begin(&stages.bar, "read", NULL, 0);
+        rc = repository_restore(r, &plan, o->into, on_progress, &stages, &result, e);
+        progress_end(&stages.bar);
         if (rc == 0)
-            print_done(o, &plan, &result, progress_seconds(&bar));
+            print_done(o, &plan, &result, (double)(monotonic_ms() - stages.began_ms) / 1e3);
     }
     repository_close(r);
     return rc;

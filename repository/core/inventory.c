@@ -374,6 +374,30 @@ static void known_at(const struct repo_inventory *inv, struct repo_plan *plan)
     }
 }
 
+static void compare_at(struct repo_plan *plan, struct lsn lsn, bool known, struct digest digest,
+                       const char *name)
+{
+    if (!known || lsn.v > plan->lsn.v || lsn.v < plan->compared.v)
+        return;
+    plan->compared = lsn;
+    plan->compared_digest = digest;
+    plan->compared_in = name;
+}
+
+static void known_below(const struct repo_inventory *inv, struct repo_plan *plan)
+{
+    const struct repo_snapshot *s = plan->snapshot;
+    if (s != NULL)
+        compare_at(plan, s->o.end.lsn, s->o.digest_known, s->o.digest, s->o.name);
+    for (size_t i = plan->pack_begin; i < plan->pack_end; i++) {
+        const struct repo_pack *p = &inv->packs[i];
+        for (size_t k = 0; k < p->point_count; k++)
+            compare_at(plan, p->points[k].lsn, p->points[k].digest_known, p->points[k].digest,
+                       p->o.name);
+        compare_at(plan, p->o.end.lsn, p->o.digest_known, p->o.digest, p->o.name);
+    }
+}
+
 int repo_plan_lsn(const struct repo_inventory *inv, struct lsn lsn, struct repo_plan *out,
                   struct err *e)
 {
@@ -411,5 +435,6 @@ int repo_plan_lsn(const struct repo_inventory *inv, struct lsn lsn, struct repo_
         out->bytes += p->o.bytes;
     }
     known_at(inv, out);
+    known_below(inv, out);
     return 0;
 }

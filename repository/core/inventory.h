@@ -123,6 +123,10 @@ struct repo_plan {
     bool digest_known;
     struct digest digest;           /* that the archive holds for exactly this lsn */
     const struct repo_point *point; /* at exactly this lsn; NULL: none */
+    /* The newest digest that the archive holds at or below this lsn, no older than the snapshot, and who says so; lsn 0: none. */
+    struct lsn compared;
+    struct digest compared_digest;
+    const char *compared_in;
 };
 /* What must be read to restore to lsn. ERR_NOT_FOUND when the archive does not reach it, ERR_INTEGRITY naming the missing
  * or damaged pack in between. */

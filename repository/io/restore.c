@@ -1,21 +1,23 @@
-/* Restore: from a snapshot and packs to a data directory.
+/* Restore: from a snapshot and packs to a data directory, or to some records.
  *
  * The directory is built beside its place, as "<into>.partial", and gets its name only when every check held, so a
- * directory with the wanted name is always a whole and verified one. Entries go through the very state_apply() that sites
- * use, in batches that end wherever the archive knows a digest; the state's digest is compared there. At the end the
- * digest is counted again from the records themselves.
+ * directory with the wanted name is always a whole and verified one. Inside it are PLAN, which says what is being restored, "runs", the
+ * sorted effects of the packs (fold.h), and "state", into which the records are appended in order. At the end the
+ * digest is counted again from the records themselves, and compared with the newest one that the archive holds up to the target; what
+ * came after that is bound by the hashes of the entries.
  *
- * STATES: .partial -> checked -> checkpointed -> renamed to <into>; a digest that differs: renamed to <into>.rejected, kept
- * for inspection; any other failure: .partial is removed.
+ * STATES: .partial -> runs -> built -> checked -> checkpointed -> renamed to <into>; a digest that differs: renamed to <into>.rejected,
+ * kept for inspection; a full or failing disk, or a killed process: .partial stays, and the same restore goes on with its runs; any
+ * other failure: .partial is removed.
  *
  * INVARIANTS
- *   I1  Nothing that existed before is written to or removed.
- *   I2  The last entry applied is the target's, whatever else the pack holds.
- *   I3  The first entry after a snapshot continues the header hash that the snapshot names. */
-#include "repository/history.h"
-#include "repository/io/archive.h"
+ *   I1  Nothing that existed before is written to or removed, but a .partial whose PLAN is the same.
+ *   I2  The last entry is the target's, whatever else the pack holds.
+ *   I3  Runs are used only if they were made for the same target, boundary, snapshot, packs and selection: PLAN is written before them. */
+#include "repository/io/fold.h"
 
-#include "store/core/check.h"
+#include "store/core/hash.h"
+#include "store/core/hex.h"
 #include "store/io/file.h"
 
 #include <dirent.h>
@@ -24,117 +26,11 @@
 #include <ftw.h>
 #include <limits.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #define LSN(x) ((unsigned long long)(x).v)
-
-/* ---- targets and plan ---- */
-
-static int note_entry(void *arg, const struct entry_view *v)
-{
-    *(struct entry_position *)arg = entry_position_of(v);
-    return 0;
-}
-
-/* Time of the entry at lsn. */
-static int time_of(struct repository *r, struct lsn lsn, struct utc *out, struct err *e)
-{
-    struct entry_position at = {0};
-    const struct repo_pack *p = repo_pack_of(&r->inv, lsn);
-    const struct repo_snapshot *s = repo_snapshot_below(&r->inv, lsn);
-    int rc = 0;
-    if (s != NULL && s->o.end.lsn.v == lsn.v)
-        at = s->o.end;
-    else if (p != NULL && p->o.end.lsn.v == lsn.v)
-        at = p->o.end;
-    else
-        rc = repository_entries(r, lsn, lsn, note_entry, &at, e);
-    *out = at.time;
-    return rc;
-}
-
-struct time_search {
-    struct utc time;
-    struct lsn found;
-};
-
-static int search_entry(void *arg, const struct entry_view *v)
-{
-    struct time_search *x = arg;
-    if (v->header.time.us > x->time.us)
-        return 1;
-    x->found = v->header.lsn;
-    return 0;
-}
-
-static int target_time(struct repository *r, struct utc time, struct lsn *out, struct err *e)
-{
-    const struct repo_pack *p;
-    struct repo_pack_reader reader = REPO_PACK_READER_NONE;
-    int rc = repo_target_time(&r->inv, time, &p, e);
-    if (rc != 0)
-        return rc;
-    *out = p->o.end.lsn;
-    if (p->o.end.time.us <= time.us)
-        return 0;
-    struct time_search x = {.time = time};
-    rc = repo_pack_open(r, p, &reader, e);
-    if (rc == 0)
-        rc = repo_pack_walk(&reader, repo_pack_frame_at(&reader, time), search_entry, NULL, &x, e);
-    repo_pack_close(&reader);
-    *out = x.found;
-    return rc < 0 ? rc : 0;
-}
-
-static int target_lsn(struct repository *r, const struct restore_target *t, struct lsn *out,
-                      struct err *e)
-{
-    int given = (t->lsn.v != 0) + (t->point != NULL) + (t->time.us != 0);
-    if (given > 1)
-        return err_set(e, ERR_USAGE, "one target only: an lsn, a restore point or a time");
-    if (t->point != NULL)
-        return repo_target_point(&r->inv, t->point, out, e);
-    if (t->time.us != 0)
-        return target_time(r, t->time, out, e);
-    *out = t->lsn;
-    return t->lsn.v != 0 ? 0 : repo_target_end(&r->inv, out, e);
-}
-
-int repository_resolve(struct repository *r, const struct restore_target *target, struct lsn *out,
-                       bool *open_end, struct err *e)
-{
-    *open_end = target->time.us != 0 && target->time.us >= repo_archived(&r->inv).time.us;
-    return target_lsn(r, target, out, e);
-}
-
-int repository_plan(struct repository *r, const struct restore_target *target,
-                    struct restore_plan *out, struct err *e)
-{
-    struct repo_plan plan;
-    struct lsn lsn = {0};
-    *out = (struct restore_plan){.archive_ends = repo_archived(&r->inv).time};
-    int rc = target_lsn(r, target, &lsn, e);
-    if (rc == 0)
-        rc = repo_plan_lsn(&r->inv, lsn, &plan, e);
-    if (rc == 0 && plan.point != NULL)
-        out->time = plan.point->time;
-    else if (rc == 0)
-        rc = time_of(r, lsn, &out->time, e);
-    if (rc != 0)
-        return rc;
-    out->lsn = lsn;
-    out->open_end = target->time.us != 0 && target->time.us >= out->archive_ends.us;
-    if (plan.snapshot != NULL)
-        out->snapshot = plan.snapshot->o.end.lsn;
-    out->packs = plan.pack_end - plan.pack_begin;
-    out->bytes = plan.bytes;
-    out->digest_known = plan.digest_known;
-    out->digest = plan.digest;
-    if (plan.point != NULL)
-        memcpy(out->point, plan.point->name.p, plan.point->name.n);
-    return 0;
-}
 
 /* ---- directories ---- */
 
@@ -170,163 +66,132 @@ static int check_free(const char *into, struct err *e)
                          into);
 }
 
-/* ---- applying ---- */
+/* ---- the place where it is built ---- */
 
-/* As many as state_apply() puts into one LMDB transaction: keys come in any order, so each batch rewrites much of the tree,
- * and half as many batches cost nearly half. */
-enum { BATCH_BYTES = 32 << 20, BATCH_ENTRIES = 32768 };
+enum { PLAN_TEXT_BYTES = 1024, PATH_BYTES = PATH_MAX + 32 };
+
+struct site {
+    char partial[PATH_BYTES], state[PATH_BYTES], runs[PATH_BYTES];
+    int plan, dir; /* descriptors: PLAN, locked, and "runs" */
+    bool resumed;
+};
+
+/* All that decides what is in the runs. */
+static void plan_text(const struct repository *r, const struct repo_plan *p,
+                      const struct repository_selection *only, char out[PLAN_TEXT_BYTES])
+{
+    static const struct repository_selection all;
+    const struct repository_selection *x = only == NULL ? &all : only;
+    const struct bytes pieces[] = {x->collection, bytes_of("\0", 1), x->from,   bytes_of("\0", 1),
+                                   x->to,         bytes_of("\0", 1), x->prefix, bytes_of("\0", 1),
+                                   x->key};
+    char cluster[UUID_TEXT_BYTES], selection[DIGEST_HEX_BYTES];
+    uuid_text(&r->about.cluster_id, cluster);
+    digest_hex(hash_xxh128(pieces, sizeof pieces / sizeof pieces[0]), selection);
+    (void)snprintf(out, PLAN_TEXT_BYTES,
+                   "lsn %llu of cluster %s\nformat 1\nboundary %llu\nsnapshot %s\npacks %zu %s %s\n"
+                   "selection %s\n",
+                   LSN(p->lsn), cluster, LSN(p->compared),
+                   p->snapshot == NULL ? "none" : p->snapshot->o.name, p->pack_end - p->pack_begin,
+                   p->pack_begin == p->pack_end ? "none" : r->inv.packs[p->pack_begin].o.name,
+                   p->pack_begin == p->pack_end ? "none" : r->inv.packs[p->pack_end - 1].o.name,
+                   only == NULL ? "all" : selection);
+}
+
+/* PLAN as it must be: it is there and the same, or it is new. */
+static int check_plan(struct site *s, const char *wanted, struct err *e)
+{
+    char found[PLAN_TEXT_BYTES] = "", path[PATH_BYTES + 8];
+    size_t n = 0;
+    (void)snprintf(path, sizeof path, "%s/PLAN", s->partial);
+    s->plan = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+    if (s->plan < 0)
+        return file_error(e, path, "be opened", errno);
+    const struct flock lock = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
+    if (fcntl(s->plan, F_OFD_SETLK, &lock) != 0)
+        return err_set(e, ERR_BUSY, "%s: another restore works in it", s->partial);
+    int rc = file_read_at(s->plan, path, found, sizeof found - 1, 0, &n, e);
+    if (rc != 0)
+        return rc;
+    found[n] = '\0';
+    s->resumed = strcmp(found, wanted) == 0;
+    if (s->resumed)
+        return 0;
+    if (found[0] != '\0')
+        return err_set(
+            e, ERR_EXISTS,
+            "%s is left from an interrupted restore to %.*s: give that command again, or "
+            "remove the directory",
+            s->partial, (int)strcspn(found, "\n"), found);
+    rc = file_write_at(s->plan, path, wanted, strlen(wanted), 0, e);
+    return rc == 0 && fsync(s->plan) != 0 ? file_error(e, path, "be synced", errno) : rc;
+}
+
+static int site_open(struct site *s, const char *partial, const char *plan, struct err *e)
+{
+    struct stat st;
+    if (strlen(partial) + sizeof "/runs" > sizeof s->partial - 16)
+        return err_set(e, ERR_USAGE, "%.200s...: the path is too long", partial);
+    (void)snprintf(s->partial, sizeof s->partial, "%s", partial);
+    (void)snprintf(s->state, sizeof s->state, "%.*s/state", PATH_MAX, partial);
+    (void)snprintf(s->runs, sizeof s->runs, "%.*s/runs", PATH_MAX, partial);
+    const bool made = mkdir(partial, 0700) == 0;
+    if (!made && errno != EEXIST)
+        return file_error(e, partial, "be made", errno);
+    char path[PATH_BYTES + 8];
+    (void)snprintf(path, sizeof path, "%s/PLAN", partial);
+    if (!made && stat(path, &st) != 0 && check_free(partial, NULL) != 0)
+        return err_set(e, ERR_EXISTS,
+                       "%s is no interrupted restore of this kind: move it away, or name another "
+                       "directory",
+                       partial);
+    int rc = check_plan(s, plan, e);
+    if (rc == 0)
+        remove_tree(s->state);
+    return rc == 0 ? file_open_dir(s->runs, &s->dir, e) : rc;
+}
+
+static void site_close(struct site *s)
+{
+    if (s->dir >= 0)
+        (void)close(s->dir);
+    if (s->plan >= 0)
+        (void)close(s->plan);
+}
+
+/* Is it worth going on from here? */
+static bool may_resume(int rc)
+{
+    return rc == ERR_NO_SPACE || rc == ERR_IO || rc == ERR_NO_MEMORY;
+}
+
+/* ---- building ---- */
 
 struct restore_run {
     struct repository *r;
-    const struct repo_plan *plan;
+    struct repo_fold_job *job;
     struct state *state;
-    struct restore_result *result;
-    void (*progress)(void *arg, uint64_t done, uint64_t total);
-    void *progress_arg;
-    uint64_t done_before; /* bytes of the objects that were read whole */
-    struct err *e;
-    bool differs; /* a digest: the directory is kept for inspection */
-
-    /* entries waiting to be applied together */
-    uint8_t *bytes;
-    size_t used;
-    struct entry_view *views;
-    size_t count;
-
-    const struct repo_pack *pack; /* being read */
-    size_t point;                 /* next of its points */
-    struct entry_position from;   /* where the snapshot ends */
-    enum commit_mode mode;        /* as the snapshot has it */
     struct state_build *build;
+    struct restore_result *result;
+    struct err *e;
+    enum commit_mode mode;
+    bool differs; /* a digest: the directory is kept for inspection */
 };
 
-static void report(void *arg, uint64_t bytes)
+static int build_record(void *arg, const struct repo_effect *x)
 {
-    const struct restore_run *x = arg;
-    if (x->progress != NULL)
-        x->progress(x->progress_arg, x->done_before + bytes, x->plan->bytes);
+    struct restore_run *run = arg;
+    return state_build_record(
+        run->build, &(struct record){x->collection, x->key, x->value, x->lsn, x->time}, run->e);
 }
 
-static int apply_batch(struct restore_run *x)
-{
-    int rc = x->count == 0 ? 0 : state_apply(x->state, x->views, x->count, x->e);
-    x->result->entries += x->count;
-    x->used = x->count = 0;
-    return rc;
-}
-
-static int compare_digest(struct restore_run *x, const char *where, struct lsn lsn,
-                          struct digest archived)
-{
-    struct state_snapshot *snap;
-    struct state_totals totals;
-    char ours[DIGEST_HEX_BYTES], theirs[DIGEST_HEX_BYTES];
-    int rc = state_snapshot_open(x->state, &snap, x->e);
-    if (rc != 0)
-        return rc;
-    rc = state_totals(snap, &totals, x->e);
-    state_snapshot_close(snap);
-    if (rc != 0)
-        return rc;
-    x->result->digests_compared++;
-    x->result->last_compared = lsn;
-    if (digest_equal(totals.digest, archived))
-        return 0;
-    x->differs = true;
-    digest_hex(totals.digest, ours);
-    digest_hex(archived, theirs);
-    return err_set(x->e, ERR_INTEGRITY,
-                   "the restored state at lsn %llu has digest %s, the sites had %s there (%s)",
-                   LSN(lsn), ours, theirs, where);
-}
-
-/* Does the archive know a digest for this entry? */
-static bool digest_at(struct restore_run *x, struct lsn lsn, struct digest *out)
-{
-    const struct repo_pack *p = x->pack;
-    bool known = p->o.end.lsn.v == lsn.v && p->o.digest_known;
-    if (known)
-        *out = p->o.digest;
-    while (x->point < p->point_count && p->points[x->point].lsn.v < lsn.v)
-        x->point++;
-    if (x->point < p->point_count && p->points[x->point].lsn.v == lsn.v &&
-        p->points[x->point].digest_known) {
-        *out = p->points[x->point].digest;
-        return true;
-    }
-    return known;
-}
-
-enum { TARGET_REACHED = 1 };
-
-static int apply_entry(void *arg, const struct entry_view *v)
-{
-    struct restore_run *x = arg;
-    struct digest archived;
-    size_t n = ENTRY_HEADER_BYTES + (size_t)v->header.body_bytes;
-    int rc = 0;
-    if (v->header.lsn.v <= x->from.lsn.v)
-        return 0;
-    if (x->used + n > BATCH_BYTES || x->count == BATCH_ENTRIES)
-        rc = apply_batch(x);
-    if (rc != 0)
-        return rc;
-    x->views[x->count] = *v;
-    if (n <= BATCH_BYTES) { /* a larger one is applied from where it lies, alone */
-        memcpy(x->bytes + x->used, v->raw, n);
-        x->views[x->count].raw = x->bytes + x->used;
-        x->views[x->count].body = x->bytes + x->used + ENTRY_HEADER_BYTES;
-    }
-    x->used += n;
-    x->count++;
-    bool last = v->header.lsn.v == x->plan->lsn.v;
-    bool known = digest_at(x, v->header.lsn, &archived);
-    if (last || known || n > BATCH_BYTES)
-        rc = apply_batch(x);
-    if (rc == 0 && known)
-        rc = compare_digest(x, x->pack->o.name, v->header.lsn, archived);
-    return rc == 0 && last ? TARGET_REACHED : rc;
-}
-
-static int apply_packs(struct restore_run *x)
-{
-    const struct repo_inventory *inv = &x->r->inv;
-    int rc = 0;
-    for (size_t i = x->plan->pack_begin; rc == 0 && i < x->plan->pack_end; i++) {
-        struct repo_pack_reader reader = REPO_PACK_READER_NONE;
-        x->pack = &inv->packs[i];
-        x->point = 0;
-        rc = repo_pack_open(x->r, x->pack, &reader, x->e);
-        uint32_t frame = 0;
-        if (rc == 0 && x->from.lsn.v + 1 > x->pack->first.v)
-            frame = repo_pack_frame_of(&reader, (struct lsn){x->from.lsn.v + 1});
-        if (rc == 0)
-            rc = repo_pack_walk(&reader, frame, apply_entry, report, x, x->e);
-        repo_pack_close(&reader);
-        x->done_before += x->pack->o.bytes;
-        report(x, 0);
-    }
-    if (rc == 0 && x->plan->pack_begin < x->plan->pack_end)
-        rc = err_set(x->e, ERR_INTEGRITY, "lsn %llu was not found in %s", LSN(x->plan->lsn),
-                     x->pack->o.name);
-    return rc == TARGET_REACHED ? 0 : rc;
-}
-
-/* ---- snapshot ---- */
-
-static int build_record(void *arg, const struct repo_snap_record *s)
+static int build_other(void *arg, const struct repo_snap_record *s)
 {
     struct restore_run *x = arg;
     switch (s->type) {
     case REPO_SNAP_HEADER:
-        x->from = s->u.header.at;
         x->mode = s->u.header.mode;
         return 0;
-    case REPO_SNAP_ROW: {
-        const struct repo_snap_row *r = &s->u.row;
-        return state_build_record(
-            x->build, &(struct record){r->collection, r->key, r->value, r->lsn, r->time}, x->e);
-    }
     case REPO_SNAP_SESSION: {
         const struct repo_snap_session *r = &s->u.session;
         return state_build_session(x->build, &r->id,
@@ -341,36 +206,80 @@ static int build_record(void *arg, const struct repo_snap_record *s)
         return state_build_point(
             x->build, &(struct restore_point){r->name, r->lsn, r->time, r->digest}, x->e);
     }
+    case REPO_SNAP_ROW:
     case REPO_SNAP_TRAILER:
         return 0;
     }
     return err_set(x->e, ERR_FORMAT, "a snapshot record's type is unknown");
 }
 
-static int build_snapshot(struct restore_run *x)
+static int build_events(void *arg, struct state_session_event *events, size_t n)
 {
-    const struct repo_snapshot *s = x->plan->snapshot;
+    struct restore_run *x = arg;
+    return state_build_events(x->build, events, n, x->e);
+}
+
+/* Restore points behind the snapshot, with the digests that the sites had. */
+static int build_points(struct restore_run *x)
+{
+    const struct repo_plan *plan = x->job->plan;
+    const uint64_t from = plan->snapshot == NULL ? 0 : plan->snapshot->o.end.lsn.v;
+    int rc = 0;
+    for (size_t i = plan->pack_begin; i < plan->pack_end; i++) {
+        const struct repo_pack *pack = &x->r->inv.packs[i];
+        for (size_t k = 0; rc == 0 && k < pack->point_count; k++) {
+            const struct repo_point *p = &pack->points[k];
+            if (p->lsn.v > from && p->lsn.v <= plan->lsn.v)
+                rc = state_build_point(
+                    x->build, &(struct restore_point){p->name, p->lsn, p->time, p->digest}, x->e);
+        }
+    }
+    return rc;
+}
+
+static int compare_digest(struct restore_run *x, struct digest ours)
+{
+    const struct repo_plan *plan = x->job->plan;
+    char found[DIGEST_HEX_BYTES], theirs[DIGEST_HEX_BYTES];
+    if (plan->compared.v == 0)
+        return 0;
+    x->result->compared = plan->compared;
+    if (digest_equal(ours, plan->compared_digest))
+        return 0;
+    x->differs = true;
+    digest_hex(ours, found);
+    digest_hex(plan->compared_digest, theirs);
+    return err_set(x->e, ERR_INTEGRITY,
+                   "the restored state at lsn %llu has digest %s, the sites had %s there (%s)",
+                   LSN(plan->compared), found, theirs, plan->compared_in);
+}
+
+static int build(struct restore_run *x)
+{
+    const struct repo_fold_sink sink = {build_record, build_other, x};
+    struct digest digest, bounded;
+    x->mode = COMMIT_MAJORITY;
     int rc = state_build_begin(x->state, &x->build, x->e);
     if (rc != 0)
         return rc;
-    rc = repo_snapshot_walk(x->r, s, build_record, report, x, x->e);
+    rc = repo_fold_merge(x->job, &sink, &digest, &bounded, x->e);
+    if (rc == 0)
+        rc = repo_fold_events(x->job, build_events, x, x->e);
+    if (rc == 0)
+        rc = build_points(x);
     if (rc != 0) {
         state_build_abandon(x->build);
         return rc;
     }
-    rc = state_build_end(x->build, &s->o.end, x->mode, x->e);
-    x->done_before += s->o.bytes;
-    return rc == 0 ? compare_digest(x, s->o.name, s->o.end.lsn, s->o.digest) : rc;
+    rc = state_build_end(x->build, &x->job->end, x->job->mode != 0 ? x->job->mode : x->mode, x->e);
+    return rc == 0 ? compare_digest(x, bounded) : rc;
 }
 
-/* ---- the end ---- */
-
-/* Count from the records, tell what was restored, make it durable. */
-static int finish(struct restore_run *x)
+/* Count from the records, tell what was restored. */
+static int verify(struct restore_run *x)
 {
     struct state_snapshot *snap;
     struct state_totals totals;
-    struct entry_position at;
     int rc = state_snapshot_open(x->state, &snap, x->e);
     if (rc != 0)
         return rc;
@@ -383,66 +292,84 @@ static int finish(struct restore_run *x)
         x->differs |= rc == ERR_INTEGRITY;
     }
     state_snapshot_close(snap);
-    if (rc == 0 && x->result->at.lsn.v != x->plan->lsn.v)
-        rc = err_set(x->e, ERR_INTEGRITY, "the restored state is at lsn %llu, not at lsn %llu",
-                     LSN(x->result->at.lsn), LSN(x->plan->lsn));
-    if (rc == 0)
-        rc = state_checkpoint_begin(x->state, &at, x->e);
-    return rc == 0 ? state_checkpoint_finish(x->state, x->e) : rc;
+    return rc;
 }
 
-static int run(struct restore_run *x, const char *dir)
+static int build_state(struct restore_run *x, const char *dir)
 {
-    char state_dir[PATH_MAX];
-    int n = snprintf(state_dir, sizeof state_dir, "%s/state", dir);
-    if (n < 0 || (size_t)n >= sizeof state_dir)
-        return err_set(x->e, ERR_USAGE, "%.200s...: the path is too long", dir);
-    x->bytes = malloc(BATCH_BYTES);
-    x->views = calloc(BATCH_ENTRIES, sizeof *x->views);
-    if (x->bytes == NULL || x->views == NULL)
-        return err_set(x->e, ERR_NO_MEMORY, "no memory for a batch of entries");
-    struct state_options options = {.dir = state_dir, .cluster_id = x->r->about.cluster_id};
+    const struct state_options options = {.dir = dir, .cluster_id = x->r->about.cluster_id};
     int rc = state_open(&x->state, &options, x->e);
-    if (rc == 0 && x->plan->snapshot != NULL)
-        rc = build_snapshot(x);
     if (rc == 0)
-        rc = apply_packs(x);
-    return rc == 0 ? finish(x) : rc;
+        rc = build(x);
+    if (rc == 0)
+        rc = verify(x);
+    if (x->state != NULL)
+        state_close(x->state);
+    return rc;
 }
 
 /* `partial` gets its final name. */
-static int settle(const char *partial, const char *into, int rc, bool differs, struct err *e)
+static int settle(struct site *s, const char *into, int rc, bool differs, struct err *e)
 {
-    char rejected[PATH_MAX + sizeof ".rejected"];
-    if (rc == 0)
-        rc = file_sync_path(partial, e);
-    if (rc == 0) {
-        if (rename(partial, into) == 0)
-            return file_sync_parent(into, e);
-        rc = err_set(e, ERR_IO, "%s: cannot be renamed to %s: %s", partial, into, strerror(errno));
-    }
+    char rejected[PATH_BYTES + 16], plan[PATH_BYTES + 8];
     (void)snprintf(rejected, sizeof rejected, "%s.rejected", into);
-    if (differs && renameat2(AT_FDCWD, partial, AT_FDCWD, rejected, RENAME_NOREPLACE) == 0)
+    (void)snprintf(plan, sizeof plan, "%s/PLAN", s->partial);
+    if (rc == 0 || differs) {
+        remove_tree(s->runs);
+        (void)unlink(plan);
+    }
+    if (rc == 0)
+        rc = file_sync_path(s->partial, e);
+    if (rc == 0) {
+        if (rename(s->partial, into) == 0)
+            return file_sync_parent(into, e);
+        rc = err_set(e, ERR_IO, "%s: cannot be renamed to %s: %s", s->partial, into,
+                     strerror(errno));
+    }
+    if (differs && renameat2(AT_FDCWD, s->partial, AT_FDCWD, rejected, RENAME_NOREPLACE) == 0)
         err_wrap(e, "what was restored is in %s and must not be used", rejected);
     else if (differs)
-        err_wrap(e, "what was restored is in %s and must not be used", partial);
+        err_wrap(e, "what was restored is in %s and must not be used", s->partial);
+    else if (may_resume(rc))
+        err_wrap(e, "what was read is kept in %s: the same command goes on from there", s->partial);
     else
-        remove_tree(partial);
+        remove_tree(s->partial);
+    return rc;
+}
+
+static int prepare(struct repository *r, const struct restore_plan *plan,
+                   const struct repository_selection *only, const char *partial,
+                   struct repo_plan *steps, struct site *s, struct repo_fold_job *job,
+                   struct err *e)
+{
+    char text[PLAN_TEXT_BYTES];
+    *s = (struct site){.plan = -1, .dir = -1};
+    int rc = repo_plan_lsn(&r->inv, plan->lsn, steps, e);
+    if (rc != 0)
+        return rc;
+    plan_text(r, steps, only, text);
+    rc = site_open(s, partial, text, e);
+    job->r = r;
+    job->plan = steps;
+    job->only = only;
+    job->boundary = only == NULL ? steps->compared : (struct lsn){0};
+    job->dir = s->dir;
     return rc;
 }
 
 int repository_restore(struct repository *r, const struct restore_plan *plan, const char *into,
-                       void (*progress)(void *arg, uint64_t done_bytes, uint64_t total_bytes),
-                       void *arg, struct restore_result *out, struct err *e)
+                       repository_progress_fn progress, void *arg, struct restore_result *out,
+                       struct err *e)
 {
     char place[PATH_MAX], partial[PATH_MAX];
+    struct repo_fold_job job = {.progress = progress, .progress_arg = arg};
     struct repo_plan steps;
+    struct site s;
     struct err ignored;
     if (e == NULL)
         e = &ignored;
     *out = (struct restore_result){0};
-    struct restore_run x = {
-        .r = r, .plan = &steps, .result = out, .progress = progress, .progress_arg = arg, .e = e};
+    struct restore_run x = {.r = r, .job = &job, .result = out, .e = e};
     size_t n = strlen(into);
     while (n > 1 && into[n - 1] == '/')
         n--;
@@ -450,23 +377,69 @@ int repository_restore(struct repository *r, const struct restore_plan *plan, co
         return err_set(e, ERR_USAGE, "%.200s...: the path is too long", into);
     (void)snprintf(place, sizeof place, "%.*s", (int)n, into);
     (void)snprintf(partial, sizeof partial, "%.*s.partial", (int)n, into);
-    int rc = repo_plan_lsn(&r->inv, plan->lsn, &steps, e);
-    if (rc == 0)
-        rc = check_free(place, e);
+    int rc = check_free(place, e);
     if (rc != 0)
         return rc;
-    if (mkdir(partial, 0700) != 0)
-        return errno == EEXIST
-                   ? err_set(e, ERR_EXISTS,
-                             "%s is left over from a restore that was interrupted: remove it first",
-                             partial)
-                   : err_set(e, ERR_IO, "%s: %s", partial, strerror(errno));
-    rc = run(&x, partial);
-    if (x.state != NULL)
-        state_close(x.state);
-    free(x.bytes);
-    free(x.views);
+    rc = prepare(r, plan, NULL, partial, &steps, &s, &job, e);
+    if (rc != 0) {
+        site_close(&s);
+        return rc;
+    }
+    rc = repo_fold_gather(&job, e);
+    if (rc == 0)
+        rc = build_state(&x, s.state);
+    out->entries = job.entries;
+    out->resumed = job.kept != 0;
     if (rc != 0)
         err_wrap(e, "restore to lsn %llu", LSN(plan->lsn));
-    return settle(partial, place, rc, x.differs, e);
+    rc = settle(&s, place, rc, x.differs, e);
+    site_close(&s);
+    return rc;
+}
+
+/* ---- some records ---- */
+
+struct selected {
+    int (*each)(void *arg, const struct record *);
+    void *arg;
+    struct restore_result *result;
+};
+
+static int give_record(void *arg, const struct repo_effect *x)
+{
+    struct selected *s = arg;
+    s->result->records++;
+    return s->each(s->arg, &(struct record){x->collection, x->key, x->value, x->lsn, x->time});
+}
+
+int repository_records(struct repository *r, const struct restore_plan *plan,
+                       const struct repository_selection *only, const char *scratch,
+                       int (*each)(void *arg, const struct record *), void *each_arg,
+                       repository_progress_fn progress, void *arg, struct restore_result *out,
+                       struct err *e)
+{
+    struct repo_fold_job job = {.progress = progress, .progress_arg = arg};
+    struct repo_plan steps;
+    struct site s;
+    struct digest ignored[2];
+    *out = (struct restore_result){0};
+    struct selected selected = {each, each_arg, out};
+    const struct repo_fold_sink sink = {give_record, NULL, &selected};
+    int rc = prepare(r, plan, only, scratch, &steps, &s, &job, e);
+    if (rc != 0) {
+        site_close(&s);
+        return rc;
+    }
+    rc = repo_fold_gather(&job, e);
+    out->resumed = job.kept != 0;
+    out->entries = job.entries;
+    out->at = job.end;
+    if (rc == 0)
+        rc = repo_fold_merge(&job, &sink, &ignored[0], &ignored[1], e);
+    site_close(&s);
+    if (may_resume(rc))
+        err_wrap(e, "what was read is kept in %s: the same command goes on from there", scratch);
+    else
+        remove_tree(scratch);
+    return rc;
 }

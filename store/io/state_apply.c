@@ -46,7 +46,7 @@ struct batch {
     const struct catalog *catalog;
     bool declares; /* it has ops on INDEXES_COLLECTION */
 
-    struct session_event *events;
+    struct state_session_event *events;
     size_t event_count, event_capacity;
 
     struct bytes point;       /* name of the restore point that ends the batch; empty: none */
@@ -109,11 +109,11 @@ static int reserve_effects(struct batch *b, size_t more, struct err *e)
     return 0;
 }
 
-static int add_event(struct batch *b, struct session_event event, struct err *e)
+static int add_event(struct batch *b, struct state_session_event event, struct err *e)
 {
     if (b->event_count == b->event_capacity) {
         size_t capacity = b->event_capacity == 0 ? 256 : b->event_capacity * 2;
-        struct session_event *events = realloc(b->events, capacity * sizeof *events);
+        struct state_session_event *events = realloc(b->events, capacity * sizeof *events);
         if (events == NULL)
             return err_set(e, ERR_NO_MEMORY, "out of memory for %zu session events", capacity);
         b->events = events;
@@ -166,10 +166,10 @@ static int add_txn(struct batch *b, const struct entry_view *v, struct bytes bod
     if (uuid_is_zero(&txn.session))
         return 0;
     return add_event(b,
-                     (struct session_event){.session = txn.session,
-                                            .kind = SESSION_EVENT_TXN,
-                                            .sequence = txn.sequence,
-                                            .at = entry_position_of(v)},
+                     (struct state_session_event){.session = txn.session,
+                                                  .kind = SESSION_EVENT_TXN,
+                                                  .sequence = txn.sequence,
+                                                  .at = entry_position_of(v)},
                      e);
 }
 
@@ -183,11 +183,11 @@ static int add_session(struct batch *b, const struct entry_view *v, struct bytes
     if (s.client.n > CLIENT_NAME_MAX_BYTES)
         return err_set(e, ERR_FORMAT, "session body: client name of %zu bytes", s.client.n);
     return add_event(b,
-                     (struct session_event){.session = s.session,
-                                            .kind = s.act == SESSION_OPEN ? SESSION_EVENT_OPEN
-                                                                          : SESSION_EVENT_END,
-                                            .client = s.client,
-                                            .at = entry_position_of(v)},
+                     (struct state_session_event){.session = s.session,
+                                                  .kind = s.act == SESSION_OPEN ? SESSION_EVENT_OPEN
+                                                                                : SESSION_EVENT_END,
+                                                  .client = s.client,
+                                                  .at = entry_position_of(v)},
                      e);
 }
 

@@ -164,6 +164,16 @@ int state_build_point(struct state_build *b, const struct restore_point *p, stru
     return rc != 0 ? rc : row_add_point(&b->t, p, e);
 }
 
+int state_build_events(struct state_build *b, struct state_session_event *events, size_t n,
+                       struct err *e)
+{
+    int rc = count_op(b, 0, e);
+    if (rc == 0)
+        rc = state_apply_sessions(&b->t, events, n, e);
+    b->batch_ops += n; /* each may change a row */
+    return rc;
+}
+
 static int put_buckets(struct state_build *b, struct err *e)
 {
     for (uint32_t i = 0; i < DIGEST_BUCKETS; i++) {

@@ -114,17 +114,8 @@ int state_pool_clear(struct state *s, struct err *e);
 void state_batch_free(struct batch *b);
 
 /* ---- state_sessions.c ---- */
-enum session_event_kind { SESSION_EVENT_OPEN, SESSION_EVENT_TXN, SESSION_EVENT_END };
-struct session_event {
-    struct uuid session;
-    enum session_event_kind kind;
-    uint32_t order;    /* in the batch */
-    uint64_t sequence; /* of a txn; 0: no result is kept */
-    struct bytes client;
-    struct entry_position at;
-};
 /* Apply a batch's events; reorders the array. */
-int state_apply_sessions(const struct state_txn *t, struct session_event *events, size_t n,
+int state_apply_sessions(const struct state_txn *t, struct state_session_event *events, size_t n,
                          struct err *e);
 
 /* ---- state_history.c: what a batch adds to the history, and what leaves it ---- */

@@ -16,14 +16,14 @@
 
 static int by_session(const void *pa, const void *pb)
 {
-    const struct session_event *a = pa, *b = pb;
+    const struct state_session_event *a = pa, *b = pb;
     int c = memcmp(a->session.b, b->session.b, sizeof a->session.b);
     return c != 0 ? c : (a->order > b->order) - (a->order < b->order);
 }
 
 static int by_sequence(const void *pa, const void *pb)
 {
-    const struct session_event *a = pa, *b = pb;
+    const struct state_session_event *a = pa, *b = pb;
     if (a->sequence != b->sequence)
         return a->sequence < b->sequence ? -1 : 1;
     return (a->order > b->order) - (a->order < b->order);
@@ -66,7 +66,7 @@ static int remove_results(const struct state_txn *t, const struct uuid *id, uint
 }
 
 /* Keep the first event of each sequence, and of those the highest SESSION_RESULTS_MAX; they are moved to the front. */
-static size_t newest_results(struct session_event *events, size_t n)
+static size_t newest_results(struct state_session_event *events, size_t n)
 {
     qsort(events, n, sizeof *events, by_sequence);
     size_t kept = 0;
@@ -81,7 +81,7 @@ static size_t newest_results(struct session_event *events, size_t n)
 }
 
 static int add_results(const struct state_txn *t, struct session_row *row,
-                       struct session_event *events, size_t n, struct err *e)
+                       struct state_session_event *events, size_t n, struct err *e)
 {
     n = newest_results(events, n);
     for (size_t i = 0; i < n; i++) {
@@ -100,7 +100,7 @@ static int add_results(const struct state_txn *t, struct session_row *row,
 }
 
 /* The events of one session, in order. */
-static int apply_session(const struct state_txn *t, struct session_event *events, size_t n,
+static int apply_session(const struct state_txn *t, struct state_session_event *events, size_t n,
                          struct err *e)
 {
     const struct uuid id = events[0].session;
@@ -119,7 +119,7 @@ static int apply_session(const struct state_txn *t, struct session_event *events
 
     size_t results = 0; /* of the session as it is open now, moved to the front of the array */
     for (size_t i = 0; i < n; i++) {
-        const struct session_event event = events[i];
+        const struct state_session_event event = events[i];
         if (event.kind == SESSION_EVENT_END) {
             ended = true; /* even if opened again: what was stored belongs to the past */
             open = false;
@@ -144,7 +144,7 @@ static int apply_session(const struct state_txn *t, struct session_event *events
     return rc;
 }
 
-int state_apply_sessions(const struct state_txn *t, struct session_event *events, size_t n,
+int state_apply_sessions(const struct state_txn *t, struct state_session_event *events, size_t n,
                          struct err *e)
 {
     if (n == 0)

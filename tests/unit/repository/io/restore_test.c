@@ -1,6 +1,8 @@
 /* Restore against the real state: what comes out of the archive is what a site had. */
 #include "tests/unit/repository/fixture.h"
 
+#include <sys/wait.h>
+
 #include "repository/io/archive.h"
 
 /* ---- a site: a state that applies the feed ---- */
@@ -294,13 +296,16 @@ static void world_drop(struct world *w)
 }
 
 struct progress {
+    enum repository_stage stage;
     uint64_t calls, done, total;
 };
 
-static void note_progress(void *arg, uint64_t done, uint64_t total)
+static void note_progress(void *arg, enum repository_stage stage, uint64_t done, uint64_t total)
 {
     struct progress *x = arg;
-    assert_true(done >= x->done && done <= total);
+    assert_true(stage >= x->stage && done <= total);
+    assert_true(stage > x->stage || done >= x->done);
+    x->stage = stage;
     x->calls++;
     x->done = done;
     x->total = total;
@@ -324,11 +329,12 @@ static void restore_and_compare(struct world *w, const struct restore_target *t,
     assert_ok(repository_restore(w->r, &plan, w->p.into, note_progress, &progress, &result, &e), e);
     assert_int_equal(result.at.lsn.v, lsn);
     assert_int_equal(result.at.time.us, plan.time.us);
-    assert_int_equal(progress.total, plan.bytes);
+    assert_int_equal(progress.stage, REPOSITORY_STAGE_BUILD);
+    assert_int_equal(progress.done, progress.total);
     assert_true(progress.calls > 0);
+    assert_false(result.resumed);
     if (known) {
-        assert_true(result.digests_compared > 0);
-        assert_int_equal(result.last_compared.v, lsn);
+        assert_int_equal(result.compared.v, lsn);
         assert_true(digest_equal(plan.digest, result.digest));
     }
     assert_int_equal(result.entries, lsn - plan.snapshot.v);
@@ -436,7 +442,7 @@ static void existing_data_is_never_touched(void **state)
     struct restore_plan plan;
     struct restore_result result;
     struct err e = ERR_NONE;
-    char file[200], partial[200];
+    char file[240], partial[200];
     world_make(&w);
     assert_ok(repository_plan(w.r, &(struct restore_target){{10}, NULL, {0}}, &plan, &e), e);
     /* An empty directory is taken. */
@@ -459,12 +465,15 @@ static void existing_data_is_never_touched(void **state)
     assert_int_equal(unlink(w.p.into), 0);
     (void)snprintf(partial, sizeof partial, "%s.partial", w.p.into);
     assert_int_equal(mkdir(partial, 0700), 0);
+    (void)snprintf(file, sizeof file, "%s/precious", partial);
+    write_file(file, "x", 1, 0600);
     assert_int_equal(repository_restore(w.r, &plan, w.p.into, NULL, NULL, &result, &e), ERR_EXISTS);
-    assert_non_null(strstr(e.text, "interrupted"));
+    assert_non_null(strstr(e.text, "no interrupted restore"));
+    assert_int_equal(access(file, F_OK), 0);
     world_drop(&w);
 }
 
-/* ---- damage ---- */
+/* ---- interrupted ---- */
 
 static void flip(const char *path, off_t at)
 {
@@ -476,6 +485,153 @@ static void flip(const char *path, off_t at)
     assert_int_equal(pwrite(fd, &b, 1, at), 1);
     close(fd);
 }
+
+static void die_at_stage(void *arg, enum repository_stage stage, uint64_t done, uint64_t total)
+{
+    (void)total;
+    if (stage == *(enum repository_stage *)arg && done != 0)
+        _exit(42);
+}
+
+/* A process restores and dies in the stage. */
+static void restore_and_die(struct world *w, const struct restore_plan *plan,
+                            enum repository_stage stage)
+{
+    int status = 0;
+    pid_t pid = fork();
+    assert_true(pid >= 0);
+    if (pid == 0) {
+        struct restore_result result;
+        (void)repository_restore(w->r, plan, w->p.into, die_at_stage, &stage, &result, NULL);
+        _exit(1);
+    }
+    assert_int_equal(waitpid(pid, &status, 0), pid);
+    assert_true(WIFEXITED(status));
+    assert_int_equal(WEXITSTATUS(status), 42);
+}
+
+static void an_interrupted_restore_goes_on(void **state)
+{
+    (void)state;
+    struct world w;
+    struct restore_plan plan, other;
+    struct restore_result result;
+    struct err e = ERR_NONE;
+    char run[220], partial[200];
+    world_make(&w);
+    const uint64_t lsn = w.big_lsn + 5;
+    const struct sha256 expected = dump_at(&w.p, &w.f, lsn);
+    (void)snprintf(partial, sizeof partial, "%s.partial", w.p.into);
+    (void)snprintf(run, sizeof run, "%s/runs/run-000000", partial);
+    assert_ok(repository_plan(w.r, &(struct restore_target){{lsn}, NULL, {0}}, &plan, &e), e);
+    assert_ok(repository_plan(w.r, &(struct restore_target){{lsn + 1}, NULL, {0}}, &other, &e), e);
+    for (int i = 0; i < 4; i++) {
+        restore_and_die(&w, &plan, i == 0 ? REPOSITORY_STAGE_READ : REPOSITORY_STAGE_BUILD);
+        /* Not of another target. */
+        assert_int_equal(repository_restore(w.r, &other, w.p.into, NULL, NULL, &result, &e),
+                         ERR_EXISTS);
+        assert_non_null(strstr(e.text, "interrupted restore to lsn"));
+        if (i == 2)
+            flip(run, 100);
+        if (i == 3)
+            assert_int_equal(truncate(run, 10), 0);
+        assert_ok(repository_restore(w.r, &plan, w.p.into, NULL, NULL, &result, &e), e);
+        assert_int_equal(result.resumed, i == 1);
+        const struct sha256 found = dump_directory(w.p.into);
+        assert_memory_equal(&found, &expected, sizeof found);
+        assert_int_equal(access(partial, F_OK), -1);
+        tree_remove(w.p.into);
+    }
+    world_drop(&w);
+}
+
+/* ---- some records ---- */
+
+struct picked {
+    const struct repository_selection *only;
+    struct state_snapshot *snap;
+    struct state_scan *scan; /* of what they must be */
+    uint64_t records;
+};
+
+static bool is_selected(const struct repository_selection *x, struct bytes key)
+{
+    return (x->key.n == 0 || bytes_equal(x->key, key)) && bytes_compare(key, x->from) >= 0 &&
+           (x->to.n == 0 || bytes_compare(key, x->to) < 0) && key.n >= x->prefix.n &&
+           memcmp(key.p, x->prefix.n == 0 ? key.p : x->prefix.p, x->prefix.n) == 0;
+}
+
+static int next_selected(struct picked *p, struct record *out)
+{
+    int rc;
+    while ((rc = state_scan_next(p->scan, out, NULL)) == 0 && !is_selected(p->only, out->key))
+        ;
+    return rc;
+}
+
+static int compare_picked(void *arg, const struct record *r)
+{
+    struct picked *p = arg;
+    struct record x;
+    p->records++;
+    assert_int_equal(next_selected(p, &x), 0);
+    assert_true(bytes_equal(r->collection, p->only->collection) && bytes_equal(r->key, x.key) &&
+                bytes_equal(r->value, x.value));
+    assert_int_equal(r->lsn.v, x.lsn.v);
+    assert_int_equal(r->time.us, x.time.us);
+    return 0;
+}
+
+static void some_records_are_those_of_the_whole(void **state)
+{
+    (void)state;
+    struct world w;
+    struct restore_plan plan;
+    struct restore_result result;
+    struct err e = ERR_NONE;
+    char dir[200], scratch[200];
+    struct state *whole;
+    world_make(&w);
+    (void)snprintf(dir, sizeof dir, "%s/state", w.p.into);
+    (void)snprintf(scratch, sizeof scratch, "%s.scratch", w.p.into);
+    const uint64_t lsn = w.big_lsn + 5;
+    assert_ok(repository_plan(w.r, &(struct restore_target){{lsn}, NULL, {0}}, &plan, &e), e);
+    assert_ok(repository_restore(w.r, &plan, w.p.into, NULL, NULL, &result, &e), e);
+    const struct state_options o = {.dir = dir, .cluster_id = test_cluster};
+    assert_ok(state_open(&whole, &o, &e), e);
+    const struct repository_selection only[] = {
+        {.collection = bytes_str("passports")},
+        {.collection = bytes_str("passports"), .prefix = bytes_str("key-001")},
+        {.collection = bytes_str("land-titles"),
+         .from = bytes_str("key-00200"),
+         .to = bytes_str("key-004")},
+        {.collection = bytes_str("court-files"), .key = bytes_str("scan")},
+        {.collection = bytes_str("none")},
+    };
+    uint64_t all = 0;
+    for (size_t i = 0; i < sizeof only / sizeof only[0]; i++) {
+        struct picked p = {.only = &only[i]};
+        struct record x;
+        const struct scan_options scan = {.collection = only[i].collection};
+        assert_ok(state_snapshot_open(whole, &p.snap, &e), e);
+        assert_ok(state_scan_open(p.snap, &scan, &p.scan, &e), e);
+        assert_ok(repository_records(w.r, &plan, &only[i], scratch, compare_picked, &p, NULL, NULL,
+                                     &result, &e),
+                  e);
+        assert_int_equal(next_selected(&p, &x), ERR_NOT_FOUND);
+        assert_int_equal(result.records, p.records);
+        assert_int_equal(result.at.lsn.v, lsn);
+        assert_int_equal(access(scratch, F_OK), -1);
+        state_scan_close(p.scan);
+        state_snapshot_close(p.snap);
+        all += p.records;
+    }
+    assert_true(all > 100);
+    state_close(whole);
+    world_drop(&w);
+}
+
+/* ---- damage ---- */
 
 static void damage_in_the_way_is_named_and_leaves_nothing(void **state)
 {
@@ -637,6 +793,12 @@ static void watch_memory(void *arg, uint64_t done, uint64_t total)
     w->most = now > w->most ? now : w->most;
 }
 
+static void watch_restore(void *arg, enum repository_stage stage, uint64_t done, uint64_t total)
+{
+    (void)stage;
+    watch_memory(arg, done, total);
+}
+
 static int watch_digest(void *arg, struct lsn lsn, struct digest *out)
 {
     (void)lsn;
@@ -692,7 +854,7 @@ static void memory_stays_bounded(void **state)
         e);
     assert_int_equal(plan.packs, PACKS);
     assert_true(plan.bytes > 100u << 20);
-    assert_ok(repository_restore(r, &plan, p.into, watch_memory, &restore, &result, &e), e);
+    assert_ok(repository_restore(r, &plan, p.into, watch_restore, &restore, &result, &e), e);
     print_message("private KiB: first pack %ld, most at packs %ld, snapshot %ld; after closing the "
                   "state %ld, "
                   "verify %ld, restore %ld\n",
@@ -713,6 +875,8 @@ int main(void)
         cmocka_unit_test(a_restored_state_takes_further_entries),
         cmocka_unit_test(targets_that_are_not_there_are_explained),
         cmocka_unit_test(existing_data_is_never_touched),
+        cmocka_unit_test(an_interrupted_restore_goes_on),
+        cmocka_unit_test(some_records_are_those_of_the_whole),
         cmocka_unit_test(damage_in_the_way_is_named_and_leaves_nothing),
         cmocka_unit_test(a_state_that_differs_from_the_sites_is_rejected),
         cmocka_unit_test(every_flipped_byte_of_a_snapshot_is_found),

@@ -1,0 +1,193 @@
+/* The merge of the runs with the snapshot. See fold.h.
+ *
+ * Runs are pulled, the snapshot pushes its rows (repo_snapshot_walk): before each of them comes what the runs have of smaller keys. Of one
+ * record a run's effect is always newer than the snapshot's row. */
+#include "repository/io/gather.h"
+
+#include "store/core/check.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+enum { EVENTS = 16384 };
+
+const char *repo_run_name(size_t n, char out[REPO_RUN_NAME_BYTES])
+{
+    (void)snprintf(out, REPO_RUN_NAME_BYTES, "run-%06zu", n);
+    return out;
+}
+
+bool repo_selected(const struct repository_selection *only, struct bytes collection,
+                   struct bytes key)
+{
+    if (only == NULL)
+        return true;
+    const struct bytes start = bytes_of(key.p, key.n < only->prefix.n ? key.n : only->prefix.n);
+    return bytes_equal(collection, only->collection) &&
+           (only->key.n == 0 || bytes_equal(key, only->key)) && bytes_equal(start, only->prefix) &&
+           bytes_compare(key, only->from) >= 0 &&
+           (only->to.n == 0 || bytes_compare(key, only->to) < 0);
+}
+
+struct merge {
+    struct repo_fold_job *job;
+    const struct repo_fold_sink *sink;
+    struct repo_run **runs;
+    struct repo_effect *heads;
+    uint32_t *order;
+    struct repo_merge heap;
+    struct repo_fold fold;
+    uint64_t done, total; /* rows of runs and snapshot */
+    bool drained;
+    struct err *e;
+};
+
+static void count(struct merge *m)
+{
+    const struct repo_fold_job *job = m->job;
+    if ((++m->done & 4095) == 0 && job->progress != NULL)
+        job->progress(job->progress_arg, REPOSITORY_STAGE_BUILD, m->done, m->total);
+}
+
+/* Take the first effect of the heap. */
+static int take(struct merge *m)
+{
+    const uint32_t i = repo_merge_first(&m->heap);
+    int rc = repo_fold_take(&m->fold, &m->heads[i]);
+    if (rc != 0)
+        return rc;
+    count(m);
+    rc = repo_run_next_row(m->runs[i], &m->heads[i], m->e);
+    if (rc != 0 && rc != ERR_NOT_FOUND)
+        return rc;
+    repo_merge_next(&m->heap, rc == ERR_NOT_FOUND);
+    return 0;
+}
+
+/* All that the runs have of records before, and of, this one; NULL: all. */
+static int drain(struct merge *m, const struct repo_effect *upto)
+{
+    int rc = 0;
+    while (rc == 0 && m->heap.n != 0) {
+        const struct repo_effect *x = &m->heads[repo_merge_first(&m->heap)];
+        int c = upto == NULL ? -1 : bytes_compare(x->collection, upto->collection);
+        if (c == 0 && upto != NULL)
+            c = bytes_compare(x->key, upto->key);
+        if (c > 0)
+            break;
+        rc = take(m);
+    }
+    return rc;
+}
+
+static int snapshot_record(void *arg, const struct repo_snap_record *s)
+{
+    struct merge *m = arg;
+    if (s->type == REPO_SNAP_HEADER || s->type == REPO_SNAP_TRAILER)
+        return s->type == REPO_SNAP_HEADER && m->sink->other != NULL
+                   ? m->sink->other(m->sink->arg, s)
+                   : 0;
+    if (s->type != REPO_SNAP_ROW) {
+        int rc = m->drained ? 0 : drain(m, NULL);
+        if (rc == 0 && !m->drained)
+            rc = repo_fold_end(&m->fold);
+        m->drained = true;
+        return rc != 0 || m->sink->other == NULL ? rc : m->sink->other(m->sink->arg, s);
+    }
+    const struct repo_snap_row *r = &s->u.row;
+    const struct repo_effect x = {r->collection, r->key, r->value, r->lsn, r->time, true};
+    count(m);
+    if (!repo_selected(m->job->only, x.collection, x.key))
+        return 0;
+    int rc = drain(m, &x);
+    if (rc == 0)
+        rc = repo_fold_take(&m->fold, &x);
+    return rc == 0 ? repo_fold_end(&m->fold) : rc; /* its value is gone when this returns */
+}
+
+static int open_runs(struct merge *m)
+{
+    const size_t n = m->job->runs;
+    m->runs = calloc(n + 1, sizeof *m->runs);
+    m->heads = calloc(n + 1, sizeof *m->heads);
+    m->order = calloc(n + 1, sizeof *m->order);
+    if (m->runs == NULL || m->heads == NULL || m->order == NULL)
+        return err_set(m->e, ERR_NO_MEMORY, "out of memory for %zu runs", n);
+    size_t open = 0;
+    for (size_t i = 0; i < n; i++) {
+        char name[REPO_RUN_NAME_BYTES];
+        int rc = repo_run_open(&m->runs[open], m->job->dir, repo_run_name(i, name), false, m->e);
+        if (rc == 0)
+            rc = repo_run_next_row(m->runs[open], &m->heads[open], m->e);
+        if (rc != 0 && rc != ERR_NOT_FOUND)
+            return rc;
+        if (rc == 0) {
+            open++;
+        } else {
+            repo_run_close(m->runs[open]);
+            m->runs[open] = NULL;
+        }
+    }
+    repo_merge_begin(&m->heap, m->heads, m->order, (uint32_t)open);
+    return 0;
+}
+
+int repo_fold_merge(struct repo_fold_job *job, const struct repo_fold_sink *sink,
+                    struct digest *digest, struct digest *bounded, struct err *e)
+{
+    const struct repo_snapshot *s = job->plan->snapshot;
+    struct merge m = {
+        .job = job,
+        .sink = sink,
+        .fold = {.boundary = job->boundary, .each = sink->record, .arg = sink->arg},
+        .total = job->rows + (s == NULL ? 0 : s->records),
+        .e = e,
+    };
+    int rc = open_runs(&m);
+    if (rc == 0 && s != NULL)
+        rc = repo_snapshot_walk(job->r, s, snapshot_record, NULL, &m, e);
+    if (rc == 0)
+        rc = drain(&m, NULL);
+    if (rc == 0)
+        rc = repo_fold_end(&m.fold);
+    if (rc == 0 && job->progress != NULL)
+        job->progress(job->progress_arg, REPOSITORY_STAGE_BUILD, m.total, m.total);
+    for (size_t i = 0; m.runs != NULL && i < job->runs; i++)
+        repo_run_close(m.runs[i]);
+    free(m.runs);
+    free(m.heads);
+    free(m.order);
+    *digest = m.fold.digest;
+    *bounded = m.fold.bounded;
+    return rc;
+}
+
+int repo_fold_events(struct repo_fold_job *job,
+                     int (*each)(void *arg, struct state_session_event *, size_t n), void *arg,
+                     struct err *e)
+{
+    struct state_session_event *events = calloc(EVENTS, sizeof *events);
+    int rc = events == NULL ? err_set(e, ERR_NO_MEMORY, "out of memory for events") : 0;
+    for (size_t i = 0; rc == 0 && i < job->runs; i++) {
+        char name[REPO_RUN_NAME_BYTES];
+        struct repo_run *run;
+        rc = repo_run_open(&run, job->dir, repo_run_name(i, name), false, e);
+        if (rc != 0)
+            break;
+        while (rc == 0) {
+            size_t n = 0;
+            while (n < EVENTS && (rc = repo_run_next_event(run, &events[n], e)) == 0) {
+                events[n].order = (uint32_t)n;
+                n++;
+            }
+            if (n != 0 && (rc == 0 || rc == ERR_NOT_FOUND)) {
+                int stop = each(arg, events, n);
+                rc = stop != 0 ? stop : rc;
+            }
+        }
+        rc = rc == ERR_NOT_FOUND ? 0 : rc;
+        repo_run_close(run);
+    }
+    free(events);
+    return rc;
+}

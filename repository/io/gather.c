@@ -1,0 +1,496 @@
+/* From packs to runs. See fold.h.
+ *
+ * The packs are cut into chunks of consecutive ones by the sizes that their metas name, so that an interrupted restore cuts them again
+ * the same way and finds its runs. A thread takes the next chunk that nobody has, reads its packs (each entry decrypted, decoded, its hash
+ * and place in the chain checked), copies the bodies that matter into its arena, sorts, and writes the run.
+ *
+ * INVARIANTS
+ *   G1  A run has its name only when it is whole, and is never changed then.
+ *   G2  The first entry behind a snapshot continues the header hash that the snapshot names; each pack continues the one before (the
+ *       plan has checked that).
+ *   G3  After an error nothing new is begun; the error of the first chunk in order is told. */
+#include "repository/io/gather.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+enum {
+    CHUNK_BYTES = 32 << 20,
+    RUNS_MAX = 4096,
+    ARENAS_MAX_BYTES = 384 << 20, /* of all threads */
+    THREADS_MAX = 8,
+};
+
+/* ---- chunks ---- */
+
+struct chunk {
+    size_t begin, end; /* packs */
+    uint64_t bytes;    /* of entries, at most */
+};
+
+struct gather {
+    struct repo_fold_job *job;
+    struct chunk *chunks;
+    size_t count;
+    uint64_t largest;
+
+    pthread_mutex_t lock; /* guards what is below */
+    pthread_cond_t news;
+    size_t next, done, working;
+    uint64_t bytes; /* of packs, read */
+    size_t failed;  /* the first chunk with an error; count: none */
+    int rc;
+    struct err why;
+};
+
+static int cut(struct gather *g, struct err *e)
+{
+    const struct repo_plan *plan = g->job->plan;
+    const struct repo_pack *packs = g->job->r->inv.packs;
+    uint64_t total = 0;
+    for (size_t i = plan->pack_begin; i < plan->pack_end; i++)
+        total += packs[i].o.plain_bytes;
+    const uint64_t size = total / RUNS_MAX > CHUNK_BYTES ? total / RUNS_MAX : CHUNK_BYTES;
+    g->chunks = calloc(plan->pack_end - plan->pack_begin + 1, sizeof *g->chunks);
+    if (g->chunks == NULL)
+        return err_set(e, ERR_NO_MEMORY, "out of memory for the list of packs");
+    for (size_t i = plan->pack_begin; i < plan->pack_end; i++) {
+        struct chunk *c = &g->chunks[g->count == 0 ? 0 : g->count - 1];
+        if (g->count == 0 || c->bytes + packs[i].o.plain_bytes > size) {
+            c = &g->chunks[g->count++];
+            c->begin = i;
+        }
+        c->end = i + 1;
+        c->bytes += packs[i].o.plain_bytes;
+        g->largest = c->bytes > g->largest ? c->bytes : g->largest;
+    }
+    return 0;
+}
+
+/* ---- a chunk in memory ---- */
+
+/* First bytes of the key decide most comparisons without touching the effect. */
+struct sort_key {
+    uint64_t prefix[2];
+    uint32_t run; /* equal: neighbours of one collection */
+    uint32_t index;
+};
+
+struct worker {
+    struct gather *g;
+    pthread_t thread;
+    uint8_t *arena;
+    size_t used, capacity;
+    struct repo_effect *effects;
+    struct sort_key *sorted;
+    size_t n, effects_capacity;
+    uint32_t run;
+    struct state_session_event *events;
+    size_t event_count, events_capacity;
+    struct entry_position end;
+    enum commit_mode mode;
+    uint64_t before; /* bytes of the chunk's packs that were read whole */
+    uint64_t told;
+    struct err *e;
+};
+
+static int grow(void *list, size_t *capacity, size_t need, size_t size, struct err *e)
+{
+    size_t more = *capacity == 0 ? 1024 : *capacity;
+    void *p;
+    if (need <= *capacity)
+        return 0;
+    while (more < need)
+        more *= 2;
+    memcpy(&p, list, sizeof p);
+    if ((p = realloc(p, more * size)) == NULL)
+        return err_set(e, ERR_NO_MEMORY, "out of memory for %zu effects", more);
+    memcpy(list, &p, sizeof p);
+    *capacity = more;
+    return 0;
+}
+
+static int add_effect(struct worker *w, const struct repo_effect *x)
+{
+    uint8_t first[16] = {0};
+    size_t capacity = w->effects_capacity;
+    if (!repo_selected(w->g->job->only, x->collection, x->key))
+        return 0;
+    int rc = grow(&w->effects, &w->effects_capacity, w->n + 1, sizeof *w->effects, w->e);
+    if (rc == 0)
+        rc = grow(&w->sorted, &capacity, w->n + 1, sizeof *w->sorted, w->e);
+    if (rc != 0)
+        return rc;
+    if (w->n == 0 || !bytes_equal(w->effects[w->n - 1].collection, x->collection))
+        w->run++;
+    memcpy(first, x->key.p, x->key.n < sizeof first ? x->key.n : sizeof first);
+    w->sorted[w->n] =
+        (struct sort_key){{get_be64(first), get_be64(first + 8)}, w->run, (uint32_t)w->n};
+    w->effects[w->n++] = *x;
+    return 0;
+}
+
+static int add_event(struct worker *w, struct state_session_event event)
+{
+    int rc = 0;
+    if (w->g->job->only != NULL || uuid_is_zero(&event.session))
+        return 0;
+    rc = grow(&w->events, &w->events_capacity, w->event_count + 1, sizeof *w->events, w->e);
+    if (rc == 0)
+        w->events[w->event_count++] = event;
+    return rc;
+}
+
+static int add_txn(struct worker *w, const struct entry_view *v, struct bytes body)
+{
+    struct body_txn txn;
+    int rc = body_read_txn(body, &txn, w->e);
+    for (uint32_t i = 0; rc == 0 && i < txn.op_count; i++) {
+        struct op op;
+        rc = body_next_op(&txn.ops, &op, w->e);
+        if (rc == 0)
+            rc = add_effect(w, &(struct repo_effect){op.collection, op.key, op.value,
+                                                     v->header.lsn, v->header.time,
+                                                     op.kind == OP_PUT});
+    }
+    if (rc == 0)
+        rc = add_event(w, (struct state_session_event){.session = txn.session,
+                                                       .kind = SESSION_EVENT_TXN,
+                                                       .sequence = txn.sequence,
+                                                       .at = entry_position_of(v)});
+    return rc;
+}
+
+static int add_body(struct worker *w, const struct entry_view *v, struct bytes body)
+{
+    struct body_session session;
+    struct body_config config;
+    struct body_members members;
+    int rc = 0;
+    switch (v->header.kind) {
+    case ENTRY_TXN:
+        return add_txn(w, v, body);
+    case ENTRY_SESSION:
+        if ((rc = body_read_session(body, &session, w->e)) != 0)
+            return rc;
+        return add_event(
+            w, (struct state_session_event){.session = session.session,
+                                            .kind = session.act == SESSION_OPEN ? SESSION_EVENT_OPEN
+                                                                                : SESSION_EVENT_END,
+                                            .client = session.client,
+                                            .at = entry_position_of(v)});
+    case ENTRY_CONFIG:
+        if ((rc = body_read_config(body, &config, w->e)) == 0)
+            w->mode = config.mode;
+        return rc;
+    case ENTRY_MEMBERS:
+        if ((rc = body_read_members(body, &members, w->e)) != 0)
+            return rc;
+        return add_effect(w, &(struct repo_effect){bytes_str(MEMBERS_COLLECTION),
+                                                   bytes_str(MEMBERS_KEY), body, v->header.lsn,
+                                                   v->header.time, true});
+    case ENTRY_RESTORE_POINT: /* from the metas, with their digests */
+    case ENTRY_NOOP:
+    case ENTRY_AUDIT:
+        return 0;
+    }
+    return err_set(w->e, ERR_FORMAT, "entry kind %d is unknown", (int)v->header.kind);
+}
+
+enum { PLAN_ENDS = 1 };
+
+static int add_entry(void *arg, const struct entry_view *v)
+{
+    struct worker *w = arg;
+    const struct repo_plan *plan = w->g->job->plan;
+    const struct repo_snapshot *s = plan->snapshot;
+    const size_t n = v->header.body_bytes;
+    int rc = 0;
+    if (s != NULL && v->header.lsn.v <= s->o.end.lsn.v)
+        return 0;
+    if (s != NULL && v->header.lsn.v == s->o.end.lsn.v + 1)
+        rc = entry_follows(&s->o.end, &v->header, w->e);
+    if (rc != 0)
+        return err_wrap(w->e, "behind snapshot %s", s->o.name), rc;
+    if (n > w->capacity - w->used)
+        return err_set(w->e, ERR_INTEGRITY, "lsn %llu: there is more than its meta names",
+                       (unsigned long long)v->header.lsn.v);
+    uint8_t *body = w->arena + w->used;
+    memcpy(body, v->body, n);
+    w->used += n;
+    if ((rc = add_body(w, v, bytes_of(body, n))) != 0)
+        return err_wrap(w->e, "lsn %llu", (unsigned long long)v->header.lsn.v), rc;
+    w->end = entry_position_of(v);
+    return v->header.lsn.v == plan->lsn.v ? PLAN_ENDS : 0;
+}
+
+static void tell(struct worker *w, uint64_t bytes)
+{
+    struct gather *g = w->g;
+    (void)pthread_mutex_lock(&g->lock);
+    g->bytes += w->before + bytes - w->told;
+    w->told = w->before + bytes;
+    (void)pthread_cond_signal(&g->news);
+    (void)pthread_mutex_unlock(&g->lock);
+}
+
+static void after_frame(void *arg, uint64_t bytes)
+{
+    tell(arg, bytes);
+}
+
+static int read_pack(struct worker *w, const struct repo_pack *pack)
+{
+    struct repository *r = w->g->job->r;
+    const struct repo_snapshot *s = w->g->job->plan->snapshot;
+    struct repo_pack_reader reader = REPO_PACK_READER_NONE;
+    uint32_t frame = 0;
+    int rc = repo_pack_open(r, pack, &reader, w->e);
+    if (rc == 0 && s != NULL && s->o.end.lsn.v + 1 > pack->first.v)
+        frame = repo_pack_frame_of(&reader, (struct lsn){s->o.end.lsn.v + 1});
+    if (rc == 0)
+        rc = repo_pack_walk(&reader, frame, add_entry, after_frame, w, w->e);
+    repo_pack_close(&reader);
+    w->before += pack->o.bytes;
+    return rc;
+}
+
+/* ---- sorting and writing ---- */
+
+static int compare(const void *pa, const void *pb, void *arg)
+{
+    const struct sort_key *a = pa, *b = pb;
+    const struct worker *w = arg;
+    const struct repo_effect *x = &w->effects[a->index], *y = &w->effects[b->index];
+    if (a->run != b->run) {
+        int c = bytes_compare(x->collection, y->collection);
+        if (c != 0)
+            return c;
+    }
+    for (unsigned i = 0; i < 2; i++)
+        if (a->prefix[i] != b->prefix[i])
+            return a->prefix[i] < b->prefix[i] ? -1 : 1;
+    int c = bytes_compare(x->key, y->key);
+    return c != 0 ? c : (a->index < b->index) - (a->index > b->index); /* the newest first */
+}
+
+static int write_run(struct worker *w, size_t chunk)
+{
+    char name[REPO_RUN_NAME_BYTES];
+    struct repo_run_writer *out;
+    struct repo_keep keep = {false, false};
+    const struct repo_effect *last = NULL;
+    if (w->n != 0)
+        qsort_r(w->sorted, w->n, sizeof *w->sorted, compare, w);
+    int rc = repo_run_create(&out, w->g->job->dir, repo_run_name(chunk, name), w->e);
+    for (size_t i = 0; rc == 0 && i < w->n; i++) {
+        const struct repo_effect *x = &w->effects[w->sorted[i].index];
+        if (last == NULL || !bytes_equal(last->key, x->key) ||
+            !bytes_equal(last->collection, x->collection))
+            keep = (struct repo_keep){false, false};
+        last = x;
+        if (repo_keep(&keep, x->lsn, w->g->job->boundary))
+            rc = repo_run_row(out, x, w->e);
+    }
+    for (size_t i = 0; rc == 0 && i < w->event_count; i++)
+        rc = repo_run_event(out, &w->events[i], w->e);
+    if (rc == 0)
+        rc = repo_run_finish(out, w->end, w->mode, w->e);
+    repo_run_free(out);
+    return rc;
+}
+
+static int make_run(struct worker *w, size_t chunk)
+{
+    const struct chunk *c = &w->g->chunks[chunk];
+    const struct repo_pack *packs = w->g->job->r->inv.packs;
+    w->used = w->n = w->event_count = 0;
+    w->run = 0;
+    w->mode = 0;
+    w->before = w->told = 0;
+    int rc = 0;
+    for (size_t i = c->begin; rc == 0 && i < c->end; i++)
+        rc = read_pack(w, &packs[i]);
+    if (rc == PLAN_ENDS)
+        rc = 0;
+    else if (rc == 0 && c->end == w->g->job->plan->pack_end)
+        rc = err_set(w->e, ERR_INTEGRITY, "lsn %llu was not found in %s",
+                     (unsigned long long)w->g->job->plan->lsn.v, packs[c->end - 1].o.name);
+    tell(w, 0);
+    return rc == 0 ? write_run(w, chunk) : rc;
+}
+
+/* A run of an interrupted restore. */
+static bool is_there(struct gather *g, size_t chunk)
+{
+    char name[REPO_RUN_NAME_BYTES];
+    struct repo_run *run;
+    struct err ignored = ERR_NONE;
+    if (repo_run_open(&run, g->job->dir, repo_run_name(chunk, name), true, &ignored) != 0)
+        return false;
+    repo_run_close(run);
+    return true;
+}
+
+/* ---- threads ---- */
+
+static uint64_t chunk_file_bytes(const struct gather *g, size_t chunk)
+{
+    uint64_t bytes = 0;
+    for (size_t i = g->chunks[chunk].begin; i < g->chunks[chunk].end; i++)
+        bytes += g->job->r->inv.packs[i].o.bytes;
+    return bytes;
+}
+
+static void *work(void *arg)
+{
+    struct worker *w = arg;
+    struct gather *g = w->g;
+    struct err why = ERR_NONE;
+    w->e = &why;
+    (void)pthread_mutex_lock(&g->lock);
+    while (g->rc == 0 && g->next < g->count) {
+        const size_t chunk = g->next++;
+        (void)pthread_mutex_unlock(&g->lock);
+        const bool kept = is_there(g, chunk);
+        int rc = kept ? 0 : make_run(w, chunk);
+        (void)pthread_mutex_lock(&g->lock);
+        g->done += rc == 0;
+        if (kept) {
+            g->bytes += chunk_file_bytes(g, chunk);
+            g->job->kept++;
+        }
+        if (rc != 0 && chunk < g->failed) {
+            g->failed = chunk;
+            g->rc = rc;
+            g->why = why;
+        }
+    }
+    g->working--;
+    (void)pthread_cond_signal(&g->news);
+    (void)pthread_mutex_unlock(&g->lock);
+    return NULL;
+}
+
+static void watch(struct gather *g, uint64_t total)
+{
+    const struct repo_fold_job *job = g->job;
+    (void)pthread_mutex_lock(&g->lock);
+    while (g->working != 0) {
+        (void)pthread_cond_wait(&g->news, &g->lock);
+        const uint64_t bytes = g->bytes;
+        (void)pthread_mutex_unlock(&g->lock);
+        if (job->progress != NULL)
+            job->progress(job->progress_arg, REPOSITORY_STAGE_READ, bytes, total);
+        (void)pthread_mutex_lock(&g->lock);
+    }
+    (void)pthread_mutex_unlock(&g->lock);
+}
+
+static size_t threads_for(const struct gather *g)
+{
+    const long processors = sysconf(_SC_NPROCESSORS_ONLN);
+    size_t n = processors < 1 ? 1 : (size_t)processors;
+    const uint64_t fit = g->largest == 0 ? THREADS_MAX : ARENAS_MAX_BYTES / g->largest;
+    n = n > THREADS_MAX ? THREADS_MAX : n;
+    n = n > fit ? (size_t)fit : n;
+    n = n > g->count ? g->count : n;
+    return n == 0 ? 1 : n;
+}
+
+static int run_workers(struct gather *g, struct err *e)
+{
+    struct worker workers[THREADS_MAX] = {{0}};
+    const size_t n = threads_for(g);
+    uint64_t total = 0;
+    size_t started = 0;
+    int rc = 0;
+    for (size_t i = 0; i < g->count; i++)
+        total += chunk_file_bytes(g, i);
+    for (size_t i = 0; rc == 0 && i < n; i++) {
+        struct worker *w = &workers[i];
+        w->g = g;
+        w->capacity = g->largest;
+        if ((w->arena = malloc(w->capacity)) == NULL)
+            rc = i == 0 ? err_set(e, ERR_NO_MEMORY, "out of memory for %llu bytes of entries",
+                                  (unsigned long long)w->capacity)
+                        : 0;
+        if (w->arena == NULL)
+            break; /* with fewer, then */
+        (void)pthread_mutex_lock(&g->lock);
+        g->working++;
+        (void)pthread_mutex_unlock(&g->lock);
+        const int failed = pthread_create(&w->thread, NULL, work, w);
+        if (failed != 0) {
+            (void)pthread_mutex_lock(&g->lock);
+            g->working--;
+            (void)pthread_mutex_unlock(&g->lock);
+            rc = i == 0 ? err_set(e, ERR_FAILED, "no thread: %s", strerror(failed)) : 0;
+            free(w->arena);
+            w->arena = NULL;
+            break;
+        }
+        started++;
+    }
+    if (started != 0)
+        watch(g, total);
+    for (size_t i = 0; i < started; i++)
+        (void)pthread_join(workers[i].thread, NULL);
+    for (size_t i = 0; i < n; i++) {
+        free(workers[i].arena);
+        free(workers[i].effects);
+        free(workers[i].sorted);
+        free(workers[i].events);
+    }
+    if (rc == 0 && g->rc != 0 && e != NULL)
+        *e = g->why;
+    return rc != 0 ? rc : g->rc;
+}
+
+/* ---- what the runs say together ---- */
+
+static int add_up(struct repo_fold_job *job, struct err *e)
+{
+    const struct repo_snapshot *s = job->plan->snapshot;
+    const uint64_t from = s == NULL ? 0 : s->o.end.lsn.v;
+    job->rows = 0;
+    job->mode = 0;
+    if (s != NULL)
+        job->end = s->o.end;
+    for (size_t i = 0; i < job->runs; i++) {
+        char name[REPO_RUN_NAME_BYTES];
+        struct repo_run *run;
+        int rc = repo_run_open(&run, job->dir, repo_run_name(i, name), false, e);
+        if (rc != 0)
+            return rc;
+        const struct repo_run_facts *f = repo_run_facts(run);
+        job->rows += f->rows;
+        job->end = f->end;
+        if (f->mode != 0)
+            job->mode = f->mode;
+        repo_run_close(run);
+    }
+    job->entries = job->plan->lsn.v - from;
+    if (job->end.lsn.v == job->plan->lsn.v)
+        return 0;
+    return err_set(e, ERR_INTEGRITY, "the packs end at lsn %llu, not at lsn %llu",
+                   (unsigned long long)job->end.lsn.v, (unsigned long long)job->plan->lsn.v);
+}
+
+int repo_fold_gather(struct repo_fold_job *job, struct err *e)
+{
+    struct gather g = {.job = job, .lock = PTHREAD_MUTEX_INITIALIZER, .news = PTHREAD_COND_INITIALIZER};
+    job->kept = 0;
+    int rc = cut(&g, e);
+    g.failed = g.count;
+    if (rc == 0 && g.count != 0)
+        rc = run_workers(&g, e);
+    job->runs = g.count;
+    free(g.chunks);
+    (void)pthread_cond_destroy(&g.news);
+    (void)pthread_mutex_destroy(&g.lock);
+    return rc == 0 ? add_up(job, e) : rc;
+}
