@@ -187,14 +187,15 @@ int repository_restore(struct repository *r, const struct restore_plan *plan, co
                        repository_progress_fn progress, void *arg, struct restore_result *out,
                        struct err *e);
 
-/* Some records, all of one collection: its name; and of its keys those from `from` (inclusive) to `to` (exclusive; empty: no end),
- * with the prefix, or this one. */
+/* Some records, all of one collection: its name; and of its keys those from `from` (inclusive) to `to` (exclusive; empty:
+ * no end), with the prefix, or this one. */
 struct repository_selection {
     struct bytes collection, from, to, prefix, key;
 };
-/* The selected records as they were at the plan's lsn, in order. Entries are checked as in a restore; the digest of the state cannot be
- * compared, for it is one of all records. `scratch` is a directory that must not be there, or be left from an interrupted call with the
- * same arguments; it is removed at the end. A non-zero result of `each` stops, and is returned. Errors else as above. */
+/* The selected records as they were at the plan's lsn, in order. Entries are checked as in a restore; the digest of the
+ * state cannot be compared, for it is one of all records. `scratch` is a directory that must not be there, or be left
+ * from an interrupted call with the same arguments; it is removed at the end. A non-zero result of `each` stops, and is
+ * returned. Errors else as above. */
 int repository_records(struct repository *r, const struct restore_plan *plan,
                        const struct repository_selection *only, const char *scratch,
                        int (*each)(void *arg, const struct record *), void *each_arg,

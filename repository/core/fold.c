@@ -1,5 +1,5 @@
-/* See fold.h. The heap is the usual binary one of indexes; k runs cost log2 k comparisons a row, and most of those are decided by the
- * first bytes of the key. */
+/* See fold.h. The heap is the usual binary one of indexes; k runs cost log2 k comparisons a row, and most of those are
+ * decided by the first bytes of the key. */
 #include "repository/core/fold.h"
 
 #include "store/core/check.h"

@@ -1,9 +1,10 @@
 /* Folding a log: of all that entries did to a record only the newest effect is left.
  *
- * Effects come sorted by (collection, key), of one record the newest first; so they come from a merge of sorted runs. The fold takes
- * them one by one and gives one record for each key that is there at the end. Besides, it knows what the state's digest was at one
- * earlier lsn, the boundary: for the entries behind it the newest effect up to it must come, too. That way a state can be held
- * against the last digest that somebody signed, though none was signed for exactly the lsn that is wanted. */
+ * Effects come sorted by (collection, key), of one record the newest first; so they come from a merge of sorted runs. The
+ * fold takes them one by one and gives one record for each key that is there at the end. Besides, it knows what the
+ * state's digest was at one earlier lsn, the boundary: for the entries behind it the newest effect up to it must come,
+ * too. That way a state can be held against the last digest that somebody signed, though none was signed for exactly the
+ * lsn that is wanted. */
 #ifndef REPOSITORY_CORE_FOLD_H
 #define REPOSITORY_CORE_FOLD_H
 
@@ -60,12 +61,12 @@ void repo_merge_next(struct repo_merge *m, bool ended);
 
 /* ---- the fold ---- */
 struct repo_fold {
-    struct lsn boundary; /* 0: none */
+    struct lsn boundary;                                /* 0: none */
     int (*each)(void *arg, const struct repo_effect *); /* a record that is there at the end */
     void *arg;
 
     uint64_t records;
-    struct digest digest; /* of them */
+    struct digest digest;  /* of them */
     struct digest bounded; /* of the records as they were at the boundary */
 
     /* the record at hand: views, which the caller keeps valid until the next repo_fold_take() or repo_fold_end() has returned */

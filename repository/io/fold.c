@@ -1,7 +1,7 @@
 /* The merge of the runs with the snapshot. See fold.h.
  *
- * Runs are pulled, the snapshot pushes its rows (repo_snapshot_walk): before each of them comes what the runs have of smaller keys. Of one
- * record a run's effect is always newer than the snapshot's row. */
+ * Runs are pulled, the snapshot pushes its rows (repo_snapshot_walk): before each of them comes what the runs have of
+ * smaller keys. Of one record a run's effect is always newer than the snapshot's row. */
 #include "repository/io/gather.h"
 
 #include "store/core/check.h"

@@ -1,9 +1,10 @@
 /* The records as of an lsn, in order, out of a snapshot and the packs behind it: the fast half of a restore.
  *
- * Why not apply the entries one after the other, as a site does: their keys come in any order, so each batch rewrites much of the tree,
- * and most of what is written is replaced again by a later entry. Here the packs are read by several threads, each of which sorts what
- * it read into a run (run.h) and keeps of each record the newest effect; then the runs are merged with the snapshot, which is sorted as
- * it is, and every record comes once, in order, ready to be appended to an empty state.
+ * Why not apply the entries one after the other, as a site does: their keys come in any order, so each batch rewrites
+ * much of the tree, and most of what is written is replaced again by a later entry. Here the packs are read by several
+ * threads, each of which sorts what it read into a run (run.h) and keeps of each record the newest effect; then the runs
+ * are merged with the snapshot, which is sorted as it is, and every record comes once, in order, ready to be appended to
+ * an empty state.
  *
  * Memory: for each thread the entries of a chunk, about CHUNK_BYTES, and as much again for small records; some threads less where
  * chunks must be larger. Disk: the runs, at most what the packs hold uncompressed. */
@@ -18,9 +19,9 @@ struct repo_fold_job {
     struct repository *r;
     const struct repo_plan *plan;
     const struct repository_selection *only; /* NULL: every record */
-    struct lsn boundary; /* where the digest is to be known, too; 0: nowhere */
-    int dir;             /* of the runs; nobody else's */
-    repository_progress_fn progress; /* may be NULL; called by the calling thread */
+    struct lsn boundary;                     /* where the digest is to be known, too; 0: nowhere */
+    int dir;                                 /* of the runs; nobody else's */
+    repository_progress_fn progress;         /* may be NULL; called by the calling thread */
     void *progress_arg;
 
     /* made by repo_fold_gather() */
@@ -32,14 +33,16 @@ struct repo_fold_job {
     uint64_t kept;             /* runs that were there from an interrupted restore */
 };
 
-/* Read the packs, as many threads as there are processors, into runs. Runs that are there and whole are taken as they are: the caller
- * sees to it that they are of this plan, selection and boundary. Errors as of repo_pack_walk(), and ERR_NO_SPACE; what was made
- * stays for the next try. */
+/* Read the packs, as many threads as there are processors, into runs. Runs that are there and whole are taken as they
+ * are: the caller sees to it that they are of this plan, selection and boundary. Errors as of repo_pack_walk(), and
+ * ERR_NO_SPACE; what was made stays for the next try. */
 int repo_fold_gather(struct repo_fold_job *job, struct err *e);
 
 struct repo_fold_sink {
-    int (*record)(void *arg, const struct repo_effect *);          /* in order; each once */
-    int (*other)(void *arg, const struct repo_snap_record *);      /* of the snapshot: what is no record, its trailer left out; may be NULL */
+    int (*record)(void *arg, const struct repo_effect *); /* in order; each once */
+    int (*other)(
+        void *arg,
+        const struct repo_snap_record *); /* of the snapshot, but its trailer; may be NULL */
     void *arg;
 };
 /* Merge the runs with the snapshot. *digest is that of all records, *bounded that at the boundary. */

@@ -1,13 +1,14 @@
 /* From packs to runs. See fold.h.
  *
- * The packs are cut into chunks of consecutive ones by the sizes that their metas name, so that an interrupted restore cuts them again
- * the same way and finds its runs. A thread takes the next chunk that nobody has, reads its packs (each entry decrypted, decoded, its hash
- * and place in the chain checked), copies the bodies that matter into its arena, sorts, and writes the run.
+ * The packs are cut into chunks of consecutive ones by the sizes that their metas name, so that an interrupted restore
+ * cuts them again the same way and finds its runs. A thread takes the next chunk that nobody has, reads its packs (each
+ * entry decrypted, decoded, its hash and place in the chain checked), copies the bodies that matter into its arena,
+ * sorts, and writes the run.
  *
  * INVARIANTS
  *   G1  A run has its name only when it is whole, and is never changed then.
- *   G2  The first entry behind a snapshot continues the header hash that the snapshot names; each pack continues the one before (the
- *       plan has checked that).
+ *   G2  The first entry behind a snapshot continues the header hash that the snapshot names; each pack continues the one
+ *       before (the plan has checked that).
  *   G3  After an error nothing new is begun; the error of the first chunk in order is told. */
 #include "repository/io/gather.h"
 
@@ -84,11 +85,10 @@ struct worker {
     pthread_t thread;
     uint8_t *arena;
     size_t used, capacity;
-    struct repo_effect *effects;
-    struct sort_key *sorted;
-    size_t n, effects_capacity;
+    void *effects, *sorted; /* struct repo_effect, struct sort_key */
+    size_t n, effects_capacity, sorted_capacity;
     uint32_t run;
-    struct state_session_event *events;
+    void *events; /* struct state_session_event */
     size_t event_count, events_capacity;
     struct entry_position end;
     enum commit_mode mode;
@@ -97,18 +97,18 @@ struct worker {
     struct err *e;
 };
 
-static int grow(void *list, size_t *capacity, size_t need, size_t size, struct err *e)
+/* Room for `need` items; *list is replaced. */
+static int grow(void **list, size_t *capacity, size_t need, size_t size, struct err *e)
 {
     size_t more = *capacity == 0 ? 1024 : *capacity;
-    void *p;
     if (need <= *capacity)
         return 0;
     while (more < need)
         more *= 2;
-    memcpy(&p, list, sizeof p);
-    if ((p = realloc(p, more * size)) == NULL)
+    void *larger = realloc(*list, more * size);
+    if (larger == NULL)
         return err_set(e, ERR_NO_MEMORY, "out of memory for %zu effects", more);
-    memcpy(list, &p, sizeof p);
+    *list = larger;
     *capacity = more;
     return 0;
 }
@@ -116,20 +116,21 @@ static int grow(void *list, size_t *capacity, size_t need, size_t size, struct e
 static int add_effect(struct worker *w, const struct repo_effect *x)
 {
     uint8_t first[16] = {0};
-    size_t capacity = w->effects_capacity;
     if (!repo_selected(w->g->job->only, x->collection, x->key))
         return 0;
-    int rc = grow(&w->effects, &w->effects_capacity, w->n + 1, sizeof *w->effects, w->e);
+    int rc = grow(&w->effects, &w->effects_capacity, w->n + 1, sizeof *x, w->e);
     if (rc == 0)
-        rc = grow(&w->sorted, &capacity, w->n + 1, sizeof *w->sorted, w->e);
+        rc = grow(&w->sorted, &w->sorted_capacity, w->n + 1, sizeof(struct sort_key), w->e);
     if (rc != 0)
         return rc;
-    if (w->n == 0 || !bytes_equal(w->effects[w->n - 1].collection, x->collection))
+    struct repo_effect *effects = w->effects;
+    struct sort_key *sorted = w->sorted;
+    if (w->n == 0 || !bytes_equal(effects[w->n - 1].collection, x->collection))
         w->run++;
     memcpy(first, x->key.p, x->key.n < sizeof first ? x->key.n : sizeof first);
-    w->sorted[w->n] =
+    sorted[w->n] =
         (struct sort_key){{get_be64(first), get_be64(first + 8)}, w->run, (uint32_t)w->n};
-    w->effects[w->n++] = *x;
+    effects[w->n++] = *x;
     return 0;
 }
 
@@ -138,9 +139,9 @@ static int add_event(struct worker *w, struct state_session_event event)
     int rc = 0;
     if (w->g->job->only != NULL || uuid_is_zero(&event.session))
         return 0;
-    rc = grow(&w->events, &w->events_capacity, w->event_count + 1, sizeof *w->events, w->e);
+    rc = grow(&w->events, &w->events_capacity, w->event_count + 1, sizeof event, w->e);
     if (rc == 0)
-        w->events[w->event_count++] = event;
+        ((struct state_session_event *)w->events)[w->event_count++] = event;
     return rc;
 }
 
@@ -152,9 +153,8 @@ static int add_txn(struct worker *w, const struct entry_view *v, struct bytes bo
         struct op op;
         rc = body_next_op(&txn.ops, &op, w->e);
         if (rc == 0)
-            rc = add_effect(w, &(struct repo_effect){op.collection, op.key, op.value,
-                                                     v->header.lsn, v->header.time,
-                                                     op.kind == OP_PUT});
+            rc = add_effect(w, &(struct repo_effect){op.collection, op.key, op.value, v->header.lsn,
+                                                     v->header.time, op.kind == OP_PUT});
     }
     if (rc == 0)
         rc = add_event(w, (struct state_session_event){.session = txn.session,
@@ -176,12 +176,12 @@ static int add_body(struct worker *w, const struct entry_view *v, struct bytes b
     case ENTRY_SESSION:
         if ((rc = body_read_session(body, &session, w->e)) != 0)
             return rc;
-        return add_event(
-            w, (struct state_session_event){.session = session.session,
-                                            .kind = session.act == SESSION_OPEN ? SESSION_EVENT_OPEN
-                                                                                : SESSION_EVENT_END,
-                                            .client = session.client,
-                                            .at = entry_position_of(v)});
+        return add_event(w, (struct state_session_event){.session = session.session,
+                                                         .kind = session.act == SESSION_OPEN
+                                                                     ? SESSION_EVENT_OPEN
+                                                                     : SESSION_EVENT_END,
+                                                         .client = session.client,
+                                                         .at = entry_position_of(v)});
     case ENTRY_CONFIG:
         if ((rc = body_read_config(body, &config, w->e)) == 0)
             w->mode = config.mode;
@@ -264,7 +264,8 @@ static int compare(const void *pa, const void *pb, void *arg)
 {
     const struct sort_key *a = pa, *b = pb;
     const struct worker *w = arg;
-    const struct repo_effect *x = &w->effects[a->index], *y = &w->effects[b->index];
+    const struct repo_effect *effects = w->effects, *x = &effects[a->index],
+                             *y = &effects[b->index];
     if (a->run != b->run) {
         int c = bytes_compare(x->collection, y->collection);
         if (c != 0)
@@ -282,12 +283,14 @@ static int write_run(struct worker *w, size_t chunk)
     char name[REPO_RUN_NAME_BYTES];
     struct repo_run_writer *out;
     struct repo_keep keep = {false, false};
-    const struct repo_effect *last = NULL;
+    const struct repo_effect *effects = w->effects, *last = NULL;
+    const struct sort_key *sorted = w->sorted;
+    const struct state_session_event *events = w->events;
     if (w->n != 0)
-        qsort_r(w->sorted, w->n, sizeof *w->sorted, compare, w);
+        qsort_r(w->sorted, w->n, sizeof(struct sort_key), compare, w);
     int rc = repo_run_create(&out, w->g->job->dir, repo_run_name(chunk, name), w->e);
     for (size_t i = 0; rc == 0 && i < w->n; i++) {
-        const struct repo_effect *x = &w->effects[w->sorted[i].index];
+        const struct repo_effect *x = &effects[sorted[i].index];
         if (last == NULL || !bytes_equal(last->key, x->key) ||
             !bytes_equal(last->collection, x->collection))
             keep = (struct repo_keep){false, false};
@@ -296,7 +299,7 @@ static int write_run(struct worker *w, size_t chunk)
             rc = repo_run_row(out, x, w->e);
     }
     for (size_t i = 0; rc == 0 && i < w->event_count; i++)
-        rc = repo_run_event(out, &w->events[i], w->e);
+        rc = repo_run_event(out, &events[i], w->e);
     if (rc == 0)
         rc = repo_run_finish(out, w->end, w->mode, w->e);
     repo_run_free(out);
@@ -482,7 +485,8 @@ static int add_up(struct repo_fold_job *job, struct err *e)
 
 int repo_fold_gather(struct repo_fold_job *job, struct err *e)
 {
-    struct gather g = {.job = job, .lock = PTHREAD_MUTEX_INITIALIZER, .news = PTHREAD_COND_INITIALIZER};
+    struct gather g = {
+        .job = job, .lock = PTHREAD_MUTEX_INITIALIZER, .news = PTHREAD_COND_INITIALIZER};
     job->kept = 0;
     int rc = cut(&g, e);
     g.failed = g.count;

@@ -2,8 +2,6 @@
 #include "repository/history.h"
 #include "repository/io/archive.h"
 
-
-
 static int note_entry(void *arg, const struct entry_view *v)
 {
     *(struct entry_position *)arg = entry_position_of(v);

@@ -1,19 +1,20 @@
 /* Restore: from a snapshot and packs to a data directory, or to some records.
  *
  * The directory is built beside its place, as "<into>.partial", and gets its name only when every check held, so a
- * directory with the wanted name is always a whole and verified one. Inside it are PLAN, which says what is being restored, "runs", the
- * sorted effects of the packs (fold.h), and "state", into which the records are appended in order. At the end the
- * digest is counted again from the records themselves, and compared with the newest one that the archive holds up to the target; what
- * came after that is bound by the hashes of the entries.
+ * directory with the wanted name is always a whole and verified one. Inside it are PLAN, which says what is being
+ * restored, "runs", the sorted effects of the packs (fold.h), and "state", into which the records are appended in order.
+ * At the end the digest is counted again from the records themselves, and compared with the newest one that the archive
+ * holds up to the target; what came after that is bound by the hashes of the entries.
  *
- * STATES: .partial -> runs -> built -> checked -> checkpointed -> renamed to <into>; a digest that differs: renamed to <into>.rejected,
- * kept for inspection; a full or failing disk, or a killed process: .partial stays, and the same restore goes on with its runs; any
- * other failure: .partial is removed.
+ * STATES: .partial -> runs -> built -> checked -> checkpointed -> renamed to <into>; a digest that differs: renamed to
+ * <into>.rejected, kept for inspection; a full or failing disk, or a killed process: .partial stays, and the same restore
+ * goes on with its runs; any other failure: .partial is removed.
  *
  * INVARIANTS
  *   I1  Nothing that existed before is written to or removed, but a .partial whose PLAN is the same.
  *   I2  The last entry is the target's, whatever else the pack holds.
- *   I3  Runs are used only if they were made for the same target, boundary, snapshot, packs and selection: PLAN is written before them. */
+ *   I3  Runs are used only if they were made for the same target, boundary, snapshot, packs and selection: PLAN is
+ *   written before them. */
 #include "repository/io/fold.h"
 
 #include "store/core/hash.h"

@@ -1,5 +1,5 @@
-/* See run.h. Rows are read through a mapping, so that a merge of many runs with large values needs no memory of its own; what lies
- * RELEASE_BYTES behind the cursor is given back to the kernel. */
+/* See run.h. Rows are read through a mapping, so that a merge of many runs with large values needs no memory of its own;
+ * what lies RELEASE_BYTES behind the cursor is given back to the kernel. */
 #include "repository/io/run.h"
 
 #include "store/core/check.h"
@@ -192,8 +192,7 @@ static int read_trailer(struct repo_run *r, bool verify, struct err *e)
     if (verify && hash_crc32c(0, bytes_of(r->map, content)) != crc)
         return err_set(e, ERR_INTEGRITY, "%s: its checksum is wrong", r->name);
     r->rows = reader_of(bytes_of(r->map, r->facts.row_bytes));
-    r->events =
-        reader_of(bytes_of(r->map + r->facts.row_bytes, content - r->facts.row_bytes));
+    r->events = reader_of(bytes_of(r->map + r->facts.row_bytes, content - r->facts.row_bytes));
     return 0;
 }
 

@@ -1,9 +1,11 @@
-/* A run: what some consecutive packs did to the records, sorted and folded, in a file of its own beside what is being restored. Packs
- * are read by several threads, and more than once when a restore is interrupted; a run that is whole is never made again.
+/* A run: what some consecutive packs did to the records, sorted and folded, in a file of its own beside what is being
+ * restored. Packs are read by several threads, and more than once when a restore is interrupted; a run that is whole is
+ * never made again.
  *
- * FORMAT, private to one restore: rows (core/fold.h), then events of sessions, then a trailer of RUN_TRAILER_BYTES: magic u32 "TVNR",
- * crc u32 (CRC32C of all before), rows u64, bytes of rows u64, events u64, position of the last entry (lsn u64, term u64, time u64, hash
- * 32), commit mode u8 (0: unchanged), 3 zeros. An event: kind u8, session 16, sequence u64, position as above, client str16. */
+ * FORMAT, private to one restore: rows (core/fold.h), then events of sessions, then a trailer of RUN_TRAILER_BYTES: magic
+ * u32 "TVNR", crc u32 (CRC32C of all before), rows u64, bytes of rows u64, events u64, position of the last entry (lsn
+ * u64, term u64, time u64, hash 32), commit mode u8 (0: unchanged), 3 zeros. An event: kind u8, session 16, sequence u64,
+ * position as above, client str16. */
 #ifndef REPOSITORY_IO_RUN_H
 #define REPOSITORY_IO_RUN_H
 

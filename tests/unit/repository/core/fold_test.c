@@ -1,5 +1,5 @@
-/* Folding: random histories, cut into runs in any way, give the records that replaying them one by one gives, and the digest that the
- * state had at the boundary. */
+/* Folding: random histories, cut into runs in any way, give the records that replaying them one by one gives, and the
+ * digest that the state had at the boundary. */
 #include "repository/core/fold.h"
 
 #include <setjmp.h>
@@ -37,9 +37,12 @@ static void make_history(void)
         lsn = lsn == 0 ? 1 : lsn;
         (void)snprintf(values[i], sizeof values[i], "v%u", i);
         const bool put = draw(4) != 0;
-        history[i] = (struct repo_effect){
-            bytes_str(draw(COLLECTIONS) == 0 ? "c" : "d"), bytes_str(keys[draw(KEYS)]),
-            put ? bytes_str(values[i]) : bytes_str(""),    {lsn}, {lsn * 10}, put};
+        history[i] = (struct repo_effect){bytes_str(draw(COLLECTIONS) == 0 ? "c" : "d"),
+                                          bytes_str(keys[draw(KEYS)]),
+                                          put ? bytes_str(values[i]) : bytes_str(""),
+                                          {lsn},
+                                          {lsn * 10},
+                                          put};
     }
 }
 
@@ -202,10 +205,9 @@ static void rows_are_read_as_written_and_nothing_else_is(void **state)
     struct repo_effect out;
     struct err e = ERR_NONE;
     for (int put = 0; put < 2; put++) {
-        const struct repo_effect x = {bytes_str("land"), bytes_str("key"),
-                                      put ? bytes_str("value") : bytes_str(""),
-                                      {7},               {8},
-                                      put != 0};
+        const struct repo_effect x = {
+            bytes_str("land"), bytes_str("key"), put ? bytes_str("value") : bytes_str(""), {7}, {8},
+            put != 0};
         struct writer w = writer_of(buffer, sizeof buffer);
         repo_effect_write(&w, &x);
         write_bytes(&w, x.value);
