@@ -161,6 +161,12 @@ void sim_plant_list_before(const struct sim *s, struct sim_site *site, const str
         hide(site, m);
         r->list.lsn = lsn_min(r->list.lsn, r->commit);
     }
+    /* One of two changes is hidden from the core; the other one, and all else, it judges as always. */
+    uint8_t two = proposes ? (uint8_t)((m.voters ^ e->members.voters) & m.all) : 0;
+    if (s->mutant == MUTANT_LIST_TWO_VOTES && repl_count(two) == 2) {
+        m.voters ^= two & (uint8_t)-two;
+        hide(site, m);
+    }
     if (s->mutant == MUTANT_LIST_BEFORE_NOOP && proposes && r->role == REPL_PRIMARY) {
         site->real_term_start = r->term_start;
         r->term_start.v = 1;

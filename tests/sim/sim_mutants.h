@@ -115,6 +115,7 @@ enum sim_mutant {
     MUTANTS,
     /* these need a played scenario: golden_test.c */
     MUTANT_READMITTED_EARLY = MUTANTS,
+    MUTANT_LIST_TWO_VOTES, /* two sites gain or lose their vote in one change of the list */
     MUTANT_AGE_OF_REPLACED, /* what a primary says that may have been replaced is taken for all (P5) */
 };
 const char *sim_mutant_name(enum sim_mutant m);

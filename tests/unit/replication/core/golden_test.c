@@ -331,6 +331,47 @@ static void a_replica_does_not_believe_a_primary_that_was_replaced(void **state)
                     100);
 }
 
+/* dr2 and dr3 have caught up as replicas. In the moment in which dr and gsr are cut off, dc's operator gives both a vote at once:
+ * dc, dr2 and dr3 would be three of the five in dc's list, dr and gsr are two of the three in theirs. */
+static struct sim *play_two_votes_at_once(enum sim_mutant mutant)
+{
+    enum { DR3 = 4 };
+    struct swarm w = sim_swarm_quiet();
+    w.members = true;
+    struct sim *s = begin_with_dc(&w);
+    s->mutant = mutant;
+    struct sim_inbox list = {.type = REPL_EV_PROPOSE,
+                             .members = {.all = 31, .voters = 7, .electable = SIM_DATA}};
+    sim_site_post(s, SIM_DC, &list);
+    sim_site_run(s, SIM_DC);
+    run_for(s, 500);
+    assert_int_equal(s->sites[DR3].r->list.members.all, 31);
+    for (uint8_t a = SIM_DR; a <= SIM_GSR; a++)
+        for (uint8_t b = SIM_DC; b <= DR3; b = b == SIM_DC ? 3 : (uint8_t)(b + 1)) {
+            sim_cut(s, a, b, true);
+            sim_cut(s, b, a, true);
+        }
+    list.members.voters = 31;
+    sim_site_post(s, SIM_DC, &list);
+    sim_site_run(s, SIM_DC);
+    run_for(s, 3000);
+    return s;
+}
+
+static void two_votes_at_once_would_make_two_majorities(void **state)
+{
+    (void)state;
+    struct sim *s = play_two_votes_at_once(MUTANT_NONE);
+    assert_int_equal(s->sites[SIM_DC].r->list.members.voters, 7); /* refused */
+    assert_int_equal(sim_primary(s), SIM_DR);
+    end(s);
+    s = play_two_votes_at_once(MUTANT_LIST_TWO_VOTES);
+    assert_true(s->failed);
+    assert_memory_equal(s->failure, "S4:", 3); /* committed by two majorities */
+    sim_deinit(s);
+    free(s);
+}
+
 static void an_operators_failover_deposes_a_live_primary(void **state)
 {
     (void)state;
@@ -363,6 +404,7 @@ int main(void)
         cmocka_unit_test(a_cut_above_what_was_applied_undoes_nothing),
         cmocka_unit_test(a_rebuilt_site_votes_again_when_it_has_caught_up),
         cmocka_unit_test(a_replica_does_not_believe_a_primary_that_was_replaced),
+        cmocka_unit_test(two_votes_at_once_would_make_two_majorities),
         cmocka_unit_test(a_stale_primary_cannot_readmit_a_rebuilt_site),
         cmocka_unit_test(if_it_could_committed_entries_would_be_lost),
         cmocka_unit_test(an_operators_failover_deposes_a_live_primary),
