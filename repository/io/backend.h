@@ -1,11 +1,11 @@
 /* Where an archive's files lie. Everything in this folder reads and writes through these calls, so that a backend is the whole
- * difference between one place and another: today a local directory (files.h).
+ * difference between one place and another: a local directory (files.h) or a bucket (s3.h).
  *
  * An archive's file has a name relative to the archive ("packs/…", core/names.h), is written once, whole, and read at any offset.
  * tree/checkpoint alone is replaced. On its way in it is a local file (struct repo_temp) that is written, synced and read back
  * before it gets its name, so that what a backend is given is whole and of known size.
  *
- * Threads: one at a time for a backend and all that was opened from it. */
+ * Threads: files that are open are read by several, each by one at a time; everything else by one at a time for a backend. */
 #ifndef REPOSITORY_IO_BACKEND_H
 #define REPOSITORY_IO_BACKEND_H
 

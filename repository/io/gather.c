@@ -38,7 +38,8 @@ struct gather {
     size_t count;
     uint64_t largest;
 
-    pthread_mutex_t lock; /* guards what is below */
+    pthread_mutex_t opening; /* held while a pack is opened */
+    pthread_mutex_t lock;    /* guards what is below */
     pthread_cond_t news;
     size_t next, done, working;
     uint64_t bytes; /* of packs, read */
@@ -248,7 +249,10 @@ static int read_pack(struct worker *w, const struct repo_pack *pack)
     const struct repo_snapshot *s = w->g->job->plan->snapshot;
     struct repo_pack_reader reader = REPO_PACK_READER_NONE;
     uint32_t frame = 0;
+    /* Its key and its meta: the source of keys and the list of what is there are for one thread at a time. */
+    (void)pthread_mutex_lock(&w->g->opening);
     int rc = repo_pack_open(r, pack, &reader, w->e);
+    (void)pthread_mutex_unlock(&w->g->opening);
     if (rc == 0 && s != NULL && s->o.end.lsn.v + 1 > pack->first.v)
         frame = repo_pack_frame_of(&reader, (struct lsn){s->o.end.lsn.v + 1});
     if (rc == 0)
@@ -486,7 +490,7 @@ static int add_up(struct repo_fold_job *job, struct err *e)
 int repo_fold_gather(struct repo_fold_job *job, struct err *e)
 {
     struct gather g = {
-        .job = job, .lock = PTHREAD_MUTEX_INITIALIZER, .news = PTHREAD_COND_INITIALIZER};
+        .job = job, .opening = PTHREAD_MUTEX_INITIALIZER, .lock = PTHREAD_MUTEX_INITIALIZER, .news = PTHREAD_COND_INITIALIZER};
     job->kept = 0;
     int rc = cut(&g, e);
     g.failed = g.count;
@@ -496,5 +500,6 @@ int repo_fold_gather(struct repo_fold_job *job, struct err *e)
     free(g.chunks);
     (void)pthread_cond_destroy(&g.news);
     (void)pthread_mutex_destroy(&g.lock);
+    (void)pthread_mutex_destroy(&g.opening);
     return rc == 0 ? add_up(job, e) : rc;
 }

@@ -36,6 +36,7 @@ struct s3_client {
     struct s3_place place;
     struct s3_credentials credentials;
     char sign[80];
+    pthread_mutex_t calling; /* one call at a time: they share what follows */
     CURL *curl;
     char why[CURL_ERROR_SIZE];
 };
@@ -57,6 +58,7 @@ int s3_client_open(const struct s3_place *p, struct s3_client **out, struct err 
         free(c);
         return err_set(e, ERR_NO_MEMORY, "no memory for a connection to S3");
     }
+    (void)pthread_mutex_init(&c->calling, NULL);
     c->place = *p;
     (void)snprintf(c->sign, sizeof c->sign, "aws:amz:%s:s3", p->region);
     int rc = s3_credentials_load(p->credentials, &c->credentials, e);
@@ -72,6 +74,7 @@ void s3_client_close(struct s3_client *c)
     if (c == NULL)
         return;
     curl_easy_cleanup(c->curl);
+    (void)pthread_mutex_destroy(&c->calling);
     s3_credentials_wipe(&c->credentials);
     free(c);
 }
@@ -321,7 +324,9 @@ int s3_call(struct s3_client *c, const struct s3_request *r, struct s3_answer *o
         }
         attempts++;
         why = (struct err)ERR_NONE;
+        (void)pthread_mutex_lock(&c->calling);
         rc = attempt_once(c, r, out, &passing, &why);
+        (void)pthread_mutex_unlock(&c->calling);
         if (rc == 0)
             return 0;
     }
