@@ -28,6 +28,8 @@ finish() {
     [ -z "${LOAD_PID:-}" ] || kill "$LOAD_PID" 2>/dev/null || true
     system_stop
     [ "$code" = 0 ] || tail -n 5 "$WORK"/*.log >&2 2>/dev/null || true
+    # An outlier is explained by what the sites said, and only by that.
+    mkdir -p "$OUT/logs" && cp "$WORK"/*.log "$OUT/logs/" 2>/dev/null || true
     rm -rf "$WORK"
     exit "$code"
 }
