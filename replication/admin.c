@@ -95,14 +95,14 @@ static void add_archive(struct site *s, json_t *o)
     char trouble[ERR_TEXT_BYTES];
     archiver_status(s->archiver, &r, trouble);
     json_object_set_new(o, "archive",
-                        json_pack("{s:o, s:I, s:I, s:I, s:I, s:I, s:o, s:o, s:o, s:o, s:o}",
+                        json_pack("{s:o, s:I, s:I, s:I, s:I, s:I, s:o, s:o, s:b, s:o, s:o, s:o}",
                                   "archived", lsn_or_null(r.archived.lsn), "packs",
                                   (json_int_t)r.packs, "snapshots", (json_int_t)r.snapshots,
                                   "points", (json_int_t)r.points, "bytes", (json_int_t)r.pack_bytes,
                                   "plain_bytes", (json_int_t)r.plain_bytes, "newest_snapshot",
                                   lsn_or_null(r.newest_snapshot), "proven", lsn_or_null(r.proven),
-                                  "cosigners", collector_json(s), "indexed", lsn_or_null(r.indexed),
-                                  "trouble",
+                                  "signs", archiver_signs(s->archiver), "cosigners",
+                                  collector_json(s), "indexed", lsn_or_null(r.indexed), "trouble",
                                   trouble[0] != '\0' ? json_string(trouble) : json_null()));
     json_object_set_new(json_object_get(o, "archive"), "copies",
                         copies_json(archiver_copies(s->archiver)));
@@ -451,6 +451,8 @@ int admin_command(struct site *s, struct client *c, uint64_t request, struct byt
         return command_points(s, reply, e);
     if (bytes_equal(command, bytes_str("sessions")))
         return command_sessions(s, reply, e);
+    if (bytes_equal(command, bytes_str("receipt")))
+        return receipts_command(s, arguments, reply, e);
     if (bytes_equal(command, bytes_str("member-list"))) {
         *reply = members_json(s);
         return 0;

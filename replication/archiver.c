@@ -28,7 +28,7 @@ enum {
     TREE_PORTION_ENTRIES = 16384,
     TREE_RETRY_MS = 10000,
     INDEX_RETRY_MS = 10000,
-    DRAFT_MS = 3000,
+    DRAFT_MS = 7000,
 };
 
 /* A cosignature that is to be added to the draft. */
@@ -46,6 +46,7 @@ struct archiver {
     pthread_mutex_t lock;
     pthread_cond_t news;
     bool stop, seal_now;
+    bool hurry; /* somebody waits for what waits: pack_seconds, however little it is */
     uint64_t reading_since_ms; /* a snapshot of the state is open; 0: none */
     struct lsn archive_to;
     uint64_t appended_bytes; /* to the log: how much waits, near enough */
@@ -170,9 +171,11 @@ static int snapshot_when_due(struct archiver *a, const struct repository_status 
 /* Is it time to seal what waits after `archived`? With the lock held. */
 static bool seal_due(const struct archiver *a, uint64_t now)
 {
-    return a->seal_now || marks_seal_due(a->appended_bytes - a->sealed_at_bytes,
-                                         now - a->waiting_since_ms, a->site->config->pack_bytes,
-                                         (uint64_t)a->site->config->pack_seconds * 1000);
+    const uint64_t waited = now - a->waiting_since_ms;
+    return a->seal_now || (a->hurry && waited >= (uint64_t)a->site->config->pack_seconds * 1000) ||
+           marks_seal_due(a->appended_bytes - a->sealed_at_bytes, waited,
+                          a->site->config->pack_bytes,
+                          (uint64_t)a->site->config->pack_seconds * 1000);
 }
 
 static int open_repository(struct archiver *a, struct err *e)
@@ -238,7 +241,7 @@ static void turn(struct archiver *a, struct lsn from, struct lsn to)
     if (rc == 0 && a->status.archived.lsn.v >= to.v) { /* otherwise what is left is due at once */
         a->sealed_at_bytes = appended;
         a->waiting_since_ms = 0;
-        a->seal_now = false;
+        a->seal_now = a->hurry = false;
     }
     (void)uv_async_send(&a->site->wake);
     if (rc != 0 && !a->stop)
@@ -344,7 +347,7 @@ static void tree_turn(struct archiver *a)
 /* Add those that came. With the lock held, which is given up for each. */
 static void add_arrivals(struct archiver *a)
 {
-    for (uint8_t i = 0; i < REPL_SITES_MAX; i++) {
+    for (uint32_t i = 0; i < REPL_SITES_MAX; i++) {
         if (!a->arrivals[i].waits)
             continue;
         const struct arrival now = a->arrivals[i];
@@ -353,7 +356,7 @@ static void add_arrivals(struct archiver *a)
         uint64_t time_s = 0;
         a->arrivals[i].waits = false;
         (void)pthread_mutex_unlock(&a->lock);
-        int rc = repository_tree_cosigned(a->repository, site_member(a->site, i)->name,
+        int rc = repository_tree_cosigned(a->repository, site_member(a->site, (uint8_t)i)->name,
                                           bytes_of(now.key, now.key_bytes),
                                           bytes_of(now.line, now.line_bytes), &time_s, &e);
         (void)pthread_mutex_lock(&a->lock);
@@ -460,7 +463,7 @@ static void *archive_main(void *arg)
         uint64_t now = site_now_ms();
         if (a->repository != NULL && to.v < from.v) {
             a->waiting_since_ms = 0;
-            a->seal_now = false;
+            a->seal_now = a->hurry = false;
             (void)cond_wait_ms(&a->news, &a->lock, ARCHIVE_WAIT_MS);
             continue;
         }
@@ -543,6 +546,21 @@ void archiver_seal_now(struct archiver *a)
     a->seal_now = true;
     (void)pthread_cond_signal(&a->news);
     (void)pthread_mutex_unlock(&a->lock);
+}
+
+void archiver_hurry(struct archiver *a)
+{
+    (void)pthread_mutex_lock(&a->lock);
+    a->hurry = true;
+    (void)pthread_mutex_unlock(&a->lock);
+}
+
+bool archiver_signs(struct archiver *a)
+{
+    (void)pthread_mutex_lock(&a->lock);
+    bool signs = !a->tree_never && a->tree_trouble[0] == '\0';
+    (void)pthread_mutex_unlock(&a->lock);
+    return signs;
 }
 
 void archiver_status(struct archiver *a, struct repository_status *out,

@@ -15,7 +15,7 @@
 #include <stdlib.h>
 
 enum {
-    COLLECT_MS = 2000,
+    COLLECT_MS = 5000,
     COLLECT_BUSY_MS = 200,   /* who is a little behind is asked again so soon */
     COLLECT_AGAIN_MS = 5000, /* who did not answer, or refused */
     COLLECT_WAIT_MS = 500,

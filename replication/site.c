@@ -343,6 +343,8 @@ static int start(struct site *s, struct err *e)
     if (rc == 0)
         rc = s->marks.archives ? collector_start(s, &s->collector, e)
                                : cosigner_start(s, &s->cosigner, e);
+    if (rc == 0 && s->marks.archives)
+        rc = receipts_start(s, &s->receipts, e);
     if (rc == 0)
         rc = ahead_start(s, &s->ahead, e);
     if (rc == 0)
@@ -391,6 +393,7 @@ static bool stop_loop(struct site *s)
     care_stop(s->care);
     cosigner_stop(s->cosigner);
     collector_stop(s->collector);
+    receipts_stop(s->receipts);
     applier_stop(s->applier);
     past_stop(s->past);
     archiver_stop(s->archiver);

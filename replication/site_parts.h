@@ -36,6 +36,7 @@ struct events;
 struct ahead;
 struct packs;
 struct past;
+struct receipts;
 struct scrubber;
 struct service;
 
@@ -124,6 +125,7 @@ struct site {
     struct packs *packs;         /* NULL: this site keeps no archive */
     struct past *past;           /* likewise */
     struct collector *collector; /* likewise */
+    struct receipts *receipts;   /* likewise */
     struct cosigner *cosigner;   /* NULL: this site keeps an archive */
     struct scrubber *scrubber;   /* NULL: switched off */
     struct ahead *ahead;
@@ -384,6 +386,10 @@ void archiver_stop(struct archiver *a);
 /* `appended_bytes`: written to the log so far. */
 void archiver_orders(struct archiver *a, struct lsn archive_to, uint64_t appended_bytes);
 void archiver_seal_now(struct archiver *a);
+/* Somebody waits for what waits to be archived: seal it after pack_seconds, however little it is. */
+void archiver_hurry(struct archiver *a);
+/* What is archived is taken into the signed tree, sooner or later. */
+bool archiver_signs(struct archiver *a);
 void archiver_status(struct archiver *a, struct repository_status *out,
                      char trouble[ERR_TEXT_BYTES]);
 /* What keeps it from signing what is archived; empty: nothing. Sealing goes on. */
@@ -484,6 +490,12 @@ json_t *cosigner_json(struct cosigner *c);
 int past_start(struct site *s, struct past **out, struct err *e);
 void past_stop(struct past *p);   /* after the connections; NULL is fine */
 void past_answer(struct past *p); /* send what is ready; when woken */
+
+/* ---- receipts.c: the archive's site gives clients proofs of their transactions ---- */
+int receipts_start(struct site *s, struct receipts **out, struct err *e);
+void receipts_stop(struct receipts *r); /* NULL is fine */
+/* Answers "receipt": {"lsn": N, "cosigners": N} with {"state": "ready", "proof"} or {"state": "waits", "why"}. */
+int receipts_command(struct site *s, json_t *arguments, json_t **reply, struct err *e);
 
 /* ---- refill.c: taking from another site than the primary, for people ---- */
 void refill_progress(struct site *s); /* with the ticks */

@@ -6,6 +6,7 @@
 #include "tools/files.h"
 #include "tools/json.h"
 #include "tools/past.h"
+#include "tools/receipt.h"
 #include "tools/record.h"
 #include "tools/table.h"
 #include "tools/text.h"
@@ -184,6 +185,7 @@ struct put_options {
     struct common common;
     const char *key;
     const char *file;
+    const char *receipt;
     struct option_number version;
     bool absent, exists, base64;
 };
@@ -197,6 +199,7 @@ static const struct option put_table[] = {
     {"if-version", 0, OPTION_NUMBER, offsetof(struct put_options, version), "LSN", NULL,
      "only when its last change is the transaction LSN"},
     IDEMPOTENCY_KEY_OPTION(struct put_options),
+    RECEIPT_OPTION(struct put_options),
     {"base64", 0, OPTION_FLAG, offsetof(struct put_options, base64), NULL, NULL,
      "KEY is given in base64"},
     {0},
@@ -220,7 +223,7 @@ static int commit_one(struct invocation *in, struct tvn_txn *txn, struct err *e)
     struct tvn *db = NULL;
     int rc = connect_open(&o->common, &db, e);
     if (rc == 0)
-        rc = commit_and_print(in, db, txn, o->key, e);
+        rc = commit_and_print(in, db, txn, o->key, o->receipt, e);
     (void)tvn_close(db);
     return rc;
 }
@@ -272,6 +275,8 @@ const struct command command_put = {
                   "triveni put titles AB-12 - --if-version 42 <new.json"},
                  {"safe to run again after any failure, by any process",
                   "triveni put titles AB-12 --file deed.pdf --idempotency-key case-4711-deed"},
+                 {"with a proof for the owner of the title",
+                  "triveni put titles AB-12 --file deed.pdf --receipt ab-12.tlog-proof"},
                  {"wait until the archive site has it too",
                   "triveni put titles AB-12 --file deed.pdf --ack gsr"}},
     .exits = "456789",
@@ -286,6 +291,7 @@ static const struct option del_table[] = {
     {"if-version", 0, OPTION_NUMBER, offsetof(struct put_options, version), "LSN", NULL,
      "only when its last change is the transaction LSN"},
     IDEMPOTENCY_KEY_OPTION(struct put_options),
+    RECEIPT_OPTION(struct put_options),
     {"base64", 0, OPTION_FLAG, offsetof(struct put_options, base64), NULL, NULL,
      "KEYs are given in base64"},
     {0},

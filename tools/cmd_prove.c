@@ -310,6 +310,32 @@ static int run_archive_consistency(struct invocation *in, struct err *e)
 
 /* ---- verify-proof ---- */
 
+static void print_op_json(const struct op *op)
+{
+    (void)printf("\"act\":\"%s\",\"collection\":", op->kind == OP_PUT ? "put" : "delete");
+    json_put_text(stdout, op->collection);
+    (void)printf(",\"key\":");
+    json_put_text(stdout, op->key);
+    (void)printf(",\"value\":");
+    if (op->kind == OP_PUT)
+        json_put_value(stdout, op->value);
+    else
+        (void)printf("null");
+}
+
+static void print_ops_json(const struct evidence *v)
+{
+    struct reader ops = v->txn.ops;
+    struct op op;
+    (void)printf("\"changes\":[");
+    for (uint32_t i = 0; i < v->txn.op_count && body_next_op(&ops, &op, NULL) == 0; i++) {
+        (void)printf(i == 0 ? "{" : ",{");
+        print_op_json(&op);
+        (void)printf("}");
+    }
+    (void)printf("]");
+}
+
 static void print_included_json(const struct evidence *v, const struct tlog_checkpoint *c,
                                 const struct verifier_keys *keys)
 {
@@ -318,14 +344,9 @@ static void print_included_json(const struct evidence *v, const struct tlog_chec
     char id[UUID_TEXT_BYTES];
     char root[BASE64_BYTES(TLOG_HASH_BYTES)];
     root_text(&c->root, root);
-    (void)printf("{\"proven\":true,\"act\":\"%s\",\"collection\":",
-                 v->op.kind == OP_PUT ? "put" : "delete");
-    json_put_text(stdout, v->collection);
-    (void)printf(",\"key\":");
-    json_put_text(stdout, v->key);
-    (void)printf(
-        ",\"lsn\":%llu,\"time\":\"%s\",\"term\":%llu,\"client\":", (unsigned long long)h->lsn.v,
-        utc_text(h->time, time), (unsigned long long)h->term.v);
+    (void)printf("{\"proven\":true,\"lsn\":%llu,\"time\":\"%s\",\"term\":%llu,\"client\":",
+                 (unsigned long long)h->lsn.v, utc_text(h->time, time),
+                 (unsigned long long)h->term.v);
     json_put_text(stdout, v->txn.client);
     (void)printf(",\"cluster_id\":\"%s\",\"origin\":", uuid_text(&h->cluster_id, id));
     json_put_text(stdout, bytes_str(c->origin));
@@ -334,12 +355,36 @@ static void print_included_json(const struct evidence *v, const struct tlog_chec
     json_t *cosigners = verifier_keys_json(keys);
     (void)json_dumpf(cosigners, stdout, JSON_COMPACT);
     json_decref(cosigners);
-    (void)printf(",\"value\":");
-    if (v->op.kind == OP_PUT)
-        json_put_value(stdout, v->op.value);
+    (void)printf(",");
+    if (v->whole)
+        print_ops_json(v);
     else
-        (void)printf("null");
+        print_op_json(&v->op);
     (void)printf("}\n");
+}
+
+static void print_op(const struct op *op)
+{
+    (void)printf("%s record ", op->kind == OP_PUT ? "wrote" : "deleted");
+    output_text(stdout, op->collection, 0);
+    (void)printf("/");
+    output_text(stdout, op->key, 0);
+    if (op->kind == OP_PUT) {
+        (void)printf("\nvalue:    ");
+        output_text(stdout, op->value, 0);
+    }
+    (void)printf("\n");
+}
+
+static void print_ops(const struct evidence *v)
+{
+    struct reader ops = v->txn.ops;
+    struct op op;
+    (void)printf("is in the history, with %u changes, all that it made\n", v->txn.op_count);
+    for (uint32_t i = 0; i < v->txn.op_count && body_next_op(&ops, &op, NULL) == 0; i++) {
+        (void)printf("change:   ");
+        print_op(&op);
+    }
 }
 
 static void print_included(const struct evidence *v, const struct tlog_checkpoint *c,
@@ -348,23 +393,20 @@ static void print_included(const struct evidence *v, const struct tlog_checkpoin
     const struct entry_header *h = &v->entry.header;
     char utc[UTC_TEXT_BYTES];
     char local[LOCAL_TEXT_BYTES];
-    (void)printf("proven:   transaction %llu %s record ", (unsigned long long)h->lsn.v,
-                 v->op.kind == OP_PUT ? "wrote" : "deleted");
-    output_text(stdout, v->collection, 0);
-    (void)printf("/");
-    output_text(stdout, v->key, 0);
-    if (v->op.kind == OP_PUT) {
-        (void)printf("\nvalue:    ");
-        output_text(stdout, v->op.value, 0);
-    }
-    (void)printf("\ntime:     %s\n          %s, by the clocks of the sites\nclient:   ",
+    (void)printf("proven:   transaction %llu ", (unsigned long long)h->lsn.v);
+    if (v->whole)
+        print_ops(v);
+    else
+        print_op(&v->op);
+    (void)printf("time:     %s\n          %s, by the clocks of the sites\nclient:   ",
                  utc_text(h->time, utc), local_text(h->time, local));
     output_text(stdout, v->txn.client, 0);
     (void)printf("\nhistory:  of %llu entries, log %s\n"
                  "signed:   with the key that was given, id %08x\n",
                  (unsigned long long)c->size, c->origin, keys->log.id);
     verifier_keys_print(keys);
-    (void)printf("not said: that no later transaction changed the record%s\n",
+    (void)printf("not said: that no later transaction changed the record%s%s\n",
+                 v->whole ? "s" : "",
                  keys->n != 0 ? "; compare checkpoints (triveni archive consistency)"
                               : ", and that its holder signed no other history;\n"
                                 "          for that, compare checkpoints (triveni archive "
@@ -510,7 +552,8 @@ const struct command command_verify_proof = {
     .options_bytes = sizeof(struct prove_options),
     .tables = {verify_table, output_options},
     .about =
-        "FILE is what 'archive prove' or 'archive consistency --to' wrote. Works offline. "
+        "FILE is what 'archive prove', 'receipt' or 'archive consistency --to' wrote. Works "
+        "offline. "
         "The keys must come from whom you trust, and not with the proof. The log's signature says "
         "that its holder vouches for this history; a cosignature, that another site computed the "
         "same from a log of its own, and was shown no other one. Says in words what is proven "

@@ -19,6 +19,8 @@ static const struct option site_table[] = {
 
 /* Asked to seal, a site in trouble tries again at once; what is still wrong after SEAL_TROUBLE_MS is not waited for. */
 enum { SEAL_WAIT_MS = 60000, SEAL_POLL_MS = 100, SEAL_TROUBLE_MS = 1000, SEAL_TELL_MS = 2000 };
+/* And after that so long until it is signed, too. */
+enum { SEAL_SIGNED_MS = 15000 };
 
 /* The site of kind repository, by name, copied into out; and the newest transaction that any site shows now: the archive
  * may hear of it later than we do. */
@@ -45,8 +47,9 @@ static int look_around(const struct common *c, char out[64], int64_t *newest, st
                : err_set(e, ERR_NOT_FOUND, "no site of this cluster keeps an archive");
 }
 
-/* How far the archive is, and what is wrong with it, in the site's own words; empty: nothing. */
-static void read_archive(const json_t *status, const char *site, int64_t *archived,
+/* How far the archive is, whether all of it is signed, if it can be, and what is wrong with it, in the site's own words; empty:
+ * nothing. */
+static void read_archive(const json_t *status, const char *site, int64_t *archived, bool *is_signed,
                          char trouble[ERR_TEXT_BYTES])
 {
     size_t i;
@@ -57,8 +60,11 @@ static void read_archive(const json_t *status, const char *site, int64_t *archiv
         if (strcmp(json_text(row, "name", ""), site) != 0)
             continue;
         (void)json_number(row, "archived", archived);
-        (void)snprintf(trouble, ERR_TEXT_BYTES, "%s",
-                       json_text(json_object_get(row, "archive"), "trouble", ""));
+        const json_t *archive = json_object_get(row, "archive");
+        int64_t proven = 0;
+        (void)json_number(archive, "proven", &proven);
+        *is_signed = proven >= *archived || !json_is_true(json_object_get(archive, "signs"));
+        (void)snprintf(trouble, ERR_TEXT_BYTES, "%s", json_text(archive, "trouble", ""));
     }
 }
 
@@ -67,19 +73,24 @@ static int seal_up_to(struct tvn *db, const char *site, int64_t wanted, int64_t 
                       struct err *e)
 {
     uint64_t began = monotonic_ms(), told = began;
+    uint64_t archived_ms = 0; /* when all that was wanted was */
     char trouble[ERR_TEXT_BYTES];
+    bool is_signed = false;
     for (*archived = 0;;) {
         json_t *status = NULL;
         json_t *reply = NULL;
-        int rc =
-            admin_call(db, "seal", NULL, &reply, e); /* again: it seals what the site has applied */
+        int rc = archived_ms != 0
+                     ? 0
+                     : admin_call(db, "seal", NULL, &reply, e); /* it seals what is applied */
         json_decref(reply);
         if (rc == 0)
             rc = admin_call(db, "status", NULL, &status, e);
-        read_archive(status, site, archived, trouble);
+        read_archive(status, site, archived, &is_signed, trouble);
         json_decref(status);
         uint64_t now = monotonic_ms();
-        if (rc != 0 || *archived >= wanted)
+        if (archived_ms == 0 && *archived >= wanted)
+            archived_ms = now;
+        if (rc != 0 || (archived_ms != 0 && (is_signed || now - archived_ms >= SEAL_SIGNED_MS)))
             return rc;
         if (trouble[0] != '\0' && now - began >= SEAL_TROUBLE_MS)
             return err_set(e, ERR_FAILED,
@@ -132,7 +143,7 @@ const struct command command_archive_seal = {
     .about = "The archive is written when a pack is full or its oldest transaction has waited for "
              "pack_seconds, or six times as\n"
              "long while little waits. This writes what\n"
-             "there is and waits until it is archived.",
+             "there is and waits until it is archived and signed.",
     .examples = {{"before a restore of the present", "triveni archive seal"}},
     .exits = "3468",
     .run = run_archive_seal,

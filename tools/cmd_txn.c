@@ -3,6 +3,7 @@
 
 #include "tools/connect.h"
 #include "tools/files.h"
+#include "tools/receipt.h"
 #include "tools/record.h"
 #include "tools/txn_text.h"
 
@@ -11,12 +12,14 @@
 struct txn_options {
     struct common common;
     const char *key;
+    const char *receipt;
     bool check;
 };
 static const struct option txn_table[] = {
     {"dry-run", 0, OPTION_FLAG, offsetof(struct txn_options, check), NULL, NULL,
      "read and check the text, commit nothing"},
     IDEMPOTENCY_KEY_OPTION(struct txn_options),
+    RECEIPT_OPTION(struct txn_options),
     {0},
 };
 
@@ -36,7 +39,7 @@ static int run_txn(struct invocation *in, struct err *e)
     if (rc == 0 && o->check)
         say("%zu steps are well formed; nothing was committed", steps);
     else if (rc == 0 && (rc = connect_open(&o->common, &db, e)) == 0)
-        rc = commit_and_print(in, db, txn, o->key, e);
+        rc = commit_and_print(in, db, txn, o->key, o->receipt, e);
     (void)tvn_close(db);
     tvn_txn_free(txn);
     free(text);

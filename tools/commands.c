@@ -46,6 +46,7 @@ const struct command *const commands[] = {
     &command_del,
     &command_scan,
     &command_txn,
+    &command_receipt,
     &command_load,
     &command_dump,
     &command_watch,

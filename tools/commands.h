@@ -28,5 +28,6 @@ extern const struct command command_restore, command_archive_list, command_archi
     command_verify_proof;
 extern const struct command command_check, command_dump_log;
 extern const struct command command_version;
+extern const struct command command_receipt;
 
 #endif

@@ -1,5 +1,7 @@
 #include "tools/record.h"
 
+#include "tools/receipt.h"
+
 #include "tools/config.h"
 #include "tools/connect.h"
 #include "tools/json.h"
@@ -80,11 +82,14 @@ static int unknown_outcome(const struct common *c, struct tvn *db, const struct 
 }
 
 int commit_and_print(struct invocation *in, struct tvn *db, struct tvn_txn *txn,
-                     const char *idempotency_key, struct err *e)
+                     const char *idempotency_key, const char *receipt, struct err *e)
 {
     struct tvn_result result;
     struct tvn_error error;
     memset(&result, 0, sizeof result);
+    int rc = receipt_check(receipt, e);
+    if (rc != 0)
+        return rc;
     if (idempotency_key != NULL) /* what is wrong with it is told by the commit */
         (void)tvn_txn_set_idempotency_key(txn, tvn_str(idempotency_key));
     if (tvn_txn_commit(db, txn, &result, &error) != 0)
@@ -92,7 +97,10 @@ int commit_and_print(struct invocation *in, struct tvn *db, struct tvn_txn *txn,
                    ? unknown_outcome(in->options, db, &result, idempotency_key, &error, e)
                    : from_client(&error, e);
     print_result(in->options, &result);
-    return 0;
+    (void)fflush(stdout);
+    return receipt == NULL
+               ? 0
+               : receipt_write(in->options, result.lsn, -1, receipt, RECEIPT_PATIENCE_MS, e);
 }
 
 int operand_bytes(char *text, bool base64, struct tvn_bytes *out, struct err *e)

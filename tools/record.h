@@ -26,7 +26,7 @@ void record_json(FILE *f, const struct shown_record *r);
 /* Commit, with the idempotency key if there is one, and print the result in the command's format. An unknown outcome says how to
  * ask for it. */
 int commit_and_print(struct invocation *in, struct tvn *db, struct tvn_txn *txn,
-                     const char *idempotency_key, struct err *e);
+                     const char *idempotency_key, const char *receipt, struct err *e);
 #define IDEMPOTENCY_KEY_OPTION(type)                                                               \
     {                                                                                              \
         "idempotency-key", 0, OPTION_TEXT, offsetof(type, key), "TEXT", NULL,                      \

@@ -21,6 +21,20 @@ void evidence_write(struct writer *w, struct bytes collection, struct bytes key,
     write_bytes(w, body_of(v));
 }
 
+/* Every operation can be read. */
+static int evidence_txn(const struct entry_view *v, struct body_txn *txn, struct err *e)
+{
+    struct op op;
+    if (v->header.kind != ENTRY_TXN)
+        return err_set(e, ERR_NOT_FOUND, "the entry is no transaction but of kind %s",
+                       entry_kind_name(v->header.kind));
+    int rc = body_read_txn(body_of(v), txn, e);
+    struct reader ops = txn->ops;
+    for (uint32_t i = 0; rc == 0 && i < txn->op_count; i++)
+        rc = body_next_op(&ops, &op, e);
+    return rc;
+}
+
 int evidence_op(const struct entry_view *v, struct bytes collection, struct bytes key,
                 struct body_txn *txn, struct op *out, struct err *e)
 {
@@ -58,12 +72,16 @@ int evidence_read(struct bytes in, struct evidence *out, struct err *e)
     int rc = entry_decode(bytes_of(r.p + r.at, r.n - r.at), &out->entry, &used, e);
     if (rc == ERR_LIMIT || (rc == 0 && used != r.n - r.at))
         rc = err_set(e, ERR_FORMAT, "the entry has %zu bytes and needs %zu", r.n - r.at, used);
+    out->whole = out->collection.n == 0 && out->key.n == 0;
     if (rc == 0)
-        rc = evidence_op(&out->entry, out->collection, out->key, &out->txn, &out->op, e);
+        rc = out->whole
+                 ? evidence_txn(&out->entry, &out->txn, e)
+                 : evidence_op(&out->entry, out->collection, out->key, &out->txn, &out->op, e);
     if (rc == ERR_NOT_FOUND)
         rc = err_set(e, ERR_INTEGRITY,
-                     "the entry of the proof does not write the record that it "
-                     "is said to prove");
+                     out->whole ? "the entry of the proof is no transaction"
+                                : "the entry of the proof does not write the record that it is "
+                                  "said to prove");
     if (rc != 0)
         err_wrap(e, "the entry in the proof");
     return rc;

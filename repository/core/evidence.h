@@ -1,8 +1,11 @@
-/* What a proof of inclusion carries beside the tree's hashes: which record is meant, and the whole log entry that wrote it.
+/* What a proof of inclusion carries beside the tree's hashes: which record is meant, or none (a receipt), and the whole log
+ * entry that wrote it.
  *
  * The leaf of the tree is the entry's header; the header holds the hash of the body (salt and payload); the payload holds the
  * operation. So the record follows from the leaf, and the leaf from the signed root. The body is there whole, because its
  * hash is one hash: who gets a proof of one record sees every record that the same transaction wrote.
+ *
+ * Collection and key are both empty in a receipt, which is of the transaction as a whole.
  *
  * FORMAT (little-endian): magic u32 "TVNP" (0x504e5654), format u16 (1), collection str16, key str16, then the entry: header
  * of 128 bytes, body. It is the "extra" line of a tlog-proof file. */
@@ -16,9 +19,10 @@ enum { EVIDENCE_MAGIC = 0x504e5654, EVIDENCE_FORMAT = 1 };
 
 struct evidence {
     struct bytes collection, key;
+    bool whole; /* of the transaction, and not of a record */
     struct entry_view entry;
     struct body_txn txn;
-    struct op op; /* the last one of the transaction on that record: what counts */
+    struct op op; /* unless whole: the last one of the transaction on that record: what counts */
 };
 
 /* Size of what evidence_write writes. */

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # suite: drills
-# dc and dr cosign what gsr archives: published with both signatures, checked by our program and by one that shares no line with it;
+# dc and dr cosign what gsr archives: published with both signatures, given to clients as receipts, checked by our program and by one that shares no line with it;
 # one site away delays nothing and is made up for; a history that was rolled back, and one that the holder of gsr's key forged, are
 # not cosigned, and told by status, with the evidence kept; a site that was made anew from a snapshot cosigns under a new key, after
 # it has the headers of all that its own log does not have.
@@ -63,6 +63,29 @@ stranger tree "$archive" "$vkey" --cosigner "$dc" --cosigner "$dr" >/dev/null ||
 cp "$archive/tree/checkpoint" "$DIR/early"
 echo "ok: dc and dr cosign, and two programs verify it"
 
+# ---- receipts: from the service, for who wrote ----
+as=(--profile "$DIR/cluster/client.yaml")
+expect 0 "receipt of transaction" "$TRIVENI" put titles R-1 '{"owner":"Asha"}' --receipt "$DIR/r1" -o json "${as[@]}"
+lsn=$(jq .lsn "$DIR/out")
+expect 0 "transaction $lsn is in the history, with 1 changes" "$TRIVENI" verify-proof "$DIR/r1" --key "$DIR/vkeys"
+[ "$(stranger inclusion "$DIR/r1" "$vkey" --cosigner "$dc" --cosigner "$dr")" = "$lsn titles R-1 {\"owner\":\"Asha\"}" ] ||
+    die "the other program reads something else in the receipt"
+printf 'put titles R-2 two\nput titles R-3 three\ndel titles R-1\n' >"$DIR/steps"
+expect 0 "" "$TRIVENI" txn "$DIR/steps" --receipt "$DIR/r2" "${as[@]}"
+expect 0 "deleted record titles/R-1" "$TRIVENI" verify-proof "$DIR/r2" --key "$DIR/vkeys"
+expect 0 "" "$TRIVENI" verify-proof "$DIR/r2" --key "$DIR/vkeys" -o json
+[ "$(jq -c '[.changes[].key]' "$DIR/out")" = '["R-2","R-3","R-1"]' ] || die "not all changes: $(cat "$DIR/out")"
+expect 0 "" "$TRIVENI" receipt "$lsn" --to "$DIR/r3" "${as[@]}" # an older one, asked for later
+expect 0 "transaction $lsn " "$TRIVENI" verify-proof "$DIR/r3" --key "$DIR/vkeys"
+# Nothing is committed when the receipt has no place; no receipt of what is no transaction, or was never committed.
+before=$(site_status dc | jq .last)
+expect 1 "it is there already" "$TRIVENI" put titles R-4 four --receipt "$DIR/r1" "${as[@]}"
+expect 3 "no such record" "$TRIVENI" get titles R-4 "${as[@]}"
+expect 3 "no transaction" "$TRIVENI" receipt 1 --to "$DIR/none" "${as[@]}"
+expect 1 "has not heard that it is committed" "$TRIVENI" receipt $((before + 1000)) --to "$DIR/none" --wait 1s "${as[@]}"
+[ ! -e "$DIR/none" ] || die "a file without a receipt"
+echo "ok: receipts"
+
 # ---- one is away: it is done without, and made up for ----
 site_kill dr KILL
 write AB-2 two
@@ -71,6 +94,9 @@ expect 0 "" "$TRIVENI" archive prove titles AB-2 "${with[@]}" --to "$DIR/alone"
 expect 7 "not cosigned by" "$TRIVENI" verify-proof "$DIR/alone" --key "$DIR/vkeys"
 expect 7 "1 cosigners signed, 2 are required" "$TRIVENI" verify-proof "$DIR/alone" --key "$DIR/vkeys" --require 2
 expect 0 "NOT by" "$TRIVENI" verify-proof "$DIR/alone" --key "$DIR/vkeys" --require dc
+lsn=$(tv get titles AB-2 -o json | jq .lsn)
+expect 1 "cosigned by 1 of 2 sites" "$TRIVENI" receipt "$lsn" --to "$DIR/r4" --wait 15s "${as[@]}"
+expect 0 "" "$TRIVENI" receipt "$lsn" --to "$DIR/r4" --cosigners 1 "${as[@]}"
 if stranger inclusion "$DIR/alone" "$vkey" --cosigner "$dr" 2>/dev/null; then die "the other program takes what dr did not sign"; fi
 site_start dr
 until_true "dr cosigns what it missed" cosigned "$both"

@@ -2,7 +2,7 @@
 """Check the signed tree of a Triveni archive, and proofs from it, without Triveni.
 
     verify_tree.py tree ARCHIVE VKEY                    checkpoint, every tile, every header, up to the signed root
-    verify_tree.py inclusion FILE VKEY                  a proof of `triveni archive prove`
+    verify_tree.py inclusion FILE VKEY                  a proof of `triveni archive prove`, or a receipt
     verify_tree.py consistency FILE EARLIER VKEY        a proof of `triveni archive consistency --to`
     verify_tree.py --self-test                          published vectors
     ... --cosigner VKEY ...                             with any of them: that cosigner must have signed the checkpoint, too
@@ -261,6 +261,10 @@ def check_inclusion_file(data, vkey):
     lsn, = struct.unpack_from("<Q", header, 48)
     need(kind == 1 and lsn == index + 1, "not the transaction of that leaf")
     need(body_bytes == len(body) and sha(body) == header[96:], "the body is not the one of the header")
+    if not collection and not key:  # a receipt: the transaction as a whole
+        for c, k, v in operations(body):
+            sys.stdout.buffer.write(b"%d %s %s " % (lsn, c, k) + (b"-" if v is None else v) + b"\n")
+        return
     found = [v for c, k, v in operations(body) if (c, k) == (collection, key)]
     need(found, "the transaction does not write the record")
     sys.stdout.buffer.write(b"%d %s %s " % (lsn, collection, key) + (b"-" if found[-1] is None else found[-1]) + b"\n")

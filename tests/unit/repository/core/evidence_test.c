@@ -69,6 +69,29 @@ static void an_entry_that_does_not_write_the_record_proves_nothing(void **state)
     feed_drop(&g);
 }
 
+static void a_receipt_is_of_the_transaction_as_a_whole(void **state)
+{
+    (void)state;
+    struct feed f = {0}, g = {0};
+    uint8_t raw[1024];
+    struct evidence v;
+    struct err e = ERR_NONE;
+    two_ops(&f);
+    size_t n = make(&f, "", "", raw, sizeof raw);
+    assert_ok(evidence_read(bytes_of(raw, n), &v, &e), e);
+    assert_true(v.whole);
+    assert_int_equal(v.txn.op_count, 4);
+    n = make(&f, "", "1", raw, sizeof raw); /* half of a record's name is none */
+    assert_int_equal(evidence_read(bytes_of(raw, n), &v, &e), ERR_INTEGRITY);
+    assert_false(v.whole);
+    feed_noop(&g, 1);
+    n = make(&g, "", "", raw, sizeof raw);
+    assert_int_equal(evidence_read(bytes_of(raw, n), &v, &e), ERR_INTEGRITY);
+    assert_non_null(strstr(e.text, "no transaction"));
+    feed_drop(&f);
+    feed_drop(&g);
+}
+
 static void every_flipped_bit_and_every_cut_is_found(void **state)
 {
     (void)state;
@@ -100,6 +123,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(the_last_operation_on_the_record_counts),
         cmocka_unit_test(an_entry_that_does_not_write_the_record_proves_nothing),
+        cmocka_unit_test(a_receipt_is_of_the_transaction_as_a_whole),
         cmocka_unit_test(every_flipped_bit_and_every_cut_is_found),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
