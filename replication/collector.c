@@ -142,7 +142,8 @@ static void send_row(struct collector *c, uint8_t to, struct row *r)
 {
     const bool failed = r->why.code != 0;
     char text[COSIGN_TEXT_BYTES];
-    (void)snprintf(text, sizeof text, "%.*s", COSIGN_TEXT_BYTES - 1, r->why.text);
+    (void)snprintf(text, sizeof text, "%.*s", COSIGN_TEXT_BYTES - 1,
+                   r->why.text[0] != '\0' ? r->why.text : "it failed");
     const struct cosign_message m = {
         .kind = COSIGN_ROW,
         .code = r->why.code,

@@ -287,7 +287,8 @@ static void take_question(struct cosigner *c)
         memcpy(c->text, line, w.at);
         c->text_bytes = w.at;
     } else {
-        (void)snprintf(c->text, sizeof c->text, "%.*s", COSIGN_TEXT_BYTES - 1, e.text);
+        (void)snprintf(c->text, sizeof c->text, "%.*s", COSIGN_TEXT_BYTES - 1,
+                       e.text[0] != '\0' ? e.text : "it failed");
         c->text_bytes = strlen(c->text);
     }
     c->answer_to = c->now.from;
