@@ -65,13 +65,13 @@ struct site_config {
     /* repository (kind: repository) */
     char archive_dir[SITE_PATH_BYTES];
     char kek_file[SITE_PATH_BYTES]; /* or command:... or pkcs11:...: where the KEK comes from */
-    char checkpoint_key_file[SITE_PATH_BYTES]; /* empty: checkpoint.key beside the KEK's file */
+    char checkpoint_key_file[SITE_PATH_BYTES];     /* empty: checkpoint.key beside the KEK's file */
     char copies[SITE_COPIES_MAX][SITE_PATH_BYTES]; /* further places that hold the archive */
     uint32_t copy_count;
-    bool archived_at_all; /* what is archived is what all of them hold */
-    uint64_t pack_bytes;                       /* seal when this many bytes wait */
-    uint32_t pack_seconds;                     /* or when the oldest has waited this long */
-    uint32_t snapshot_entries;                 /* a snapshot after this many entries; 0: never */
+    bool archived_at_all;      /* what is archived is what all of them hold */
+    uint64_t pack_bytes;       /* seal when this many bytes wait */
+    uint32_t pack_seconds;     /* or when the oldest has waited this long */
+    uint32_t snapshot_entries; /* a snapshot after this many entries; 0: never */
 };
 
 /* Names and kinds of the members in the order of the names: "dc data, dr data, gsr repository". What all sites must agree on. */
