@@ -106,6 +106,11 @@ static void add_archive(struct site *s, json_t *o)
                                   trouble[0] != '\0' ? json_string(trouble) : json_null()));
     json_object_set_new(json_object_get(o, "archive"), "copies",
                         copies_json(archiver_copies(s->archiver)));
+    json_object_set_new(json_object_get(o, "archive"), "key_generation",
+                        json_integer((json_int_t)r.generation));
+    json_object_set_new(json_object_get(o, "archive"), "awaited_generation",
+                        r.awaited_generation != 0 ? json_integer((json_int_t)r.awaited_generation)
+                                                  : json_null());
     json_object_set_new(o, "archived", lsn_or_null(r.archived.lsn));
 }
 

@@ -60,6 +60,7 @@ struct archiver {
     struct arrival arrivals[REPL_SITES_MAX];
     struct archiver_cosigned cosigned[REPL_SITES_MAX];
     /* archive thread only */
+    unsigned generation, awaited; /* of keys, as told last */
     uint8_t *buffer;
     size_t capacity;
     uint64_t waiting_since_ms;  /* 0: nothing waits */
@@ -191,6 +192,23 @@ static int open_repository(struct archiver *a, struct err *e)
     return rc != 0 ? err_wrap(e, "archive") : 0;
 }
 
+/* Another generation of keys is written to, or there is one that we cannot write to: once per change. */
+static void tell_generation(struct archiver *a, const struct repository_status *now)
+{
+    if (a->generation != 0 && now->generation != a->generation)
+        events_add(a->site->events, "archive: keys are written to generation %u now, not %u",
+                   now->generation, a->generation);
+    if (now->awaited_generation != 0 && now->awaited_generation != a->awaited)
+        events_add(
+            a->site->events,
+            "archive: generation %u of its keys was begun under another KEK; this site has that "
+            "of generation %u and goes on with it: give it the new one, and run 'triveni "
+            "archive keys rotate' again",
+            now->awaited_generation, now->generation);
+    a->generation = now->generation;
+    a->awaited = now->awaited_generation;
+}
+
 /* One turn, without the lock. */
 static int archive_some(struct archiver *a, struct lsn from, struct lsn to, struct err *e)
 {
@@ -201,6 +219,7 @@ static int archive_some(struct archiver *a, struct lsn from, struct lsn to, stru
         return err_wrap(e, "archive: sealing from lsn %llu", (unsigned long long)from.v);
     struct repository_status now;
     repository_status(a->repository, &now);
+    tell_generation(a, &now);
     events_add(a->site->events, "archive: sealed up to lsn %llu (%llu packs)",
                (unsigned long long)now.archived.lsn.v, (unsigned long long)now.packs);
     rc = snapshot_when_due(a, &now, e);

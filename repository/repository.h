@@ -11,8 +11,8 @@
  *                                                of the state at each, digest at `last`
  *   snapshots/<lsn>-<unique>.snap and .meta      the state at an lsn, same container; its digest, counts, position
  *   indexes/<first>-<last>-<unique>.index and .meta   which entries wrote a record, derived from packs: history.h
- *   keys/1/<object>.key                          JSON: AES-KWP(KEK, data key of the object), KEK id; outside the objects, so
- *                                                that another generation (keys/2) rewraps keys and rewrites no object
+ *   keys/<generation>/<object>.key               JSON: AES-KWP(KEK, data key of the object), KEK id; outside the objects, so
+ *                                                that another generation rewraps keys and rewrites no object: keys.h
  *   tree/                                        the signed Merkle tree over the entries: proof.h
  *
  * Threads: one archive thread calls the archive functions; restore is for a process of its own. */
@@ -59,6 +59,10 @@ struct repository_status {
     uint64_t indexes;   /* that a lookup asks */
     uint64_t
         indexes_damaged; /* that were found so: packs are read instead, until the site has made them again */
+    unsigned
+        generation; /* of keys: which one is written to (keys.h); 0 when opened with read_only */
+    unsigned
+        awaited_generation; /* a newer one, whose KEK this process was not given yet; 0: none */
     /* Objects that cannot be used, gaps and breaks of the chain: call repository_verify. */
     uint64_t damaged;
     /* Objects or keys without a meta, and packs whose entries are in another one, left by interrupted writers; in nobody's

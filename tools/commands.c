@@ -80,6 +80,7 @@ const struct command *const commands[] = {
     &command_archive_verify,
     &command_archive_points,
     &command_archive_snapshots,
+    &command_archive_keys,
     &command_archive_seal,
     &command_archive_heal,
     &command_archive_checkpoint,

@@ -101,11 +101,47 @@ void repo_name_meta(const char *object, char out[REPO_NAME_BYTES])
     (void)snprintf(out, REPO_NAME_BYTES, "%.*s.meta", (int)stem_bytes(object), object);
 }
 
-void repo_name_key(const char *object, char out[REPO_NAME_BYTES])
+void repo_name_key(const char *object, unsigned generation, char out[REPO_NAME_BYTES])
 {
     const char *slash = strchr(object, '/');
-    check(slash != NULL);
-    (void)snprintf(out, REPO_NAME_BYTES, "keys/1/%s.key", slash + 1);
+    check(slash != NULL && generation <= REPO_GENERATION_MAX);
+    (void)snprintf(out, REPO_NAME_BYTES, "keys/%u/%s.key", generation, slash + 1);
+}
+
+void repo_name_keys_folder(unsigned generation, char out[REPO_NAME_BYTES])
+{
+    (void)snprintf(out, REPO_NAME_BYTES, "keys/%u", generation);
+}
+
+void repo_name_generation(unsigned generation, bool retired, char out[REPO_NAME_BYTES])
+{
+    (void)snprintf(out, REPO_NAME_BYTES, "keys/%u.%s", generation, retired ? "retired" : "key");
+}
+
+/* "keys/<generation>" and what stands behind it; NULL when the name does not begin so. */
+static const char *generation_of(const char *name, unsigned *generation)
+{
+    char again[REPO_NAME_BYTES];
+    if (strncmp(name, "keys/", 5) != 0)
+        return NULL;
+    *generation = 0;
+    for (const char *p = name + 5; *p >= '0' && *p <= '9' && *generation <= REPO_GENERATION_MAX;
+         p++)
+        *generation = *generation * 10 + (unsigned)(*p - '0');
+    if (*generation == 0 || *generation > REPO_GENERATION_MAX)
+        return NULL;
+    repo_name_keys_folder(*generation, again);
+    size_t n = strlen(again);
+    return strncmp(name, again, n) == 0 ? name + n : NULL;
+}
+
+int repo_name_of_generation(const char *name, unsigned *generation, bool *retired)
+{
+    const char *end = generation_of(name, generation);
+    if (end == NULL || (strcmp(end, ".key") != 0 && strcmp(end, ".retired") != 0))
+        return ERR_FORMAT;
+    *retired = end[1] == 'r';
+    return 0;
 }
 
 int repo_name_of_meta(const char *meta, char out[REPO_NAME_BYTES])
@@ -124,21 +160,19 @@ int repo_name_of_meta(const char *meta, char out[REPO_NAME_BYTES])
     return ERR_FORMAT;
 }
 
-int repo_name_of_key(const char *key, char out[REPO_NAME_BYTES])
+int repo_name_of_key(const char *key, char out[REPO_NAME_BYTES], unsigned *generation)
 {
-    static const char folder[] = "keys/1/";
-    size_t n = strlen(key), skip = sizeof folder - 1;
-    if (n < skip + 4 || n >= REPO_NAME_BYTES || strncmp(key, folder, skip) != 0 ||
-        strcmp(key + n - 4, ".key") != 0)
+    const char *base = generation_of(key, generation);
+    size_t n = base == NULL ? 0 : strlen(base);
+    if (n < 6 || n >= REPO_NAME_BYTES - 6 || base[0] != '/' || strcmp(base + n - 4, ".key") != 0)
         return ERR_FORMAT;
     struct repo_name parsed;
-    size_t base = n - 4 - skip; /* of the name within its folder */
     for (size_t i = 1; i < KINDS; i++) {
-        size_t end = strlen(kinds[i].extension);
-        if (base <= end || memcmp(key + skip + base - end, kinds[i].extension, end) != 0)
+        size_t end = strlen(kinds[i].extension), stem = n - 4; /* without ".key" */
+        if (stem <= end || memcmp(base + stem - end, kinds[i].extension, end) != 0)
             continue;
         int bytes =
-            snprintf(out, REPO_NAME_BYTES, "%s%.*s", kinds[i].folder, (int)base, key + skip);
+            snprintf(out, REPO_NAME_BYTES, "%s%.*s", kinds[i].folder, (int)stem - 1, base + 1);
         return bytes > 0 && bytes < REPO_NAME_BYTES ? repo_name_parse(out, &parsed) : ERR_FORMAT;
     }
     return ERR_FORMAT;

@@ -5,7 +5,8 @@
  *   snapshots/<lsn>-<unique>.snap
  *   indexes/<first>-<last>-<unique>.index       of keys; first and last lsn of the packs that it covers
  *   <stem>.meta                                 beside the object, its extension replaced
- *   keys/1/<base name>.key                      base name with its extension: <...>.pack.key
+ *   keys/<generation>/<base name>.key           base name with its extension: <...>.pack.key
+ *   keys/<generation>.key, keys/<generation>.retired    of a generation as a whole
  *
  * <unique> is random, so that a range whose sealing was interrupted is sealed again without a clash and no name is ever
  * used twice. Names sort by lsn. */
@@ -14,9 +15,10 @@
 
 #include "store/core/ids.h"
 
+#include <stdbool.h>
 #include <stddef.h>
 
-enum { REPO_NAME_BYTES = 96 };
+enum { REPO_NAME_BYTES = 96, REPO_GENERATION_MAX = 9999 };
 
 enum repo_kind { REPO_PACK = 1, REPO_SNAPSHOT = 2, REPO_INDEX = 3 };
 
@@ -35,10 +37,15 @@ int repo_name_parse(const char *name, struct repo_name *out);
 
 /* Name of the meta file and of the wrapped key that belong to an object. */
 void repo_name_meta(const char *object, char out[REPO_NAME_BYTES]);
-void repo_name_key(const char *object, char out[REPO_NAME_BYTES]);
+void repo_name_key(const char *object, unsigned generation, char out[REPO_NAME_BYTES]);
 /* The object that a meta or key file belongs to. 0 or ERR_FORMAT. */
 int repo_name_of_meta(const char *meta, char out[REPO_NAME_BYTES]);
-int repo_name_of_key(const char *key, char out[REPO_NAME_BYTES]);
+int repo_name_of_key(const char *key, char out[REPO_NAME_BYTES], unsigned *generation);
+
+/* A generation of keys: its folder ("keys/2"), and the file with its own key or with the word that it is given up. */
+void repo_name_keys_folder(unsigned generation, char out[REPO_NAME_BYTES]);
+void repo_name_generation(unsigned generation, bool retired, char out[REPO_NAME_BYTES]);
+int repo_name_of_generation(const char *name, unsigned *generation, bool *retired);
 
 const char *repo_kind_name(enum repo_kind kind); /* "pack", "snapshot", "index" */
 

@@ -5,6 +5,7 @@
 #include "repository/core/inventory.h"
 #include "repository/core/snaprec.h"
 #include "repository/io/container.h"
+#include "repository/io/keyring.h"
 #include "repository/io/meta.h"
 #include "repository/repository.h"
 
@@ -12,12 +13,22 @@ struct repository {
     struct repo_backend *backend;
     bool read_only;
     struct repo_about about;
+    char *where; /* as it was opened */
+    char *kek_source;
     struct repo_kek kek;
+    struct repo_keyring keys;
+    unsigned writes;  /* generation that keys of new objects go to */
+    unsigned awaited; /* a newer generation whose KEK we were not given yet; 0: none */
     struct repo_inventory inv;
     uint64_t unfinished;
     struct err failed;      /* a sync failed: nothing more is written */
     struct repo_tree *tree; /* NULL: not opened */
 };
+
+/* ---- repository.c ---- */
+int repo_about_load(struct repository *r, struct err *e);
+/* Remove temporary files of keys that an interrupted writer left, unless somebody is writing keys. */
+void repo_keys_clean(struct repository *r);
 
 /* ---- scan.c: from files to an inventory ---- */
 /* List the folders and read every meta; but what `known` (NULL: nothing) holds undamaged is taken from there, and `known` is only
@@ -26,9 +37,14 @@ struct repository {
 int repo_scan(struct repository *r, struct repo_inventory *known, struct repo_inventory *out,
               uint64_t *unfinished, struct err *e);
 void repo_inventory_release(struct repo_inventory *inv);
-/* Unwrap the data key of an object. ERR_DENIED when it was wrapped under another KEK, ERR_INTEGRITY when it is missing or
- * damaged; the key file is named. */
-int repo_key_of(struct repository *r, const char *object, struct repo_key *out, struct err *e);
+/* The objects that have a meta, sorted. The caller releases them, also after an error. */
+struct repo_names {
+    char (*at)[REPO_NAME_BYTES];
+    size_t n, cap;
+};
+int repo_list_finished(struct repository *r, struct repo_names *out, struct err *e);
+bool repo_names_have(const struct repo_names *l, const char *name);
+void repo_names_release(struct repo_names *l);
 /* The meta file of an object, whole; the caller frees it. */
 int repo_meta_text(struct repository *r, const char *object, uint8_t **out, size_t *n,
                    struct err *e);
@@ -57,7 +73,8 @@ int repo_draft_seal(struct repository *r, struct repo_draft *d, struct err *e);
 int repo_draft_publish(struct repository *r, struct repo_draft *d, struct bytes meta,
                        struct err *e);
 void repo_draft_drop(struct repo_draft *d);
-/* Write a small file once, read it back, give it its name. */
+/* Write a small file once, read it back, give it its name. repo_text_name leaves it to the caller to sync the folder. */
+int repo_text_name(struct repository *r, const char *name, struct bytes text, struct err *e);
 int repo_text_publish(struct repository *r, const char *name, struct bytes text, struct err *e);
 /* Fill what every meta says. */
 void repo_draft_object(const struct repo_draft *d, struct repo_object *out);

@@ -23,7 +23,7 @@ static int note_sync(struct repository *r, const struct repo_temp *t, const stru
     return rc;
 }
 
-int repo_text_publish(struct repository *r, const char *name, struct bytes text, struct err *e)
+int repo_text_name(struct repository *r, const char *name, struct bytes text, struct err *e)
 {
     struct repo_temp t = REPO_TEMP_NONE;
     uint8_t *again = malloc(text.n);
@@ -41,11 +41,22 @@ int repo_text_publish(struct repository *r, const char *name, struct bytes text,
         rc = err_set(e, ERR_INTEGRITY,
                      "%s: reads back otherwise than it was written; check the disk", name);
     if (rc == 0)
-        rc = repo_temp_publish(&t, e);
+        rc = repo_temp_name(&t, e);
     rc = note_sync(r, &t, e, rc);
     repo_temp_drop(&t);
     free(again);
     return rc;
+}
+
+int repo_text_publish(struct repository *r, const char *name, struct bytes text, struct err *e)
+{
+    int rc = repo_text_name(r, name, text, e);
+    if (rc != 0)
+        return rc;
+    struct repo_temp folder = REPO_TEMP_NONE;
+    rc = repo_backend_settle(r->backend, &name, 1, e);
+    folder.sync_failed = rc != 0;
+    return note_sync(r, &folder, e, rc);
 }
 
 int repo_draft_begin(struct repository *r, struct repo_draft *d, struct repo_name *name,
@@ -95,39 +106,22 @@ int repo_draft_seal(struct repository *r, struct repo_draft *d, struct err *e)
     return rc == 0 ? read_back(r, d, e) : rc;
 }
 
-static int publish_key(struct repository *r, const struct repo_draft *d, struct err *e)
-{
-    char name[REPO_NAME_BYTES], identity[REPO_IDENTITY_BYTES];
-    struct repo_wrapped w = {.created = repo_now()};
-    struct repo_key again;
-    uint8_t *text = NULL;
-    size_t n = 0;
-    memcpy(w.kek_id, r->kek.id, sizeof w.kek_id);
-    int rc = repo_key_wrap(&r->kek, &d->key, w.wrapped, e);
-    if (rc == 0)
-        rc = repo_key_unwrap(&r->kek, w.wrapped, &again, e);
-    if (rc == 0 && memcmp(&again, &d->key, sizeof again) != 0)
-        rc =
-            err_set(e, ERR_INTEGRITY, "the wrapped key unwraps to another one; check this machine");
-    repo_name_key(d->name, name);
-    repo_identity_of(r, name, identity);
-    if (rc == 0)
-        rc = repo_wrapped_write(&w, &d->key, identity, &text, &n, e);
-    if (rc == 0)
-        rc = repo_text_publish(r, name, bytes_of(text, n), e);
-    repo_wipe(&again, sizeof again);
-    free(text);
-    return rc;
-}
-
 int repo_draft_publish(struct repository *r, struct repo_draft *d, struct bytes meta, struct err *e)
 {
     char name[REPO_NAME_BYTES];
-    int rc = publish_key(r, d, e);
+    int lock = -1;
+    int rc = repo_keys_lock(r, false, true, &lock, e);
+    if (rc == 0)
+        rc = repo_keyring_follow(r, e);
+    if (rc == 0)
+        rc = repo_key_write(r, r->writes, &r->kek, d->name, &d->key, true, e);
     if (rc == 0)
         rc = note_sync(r, &d->temp, e, repo_temp_publish(&d->temp, e));
     repo_name_meta(d->name, name);
-    return rc == 0 ? repo_text_publish(r, name, meta, e) : rc;
+    if (rc == 0)
+        rc = repo_text_publish(r, name, meta, e);
+    repo_keys_unlock(lock);
+    return rc;
 }
 
 void repo_draft_object(const struct repo_draft *d, struct repo_object *out)

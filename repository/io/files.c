@@ -137,12 +137,14 @@ static int remove_temp(void *arg, const char *name)
     return 0;
 }
 
-/* Temporary files that an interrupted writer left. Only for the writer that holds the lock. */
+/* Temporary files that an interrupted writer left; not those of keys, which have other writers too (repo_keys_clean). Only
+ * for the writer that holds the lock. */
 static int remove_temps(int dir, struct err *e)
 {
     int rc = list_dir(dir, ".", remove_temp, &dir, e);
     for (size_t i = 0; rc == 0 && i < FOLDERS; i++)
-        rc = list_dir(dir, folders[i], remove_temp, &dir, e);
+        if (strncmp(folders[i], "keys", 4) != 0)
+            rc = list_dir(dir, folders[i], remove_temp, &dir, e);
     return rc;
 }
 
@@ -223,6 +225,8 @@ static int files_create(struct repo_backend *b, const char *name, struct repo_te
         if ((rc = make_folders_of(dir, name, e)) != 0)
             return rc;
     }
+    if (strncmp(folder, "keys/", 5) == 0 && (rc = make_folders_of(dir, name, e)) != 0)
+        return rc; /* of another generation */
     int n = snprintf(t->temp, sizeof t->temp, "%s/%s%08x", folder, temp_prefix, unique);
     check(n > 0 && (size_t)n < sizeof t->temp);
     t->fd = openat(dir, t->temp, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0440);

@@ -287,10 +287,13 @@ static void remove_one(struct repository *r, size_t at)
     struct repo_index *x = &r->inv.indexes[at];
     char meta[REPO_NAME_BYTES], key[REPO_NAME_BYTES];
     repo_name_meta(x->o.name, meta);
-    repo_name_key(x->o.name, key);
-    if (!repo_backend_remove(r->backend, meta) || !repo_backend_remove(r->backend, x->o.name) ||
-        !repo_backend_remove(r->backend, key))
+    if (!repo_backend_remove(r->backend, meta) || !repo_backend_remove(r->backend, x->o.name))
         return;
+    for (size_t i = 0; i < r->keys.count; i++) {
+        repo_name_key(x->o.name, r->keys.at[i].number, key);
+        if (!repo_backend_remove(r->backend, key))
+            return;
+    }
     repo_index_close(x);
     r->inv.index_count--;
     memmove(x, x + 1, (r->inv.index_count - at) * sizeof *x);

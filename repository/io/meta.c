@@ -192,6 +192,16 @@ int repo_wrapped_write(const struct repo_wrapped *k, const struct repo_key *key,
     return finish_checked(root, ok, key, identity, out, n, e);
 }
 
+int repo_retired_write(const struct repo_retired *x, uint8_t **out, size_t *n, struct err *e)
+{
+    json_t *root = json_object();
+    bool ok = set_u64(root, "format", FORMAT) && set_u64(root, "generation", x->generation) &&
+              set_u64(root, "after", x->after) &&
+              set_hex(root, "kek_id", x->kek_id, sizeof x->kek_id) &&
+              set_u64(root, "retired_us", x->when.us);
+    return finish_checked(root, ok, NULL, NULL, out, n, e);
+}
+
 static json_t *points_json(const struct repo_pack *p, bool *ok)
 {
     json_t *list = json_array();
@@ -369,6 +379,23 @@ int repo_about_read(struct bytes text, struct repo_about *out, struct err *e)
         (void)snprintf(out->cluster, sizeof out->cluster, "%s", name);
         out->cluster_id = get_uuid(&f, f.root, "cluster_id");
         out->created.us = get_u64(&f, f.root, "created_us");
+        return parsed(&f, e);
+    }
+    json_decref(f.root);
+    return rc;
+}
+
+int repo_retired_read(struct bytes text, struct repo_retired *out, struct err *e)
+{
+    struct fields f = {0};
+    int rc = repo_seal_check(text, NULL, NULL, e);
+    if (rc == 0)
+        rc = parse(text, &f, e);
+    if (rc == 0) {
+        out->generation = (unsigned)get_u64(&f, f.root, "generation");
+        out->after = (unsigned)get_u64(&f, f.root, "after");
+        get_hex(&f, f.root, "kek_id", out->kek_id, sizeof out->kek_id);
+        out->when.us = get_u64(&f, f.root, "retired_us");
         return parsed(&f, e);
     }
     json_decref(f.root);

@@ -27,16 +27,23 @@ struct repo_about { /* repository.json */
     struct utc created;
 };
 
-struct repo_wrapped { /* keys/1/<object>.key */
+struct repo_wrapped { /* keys/<generation>/<object>.key, keys/<generation>.key */
     uint8_t kek_id[REPO_KEK_ID_BYTES];
     uint8_t wrapped[REPO_WRAPPED_BYTES];
     struct utc created;
+};
+
+struct repo_retired {           /* keys/<generation>.retired */
+    unsigned generation, after; /* the one that is given up; the one that was checked before */
+    uint8_t kek_id[REPO_KEK_ID_BYTES]; /* of the one that is given up; zero: not known */
+    struct utc when;
 };
 
 /* Writers: *out is the whole file, allocated; the caller frees it. Identity is that of the text file's own name. */
 int repo_about_write(const struct repo_about *a, uint8_t **out, size_t *n, struct err *e);
 int repo_wrapped_write(const struct repo_wrapped *k, const struct repo_key *key,
                        const char *identity, uint8_t **out, size_t *n, struct err *e);
+int repo_retired_write(const struct repo_retired *x, uint8_t **out, size_t *n, struct err *e);
 int repo_pack_write(const struct repo_pack *p, const struct repo_frame_start *frames,
                     const struct uuid *cluster, const struct repo_key *key, const char *identity,
                     uint8_t **out, size_t *n, struct err *e);
@@ -49,6 +56,7 @@ int repo_index_write(const struct repo_index *x, const struct uuid *cluster,
 
 /* Readers: 0, ERR_FORMAT with what is wrong, ERR_INTEGRITY when the seal does not hold. */
 int repo_about_read(struct bytes text, struct repo_about *out, struct err *e);
+int repo_retired_read(struct bytes text, struct repo_retired *out, struct err *e);
 /* The seal of a wrapped key can be checked only when it is unwrapped: repo_seal_check. */
 int repo_wrapped_read(struct bytes text, struct repo_wrapped *out, struct err *e);
 int repo_seal_check(struct bytes text, const struct repo_key *key, const char *identity,

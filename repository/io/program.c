@@ -109,14 +109,15 @@ static void note_complaint(struct run *r, const char *p, size_t n)
         char c = p[i];
         r->said[r->said_bytes++] = c >= 0 && c < ' ' ? ' ' : c;
     }
-    while (r->said_bytes > 0 && r->said[r->said_bytes - 1] == ' ')
-        r->said_bytes--;
     r->said[r->said_bytes] = '\0';
 }
 
 static int failed(const struct run *r, int code, const char *what, struct err *e)
 {
-    return err_set(e, code, "%s %s%s%s", r->path, what, r->said_bytes != 0 ? ": " : "", r->said);
+    size_t n = r->said_bytes;
+    while (n > 0 && r->said[n - 1] == ' ')
+        n--;
+    return err_set(e, code, "%s %s%s%.*s", r->path, what, n != 0 ? ": " : "", (int)n, r->said);
 }
 
 /* Its output until both ends are closed. */

@@ -5,7 +5,6 @@
  * repository_status, by repository_verify and by the plan that would need it. */
 #include "repository/history.h"
 #include "repository/io/archive.h"
-#include "repository/io/kek.h"
 #include "repository/io/tree.h"
 
 #include "store/core/check.h"
@@ -15,7 +14,7 @@
 
 static const char about_name[] = "repository.json";
 
-static int read_about(struct repository *r, struct err *e)
+int repo_about_load(struct repository *r, struct err *e)
 {
     uint8_t *text = NULL;
     size_t n = 0;
@@ -86,6 +85,43 @@ static int check_chain(const struct repository *r, struct err *e)
     return rc;
 }
 
+static int remove_temp(void *arg, const char *name)
+{
+    const struct repository *r = arg;
+    if (strstr(name, "/.tmp-") != NULL)
+        (void)repo_backend_remove(r->backend, name); /* what cannot be removed is in nobody's way */
+    return 0;
+}
+
+void repo_keys_clean(struct repository *r)
+{
+    int lock;
+    if (repo_keys_lock(r, true, false, &lock, NULL) != 0)
+        return;
+    (void)repo_backend_list(r->backend, "keys", remove_temp, r, NULL);
+    for (size_t i = 0; i < r->keys.count; i++) {
+        char folder[REPO_NAME_BYTES];
+        repo_name_keys_folder(r->keys.at[i].number, folder);
+        (void)repo_backend_list(r->backend, folder, remove_temp, r, NULL);
+    }
+    repo_keys_unlock(lock);
+}
+
+/* A writer knows which generation it writes to, and that one has a key of its own. */
+static int settle_keys(struct repository *r, struct err *e)
+{
+    const struct repo_generation *g = repo_keyring_ours(&r->keys);
+    r->writes = g->number;
+    repo_keys_clean(r);
+    if (g->headed || g->damage[0] != '\0')
+        return 0;
+    int rc = repo_generation_begin(r, g->number, &r->kek, e);
+    if (rc != 0)
+        return rc;
+    repo_keyring_release(&r->keys);
+    return repo_keyring_read(r, &r->kek, &r->keys, e);
+}
+
 int repository_open(struct repository **out, const struct repository_options *options,
                     struct err *e)
 {
@@ -95,17 +131,27 @@ int repository_open(struct repository **out, const struct repository_options *op
     if (r == NULL)
         return err_set(e, ERR_NO_MEMORY, "no memory for an archive");
     r->read_only = options->read_only;
-    int rc = repo_backend_open(options->dir, options->create && write, write, &r->backend, e);
+    r->where = strdup(options->dir);
+    r->kek_source = strdup(options->kek_file);
+    int rc = r->where == NULL || r->kek_source == NULL
+                 ? err_set(e, ERR_NO_MEMORY, "no memory for an archive")
+                 : 0;
+    if (rc == 0)
+        rc = repo_backend_open(options->dir, options->create && write, write, &r->backend, e);
     if (rc == 0)
         rc = repo_kek_open(options->kek_file, &r->kek, e);
-    if (rc == 0 && (rc = read_about(r, e)) == ERR_NOT_FOUND && options->create && write)
+    if (rc == 0 && (rc = repo_about_load(r, e)) == ERR_NOT_FOUND && options->create && write)
         rc = create_about(r, options, e);
     if (rc == 0)
         rc = check_cluster(r, options, e);
     if (rc == 0)
+        rc = repo_keyring_open(r, e);
+    if (rc == 0)
         rc = repo_scan(r, NULL, &r->inv, &r->unfinished, e);
     if (rc == 0 && write)
         rc = check_chain(r, e);
+    if (rc == 0 && write)
+        rc = settle_keys(r, e);
     if (rc == 0) {
         *out = r;
         return 0;
@@ -134,7 +180,10 @@ void repository_close(struct repository *r)
     repo_tree_free(r->tree);
     repo_inventory_release(&r->inv);
     repo_backend_close(r->backend);
+    repo_keyring_release(&r->keys);
     repo_kek_close(&r->kek);
+    free(r->kek_source);
+    free(r->where);
     free(r);
 }
 
@@ -142,6 +191,8 @@ void repository_status(const struct repository *r, struct repository_status *out
 {
     const struct repo_inventory *inv = &r->inv;
     *out = (struct repository_status){.archived = repo_archived(inv), .unfinished = r->unfinished};
+    out->generation = r->writes;
+    out->awaited_generation = r->awaited;
     if (r->tree != NULL)
         out->proven = repo_tree_signed(r->tree);
     if (inv->pack_count != 0)

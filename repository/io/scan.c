@@ -8,10 +8,8 @@
  * Memory: about 500 bytes a pack and 200 a restore point. */
 #include "repository/io/archive.h"
 #include "repository/io/index.h"
-#include "repository/io/kek.h"
 
 #include "store/core/check.h"
-#include "store/core/hex.h"
 
 #include <stdio.h>
 #include <time.h>
@@ -37,43 +35,6 @@ int repo_damage(struct err *e)
     return e->code;
 }
 
-int repo_key_of(struct repository *r, const char *object, struct repo_key *out, struct err *e)
-{
-    char name[REPO_NAME_BYTES], identity[REPO_IDENTITY_BYTES];
-    char given[2 * REPO_KEK_ID_BYTES + 1], ours[2 * REPO_KEK_ID_BYTES + 1];
-    struct repo_wrapped w;
-    uint8_t *text = NULL;
-    size_t n = 0;
-    repo_name_key(object, name);
-    int rc = repo_backend_read(r->backend, name, REPO_SMALL_TEXT_MAX_BYTES, &text, &n, e);
-    if (rc != 0)
-        return repo_damage(e);
-    rc = repo_wrapped_read(bytes_of(text, n), &w, e);
-    if (rc == 0) {
-        hex_format(w.kek_id, sizeof w.kek_id, given);
-        hex_format(r->kek.id, sizeof r->kek.id, ours);
-        /* Tried whatever the id says: an id that rotted must not pass for a wrong KEK. */
-        rc = repo_key_unwrap(&r->kek, w.wrapped, out, e);
-        bool other = !repo_kek_is(&r->kek, w.kek_id);
-        if (rc == ERR_DENIED && other)
-            err_set(e, ERR_DENIED, "wrapped under the KEK with id %s, the KEK given has id %s",
-                    given, ours);
-        else if (rc == ERR_DENIED)
-            rc = err_set(e, ERR_INTEGRITY, "the wrapped key is damaged");
-        else if (rc == 0 && other)
-            rc = err_set(e, ERR_INTEGRITY, "its KEK id is damaged");
-    }
-    repo_identity_of(r, name, identity);
-    if (rc == 0)
-        rc = repo_seal_check(bytes_of(text, n), out, identity, e);
-    free(text);
-    if (rc == 0)
-        return 0;
-    repo_wipe(out, sizeof *out);
-    err_wrap(e, "%s", name);
-    return repo_damage(e);
-}
-
 int repo_meta_text(struct repository *r, const char *object, uint8_t **out, size_t *n,
                    struct err *e)
 {
@@ -85,12 +46,7 @@ int repo_meta_text(struct repository *r, const char *object, uint8_t **out, size
 
 /* ---- listing ---- */
 
-struct names {
-    char (*at)[REPO_NAME_BYTES];
-    size_t n, cap;
-};
-
-static int names_add(struct names *l, const char *name)
+static int names_add(struct repo_names *l, const char *name)
 {
     if (l->n == l->cap) {
         size_t cap = l->cap == 0 ? 64 : 2 * l->cap;
@@ -109,20 +65,26 @@ static int names_compare(const void *a, const void *b)
     return strcmp(a, b);
 }
 
-static void names_sort(struct names *l)
+static void names_sort(struct repo_names *l)
 {
     if (l->n != 0)
         qsort(l->at, l->n, sizeof *l->at, names_compare);
 }
 
-static bool names_have(const struct names *l, const char *name)
+bool repo_names_have(const struct repo_names *l, const char *name)
 {
     return l->n != 0 && bsearch(name, l->at, l->n, sizeof *l->at, names_compare) != NULL;
 }
 
+void repo_names_release(struct repo_names *l)
+{
+    free(l->at);
+    *l = (struct repo_names){0};
+}
+
 struct listing {
-    struct names finished; /* objects that have a meta */
-    struct names others;   /* objects that are there, and objects that a key is there for */
+    struct repo_names finished; /* objects that have a meta */
+    struct repo_names others;   /* objects that are there, and objects that a key is there for */
 };
 
 static int list_one(void *arg, const char *name)
@@ -130,23 +92,39 @@ static int list_one(void *arg, const char *name)
     struct listing *l = arg;
     char object[REPO_NAME_BYTES];
     struct repo_name parsed;
+    unsigned generation;
     if (repo_name_of_meta(name, object) == 0)
         return names_add(&l->finished, object);
-    if (repo_name_of_key(name, object) == 0)
+    if (repo_name_of_key(name, object, &generation) == 0)
         return names_add(&l->others, object);
     return repo_name_parse(name, &parsed) == 0 ? names_add(&l->others, name) : 0;
 }
 
-static int list_all(struct repo_backend *b, struct listing *l, struct err *e)
+static int list_folders(const struct repository *r, struct listing *l, bool keys, struct err *e)
 {
-    static const char *const folders[] = {"packs", "snapshots", "indexes", "keys/1"};
+    static const char *const folders[] = {"packs", "snapshots", "indexes"};
     int rc = 0;
     for (size_t i = 0; rc == 0 && i < sizeof folders / sizeof folders[0]; i++)
-        rc = repo_backend_list(b, folders[i], list_one, l, e);
+        rc = repo_backend_list(r->backend, folders[i], list_one, l, e);
+    for (size_t i = 0; rc == 0 && keys && i < r->keys.count; i++) {
+        char folder[REPO_NAME_BYTES];
+        repo_name_keys_folder(r->keys.at[i].number, folder);
+        if (!r->keys.at[i].retired)
+            rc = repo_backend_list(r->backend, folder, list_one, l, e);
+    }
     if (rc == ERR_NO_MEMORY)
         err_set(e, rc, "no memory for the list of objects");
     names_sort(&l->finished);
     names_sort(&l->others);
+    return rc;
+}
+
+int repo_list_finished(struct repository *r, struct repo_names *out, struct err *e)
+{
+    struct listing l = {0};
+    int rc = list_folders(r, &l, false, e);
+    *out = l.finished;
+    repo_names_release(&l.others);
     return rc;
 }
 
@@ -156,7 +134,7 @@ static uint64_t count_unfinished(const struct listing *l)
     uint64_t n = 0;
     for (size_t i = 0; i < l->others.n; i++)
         if ((i == 0 || strcmp(l->others.at[i - 1], l->others.at[i]) != 0) &&
-            !names_have(&l->finished, l->others.at[i]))
+            !repo_names_have(&l->finished, l->others.at[i]))
             n++;
     return n;
 }
@@ -339,7 +317,7 @@ int repo_scan(struct repository *r, struct repo_inventory *known, struct repo_in
     struct listing l = {0};
     struct repo_inventory inv = {0};
     struct kek_tally tally = {0};
-    int rc = list_all(r->backend, &l, e);
+    int rc = list_folders(r, &l, true, e);
     if (rc != 0)
         goto out;
     /* Names sort by lsn, so the inventory comes out sorted. */
@@ -354,15 +332,16 @@ int repo_scan(struct repository *r, struct repo_inventory *known, struct repo_in
         rc = load_one(r, l.finished.at[i], known, &inv, &tally, e);
     if (rc == 0 && tally.ours == 0 && tally.others != 0) {
         *e = tally.why;
-        rc = err_wrap(e, "the key-encryption key is not the one of this archive");
+        rc = err_wrap(e, "the key-encryption key is not the one of this archive, from %.80s",
+                      r->kek_source);
     }
     *unfinished = count_unfinished(&l);
     if (rc == 0)
         rc = drop_doubled(&inv, unfinished, e);
     repo_indexes_choose(&inv);
 out:
-    free(l.finished.at);
-    free(l.others.at);
+    repo_names_release(&l.finished);
+    repo_names_release(&l.others);
     if (rc == 0)
         *out = inv;
     else

@@ -240,6 +240,20 @@ static void check_vanished(struct verify *v, const struct repo_inventory *now)
             tell(v, known->snapshots[i].o.name, "its meta file is missing");
 }
 
+/* The files of generations as a whole; the keys in them are read with their objects. */
+static void check_generations(struct verify *v)
+{
+    const struct repo_keyring *keys = &v->r->keys;
+    for (size_t i = 0; i < keys->count; i++) {
+        char name[REPO_NAME_BYTES];
+        if (keys->at[i].damage[0] == '\0')
+            continue;
+        v->report->objects++;
+        repo_name_generation(keys->at[i].number, keys->at[i].retired, name);
+        tell(v, name, keys->at[i].damage);
+    }
+}
+
 static int check_all(struct verify *v, const struct repo_inventory *now)
 {
     v->sums = calloc(now->pack_count + 1, sizeof *v->sums);
@@ -251,6 +265,7 @@ static int check_all(struct verify *v, const struct repo_inventory *now)
     for (size_t i = 0; i < now->index_count; i++)
         v->total += now->indexes[i].o.bytes;
     check_vanished(v, now);
+    check_generations(v);
     for (size_t i = 0; rc == 0 && i < now->pack_count; i++) {
         const struct repo_pack *p = &now->packs[i];
         struct err why = ERR_NONE;

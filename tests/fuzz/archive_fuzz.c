@@ -22,7 +22,7 @@ static const char identity[] = "triveni/1|fuzz";
 
 static void names(struct bytes in)
 {
-    char text[REPO_NAME_BYTES + 20], again[REPO_NAME_BYTES];
+    char text[REPO_NAME_BYTES + 20], again[REPO_NAME_BYTES], object[REPO_NAME_BYTES];
     struct repo_name n;
     if (in.n >= sizeof text)
         return;
@@ -34,8 +34,17 @@ static void names(struct bytes in)
     }
     if (repo_name_of_meta(text, again) == 0)
         check(repo_name_parse(again, &n) == 0);
-    if (repo_name_of_key(text, again) == 0)
-        check(repo_name_parse(again, &n) == 0);
+    unsigned generation;
+    bool retired;
+    if (repo_name_of_key(text, object, &generation) == 0) {
+        check(repo_name_parse(object, &n) == 0);
+        repo_name_key(object, generation, again);
+        check(strcmp(text, again) == 0);
+    }
+    if (repo_name_of_generation(text, &generation, &retired) == 0) {
+        repo_name_generation(generation, retired, again);
+        check(strcmp(text, again) == 0);
+    }
 }
 
 static void table(struct bytes in)

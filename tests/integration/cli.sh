@@ -123,6 +123,8 @@ expect 0 dump --all --standby "${c[@]}" && cmp "$DIR/out" "$DIR/dump"
 expect 0 archive seal "${o[@]}"
 archive=(--repository "$DIR/cluster/gsr/archive" --kek "$DIR/cluster/kek")
 expect 0 archive verify "${archive[@]}"
+expect 0 archive keys check "${archive[@]}"
+expect 0 archive keys list --repository "$DIR/cluster/gsr/archive" -o json && [ "$(jq -r .state "$DIR/out")" = whole ]
 expect 0 archive points "${archive[@]}" -o json && [ "$(jq -r .name "$DIR/out")" = "before the end" ]
 expect 2 restore "${archive[@]}" --to-time 2026-11-24T08:48:21 --preview && says "has no offset"
 expect 0 restore "${archive[@]}" --to-point "before the end" --preview -o json && [ "$(jq -r .point "$DIR/out")" = "before the end" ]

@@ -11,7 +11,9 @@ Needs nothing but Python's own modules (those of Debian's python3-minimal suffic
 can see them: this is a proof that the format is open, for tests and for an emergency, and not a tool for every day.
 """
 import ast
+import glob
 import hashlib
+import os
 import struct
 import subprocess
 import sys
@@ -126,12 +128,18 @@ def open_object(archive, kek, name):
     def identity(of):
         return ("triveni/1|%s|%s" % (about["cluster_id"], of)).encode()
 
-    key_name = "keys/1/%s.key" % name.split("/")[1]
-    meta_name = name.rsplit(".", 1)[0] + ".meta"
-    key_line, wrapped, key_seal = text_file(archive, key_name)
     zero = run(["openssl", "enc", "-id-aes256-wrap-pad", "-K", kek.hex(), "-iv", "a65959a6"], b"\0" * 32)
     ids = [hashlib.sha256(b"triveni kek" + of).hexdigest()[:16] for of in (kek, zero)]
-    need(wrapped["kek_id"] in ids, "another KEK")
+    # The generation of keys that is under this KEK; every file of keys names its KEK.
+    key_names = ["keys/%s/%s.key" % (path.split("/")[-2], name.split("/")[1])
+                 for path in glob.glob(archive + "/keys/[0-9]*/")]
+    key_names = [n for n in key_names if os.path.exists(archive + "/" + n)]
+    need(key_names, "no key of " + name)
+    key_names = [n for n in key_names if text_file(archive, n)[1]["kek_id"] in ids]
+    need(key_names, "another KEK")
+    key_name = key_names[-1]
+    meta_name = name.rsplit(".", 1)[0] + ".meta"
+    key_line, wrapped, key_seal = text_file(archive, key_name)
     key = run(["openssl", "enc", "-d", "-id-aes256-wrap-pad", "-K", kek.hex(), "-iv", "a65959a6"],
               bytes.fromhex(wrapped["wrapped"]))
     need(len(key) == 32, "the key does not unwrap")

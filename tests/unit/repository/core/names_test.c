@@ -24,6 +24,7 @@ static void names_come_back(void **state)
         char text[REPO_NAME_BYTES], meta[REPO_NAME_BYTES], key[REPO_NAME_BYTES],
             again[REPO_NAME_BYTES];
         struct repo_name back;
+        unsigned generation = 0;
         repo_name_format(&names[i], text);
         assert_int_equal(repo_name_parse(text, &back), 0);
         assert_int_equal(back.kind, names[i].kind);
@@ -34,16 +35,17 @@ static void names_come_back(void **state)
         repo_name_meta(text, meta);
         assert_int_equal(repo_name_of_meta(meta, again), 0);
         assert_string_equal(again, text);
-        repo_name_key(text, key);
-        assert_int_equal(repo_name_of_key(key, again), 0);
+        repo_name_key(text, REPO_GENERATION_MAX, key);
+        assert_int_equal(repo_name_of_key(key, again, &generation), 0);
         assert_string_equal(again, text);
+        assert_int_equal(generation, REPO_GENERATION_MAX);
         /* The temporary name is never longer than these. */
         assert_true(strlen(key) < REPO_NAME_BYTES);
     }
     char text[REPO_NAME_BYTES], key[REPO_NAME_BYTES];
     repo_name_format(&names[2], text);
     assert_string_equal(text, "packs/00000000000000000900-00000000000000001000-17-00abcdef.pack");
-    repo_name_key(text, key);
+    repo_name_key(text, 1, key);
     assert_string_equal(key,
                         "keys/1/00000000000000000900-00000000000000001000-17-00abcdef.pack.key");
 }
@@ -76,14 +78,54 @@ static void strange_names_are_nobodys(void **state)
     };
     struct repo_name back;
     char out[REPO_NAME_BYTES];
+    unsigned generation;
     for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
         assert_int_equal(repo_name_parse(names[i], &back), ERR_FORMAT);
-        assert_int_equal(repo_name_of_key(names[i], out), ERR_FORMAT);
+        assert_int_equal(repo_name_of_key(names[i], out, &generation), ERR_FORMAT);
     }
     assert_int_equal(repo_name_of_meta("packs/x.meta", out), ERR_FORMAT);
     assert_int_equal(repo_name_of_meta(".meta", out), ERR_FORMAT);
-    assert_int_equal(repo_name_of_key("keys/1/.key", out), ERR_FORMAT);
-    assert_int_equal(repo_name_of_key("keys/1/.pack.key", out), ERR_FORMAT);
+    assert_int_equal(repo_name_of_key("keys/1/.key", out, &generation), ERR_FORMAT);
+    assert_int_equal(repo_name_of_key("keys/1/.pack.key", out, &generation), ERR_FORMAT);
+}
+
+static void a_generation_has_one_name(void **state)
+{
+    (void)state;
+    static const unsigned numbers[] = {1, 2, 10, REPO_GENERATION_MAX};
+    static const char *const strange[] = {
+        "keys/0.key",          "keys/01.key",    "keys/1",      "keys/1.keys",
+        "keys/.key",           "keys/10000.key", "keys/-1.key", "keys/1.retired.key",
+        "keys/4294967297.key", "key/1.key",      "packs/1.key",
+    };
+    char name[REPO_NAME_BYTES];
+    unsigned number;
+    bool retired;
+    for (size_t i = 0; i < sizeof numbers / sizeof numbers[0]; i++)
+        for (int given = 0; given < 2; given++) {
+            repo_name_generation(numbers[i], given, name);
+            assert_int_equal(repo_name_of_generation(name, &number, &retired), 0);
+            assert_int_equal(number, numbers[i]);
+            assert_int_equal(retired, given);
+            assert_int_equal(repo_name_of_key(name, name, &number), ERR_FORMAT);
+        }
+    repo_name_generation(2, false, name);
+    assert_string_equal(name, "keys/2.key");
+    repo_name_generation(2, true, name);
+    assert_string_equal(name, "keys/2.retired");
+    repo_name_keys_folder(2, name);
+    assert_string_equal(name, "keys/2");
+    for (size_t i = 0; i < sizeof strange / sizeof strange[0]; i++)
+        assert_int_equal(repo_name_of_generation(strange[i], &number, &retired), ERR_FORMAT);
+    static const char *const keys[] = {
+        "keys/0/00000000000000000001-00000000.snap.key",
+        "keys/01/00000000000000000001-00000000.snap.key",
+        "keys/10000/00000000000000000001-00000000.snap.key",
+        "keys/2/x/00000000000000000001-00000000.snap.key",
+        "keys/2.key/00000000000000000001-00000000.snap.key",
+    };
+    for (size_t i = 0; i < sizeof keys / sizeof keys[0]; i++)
+        assert_int_equal(repo_name_of_key(keys[i], name, &number), ERR_FORMAT);
 }
 
 static void times_are_told_in_utc(void **state)
@@ -120,6 +162,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(names_come_back),
         cmocka_unit_test(strange_names_are_nobodys),
+        cmocka_unit_test(a_generation_has_one_name),
         cmocka_unit_test(times_are_told_in_utc),
         cmocka_unit_test(an_identity_names_cluster_and_object),
     };
