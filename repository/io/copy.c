@@ -23,6 +23,7 @@ struct repository_copy {
     struct lsn packs, snapshots; /* are there up to these */
     uint64_t tree;               /* tiles of a tree of so many entries are there */
     bool listed;
+    unsigned generation; /* of keys: the newest when all was looked at */
 };
 
 struct run {
@@ -181,21 +182,38 @@ static int sealed_text(const struct run *x, const char *name, const struct repo_
     return rc;
 }
 
+/* Its key in every generation: the seals hold under the key itself, whichever KEK it is wrapped under. */
+static int copy_keys(const struct run *x, const struct repo_object *o, const struct repo_key *key)
+{
+    int rc = 0;
+    for (size_t i = 0; rc == 0 && i < x->r->keys.count; i++) {
+        const struct repo_generation *g = &x->r->keys.at[i];
+        char name[REPO_NAME_BYTES];
+        uint8_t *text = NULL;
+        size_t n = 0;
+        repo_name_key(o->name, g->number, name);
+        if (g->retired || !repo_is_there(x->r, name))
+            continue;
+        rc = sealed_text(x, name, key, &text, &n);
+        if (rc == 0)
+            rc = copy_text(x, name, bytes_of(text, n));
+        free(text);
+    }
+    return rc;
+}
+
 static int copy_object(const struct run *x, const struct repo_object *o)
 {
-    char key_name[REPO_NAME_BYTES], meta_name[REPO_NAME_BYTES];
-    uint8_t *key_text = NULL, *meta_text = NULL;
-    size_t key_bytes = 0, meta_bytes = 0;
+    char meta_name[REPO_NAME_BYTES];
+    uint8_t *meta_text = NULL;
+    size_t meta_bytes = 0;
     struct repo_key key;
-    repo_name_key(o->name, key_name);
     repo_name_meta(o->name, meta_name);
     int rc = repo_key_of(x->r, o->name, &key, x->e);
     if (rc == 0)
-        rc = sealed_text(x, key_name, &key, &key_text, &key_bytes);
-    if (rc == 0)
         rc = sealed_text(x, meta_name, &key, &meta_text, &meta_bytes);
     if (rc == 0)
-        rc = copy_text(x, key_name, bytes_of(key_text, key_bytes));
+        rc = copy_keys(x, o, &key);
     const struct item it = {
         .name = o->name, .is_object = true, .bytes = o->bytes, .sha256 = o->sha256};
     if (rc == 0)
@@ -203,7 +221,6 @@ static int copy_object(const struct run *x, const struct repo_object *o)
     if (rc == 0)
         rc = copy_text(x, meta_name, bytes_of(meta_text, meta_bytes));
     repo_wipe(&key, sizeof key);
-    free(key_text);
     free(meta_text);
     x->report->objects++;
     return rc;
@@ -330,16 +347,55 @@ static int nothing(void *arg, const char *name)
     return 0;
 }
 
+/* What is said of generations of keys as a whole; of a retired one the copy keeps the keys that it has, and nobody reads
+ * them. After a rotation every object is looked at again. */
+static int copy_generations(const struct run *x)
+{
+    const struct repo_keyring *keys = &x->r->keys;
+    int rc = 0;
+    if (x->c->generation != keys->at[0].number) {
+        x->c->packs.v = x->c->snapshots.v = 0;
+        x->c->generation = keys->at[0].number;
+    }
+    for (size_t i = 0; rc == 0 && i < keys->count; i++) {
+        const struct repo_generation *g = &keys->at[i];
+        char name[REPO_NAME_BYTES];
+        uint8_t *text = NULL;
+        size_t n = 0;
+        if (g->damage[0] != '\0' || (!g->retired && !g->headed))
+            continue;
+        repo_name_generation(g->number, g->retired, name);
+        rc = repo_backend_read(x->r->backend, name, REPO_SMALL_TEXT_MAX_BYTES, &text, &n, x->e);
+        if (rc == 0)
+            rc = copy_text(x, name, bytes_of(text, n));
+        free(text);
+    }
+    return rc;
+}
+
+static int list_keys(const struct run *x)
+{
+    int rc = repo_backend_list(x->c->to, "keys", nothing, NULL, x->e);
+    for (size_t i = 0; rc == 0 && i < x->r->keys.count; i++) {
+        char folder[REPO_NAME_BYTES];
+        repo_name_keys_folder(x->r->keys.at[i].number, folder);
+        rc = repo_backend_list(x->c->to, folder, nothing, NULL, x->e);
+    }
+    return rc;
+}
+
 /* The archive's own description; what is listed once is not asked for one by one. */
 static int begin(const struct run *x)
 {
-    static const char *const folders[] = {"packs", "snapshots", "indexes", "keys/1", "tree/keys"};
+    static const char *const folders[] = {"packs", "snapshots", "indexes", "tree/keys"};
     uint8_t *text = NULL;
     size_t n = 0;
     struct repo_about about;
     int rc = 0;
     for (size_t i = 0; rc == 0 && !x->c->listed && i < sizeof folders / sizeof folders[0]; i++)
         rc = repo_backend_list(x->c->to, folders[i], nothing, NULL, x->e);
+    if (rc == 0 && !x->c->listed)
+        rc = list_keys(x);
     if (rc == 0)
         rc = repo_backend_read(x->c->to, "repository.json", REPO_SMALL_TEXT_MAX_BYTES, &text, &n,
                                x->e);
@@ -355,6 +411,8 @@ static int begin(const struct run *x)
     if (rc == 0)
         rc = copy_text(x, "repository.json", bytes_of(text, n));
     free(text);
+    if (rc == 0)
+        rc = copy_generations(x);
     x->c->listed = rc == 0;
     return rc;
 }
