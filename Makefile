@@ -261,6 +261,8 @@ bench-store: all $(BENCH) ## measure Triveni beside its peers: about 15 minutes;
 	@BUILD=$(BUILD) MAKE='$(MAKE)' bench/run.sh store
 bench-replication: all $(BENCH_REPL) ## measure three sites beside replicated peers, and their failovers: about 15 minutes; REPS= TIMES= SYSTEMS= CELLS=
 	@BUILD=$(BUILD) MAKE='$(MAKE)' bench/replication.sh
+.PHONY: bench-archive-programs
+bench-archive-programs: $(BUILD)/bench/load_archive
 bench-quick: all $(BENCH) ## measure Triveni alone, in less than a minute
 	@BUILD=$(BUILD) MAKE='$(MAKE)' bench/run.sh quick
 

@@ -16,8 +16,8 @@
      "TRIVENI_REPOSITORY",                                                                         \
      "directory of the archive: read there, no site is asked"},                                    \
     {                                                                                              \
-        "kek", 'k', OPTION_TEXT, offsetof(type, kek), "FILE", "TRIVENI_KEK",                       \
-            "key that the archive is encrypted under (with --repository)"                          \
+        "kek", 'k', OPTION_TEXT, offsetof(type, kek), "SOURCE", "TRIVENI_KEK",                     \
+            "with --repository: key that the archive is encrypted under, as for archive verify"    \
     }
 #define PAST_WHEN "LSN, TIME with its offset, or restore point"
 
