@@ -178,8 +178,8 @@ struct restore_result {
 };
 /* What a long call is at: bytes of packs that were read, then records that were put in order. */
 enum repository_stage { REPOSITORY_STAGE_READ, REPOSITORY_STAGE_BUILD };
-typedef void (*repository_progress_fn)(void *arg, enum repository_stage stage, uint64_t done,
-                                       uint64_t total);
+typedef void (*repository_stage_fn)(void *arg, enum repository_stage stage, uint64_t done,
+                                    uint64_t total);
 /* Build a data directory in `into`, which must not exist or be empty (ERR_EXISTS otherwise): "<into>/state". Built as
  * "<into>.partial" and renamed at the end, so that `into` is always whole. Ends by counting
  * the digest again from the records and comparing it with the newest digest that the archive holds up to the target;
@@ -188,7 +188,7 @@ typedef void (*repository_progress_fn)(void *arg, enum repository_stage stage, u
  * (ERR_NO_SPACE), an error of the disk (ERR_IO) or the end of the process, it leaves "<into>.partial": the same call again goes
  * on with what was read. ERR_EXISTS when that is of another target, ERR_BUSY when another process works in it. */
 int repository_restore(struct repository *r, const struct restore_plan *plan, const char *into,
-                       repository_progress_fn progress, void *arg, struct restore_result *out,
+                       repository_stage_fn progress, void *arg, struct restore_result *out,
                        struct err *e);
 
 /* Some records, all of one collection: its name; and of its keys those from `from` (inclusive) to `to` (exclusive; empty:
@@ -203,7 +203,7 @@ struct repository_selection {
 int repository_records(struct repository *r, const struct restore_plan *plan,
                        const struct repository_selection *only, const char *scratch,
                        int (*each)(void *arg, const struct record *), void *each_arg,
-                       repository_progress_fn progress, void *arg, struct restore_result *out,
+                       repository_stage_fn progress, void *arg, struct restore_result *out,
                        struct err *e);
 
 #endif

@@ -21,7 +21,7 @@ struct repo_fold_job {
     const struct repository_selection *only; /* NULL: every record */
     struct lsn boundary;                     /* where the digest is to be known, too; 0: nowhere */
     int dir;                                 /* of the runs; nobody else's */
-    repository_progress_fn progress;         /* may be NULL; called by the calling thread */
+    repository_stage_fn progress;            /* may be NULL; called by the calling thread */
     void *progress_arg;
 
     /* made by repo_fold_gather() */

@@ -489,8 +489,10 @@ static int add_up(struct repo_fold_job *job, struct err *e)
 
 int repo_fold_gather(struct repo_fold_job *job, struct err *e)
 {
-    struct gather g = {
-        .job = job, .opening = PTHREAD_MUTEX_INITIALIZER, .lock = PTHREAD_MUTEX_INITIALIZER, .news = PTHREAD_COND_INITIALIZER};
+    struct gather g = {.job = job,
+                       .opening = PTHREAD_MUTEX_INITIALIZER,
+                       .lock = PTHREAD_MUTEX_INITIALIZER,
+                       .news = PTHREAD_COND_INITIALIZER};
     job->kept = 0;
     int rc = cut(&g, e);
     g.failed = g.count;

@@ -359,7 +359,7 @@ static int prepare(struct repository *r, const struct restore_plan *plan,
 }
 
 int repository_restore(struct repository *r, const struct restore_plan *plan, const char *into,
-                       repository_progress_fn progress, void *arg, struct restore_result *out,
+                       repository_stage_fn progress, void *arg, struct restore_result *out,
                        struct err *e)
 {
     char place[PATH_MAX], partial[PATH_MAX];
@@ -416,7 +416,7 @@ static int give_record(void *arg, const struct repo_effect *x)
 int repository_records(struct repository *r, const struct restore_plan *plan,
                        const struct repository_selection *only, const char *scratch,
                        int (*each)(void *arg, const struct record *), void *each_arg,
-                       repository_progress_fn progress, void *arg, struct restore_result *out,
+                       repository_stage_fn progress, void *arg, struct restore_result *out,
                        struct err *e)
 {
     struct repo_fold_job job = {.progress = progress, .progress_arg = arg};

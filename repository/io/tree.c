@@ -337,8 +337,8 @@ static int publish(struct repository *r, struct repo_tree *t, struct err *e)
 {
     if (!t->changed)
         return 0;
-    int rc =
-        repo_checkpoint_replace(r->backend, bytes_of(t->note, t->note_bytes), &t->files.sync_failed, e);
+    int rc = repo_checkpoint_replace(r->backend, bytes_of(t->note, t->note_bytes),
+                                     &t->files.sync_failed, e);
     if (rc != 0)
         return rc;
     tidy(r, t->signed_to.v, t->edge.size);
