@@ -329,8 +329,11 @@ static int copy_tree(const struct run *x, const struct tlog_checkpoint *c, struc
         x->c->tree = theirs.size;
     for (unsigned level = 0; rc == 0 && level < TLOG_LEVELS && c->size >> (8 * level) != 0; level++)
         rc = copy_level(x, level, c->size, buf);
-    if (rc == 0 && !(signed_there && bytes_equal(bytes_of(there, n), note)))
-        rc = repo_checkpoint_replace(x->c->to, note, &failed, x->e);
+    if (rc == 0 && !(signed_there && bytes_equal(bytes_of(there, n), note)) &&
+        (rc = repo_checkpoint_replace(x->c->to, note, &failed, x->e)) == 0) {
+        x->report->copied++;
+        tell(x, "tree/checkpoint", "copied");
+    }
     if (rc == 0)
         x->c->tree = c->size;
     free(there);
