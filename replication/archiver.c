@@ -513,7 +513,8 @@ int archiver_start(struct site *s, struct archiver **out, struct err *e)
         rc = copies_new(s, &a->copies, e);
     if (rc == 0)
         rc = open_repository(a, e);
-    if (rc == 0 || rc == ERR_IO || rc == ERR_NO_SPACE || rc == ERR_INTEGRITY) {
+    if (rc == 0 || rc == ERR_IO || rc == ERR_NO_SPACE || rc == ERR_INTEGRITY ||
+        rc == ERR_UNREACHABLE || rc == ERR_TIMEOUT) {
         note_outcome(a, rc, e);
         *e = (struct err)ERR_NONE;
         rc = pthread_create(&a->thread, NULL, archive_main, a) != 0

@@ -78,6 +78,7 @@ mode pass
 port=$(rgw_free_port)
 python3 "$here/../lib/s3_proxy.py" "$port" "${RGW_URL##*:}" "$DIR/mode" "$DIR/proxy.log" &
 PROXY=$!
+within 30 "the proxy listens" curl -s -o /dev/null --max-time 2 "http://127.0.0.1:$port/"
 cluster_create "$DIR/cluster"
 printf 'aws_access_key_id = %s\naws_secret_access_key = %s\n' "$RGW_KEY" "$RGW_SECRET" >"$DIR/access"
 chmod 600 "$DIR/access"
@@ -225,6 +226,17 @@ done
 seal
 whole
 ok "killed 4 times while it sealed: $(tail -n 1 "$DIR/out")"
+
+# ---- a gsr that starts while the bucket is out of reach ----
+mode hang
+site_kill gsr TERM
+site_start gsr
+within 60 "gsr votes while its bucket is out of reach" in_trouble "no progress"
+mode pass
+within 60 "no trouble when the bucket is back" no_trouble
+put late yes
+seal
+ok "a site starts, and votes, while its bucket does not answer"
 
 # ---- several places at once, and healing one from another ----
 site_kill gsr TERM
