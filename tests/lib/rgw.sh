@@ -102,15 +102,15 @@ rgw_start() {
 rgw_stop() {
     local pid
     for pid in "${RGW_PIDS[@]}"; do
-        kill "$pid" 2>/dev/null
+        kill "$pid" 2>/dev/null || true
     done
     for pid in "${RGW_PIDS[@]}"; do
         for _ in {1..50}; do
             kill -0 "$pid" 2>/dev/null || break
             sleep 0.1
         done
-        kill -9 "$pid" 2>/dev/null
-        wait "$pid" 2>/dev/null
+        kill -9 "$pid" 2>/dev/null || true
+        wait "$pid" 2>/dev/null || true
     done
     RGW_PIDS=()
 }
