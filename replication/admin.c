@@ -39,6 +39,7 @@ static json_t *peer_json(struct site *s, uint8_t i)
                                          : json_null());
     const struct repl_members *list = &s->view.list.members;
     json_object_set_new(o, "member", json_boolean(list->all >> i & 1));
+    json_object_set_new(o, "lost", json_boolean(list->lost >> i & 1));
     json_object_set_new(o, "replica", json_boolean((list->all & ~list->voters) >> i & 1));
     json_object_set_new(o, "answer_ms",
                         p->answer_ms != 0 ? json_integer((json_int_t)p->answer_ms) : json_null());
@@ -418,6 +419,8 @@ static int give_order(struct site *s, struct client *c, uint64_t request, const 
         return command_switchover(s, c, request, arguments, reply, e);
     if (strcmp(what, "failover") == 0)
         return command_failover(s, c, request, e);
+    if (strcmp(what, "solo") == 0)
+        return solo_command(s, c, request, arguments, e);
     if (strcmp(what, "isolate") == 0)
         return isolation_command(s, c, arguments, reply, e);
     if (strncmp(what, "member-", 7) == 0)
@@ -428,10 +431,10 @@ static int give_order(struct site *s, struct client *c, uint64_t request, const 
 int admin_command(struct site *s, struct client *c, uint64_t request, struct bytes command,
                   json_t *arguments, json_t **reply, struct err *e)
 {
-    static const char *const for_operators[] = {"switchover",     "failover",      "mode",
-                                                "isolate",        "divergence",    "seal",
-                                                "index-create",   "index-drop",    "member-add",
-                                                "member-promote", "member-demote", "member-remove"};
+    static const char *const for_operators[] = {
+        "switchover",     "failover",      "solo",         "mode",       "isolate",
+        "divergence",     "seal",          "index-create", "index-drop", "member-add",
+        "member-promote", "member-demote", "member-remove"};
     for (size_t i = 0; i < sizeof for_operators / sizeof for_operators[0]; i++)
         if (bytes_equal(command, bytes_str(for_operators[i])) && c->kind != WIRE_OPERATOR)
             return err_set(e, ERR_DENIED,
@@ -462,9 +465,9 @@ int admin_command(struct site *s, struct client *c, uint64_t request, struct byt
         *reply = members_json(s);
         return 0;
     }
-    static const char *const orders[] = {"switchover",    "failover",     "mode",
-                                         "isolate",       "member-add",   "member-promote",
-                                         "member-demote", "member-remove"};
+    static const char *const orders[] = {"switchover",     "failover",      "solo",
+                                         "mode",           "isolate",       "member-add",
+                                         "member-promote", "member-demote", "member-remove"};
     for (size_t i = 0; i < sizeof orders / sizeof orders[0]; i++)
         if (bytes_equal(command, bytes_str(orders[i])))
             return give_order(s, c, request, orders[i], arguments, reply, e);

@@ -178,6 +178,8 @@ static void append_own(struct site *s, const struct repl_action *a)
         return;
     }
     check(a->lsn.v == s->tail.lsn.v + 1);
+    const bool begins =
+        a->term.v != s->tail.term.v; /* with a no-op, or with a list (repl_solo.c) */
     struct entry_view v = {.header = {.kind = a->kind,
                                       .cluster_id = s->config->cluster_id,
                                       .term = a->term,
@@ -192,7 +194,7 @@ static void append_own(struct site *s, const struct repl_action *a)
         err_wrap(&e, "remembering lsn %llu", (unsigned long long)a->lsn.v);
         site_fail(s, &e);
     }
-    if (a->kind == ENTRY_NOOP) {
+    if (begins) {
         s->urgent = s->term_start = a->lsn; /* nothing is served before it is applied */
         answered_begin(&s->answered, a->term);
         s->primary_since_ms = site_now_ms();
@@ -259,6 +261,15 @@ static void truncate_to(struct site *s, struct lsn keep)
 failed:
     err_wrap(&e, "undoing the log after lsn %llu", (unsigned long long)keep.v);
     site_fail(s, &e);
+}
+
+/* What the others go on without stays here, and in a bundle, for people to apply anew. Without the bundle nothing is lost. */
+static void export_only(struct site *s, struct lsn keep)
+{
+    struct err e = ERR_NONE;
+    if (divergence_export(s, keep, &e) != 0)
+        events_add(s->events, "entries after %llu are not exported: %s; they are in the log",
+                   (unsigned long long)keep.v, e.text);
 }
 
 /* ---- shipping ---- */
@@ -454,6 +465,9 @@ static void execute(struct site *s, const struct repl_event *event, const struct
     case REPL_ACT_TRUNCATE:
         truncate_to(s, a->lsn);
         break;
+    case REPL_ACT_EXPORT:
+        export_only(s, a->lsn);
+        break;
     case REPL_ACT_APPEND_OWN:
         append_own(s, a);
         break;
@@ -576,6 +590,16 @@ int driver_propose(struct site *s, enum entry_kind kind, struct bytes body, stru
     if (s->unpushed == 0) /* the disk has begun, so may the others */
         driver_ship(s);
     return 0;
+}
+
+void driver_solo(struct site *s, const struct repl_event *order, struct bytes body)
+{
+    s->proposal.active = true;
+    s->proposal.kind = ENTRY_MEMBERS;
+    s->proposal.body = body;
+    s->proposal.lsn.v = 0;
+    driver_step(s, order);
+    s->proposal.active = false;
 }
 
 bool driver_may_stand(struct site *s, struct err *e)

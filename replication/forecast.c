@@ -3,6 +3,8 @@
  * last. What it does not know is null (P10). */
 #include "replication/service.h"
 
+#include "store/core/hex.h"
+
 static const char *why_not(struct site *s, struct err *e)
 {
     if (s->config->members[s->config->self].kind == SITE_REPOSITORY)
@@ -13,6 +15,8 @@ static const char *why_not(struct site *s, struct err *e)
         return "it met a history that contradicts what is committed there";
     if (s->view.unfit)
         return "its state differs from the others'";
+    if (s->view.lost)
+        return "it was declared lost by two operators";
     if (!s->view.may_vote)
         return "it was rebuilt and has not caught up";
     return driver_may_stand(s, e) ? NULL : e->text;
@@ -35,8 +39,10 @@ json_t *forecast_json(struct site *s)
     struct err e;
     err_init(&e);
     const char *why = why_not(s, &e);
-    return json_pack("{s:b, s:s?, s:I, s:b, s:I, s:I, s:o}", "may_stand", why == NULL, "why", why,
-                     "last_term", (json_int_t)s->tail.term.v, "mode_known",
+    char hash[2 * sizeof s->tail.hash.b + 1];
+    hex_format(s->tail.hash.b, sizeof s->tail.hash.b, hash);
+    return json_pack("{s:b, s:s?, s:I, s:s, s:b, s:I, s:I, s:o}", "may_stand", why == NULL, "why",
+                     why, "last_term", (json_int_t)s->tail.term.v, "last_hash", hash, "mode_known",
                      s->mode_after.v <= s->marks.applied.v, "lease_ms",
                      (json_int_t)s->config->lease_ms, "election_ms",
                      (json_int_t)s->config->election_ms, "heard", heard_json(s));

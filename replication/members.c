@@ -59,6 +59,10 @@ static int to_slots(struct site *s, const struct body_members *b, struct repl_me
             note(m, from);
             c->member_count++;
         }
+        if (from->lost) {
+            out->lost |= (uint8_t)(1u << slot);
+            continue;
+        }
         out->all |= (uint8_t)(1u << slot);
         out->voters |= (uint8_t)((unsigned)from->votes << slot);
         out->electable |= (uint8_t)((unsigned)(from->kind == MEMBER_DATA) << slot);
@@ -243,7 +247,7 @@ static void write_list(struct site *s, const struct repl_members *m, struct byte
         uint8_t slot = 0;
         for (uint8_t i = 0; i < c->member_count; i++) {
             const struct site_member *x = &c->members[i];
-            if ((m->all >> i & 1) != 0 && (last == NULL || strcmp(x->name, last) > 0) &&
+            if (((m->all | m->lost) >> i & 1) != 0 && (last == NULL || strcmp(x->name, last) > 0) &&
                 (next == NULL || strcmp(x->name, next->name) < 0)) {
                 next = x;
                 slot = i;
@@ -256,6 +260,7 @@ static void write_list(struct site *s, const struct repl_members *m, struct byte
             .name = bytes_str(next->name),
             .kind = next->kind == SITE_REPOSITORY ? MEMBER_REPOSITORY : MEMBER_DATA,
             .votes = (m->voters >> slot & 1) != 0,
+            .lost = (m->lost >> slot & 1) != 0,
             .peer = bytes_str(next->peer),
             .client = bytes_str(next->client)};
     }
@@ -298,8 +303,18 @@ static int add(struct site *s, const char *name, json_t *arguments, struct repl_
     if (rc == 0) /* it is no member: nobody looks for it yet where it was before */
         note(slot_of(s, bytes_str(name), &slot), &b.members[0]);
     m->all |= one.all;
+    m->lost &= (uint8_t)~one.all;
     m->electable |= one.electable;
     return rc;
+}
+
+static bool is_lost(const struct site *s, const char *name)
+{
+    for (uint8_t i = 0; i < s->config->member_count; i++)
+        if ((s->view.list.members.lost >> i & 1) != 0 &&
+            strcmp(s->config->members[i].name, name) == 0)
+            return true;
+    return false;
 }
 
 /* What the list in force becomes by this order. */
@@ -315,7 +330,8 @@ static int changed(struct site *s, const char *what, const char *name, json_t *a
         return slot == REPL_NOBODY ? add(s, name, arguments, m, e)
                                    : err_set(e, ERR_EXISTS, "'%s' is a member already", name);
     if (slot == REPL_NOBODY)
-        return err_set(e, ERR_NOT_FOUND, "no member is called '%.40s'", name);
+        return err_set(e, ERR_NOT_FOUND, "no member is called '%.40s'%s", name,
+                       is_lost(s, name) ? ": it was declared lost, and can be added again" : "");
     uint8_t bit = (uint8_t)(1u << slot), votes = m->voters & bit;
     if (strcmp(what, "member-promote") == 0) {
         m->voters |= bit;
@@ -347,10 +363,33 @@ int members_order(struct site *s, const char *what, json_t *arguments, struct by
     return rc;
 }
 
+int members_solo(struct site *s, struct bytes by, struct writer *w, struct repl_members *out,
+                 struct err *e)
+{
+    const struct repl_members *now = &s->view.list.members;
+    const uint8_t self = (uint8_t)(1u << s->config->self);
+    const uint8_t lost = (uint8_t)((now->voters | now->lost) & ~self);
+    uint8_t salt[ENTRY_SALT_BYTES];
+    *out = (struct repl_members){.all = (uint8_t)(now->all & ~lost),
+                                 .voters = self,
+                                 .electable = (uint8_t)(now->electable & ~lost),
+                                 .lost = lost};
+    int rc = salts_next(&s->salts, salt, e);
+    if (rc == 0)
+        write_list(s, out, by, salt, w);
+    return rc;
+}
+
+bool members_alone(const struct site *s)
+{
+    const struct repl_members *m = &s->view.list.members;
+    return m->lost != 0 && (m->voters & (m->voters - 1)) == 0;
+}
+
 json_t *members_json(const struct site *s)
 {
     const struct repl_member_list *l = &s->view.list;
-    json_t *all = json_array();
+    json_t *all = json_array(), *lost = json_array();
     for (uint8_t i = 0; i < s->config->member_count; i++) {
         const struct site_member *m = &s->config->members[i];
         if ((l->members.all >> i & 1) != 0)
@@ -359,7 +398,9 @@ json_t *members_json(const struct site *s)
                                             m->kind == SITE_REPOSITORY ? "repository" : "data",
                                             "votes", (int)(l->members.voters >> i & 1), "peer",
                                             m->peer, "client", m->client));
+        if ((l->members.lost >> i & 1) != 0)
+            json_array_append_new(lost, json_string(m->name));
     }
-    return json_pack("{s:I, s:b, s:o}", "lsn", (json_int_t)l->lsn.v, "committed",
-                     (int)(s->view.commit.v >= l->lsn.v), "members", all);
+    return json_pack("{s:I, s:b, s:o, s:o}", "lsn", (json_int_t)l->lsn.v, "committed",
+                     (int)(s->view.commit.v >= l->lsn.v), "members", all, "lost", lost);
 }

@@ -120,6 +120,9 @@ static int on_frame(struct conn *c, const struct frame *f, struct bytes body, st
                        s->config->members[p->index].name, (int)error.text.n,
                        (const char *)error.text.p);
     }
+    const bool lost = (s->view.list.members.lost >> p->index & 1) != 0; /* repl_solo.c */
+    if (f->type == FRAME_CARE && lost)
+        return 0;
     if (f->type == FRAME_CARE) {
         int care = care_frame(s, p->index, body, why);
         return care == 0 ? 0 : err_wrap(why, "from %s", s->config->members[p->index].name);
@@ -140,7 +143,8 @@ static int on_frame(struct conn *c, const struct frame *f, struct bytes body, st
     take_or_leave(s, &m, entries.n);
     if (m.type == REPL_MSG_TAKE_OVER && !driver_may_stand(s, NULL))
         return 0; /* the primary takes it back when nobody stands */
-    note_primary_commit(s, &m);
+    if (!lost)
+        note_primary_commit(s, &m);
     driver_step_entries(s,
                         &(struct repl_event){.type = REPL_EV_MESSAGE,
                                              .now_ms = site_now_ms(),

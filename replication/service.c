@@ -357,9 +357,12 @@ static void failover_done(struct service *v, bool done, const char *why)
 {
     struct site *s = v->site;
     v->failover.active = false;
-    if (done) {
+    if (done && v->failover.warrant != NULL)
+        solo_done(s, v->failover.client);
+    else if (done)
         service_audit(s, v->failover.client, "failover",
                       json_pack("{s:s}", "to", s->config->members[s->config->self].name));
+    if (done) {
         const char *self = s->config->members[s->config->self].name;
         const struct site_member *from = site_member(s, v->failover.from);
         service_reply_json(v->failover.client, v->failover.request,
@@ -373,6 +376,7 @@ static void failover_done(struct service *v, bool done, const char *why)
                 s->config->members[s->config->self].name, why);
         service_error(v->failover.client, v->failover.request, &e);
     }
+    solo_forget(v);
     client_unref(v->failover.client);
 }
 
@@ -566,6 +570,7 @@ void service_stop(struct site *s)
         client_unref(v->switchover.client);
     if (v->failover.active)
         client_unref(v->failover.client);
+    solo_forget(v);
     v->switchover.active = v->failover.active = false;
     for (struct client *c = v->clients; c != NULL; c = c->next) {
         client_close_snapshots(c, UINT64_MAX);

@@ -126,7 +126,8 @@ struct service {
         struct client *client;
         uint64_t request, until_ms;
         bool active;
-        uint8_t from; /* the primary that was heard last, or REPL_NOBODY */
+        uint8_t from;    /* the primary that was heard last, or REPL_NOBODY */
+        json_t *warrant; /* to go on alone, as a string; NULL: an ordinary failover */
     } failover;
     struct orders orders;                  /* of operators: carried out, or under way */
     struct watches *watches;               /* NULL: there was none yet */
@@ -234,6 +235,13 @@ int warrants_open(struct site *s, struct bytes file, const char *act, struct sit
 void warrants_close(struct site_warrant *w);
 /* Log that it is used, file and all, at the primary; `out` tells the lsn, before which it must not be said to be done. */
 int warrants_spend(struct site *s, const struct site_warrant *w, struct waiter *out, struct err *e);
+
+/* solo.c */
+/* {"warrant": file}: this site goes on alone. As admin_command. */
+int solo_command(struct site *s, struct client *c, uint64_t request, json_t *arguments,
+                 struct err *e);
+void solo_done(struct site *s, const struct client *c); /* it does */
+void solo_forget(struct service *v);                    /* it does not */
 
 /* service_read.c */
 int service_get(struct client *c, const struct frame *f, struct bytes body, struct err *e);

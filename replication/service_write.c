@@ -70,9 +70,12 @@ static struct lsn covered(const struct site *s, enum level level)
     return repl_level_lsn(s->repl, level, site_index(s, false), site_index(s, true));
 }
 
-/* The strongest level that covers the lsn now, for one that has waited at `level`: what the answer states. */
+/* The strongest level that covers the lsn now, for one that has waited at `level`: what the answer states. What a site that was
+ * left alone has is on one disk, whatever a majority of one is called. */
 static enum level achieved(const struct site *s, struct lsn lsn, enum level level)
 {
+    if (members_alone(s))
+        return LEVEL_LOCAL;
     if (covered(s, LEVEL_ALL).v >= lsn.v)
         return LEVEL_ALL;
     if (level > LEVEL_MAJORITY)
@@ -385,6 +388,18 @@ static int look_for_earlier(struct client *c, const struct wire_txn *txn, struct
     return rc;
 }
 
+/* R6: who asks for more than one disk by name is told that there is no second one, before anything is done. */
+static int check_level(const struct site *s, enum level asked, struct err *e)
+{
+    if (asked <= LEVEL_LOCAL || !members_alone(s))
+        return 0;
+    return err_set(e, ERR_FAILED,
+                   "level '%s' was asked for, and the cluster runs alone, on the disk of %s only: "
+                   "nothing was written. Ask for the mode's level or for local, whose answers say "
+                   "'local', or add a site first (triveni member add)",
+                   level_name(asked), s->config->members[s->config->self].name);
+}
+
 int service_txn(struct client *c, const struct frame *f, struct bytes body, struct err *e)
 {
     struct site *s = c->service->site;
@@ -397,6 +412,8 @@ int service_txn(struct client *c, const struct frame *f, struct bytes body, stru
     rc = wire_read_txn(body, &txn, e);
     if (rc == 0)
         rc = check_ops(&txn, e);
+    if (rc == 0)
+        rc = check_level(s, txn.level, e);
     if (rc == 0)
         rc = service_room_to_wait(c, LEVEL_MODE, e);
     if (rc == 0)

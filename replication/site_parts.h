@@ -240,6 +240,8 @@ void driver_step_entries(struct site *s, const struct repl_event *event,
  * ERR_NO_SPACE. */
 int driver_propose(struct site *s, enum entry_kind kind, struct bytes body, struct lsn *lsn,
                    struct utc *time, struct err *e);
+/* Feed the order (REPL_EV_SOLO), whose list of members is this body. The outcome is told as that of a failover. */
+void driver_solo(struct site *s, const struct repl_event *order, struct bytes body);
 void driver_tick(struct site *s);
 void driver_watch_clock(struct site *s); /* about once a second */
 /* A site whose log takes no more must not become primary: a term begins with an entry. The reason is in `e`. */
@@ -269,6 +271,11 @@ int members_read(struct site *s, struct bytes body, struct repl_members *out, st
 /* The body of the list that an operator's order ("member-add", ...) asks for; the core decides whether it may be. */
 int members_order(struct site *s, const char *what, json_t *arguments, struct bytes by,
                   struct writer *w, struct err *e);
+/* The list by which this site goes on alone: without all others that vote. Its body, by these operators, and for the core. */
+int members_solo(struct site *s, struct bytes by, struct writer *w, struct repl_members *out,
+                 struct err *e);
+/* This site alone votes, because the others were declared lost. */
+bool members_alone(const struct site *s);
 json_t *members_json(const struct site *s);
 /* Kinds and addresses of the slots become those of the list in force. */
 void members_take_addresses(struct site *s);

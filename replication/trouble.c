@@ -93,6 +93,16 @@ static void add_role(struct site *s, json_t *list)
     if (isolation_trouble(s, isolated, sizeof isolated))
         add(list, "%s", isolated);
     const struct repl_members *m = &s->view.list.members;
+    if (members_alone(s))
+        add(list,
+            "RUNS ALONE since lsn %llu, the other sites were declared lost: whatever is written is "
+            "on the disk of %s only. Add sites (triveni member add)",
+            (unsigned long long)s->view.list.lsn.v, s->config->members[s->config->self].name);
+    if (s->view.lost)
+        add(list,
+            "was declared lost by two operators and has no vote: when it is not broken, add it "
+            "(triveni member add); else see triveni divergence list, and make it anew with triveni "
+            "init --join");
     if (m->all == 0)
         add(list, "joins: waits until it is added (triveni member add) and has the list");
     else if ((m->all >> s->config->self & 1) == 0)
@@ -119,8 +129,8 @@ static void add_role(struct site *s, json_t *list)
             "the disk of its log is slow: a batch takes %u ms, usually %u ms: look for what else "
             "uses it, or for errors in the kernel's log",
             s->view.disk_ms, s->view.disk_usual_ms);
-    if (!s->view.may_vote)
-        add(list, "was rebuilt, and does not vote before it has caught up");
+    if (!s->view.may_vote && !s->view.lost)
+        add(list, "was rebuilt or declared lost, and does not vote before it has caught up");
     if (s->view.role != REPL_PRIMARY)
         return;
     if (s->view.handing_over_to == REPL_NOBODY && !repl_lease_valid(s->repl, site_now_ms()))

@@ -142,7 +142,9 @@ static void json_members(const struct shown_body *b)
         json_put_text(stdout, m->name);
         (void)printf(",\"kind\":\"%s\",\"votes\":%s,\"peer\":",
                      m->kind == MEMBER_REPOSITORY ? "repository" : "data",
-                     m->votes ? "true" : "false");
+                     m->lost    ? "false,\"lost\":true"
+                     : m->votes ? "true"
+                                : "false");
         json_put_text(stdout, m->peer);
         (void)fputs(",\"client\":", stdout);
         json_put_text(stdout, m->client);
@@ -208,7 +210,7 @@ static void text_ops(const struct shown_body *b)
     }
 }
 
-/* A replica is in parentheses. */
+/* A replica is in parentheses, one that was declared lost is said to be. */
 static void text_members(const struct shown_body *b)
 {
     for (uint32_t i = 0; i < b->members.count; i++) {
@@ -216,7 +218,7 @@ static void text_members(const struct shown_body *b)
         (void)fputs(i == 0 ? "  " : ", ", stdout);
         (void)fputs(m->votes ? "" : "(", stdout);
         output_text(stdout, m->name, MEMBER_NAME_MAX_BYTES);
-        (void)fputs(m->votes ? "" : ")", stdout);
+        (void)fputs(m->votes ? "" : m->lost ? " lost)" : ")", stdout);
     }
 }
 

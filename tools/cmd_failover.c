@@ -2,16 +2,11 @@
  * the end what was lost. */
 #include "tools/commands.h"
 
-#include "tools/forecast.h"
+#include "tools/failover.h"
 
 #include <string.h>
 #include <unistd.h>
 
-struct failover_options {
-    struct common common;
-    const char *site;
-    bool yes, dry_run, depose;
-};
 #define AT(member) offsetof(struct failover_options, member)
 static const struct option failover_table[] = {
     {"site", 0, OPTION_TEXT, AT(site), "NAME", NULL,
@@ -20,21 +15,18 @@ static const struct option failover_table[] = {
      "say what would be lost, and whether it may be ordered; order nothing"},
     {"depose", 0, OPTION_FLAG, AT(depose), NULL, NULL,
      "although the primary is alive: when its clients or --site cannot reach it"},
+    {"solo", 0, OPTION_FLAG, AT(solo), NULL, NULL,
+     "--site goes on alone, because all other sites that vote are lost for good: two operators"},
+    {"ask", 0, OPTION_TEXT, AT(ask), "FILE", NULL,
+     "with --solo: write the warrant, for another operator to sign (triveni warrant sign)"},
+    {"warrant", 0, OPTION_TEXT, AT(warrant), "FILE", NULL,
+     "with --solo: carry out the warrant that both have signed"},
+    {"valid", 0, OPTION_DURATION, AT(valid), "TIME", NULL,
+     "with --ask: how long the warrant is valid; default 1h, at most 24h"},
     {"yes", 'y', OPTION_FLAG, AT(yes), NULL, NULL, "do not ask for confirmation"},
     {0},
 };
 #undef AT
-
-/* The order's own printing would come before what is known of the loss. */
-static int order(struct invocation *in, json_t **reply, struct err *e)
-{
-    const struct failover_options *o = in->options;
-    struct failover_options quiet = *o;
-    struct invocation silent = *in;
-    quiet.common.format = OUTPUT_TABLE;
-    silent.options = &quiet;
-    return admin_order(&silent, o->site, "failover", json_object(), reply, e);
-}
 
 static void print_result(const struct forecast *f, const json_t *reply, uint64_t lsn)
 {
@@ -63,8 +55,8 @@ static void print_result(const struct forecast *f, const json_t *reply, uint64_t
                 : "; what it acknowledged after that it exports when it comes back");
 }
 
-static int tell_result(const struct failover_options *o, const struct forecast *f, json_t *reply,
-                       struct err *e)
+int failover_tell(const struct failover_options *o, const struct forecast *f, json_t *reply,
+                  struct err *e)
 {
     int64_t lsn = 0;
     if (!json_number(reply, "lsn", &lsn) || lsn <= 0)
@@ -87,7 +79,7 @@ static int tell_result(const struct failover_options *o, const struct forecast *
     return 0;
 }
 
-static void tell_forecast(const struct failover_options *o, const struct forecast *f)
+void failover_foretell(const struct failover_options *o, const struct forecast *f)
 {
     if (!o->dry_run)
         forecast_print(stderr, f);
@@ -105,11 +97,15 @@ static int run_failover(struct invocation *in, struct err *e)
     json_t *reply = NULL;
     if (o->site == NULL)
         return err_set(e, ERR_USAGE, "--site is needed: the site that shall become primary");
+    if (o->solo)
+        return failover_solo(o, e);
+    if (o->ask != NULL || o->warrant != NULL || o->valid.given)
+        return err_set(e, ERR_USAGE, "--ask, --warrant and --valid go with --solo");
     int rc = views_collect(&o->common, &views, e);
     if (rc == 0) {
         rc = forecast_make(&views, o->site, o->depose, &f, e);
         if (f.end != 0 && (rc == 0 || o->dry_run))
-            tell_forecast(o, &f);
+            failover_foretell(o, &f);
     }
     views_free(&views);
     if (rc != 0 || o->dry_run)
@@ -118,9 +114,9 @@ static int run_failover(struct invocation *in, struct err *e)
                             "it loses is said above, and is\nlisted when that site comes back."))
         return err_set(e, ERR_USAGE,
                        "not confirmed: nothing was done (--yes confirms without a question)");
-    rc = order(in, &reply, e);
+    rc = admin_give(&o->common, o->site, "failover", json_object(), &reply, e);
     if (rc == 0)
-        rc = tell_result(o, &f, reply, e);
+        rc = failover_tell(o, &f, reply, e);
     json_decref(reply);
     return rc;
 }
@@ -145,10 +141,25 @@ const struct command command_failover = {
         "majority; and while the primary is\n"
         "alive, for which there is 'triveni switchover'. At the end it says what was lost; the "
         "former primary lists it, record by\n"
-        "record, when it comes back ('triveni divergence').",
+        "record, when it comes back ('triveni divergence').\n"
+        "--solo is the way out when all other sites that vote are lost for good, and no majority "
+        "can "
+        "ever be. They must be switched off,\n"
+        "and stay off until this site can reach them: if they live, and reach each other and not "
+        "this "
+        "site, they are a second cluster, and\n"
+        "no software can prevent that. One operator writes the warrant with --ask, a second one "
+        "signs "
+        "it with 'triveni warrant sign', either\n"
+        "carries it out with --warrant. It is void when the site has taken one more transaction. "
+        "The "
+        "site then serves on one disk, and says\n"
+        "so; levels above local are refused. Add sites at once: 'triveni member add'.",
     .examples = {{"what would be lost", "triveni failover --site dr --dry-run"},
                  {"dc is gone", "triveni failover --site dr"},
-                 {"from a script", "triveni failover --site dr --yes -o json"}},
+                 {"from a script", "triveni failover --site dr --yes -o json"},
+                 {"all but dr are lost", "triveni failover --site dr --solo --ask solo.warrant"},
+                 {"both have signed", "triveni failover --site dr --solo --warrant solo.warrant"}},
     .exits = "3456789",
     .run = run_failover,
 };

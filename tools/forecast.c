@@ -243,6 +243,22 @@ static void judge(struct forecast *f, const struct longest *l)
                 f->primary, (unsigned long long)f->lease_ms);
 }
 
+/* What the sites have heard, and where the log ends that the new term goes on from. */
+static void foresee(const struct views *views, const json_t *status, const struct longest *l,
+                    struct forecast *out)
+{
+    for (size_t i = 0; i < views->count; i++)
+        if (views->v[i].status != NULL)
+            note_heard(out, views->v[i].status);
+    const json_t *own = own_row(l->status);
+    out->site_last = number_of(own_row(status), "last");
+    out->end = l->last;
+    copy(out->ahead, json_text(l->status, "site", ""));
+    if (json_is_true(json_object_get(json_object_get(own, "failover"), "mode_known")))
+        out->mode = strcmp(json_text(l->status, "mode", ""), "local") == 0 ? "local" : "majority";
+    judge(out, l);
+}
+
 int forecast_make(const struct views *views, const char *site, bool depose, struct forecast *out,
                   struct err *e)
 {
@@ -254,17 +270,8 @@ int forecast_make(const struct views *views, const char *site, bool depose, stru
         rc = check_site(status, site, e);
     if (rc != 0)
         return rc;
-    for (size_t i = 0; i < views->count; i++)
-        if (views->v[i].status != NULL)
-            note_heard(out, views->v[i].status);
     const struct longest l = find_longest(views, status);
-    const json_t *own = own_row(l.status);
-    out->site_last = number_of(own_row(status), "last");
-    out->end = l.last;
-    copy(out->ahead, json_text(l.status, "site", ""));
-    if (json_is_true(json_object_get(json_object_get(own, "failover"), "mode_known")))
-        out->mode = strcmp(json_text(l.status, "mode", ""), "local") == 0 ? "local" : "majority";
-    judge(out, &l);
+    foresee(views, status, &l, out);
     const char *alive = living_primary(views, status);
     if (alive != NULL && !depose)
         return err_set(e, ERR_CONDITION,
@@ -278,6 +285,73 @@ int forecast_make(const struct views *views, const char *site, bool depose, stru
             "lsn %llu was committed, and the logs that can be reached end at lsn %llu: find "
             "the site that has it before you order anything",
             (unsigned long long)out->heard_commit, (unsigned long long)out->end);
+    return rc;
+}
+
+/* ---- alone ---- */
+
+bool forecast_row_is_lost(const json_t *status, const json_t *row)
+{
+    const bool votes = json_is_true(json_object_get(row, "member")) &&
+                       !json_is_true(json_object_get(row, "replica"));
+    return (votes || json_is_true(json_object_get(row, "lost"))) &&
+           strcmp(json_text(row, "name", ""), json_text(status, "site", "")) != 0;
+}
+
+/* Nobody is lost who answers here, or there; and nobody who has no vote may know more. */
+static int check_lost(const struct views *views, const json_t *status, struct forecast *f,
+                      struct err *e)
+{
+    size_t i;
+    const json_t *row;
+    json_array_foreach(json_object_get(status, "sites"), i, row)
+    {
+        const char *name = json_text(row, "name", "");
+        const json_t *theirs = status_of(views, name);
+        const bool is_lost = forecast_row_is_lost(status, row);
+        if (is_lost && (theirs != NULL || json_is_true(json_object_get(row, "up"))))
+            return err_set(e, ERR_CONDITION,
+                           "%s lives: %s. 'triveni failover --site %s' needs it; if it must not "
+                           "count, switch it off first",
+                           name, theirs != NULL ? "it answers here" : "it has a link to the site",
+                           f->site);
+        f->members += is_lost;
+        if (!is_lost && theirs != NULL && number_of(own_row(theirs), "last") > f->site_last)
+            return err_set(
+                e, ERR_CONDITION,
+                "replica %s has lsn %llu, %s has %llu: wait until it has taken that over", name,
+                (unsigned long long)number_of(own_row(theirs), "last"), f->site,
+                (unsigned long long)f->site_last);
+    }
+    f->members++;
+    f->reached = 1;
+    return f->members > 1
+               ? 0
+               : err_set(e, ERR_USAGE, "%s is the only site that votes: there is nobody to be lost",
+                         f->site);
+}
+
+int forecast_make_alone(const struct views *views, const char *site, struct forecast *out,
+                        const json_t **status, struct err *e)
+{
+    *out = (struct forecast){.loss = FORECAST_UNKNOWN};
+    copy(out->site, site);
+    int rc = find_site(views, site, status, e);
+    if (rc == 0)
+        rc = check_site(*status, site, e);
+    if (rc != 0)
+        return rc;
+    const json_t *own = own_row(*status);
+    const struct longest l = {.status = *status,
+                              .term = number_of(json_object_get(own, "failover"), "last_term"),
+                              .last = number_of(own, "last"),
+                              .silent = "the lost ones"};
+    foresee(views, *status, &l, out);
+    rc = check_lost(views, *status, out, e);
+    if (rc == 0 && living_primary(views, *status) != NULL)
+        rc = err_set(e, ERR_CONDITION,
+                     "%s has heard primary %s %llu ms ago: it is not lost, or wait a moment", site,
+                     out->primary, (unsigned long long)out->heard_ms);
     return rc;
 }
 

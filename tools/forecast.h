@@ -34,6 +34,12 @@ struct forecast {
  * `depose` is not given), ERR_INTEGRITY (what was committed is at no site that answers). *out is filled as far as it goes. */
 int forecast_make(const struct views *views, const char *site, bool depose, struct forecast *out,
                   struct err *e);
+/* The same for a site that goes on alone, because all others that vote are lost (replication/core/repl_solo.c); *status is what
+ * it says of itself, a part of `views`. ERR_CONDITION: one that would be lost lives, or was heard just now. */
+int forecast_make_alone(const struct views *views, const char *site, struct forecast *out,
+                        const json_t **status, struct err *e);
+/* Is this one of those that would be lost? */
+bool forecast_row_is_lost(const json_t *status, const json_t *row);
 json_t *forecast_as_json(const struct forecast *f);
 /* Some lines for people. */
 void forecast_print(FILE *out, const struct forecast *f);

@@ -71,8 +71,9 @@ void marks_peers(struct marks *m, const struct repl_view *v, uint8_t self, uint8
     m->needed.v = v->role == REPL_PRIMARY ? UINT64_MAX - 1 : 0; /* a standby does not know */
     for (uint8_t i = 0; i < sites; i++) {
         const struct repl_peer_view *p = &v->peers[i];
-        bool member = v->list.members.all == 0 || (v->list.members.all >> i & 1) != 0;
-        if (i == self || !member)
+        /* One that was declared lost may come back, and has to learn what it missed (repl_solo.c). */
+        const unsigned who = v->list.members.all | v->list.members.lost;
+        if (i == self || (who != 0 && (who >> i & 1) == 0))
             continue;
         m->needed.v = min_u64(m->needed.v, p->durable.v);
         if (archives[i])

@@ -17,6 +17,7 @@ enum {
     HAS_REJECTED = 1u << 9,
     HAS_COUNTS = 1u << 10,
     HAS_AGE = 1u << 11,
+    HAS_LOST = 1u << 12,
 };
 
 enum {
@@ -24,6 +25,8 @@ enum {
     FLAG_TRANSFER = 1u << 1,
     FLAG_REJECTED = 1u << 2,
     FLAG_COUNTS = 1u << 3,
+    FLAG_LOST = 1u << 4,
+    FLAGS = (1u << 5) - 1,
 };
 
 static const struct {
@@ -35,7 +38,7 @@ static const struct {
     [REPL_MSG_VOTE] = {"vote", HAS_LSN | HAS_ROUND | HAS_TRANSFER},
     [REPL_MSG_VOTE_REPLY] = {"vote-reply", HAS_LSN | HAS_GRANTED | HAS_REJECTED},
     [REPL_MSG_ENTRIES] = {"entries", HAS_COUNT | HAS_LSN | HAS_LAST | HAS_COMMIT | HAS_ROUND |
-                                         HAS_READMIT | HAS_GRANTED | HAS_REJECTED},
+                                         HAS_READMIT | HAS_GRANTED | HAS_REJECTED | HAS_LOST},
     [REPL_MSG_ACK] = {"ack",
                       HAS_LSN | HAS_LAST | HAS_ROUND | HAS_PROGRESS | HAS_REJECTED | HAS_COUNTS},
     [REPL_MSG_FETCH] = {"fetch", HAS_LSN | HAS_ROUND},
@@ -50,7 +53,8 @@ enum { TYPES = sizeof types / sizeof types[0] };
 static unsigned flags_of(const struct repl_message *m)
 {
     return (m->granted ? FLAG_GRANTED : 0u) | (m->transfer ? FLAG_TRANSFER : 0u) |
-           (m->rejected ? FLAG_REJECTED : 0u) | (m->counts ? FLAG_COUNTS : 0u);
+           (m->rejected ? FLAG_REJECTED : 0u) | (m->counts ? FLAG_COUNTS : 0u) |
+           (m->lost ? FLAG_LOST : 0u);
 }
 
 /* The field groups that are not zero. */
@@ -70,6 +74,7 @@ static unsigned used(const struct repl_message *m)
     u |= m->transfer ? HAS_TRANSFER : 0u;
     u |= m->rejected ? HAS_REJECTED : 0u;
     u |= m->counts ? HAS_COUNTS : 0u;
+    u |= m->lost ? HAS_LOST : 0u;
     return u;
 }
 
@@ -106,7 +111,7 @@ int message_read(struct bytes body, struct repl_message *m, struct bytes *entrie
     unsigned reserved = read_u16(&r);
     if (type < REPL_MSG_PREVOTE || type >= TYPES)
         return err_set(e, ERR_FORMAT, "peer message at byte 0: type %u is unknown", type);
-    if ((flags & ~(unsigned)(FLAG_GRANTED | FLAG_TRANSFER | FLAG_REJECTED | FLAG_COUNTS)) != 0)
+    if ((flags & ~(unsigned)FLAGS) != 0)
         return err_set(e, ERR_FORMAT, "%s message at byte 1: flags %02x are unknown",
                        types[type].name, flags);
     if (reserved != 0)
@@ -119,6 +124,7 @@ int message_read(struct bytes body, struct repl_message *m, struct bytes *entrie
     m->transfer = (flags & FLAG_TRANSFER) != 0;
     m->rejected = (flags & FLAG_REJECTED) != 0;
     m->counts = (flags & FLAG_COUNTS) != 0;
+    m->lost = (flags & FLAG_LOST) != 0;
     m->count = read_u32(&r);
     m->term.v = read_u64(&r);
     m->incarnation = read_u64(&r);
@@ -135,7 +141,7 @@ int message_read(struct bytes body, struct repl_message *m, struct bytes *entrie
     check(reader_done(&r));
     unsigned extra = used(m) & ~types[type].has;
     if (extra != 0)
-        return err_set(e, ERR_FORMAT, "%s message: fields %03x are not of this type and not zero",
+        return err_set(e, ERR_FORMAT, "%s message: fields %04x are not of this type and not zero",
                        types[type].name, extra);
     if (m->count > REPL_BATCH_ENTRIES_MAX)
         return err_set(e, ERR_FORMAT, "%s message at byte 4: %u entries, at most %d are allowed",

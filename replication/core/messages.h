@@ -4,7 +4,7 @@
  * FORMAT of the fixed part (little-endian). A field that docs/PROTOCOL.md does not list for the type must be zero.
  *   offset size field
  *        0    1 type         enum repl_message_type
- *        1    1 flags        bit 0 granted, 1 transfer, 2 rejected, 3 counts; the others must be zero
+ *        1    1 flags        bit 0 granted, 1 transfer, 2 rejected, 3 counts, 4 lost; the others must be zero
  *        2    2 reserved     must be zero
  *        4    4 count        entries that follow
  *        8    8 term

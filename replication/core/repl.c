@@ -123,6 +123,8 @@ static void on_message(struct repl *r, struct repl_actions *out, const struct re
                    repl_site_name(r, m->from), why);
         return;
     }
+    if (repl_is_of_lost(r, out, m))
+        return;
     struct repl_peer *p = &r->peers[m->from];
     if (m->incarnation < p->incarnation)
         return; /* R5: what a former self of that site has sent */
@@ -273,6 +275,9 @@ void repl_step(struct repl *r, const struct repl_event *event, struct repl_actio
     case REPL_EV_FAILOVER:
         repl_on_failover(r, out);
         break;
+    case REPL_EV_SOLO:
+        repl_on_solo(r, out, event);
+        break;
     case REPL_EV_FIT:
         repl_on_fit(r, out, event->site, event->fit);
         break;
@@ -360,6 +365,7 @@ void repl_view(const struct repl *r, struct repl_view *out)
     out->lease_valid = repl_lease_valid(r, r->now_ms);
     out->may_vote = r->may_vote;
     out->broken = r->broken;
+    out->lost = r->lost;
     out->unfit = r->peers[r->options.self].unfit;
     out->handing_over_to = r->handover == REPL_HANDOVER_NONE ? REPL_NOBODY : r->successor;
     repl_relay_view(r, &out->relay);

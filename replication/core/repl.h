@@ -76,6 +76,7 @@ struct repl_members {
     uint8_t all;
     uint8_t voters;    /* part of all */
     uint8_t electable; /* part of all: those that may become primary, while they vote */
+    uint8_t lost; /* no part of all: were declared lost, and are not listened to (repl_solo.c) */
 };
 
 /* A list and where it is in the log, from where on it is in force, committed or not; lsn 0: the initial one. */
@@ -149,6 +150,8 @@ struct repl_message {
     bool rejected;
     /* ACK: the sender is a full voter; otherwise its acknowledgement is only information (R5) */
     bool counts;
+    /* ENTRIES: the receiver was declared lost: it gives up its vote until it is a member again (repl_solo.c) */
+    bool lost;
     struct lsn
         commit; /* ENTRIES: primary's commit index; GIVE: the same, as the sender has heard it */
     /* ENTRIES: number of this sending; ACK: the newest one answered; TAKE_OVER and VOTE with transfer: the
@@ -188,6 +191,9 @@ enum repl_event_type {
     REPL_EV_PROGRESS, /* applied, archived lsn of this site, for acknowledgements */
     REPL_EV_SWITCHOVER, /* site: hand over to it (or REPL_NOBODY: to the best) */
     REPL_EV_FAILOVER, /* operator: stand as soon as this site's promise to the primary is over, whatever the policy */
+    /* position, term, members: two operators' order that this site goes on alone (repl_solo.c): only while its log ends at
+     * position; in that term; by that list, whose only voter it is */
+    REPL_EV_SOLO,
     REPL_EV_APPENDED, /* position: the entry of APPEND_OWN has been sealed and queued */
     REPL_EV_FIT, /* site (or this one), fit: whether its state is equal to the others'; at the start it is taken to be (P9) */
 };
@@ -206,6 +212,7 @@ struct repl_event {
     enum repl_message_type sent; /* SENT, GONE: type of the message that was to be filled */
     enum commit_mode mode;
     struct repl_members members;
+    struct term term;
     bool fit;
     struct lsn applied, archived;
 };
@@ -217,6 +224,7 @@ enum repl_action_type {
     /* lsn: export the entries after it as a divergence bundle, durable (R9); undo the state if it applied beyond;
      * cut the log; all before anything later */
     REPL_ACT_TRUNCATE,
+    REPL_ACT_EXPORT,     /* lsn: export the entries after it likewise; nothing is cut */
     REPL_ACT_APPEND_OWN, /* lsn, term, kind: seal and queue this entry now, then feed APPENDED */
     REPL_ACT_APPEND,     /* first, count: queue these entries of the message being handled */
     REPL_ACT_SEND,       /* message */
@@ -228,7 +236,7 @@ enum repl_action_type {
     REPL_ACT_COMMIT, /* lsn: commit index (majority); visible: what may be applied, read and answered */
     REPL_ACT_ROLE, /* role, term, site: role changed, or the known primary did (site, or REPL_NOBODY) */
     REPL_ACT_REFUSED, /* PROPOSE refused: text says why */
-    REPL_ACT_SWITCHOVER, /* outcome of SWITCHOVER or FAILOVER: granted says whether, text says why not */
+    REPL_ACT_SWITCHOVER, /* outcome of SWITCHOVER, FAILOVER or SOLO: granted says whether, text says why not */
     /* lsn, term, as_of_ms: at that time, or later, the primary of that term said through another site that this is its commit
      * index (freshness_told) */
     REPL_ACT_HEARD,
@@ -310,6 +318,7 @@ struct repl_view {
     bool may_vote;
     /* met a history that contradicts what is committed here: neither votes, acknowledges nor stands */
     bool broken;
+    bool lost; /* a primary says that it was declared lost; it has no vote */
     bool
         unfit; /* its state differs from the others': it votes and acknowledges, but does not stand (P9) */
     uint8_t handing_over_to; /* or REPL_NOBODY */

@@ -111,14 +111,14 @@ static bool unfit(const struct repl *r)
     return r->peers[r->options.self].unfit;
 }
 
-static bool electable(const struct repl *r)
+bool repl_electable(const struct repl *r)
 {
     return repl_in(r->list.members.electable, r->options.self);
 }
 
 static bool may_stand(const struct repl *r)
 {
-    return repl_votes(r, r->options.self) && electable(r) && r->may_vote && !r->broken &&
+    return repl_votes(r, r->options.self) && repl_electable(r) && r->may_vote && !r->broken &&
            !r->full && !unfit(r);
 }
 
@@ -174,6 +174,15 @@ static void ask_all(struct repl *r, struct repl_actions *out)
             ask(r, out, i);
 }
 
+static void lead(struct repl *r, struct repl_actions *out, const struct repl_members *list)
+{
+    r->forced_until_ms = 0;
+    r->fetch_from = REPL_NOBODY;
+    r->led_from_ms = r->now_ms;
+    repl_set_role(r, out, REPL_PRIMARY, r->options.self);
+    repl_shipping_begin(r, out, list);
+}
+
 static void become_primary(struct repl *r, struct repl_actions *out)
 {
     char names[REPL_TEXT_BYTES / 2];
@@ -182,11 +191,16 @@ static void become_primary(struct repl *r, struct repl_actions *out)
                vote_names(r, false, names, sizeof names), U(r->log.last_term.v), U(r->log.last.v));
     if (r->forced_until_ms != 0)
         repl_act_text(r, out, REPL_ACT_SWITCHOVER, true, "elected in term %llu", U(r->term.v));
-    r->forced_until_ms = 0;
-    r->fetch_from = REPL_NOBODY;
-    r->led_from_ms = r->now_ms;
-    repl_set_role(r, out, REPL_PRIMARY, r->options.self);
-    repl_shipping_begin(r, out);
+    lead(r, out, NULL);
+}
+
+void repl_lead_alone(struct repl *r, struct repl_actions *out, struct term term,
+                     const struct repl_members *list)
+{
+    enter_term(r, term, r->options.self);
+    r->transfer = false;
+    repl_set_role(r, out, REPL_CANDIDATE, REPL_NOBODY);
+    lead(r, out, list);
 }
 
 static void begin_asking(struct repl *r, struct repl_actions *out, enum repl_role role)
@@ -252,7 +266,7 @@ static void only_watch(struct repl *r, struct repl_actions *out)
     if (!r->waiting_told) {
         trace_cause(r, out,
                     observe                           ? "would stand, but the policy is observe"
-                    : !electable(r)                   ? "waiting, this site never stands"
+                    : !repl_electable(r)              ? "waiting, this site never stands"
                     : !repl_votes(r, r->options.self) ? "waiting, this site has no vote"
                     : r->broken                       ? "not standing, this site is broken"
                     : unfit(r)     ? "not standing, the state of this site differs from the others'"
@@ -362,7 +376,7 @@ void repl_election_peer_down(struct repl *r, struct repl_actions *out, uint8_t s
 void repl_on_failover(struct repl *r, struct repl_actions *out)
 {
     const char *why = r->role == REPL_PRIMARY           ? "this site is primary already"
-                      : !electable(r)                   ? "this site never becomes primary"
+                      : !repl_electable(r)              ? "this site never becomes primary"
                       : !repl_votes(r, r->options.self) ? "this site has no vote: promote it first"
                       : r->broken                       ? "this site is broken"
                       : unfit(r)     ? "the state of this site differs from the others'"

@@ -112,12 +112,14 @@ enum repl_fit repl_fits(struct repl *r, struct repl_actions *out, const struct r
     if (m->lsn.v > 0 && ours.v != m->lsn_term.v) {
         if (m->lsn.v <= r->commit.v && ours.v == 0)
             return REPL_FIT; /* its term was forgotten, but what is committed agrees */
+        *hint = repl_log_floor(&r->log, (struct lsn){m->lsn.v - 1}, m->lsn_term);
+        if (m->lost) /* where the histories part is looked for below the commit index, too */
+            return REPL_FIT_NOT;
         if (m->lsn.v <= r->commit.v) {
             repl_break(r, out, "a primary's log differs below the commit index");
             return REPL_FIT_BROKEN;
         }
-        *hint =
-            lsn_max(repl_log_floor(&r->log, (struct lsn){m->lsn.v - 1}, m->lsn_term), r->commit);
+        *hint = lsn_max(*hint, r->commit);
         return REPL_FIT_NOT;
     }
     static const struct sha256 unknown = {{0}};
@@ -166,6 +168,8 @@ enum repl_fit repl_merge(struct repl *r, struct repl_actions *out, const struct 
     if (before.v < r->log.last.v && !may_cut)
         return REPL_FIT_NOT;
     if (before.v < r->log.last.v && before.v < lsn_max(r->commit, r->list_before.lsn).v) {
+        if (m->lost) /* the others go on without it, by two operators' order: it is for people to apply it anew */
+            repl_act(r, out, REPL_ACT_EXPORT)->lsn = before;
         repl_break(r, out, "a committed entry would have to be cut");
         return REPL_FIT_BROKEN;
     }
@@ -194,7 +198,7 @@ enum repl_fit repl_merge(struct repl *r, struct repl_actions *out, const struct 
  * counts as given to the primary, for nobody knows whom the former self voted for. */
 static void maybe_readmit(struct repl *r, struct repl_actions *out)
 {
-    if (r->may_vote || !r->readmit_known || ack_position(r).v < r->readmit_at.v)
+    if (r->may_vote || r->lost || !r->readmit_known || ack_position(r).v < r->readmit_at.v)
         return;
     r->may_vote = true;
     r->voted_for = r->primary;
@@ -217,6 +221,7 @@ void repl_on_entries(struct repl *r, struct repl_actions *out, const struct repl
         repl_act_text(r, out, REPL_ACT_SWITCHOVER, false, "%s became primary of term %llu",
                       repl_site_name(r, m->from), U(m->term.v));
     }
+    repl_declared_lost(r, out, m); /* before its term: who steps into it has no vote already */
     if (m->term.v > r->term.v)
         repl_adopt_term(r, out, m->term, REPL_NOBODY);
     if (!follow(r, out, m))

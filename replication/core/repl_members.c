@@ -40,7 +40,8 @@
 bool repl_members_sound(const struct repl *r, const struct repl_members *m)
 {
     uint32_t slots = (1u << r->options.sites) - 1;
-    return (m->all & ~slots) == 0 && (m->voters & ~m->all) == 0 && (m->electable & ~m->all) == 0;
+    return (m->all & ~slots) == 0 && (m->voters & ~m->all) == 0 && (m->electable & ~m->all) == 0 &&
+           (m->lost & (m->all | ~slots)) == 0;
 }
 
 void repl_members_init(struct repl *r, const struct repl_start *start)
@@ -65,7 +66,7 @@ bool repl_ships_to(const struct repl *r, uint8_t site)
 {
     if (site == r->options.self)
         return false;
-    return repl_in(r->list.members.all, site) ||
+    return repl_in(r->list.members.all | r->list.members.lost, site) ||
            (repl_in(r->list_before.members.all, site) && r->peers[site].applied.v < r->list.lsn.v);
 }
 
@@ -131,6 +132,8 @@ void repl_members_obstacle(const struct repl *r, const struct repl_members *next
     else if (repl_count(changed) > 1)
         (void)snprintf(why, n, "%u sites would gain or lose their vote: one at a time",
                        repl_count(changed));
+    if (why[0] == '\0')
+        repl_obstacle_of_lost(r, next, why, n);
     for (uint8_t i = 0; i < r->options.sites && why[0] == '\0'; i++)
         if (repl_in(next->voters & changed, i))
             obstacle_of_vote(r, i, why, n);
@@ -155,7 +158,7 @@ static void in_force(struct repl *r, struct repl_actions *out, const struct repl
     if (r->role != REPL_PRIMARY)
         return;
     for (uint8_t i = 0; i < r->options.sites; i++)
-        if (repl_in(now->all & (uint8_t)~before->all, i))
+        if (repl_in(now->all & (uint8_t) ~(before->all | before->lost), i))
             repl_shipping_peer_added(r, i);
     repl_lease_update(r);
     repl_update_commit(r, out);

@@ -68,7 +68,8 @@ static struct repl_message *entries_message(struct repl *r, struct repl_actions 
     m->round = repl_round_begin(r);
     m->granted = repl_lease_valid(r, r->now_ms);
     bool serving = r->commit.v >= r->term_start.v;
-    if (!p->counts && serving && p->met_round != 0 && r->lease_from_ms != 0 &&
+    m->lost = repl_in(r->list.members.lost, site);
+    if (!m->lost && !p->counts && serving && p->met_round != 0 && r->lease_from_ms != 0 &&
         repl_round_sent_ms(r, p->met_round) < r->lease_from_ms)
         m->readmit = p->incarnation;
     return m;
@@ -139,7 +140,7 @@ void repl_shipping_peer_added(struct repl *r, uint8_t site)
     r->peers[site].answered = 0;
 }
 
-void repl_shipping_begin(struct repl *r, struct repl_actions *out)
+void repl_shipping_begin(struct repl *r, struct repl_actions *out, const struct repl_members *list)
 {
     repl_handover_seen(r, out, r->options.self, r->term);
     r->handover = REPL_HANDOVER_NONE;
@@ -150,7 +151,9 @@ void repl_shipping_begin(struct repl *r, struct repl_actions *out)
         r->peers[i].reset_round = 0;
     }
     repl_lease_begin(r);
-    append_own(r, out, ENTRY_NOOP);
+    append_own(r, out, list != NULL ? ENTRY_MEMBERS : ENTRY_NOOP);
+    if (list != NULL)
+        repl_members_append(r, out, r->log.last, list);
     repl_ship_all(r, out);
     repl_update_commit(r, out);
 }

@@ -87,6 +87,7 @@ struct repl {
     bool may_vote;
     bool vote_dirty; /* term, voted_for or may_vote are not in a SAVE_VOTE yet */
     bool broken;
+    bool lost; /* was declared lost by the others; as long as it has no vote */
     bool full; /* as of the last tick: the log takes no entry, so this site does not stand */
 
     enum repl_role role;
@@ -185,6 +186,10 @@ void repl_become_standby(struct repl *r, struct repl_actions *out, uint8_t prima
 void repl_rearm(struct repl *r); /* a new random deadline for the silence */
 void repl_hurry(struct repl *r); /* stand when the own promise is over, not later */
 void repl_stand_again(struct repl *r, struct repl_actions *out); /* after a fetch */
+/* Primary of that term without a vote of anybody: its first entry is this list. */
+void repl_lead_alone(struct repl *r, struct repl_actions *out, struct term term,
+                     const struct repl_members *list);
+bool repl_electable(const struct repl *r); /* this site, by the list in force */
 void repl_election_tick(struct repl *r, struct repl_actions *out);
 void repl_election_peer_up(struct repl *r, struct repl_actions *out, uint8_t site);
 void repl_election_peer_down(struct repl *r, struct repl_actions *out, uint8_t site);
@@ -248,6 +253,16 @@ enum repl_fit repl_fits(struct repl *r, struct repl_actions *out, const struct r
 enum repl_fit repl_merge(struct repl *r, struct repl_actions *out, const struct repl_message *m,
                          const struct repl_entry_meta *metas, bool may_cut);
 
+/* ---- repl_solo.c ---- */
+void repl_on_solo(struct repl *r, struct repl_actions *out, const struct repl_event *e);
+/* Is the message one of a site that was declared lost, and not to be listened to? */
+bool repl_is_of_lost(struct repl *r, struct repl_actions *out, const struct repl_message *m);
+/* ENTRIES, of this term or a later one, say whether this site was declared lost. */
+void repl_declared_lost(struct repl *r, struct repl_actions *out, const struct repl_message *m);
+/* Why the list cannot become this one, as far as sites are concerned that were declared lost; "" when it can. */
+void repl_obstacle_of_lost(const struct repl *r, const struct repl_members *next, char *why,
+                           size_t n);
+
 /* ---- repl_fetch.c ---- */
 void repl_fetch_begin(struct repl *r, struct repl_actions *out, uint8_t from);
 void repl_fetch_tick(struct repl *r, struct repl_actions *out);
@@ -276,7 +291,8 @@ void repl_give_all(struct repl *r, struct repl_actions *out); /* more is committ
 uint64_t repl_give_next_ms(const struct repl *r);
 
 /* ---- repl_shipping.c ---- */
-void repl_shipping_begin(struct repl *r, struct repl_actions *out); /* became primary: the no-op */
+/* Became primary: the term begins with a no-op, or with this list of members. */
+void repl_shipping_begin(struct repl *r, struct repl_actions *out, const struct repl_members *list);
 void repl_ship(struct repl *r, struct repl_actions *out, uint8_t site);
 void repl_ship_all(struct repl *r, struct repl_actions *out);
 void repl_shipping_tick(struct repl *r, struct repl_actions *out);

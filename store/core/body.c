@@ -170,6 +170,8 @@ int body_read_session(struct bytes body, struct body_session *out, struct err *e
     return finish(&r, "session", e);
 }
 
+enum { MEMBER_IS_LOST = 2 }; /* in place of whether it votes */
+
 void body_write_members(struct writer *w, const uint8_t salt[ENTRY_SALT_BYTES],
                         const struct body_members *b)
 {
@@ -182,7 +184,7 @@ void body_write_members(struct writer *w, const uint8_t salt[ENTRY_SALT_BYTES],
         const struct body_member *m = &b->members[i];
         write_bytes16(w, m->name);
         write_u8(w, (uint8_t)m->kind);
-        write_u8(w, m->votes);
+        write_u8(w, m->lost ? MEMBER_IS_LOST : m->votes);
         write_bytes16(w, m->peer);
         write_bytes16(w, m->client);
     }
@@ -196,11 +198,12 @@ static const char *read_member(struct reader *r, struct body_member *m)
     m->client = read_bytes16(r);
     m->kind = (enum member_kind)kind;
     m->votes = votes == 1;
+    m->lost = votes == MEMBER_IS_LOST;
     if (r->bad)
         return NULL; /* finish() says it */
     return m->name.n == 0 || m->name.n > MEMBER_NAME_MAX_BYTES ? "its name is too short or too long"
            : kind != MEMBER_DATA && kind != MEMBER_REPOSITORY  ? "its kind is unknown"
-           : votes > 1                                         ? "it neither votes nor does not"
+           : votes > MEMBER_IS_LOST ? "it neither votes, nor does not, nor is lost"
            : m->peer.n > MEMBER_ENDPOINT_MAX_BYTES || m->client.n > MEMBER_ENDPOINT_MAX_BYTES
                ? "an address of it is too long"
                : NULL;

@@ -87,7 +87,8 @@ enum member_kind { MEMBER_DATA = 1, MEMBER_REPOSITORY = 2 };
 struct body_member {
     struct bytes name;
     enum member_kind kind;
-    bool votes;                /* else a replica */
+    bool votes;                /* else a replica, ... */
+    bool lost;                 /* ... or no member: it was, and was declared lost (repl_solo.c) */
     struct bytes peer, client; /* host:port for sites, for clients */
 };
 /* The whole list of members, in force from this entry on. */

@@ -198,6 +198,12 @@ static const struct {
                                      "a site that joins begins with a list of its own"},
     [MUTANT_PROMOTED_BEHIND] =
         {"promoted-behind", "a rebuilt site is given a vote and counts before it has caught up"},
+    [MUTANT_SOLO_WHILE_HEARD] = {"solo-while-heard",
+                                 "a site goes on alone while others are heard (P3)"},
+    [MUTANT_SOLO_BEFORE_DURABLE] = {"solo-before-durable",
+                                    "a site serves alone before the list is on its disk (P1)"},
+    [MUTANT_LOST_LISTENED_TO] = {"lost-listened-to",
+                                 "sites that were declared lost are heard as before, and not told"},
     [MUTANT_GONE_NOT_TOLD] = {"gone-not-told",
                               "that a site needs entries which are recycled is not noticed"},
     [MUTANT_PAST_TERM_NOT_TOLD] = {"past-term-not-told",
@@ -255,6 +261,13 @@ void sim_plant_before(const struct sim *s, struct sim_site *site, const struct r
     struct repl *r = site->r;
     const struct repl_message *m = e->type == REPL_EV_MESSAGE ? e->message : NULL;
     sim_plant_list_before(s, site, e);
+    for (uint8_t i = 0;
+         s->mutant == MUTANT_SOLO_WHILE_HEARD && e->type == REPL_EV_SOLO && i < s->sites_n; i++) {
+        r->peers[i].up = false;
+        r->heard_ms = r->start_ms = 0;
+    }
+    if (s->mutant == MUTANT_LOST_LISTENED_TO)
+        r->list.members.lost = 0;
     if (s->mutant == MUTANT_OLD_TERMS_COUNTED && r->role == REPL_PRIMARY &&
         r->mode == COMMIT_MAJORITY && e->type == REPL_EV_MESSAGE) {
         site->real_term_start = r->term_start;
@@ -284,6 +297,11 @@ void sim_plant_after(const struct sim *s, struct sim_site *site, const struct re
     struct repl *r = site->r;
     const struct repl_message *m = e->type == REPL_EV_MESSAGE ? e->message : NULL;
     sim_plant_list_after(s, site, e);
+    if (s->mutant == MUTANT_SOLO_BEFORE_DURABLE && e->type == REPL_EV_SOLO) {
+        r->log.durable = r->log.last;
+        repl_update_commit(r, &site->actions);
+        repl_tell_commit(r, &site->actions);
+    }
     if (s->mutant == MUTANT_OLD_TERMS_COUNTED && r->role == REPL_PRIMARY && r->term_start.v == 1 &&
         site->real_term_start.v != 0)
         r->term_start = site->real_term_start;

@@ -14,7 +14,7 @@
  * sim_orders.c   orders of the operator, sent again   sim_standby.c reads that any site may answer
  * sim_relay.c    following through another site, and what the archive gives
  * sim_disk.c     disks that crawl
- * sim_members.c  the list of members, and who changes it
+ * sim_members.c  the list of members, and who changes it   sim_solo.c    the last site goes on alone
  * sim_keys.c     idempotency keys at the primary     sim_workers.c  processes of an application that share its keys
  * mutants.c      planted bugs that must be found             main.c        command line */
 #ifndef TESTS_SIM_SIM_H
@@ -103,6 +103,7 @@ struct swarm {
     bool operator_acts, mode_changes;
     bool members; /* there are five sites, and an operator changes the list */
     bool keys;    /* an application gives keys to its transactions */
+    bool solo;    /* in the end two sites are lost, and the third goes on alone */
     bool local;   /* begin in local mode */
     enum repl_policy policy;
     uint32_t think_ms;    /* of clients */
@@ -256,7 +257,8 @@ struct sim_inbox {
     uint32_t bytes;
     enum repl_message_type sent;
     enum commit_mode mode;
-    struct repl_members members; /* PROPOSE of a list, where all is not 0 */
+    struct repl_members members; /* PROPOSE of a list, where all is not 0; SOLO */
+    struct term term;            /* SOLO */
     bool fit;
     struct entry_position position;
 };
@@ -425,7 +427,7 @@ struct sim {
     enum sim_mutant mutant;
     struct swarm swarm;
     struct rng net, disk, crash, client, fault, clock, state, wall, plot, relay, crawl, session,
-        list, keys;
+        list, keys, solos;
     uint8_t sites_n;
     uint64_t now_us, order;
     uint64_t steps;
@@ -471,7 +473,13 @@ struct sim {
     uint32_t entries_n;
     struct sim_truth truth;
     struct sim_message late_take_over;
-    uint8_t wiped; /* rebuilt and not readmitted yet, or REPL_NOBODY */
+    uint8_t wiped;        /* rebuilt and not readmitted yet, or REPL_NOBODY */
+    struct {              /* sim_solo.c */
+        struct term term; /* ordered; 0: not */
+        uint8_t site;
+        bool granted, loss; /* it was done; what was committed is lost, and was declared to be */
+        bool alone;         /* until there are three again */
+    } solo;
 
     bool failed;
     char failure[SIM_TRACE_BYTES];
@@ -610,6 +618,11 @@ void sim_change_members(struct sim *s);
 bool sim_members_suffice(const struct sim *s, uint8_t without);
 void sim_plant_list_before(const struct sim *s, struct sim_site *site, const struct repl_event *e);
 void sim_plant_list_after(const struct sim *s, struct sim_site *site, const struct repl_event *e);
+
+/* ---- sim_solo.c ---- */
+void sim_solo(struct sim *s); /* the story, when all is calm */
+void sim_solo_granted(struct sim *s,
+                      uint8_t i); /* it becomes primary alone: what is lost is declared so */
 
 /* ---- sim_disk.c ---- */
 void sim_crawl_some(struct sim *s);

@@ -77,7 +77,7 @@ static void ask(struct sim *s, struct sim_client *c)
     }
     c->waiting = true;
     c->lsn = 0;
-    if (s->outcast != REPL_NOBODY)
+    if (s->outcast != REPL_NOBODY || s->solo.alone)
         s->ops[c->op].level = LEVEL_MODE; /* a named site may be gone for good */
     c->attempt++;
     c->give_up_us =

@@ -113,7 +113,9 @@ struct sim_verdict sim_seed(struct sim *s, uint64_t seed, uint64_t steps, enum s
         sim_fail(s, "liveness: clients are not served %d s after the last fault",
                  CALM_SERVE_MS / 1000);
     }
-    if (!s->failed && s->swarm.split)
+    if (!s->failed && s->swarm.solo)
+        sim_solo(s);
+    if (!s->failed && s->swarm.split && !s->solo.granted)
         sim_relay_is_enough(s);
     s->clients_stop = true;
     if (!s->failed && !settled(s) && !s->failed) {

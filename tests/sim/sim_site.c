@@ -260,11 +260,12 @@ static void write_members(struct writer *w, const uint8_t *salt, const struct re
     struct body_members b = {.cluster_id = cluster, .by = bytes_str("op")};
     for (uint8_t k = 0; k < SIM_SITES; k++) {
         uint8_t i = by_name[k];
-        if (repl_in(m->all, i))
-            b.members[b.count++] = (struct body_member){
-                .name = bytes_str(sim_names[i]),
-                .kind = repl_in(m->electable, i) ? MEMBER_DATA : MEMBER_REPOSITORY,
-                .votes = repl_in(m->voters, i)};
+        if (repl_in(m->all | m->lost, i))
+            b.members[b.count++] =
+                (struct body_member){.name = bytes_str(sim_names[i]),
+                                     .kind = i == SIM_GSR ? MEMBER_REPOSITORY : MEMBER_DATA,
+                                     .votes = repl_in(m->voters, i),
+                                     .lost = repl_in(m->lost, i)};
     }
     body_write_members(w, salt, &b);
 }
@@ -341,6 +342,7 @@ static void do_append_own(struct sim *s, uint8_t i, const struct repl_action *a)
                  U(site->n));
         return;
     }
+    const struct term prev_term = position_of(s, site, site->n).term;
     struct entry_view v;
     struct err err = ERR_NONE;
     uint32_t id = seal(s, i, a, &v);
@@ -348,7 +350,7 @@ static void do_append_own(struct sim *s, uint8_t i, const struct repl_action *a)
     sim_check_time(s, i, &v.header);
     if (overlay_add(site->overlay, &v, &err) != 0)
         sim_fail(s, "S13: %s cannot remember what it appends: %s", sim_names[i], err.text);
-    if (a->kind == ENTRY_NOOP) {
+    if (prev_term.v != a->term.v) { /* it begins the term */
         site->term_start = a->lsn;
         site->primary_since_ms = sim_clock_ms(s, site);
         answered_begin(&site->answered, a->term);
@@ -498,6 +500,9 @@ static bool execute(struct sim *s, uint8_t i, const struct repl_action *a)
     case REPL_ACT_TRUNCATE:
         do_truncate(s, i, a->lsn.v);
         break;
+    case REPL_ACT_EXPORT:
+        export_after(s, site, a->lsn.v);
+        break;
     case REPL_ACT_APPEND_OWN:
         do_append_own(s, i, a);
         break;
@@ -517,6 +522,8 @@ static bool execute(struct sim *s, uint8_t i, const struct repl_action *a)
         sim_say(s, i, "role: %s of term %llu, primary %s", repl_role_name(a->role), U(a->term.v),
                 a->site < s->sites_n ? sim_names[a->site] : "unknown");
         if (a->role == REPL_PRIMARY) {
+            if (s->solo.term.v != 0 && a->term.v == s->solo.term.v)
+                sim_solo_granted(s, i);
             sim_check_role(s, i, a->term);
             site->quorum_us = s->now_us;
             sim_note_handed(s, i);
@@ -671,6 +678,7 @@ static void step(struct sim *s, uint8_t i)
                     ? ENTRY_SESSION
                     : ENTRY_TXN,
         .members = in->members,
+        .term = in->term,
         .applied = site->marks.applied,
         .archived = site->marks.archived};
     /* As driver_propose() has it, always. */

@@ -473,6 +473,7 @@ struct swarm sim_swarm_of_seed(uint64_t seed)
     w.split = sim_rng_chance(&g, 300000);
     w.crawl = sim_rng_chance(&g, 300000);
     w.sessions = true;
+    w.solo = seed % 10 == 7;
     w.members = seed % 9 == 0; /* no draw: the seeds of before stay the stories that they were */
     w.keys = seed % 8 == 7;    /* none of those that are named in seeds.txt and mutants.c */
     return w;
@@ -498,6 +499,7 @@ void sim_init(struct sim *s, uint64_t seed, const struct swarm *swarm, enum sim_
     sim_sessions_init(s, split(seed, 13));
     s->list = split(seed, 14);
     sim_keys_init(s, split(seed, 15));
+    s->solos = split(seed, 16);
     s->hash = seed;
     s->sites_n = swarm->members ? SIM_SITES : SIM_FOUNDERS;
     s->wiped = s->outcast = REPL_NOBODY;

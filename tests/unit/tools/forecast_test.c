@@ -58,11 +58,11 @@ static json_t *status_of(const struct word *w)
     for (int i = 0; i < 3; i++) {
         bool own = strcmp(names[i], w->site) == 0;
         bool up = i == 0 ? w->sees_dc : w->sees_dr;
-        json_array_append_new(sites,
-                              own ? json_pack("{s:s, s:s, s:b, s:b, s:i, s:O}", "name", w->site,
-                                              "kind", w->kind, "up", true, "votes", w->votes,
-                                              "last", w->last, "failover", failover)
-                                  : json_pack("{s:s, s:b}", "name", names[i], "up", up));
+        json_array_append_new(
+            sites,
+            own ? json_pack("{s:s, s:s, s:b, s:b, s:i, s:O}", "name", w->site, "kind", w->kind,
+                            "up", true, "votes", w->votes, "last", w->last, "failover", failover)
+                : json_pack("{s:s, s:b, s:b}", "name", names[i], "up", up, "member", true));
     }
     json_decref(failover);
     if (w->dr2 != NULL)
@@ -250,6 +250,65 @@ static void what_was_committed_must_be_somewhere(void **state)
     assert_int_equal(make("dr", false), 0);
 }
 
+/* ---- alone ---- */
+
+static int make_alone(void)
+{
+    const json_t *status;
+    e = (struct err)ERR_NONE;
+    views = (struct views){.count = 2};
+    views.v[0].status = dr.site != NULL ? status_of(&dr) : NULL;
+    views.v[1].status = gsr.site != NULL ? status_of(&gsr) : NULL;
+    int rc = forecast_make_alone(&views, "dr", &f, &status, &e);
+    views_free(&views);
+    return rc;
+}
+
+static void alone_when_nobody_else_is_heard(void **state)
+{
+    (void)state;
+    gsr.site = NULL;
+    dr.sees_dr = false;
+    assert_int_equal(make_alone(), 0);
+    assert_int_equal(f.members, 3);
+    assert_int_equal(f.reached, 1);
+    assert_int_equal(f.loss, FORECAST_NOTHING);
+    dr.heard_last = 105;
+    assert_int_equal(make_alone(), 0);
+    assert_int_equal(f.loss, FORECAST_UNACKNOWLEDGED);
+    assert_true(f.from == 101 && f.to == 105);
+}
+
+static void not_alone_while_a_lost_site_answers_or_is_linked(void **state)
+{
+    (void)state;
+    assert_int_equal(make_alone(), ERR_CONDITION);
+    assert_non_null(strstr(e.text, "gsr lives"));
+    gsr.site = NULL;
+    dr.sees_dr = true; /* its link to gsr */
+    assert_int_equal(make_alone(), ERR_CONDITION);
+    assert_non_null(strstr(e.text, "it has a link to the site"));
+    dr.sees_dr = false;
+    dr.sees_dc = true;
+    assert_int_equal(make_alone(), ERR_CONDITION);
+    assert_non_null(strstr(e.text, "dc lives"));
+}
+
+static void not_alone_by_a_site_that_may_not_lead(void **state)
+{
+    (void)state;
+    gsr.site = NULL;
+    dr.sees_dr = false;
+    dr.why = "it was rebuilt and has not caught up";
+    assert_int_equal(make_alone(), ERR_FAILED);
+    dr.why = NULL;
+    dr.role = "primary";
+    assert_int_equal(make_alone(), ERR_USAGE);
+    dr.site = NULL;
+    gsr.site = "gsr";
+    assert_int_equal(make_alone(), ERR_UNREACHABLE);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -263,6 +322,9 @@ int main(void)
         cmocka_unit_test_setup(sites_that_may_not_stand_are_refused, set_up),
         cmocka_unit_test_setup(without_a_majority_the_way_out_is_named, set_up),
         cmocka_unit_test_setup(what_was_committed_must_be_somewhere, set_up),
+        cmocka_unit_test_setup(alone_when_nobody_else_is_heard, set_up),
+        cmocka_unit_test_setup(not_alone_while_a_lost_site_answers_or_is_linked, set_up),
+        cmocka_unit_test_setup(not_alone_by_a_site_that_may_not_lead, set_up),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

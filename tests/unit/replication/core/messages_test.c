@@ -49,7 +49,7 @@ static struct repl_message full(enum repl_message_type type)
         m.commit.v = 1000;
         m.round = 9;
         m.readmit = 4;
-        m.granted = m.rejected = true;
+        m.granted = m.rejected = m.lost = true;
         m.last.v = 1050;
         m.last_term.v = 7;
         break;
@@ -154,8 +154,8 @@ static void malformed_ones_are_refused_with_the_reason(void **state)
             "entries message at byte 128: 1 bytes follow, but it carries no entries");
     raw[2] = 1;
     refused(raw, MESSAGE_FIXED_BYTES, "entries message at byte 2: reserved bytes are not zero");
-    raw[1] = 0x10;
-    refused(raw, MESSAGE_FIXED_BYTES, "entries message at byte 1: flags 10 are unknown");
+    raw[1] = 0x20;
+    refused(raw, MESSAGE_FIXED_BYTES, "entries message at byte 1: flags 20 are unknown");
     raw[0] = 0;
     refused(raw, MESSAGE_FIXED_BYTES, "peer message at byte 0: type 0 is unknown");
     raw[0] = REPL_MSG_GIVE + 1;

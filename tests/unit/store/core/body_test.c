@@ -179,15 +179,18 @@ static void members(void **state)
     struct body_members b = {.cluster_id = {{7}},
                              .by = bytes_str("op"),
                              .founded = bytes_str("dc data, gsr repository"),
-                             .count = 2,
-                             .members = {{bytes_str("dc"), MEMBER_DATA, true, bytes_str("h:1"),
-                                          bytes_str("h:2")},
-                                         {bytes_str("gsr"), MEMBER_REPOSITORY, false,
-                                          bytes_str("g:1"), bytes_str("g:2")}}},
+                             .count = 3,
+                             .members = {{bytes_str("dc"), MEMBER_DATA, true, false,
+                                          bytes_str("h:1"), bytes_str("h:2")},
+                                         {bytes_str("gsr"), MEMBER_REPOSITORY, false, false,
+                                          bytes_str("g:1"), bytes_str("g:2")},
+                                         {bytes_str("hq"), MEMBER_DATA, false, true,
+                                          bytes_str("q:1"), bytes_str("q:2")}}},
                         back;
     ROUND_TRIP(members, b, back);
     assert_true(uuid_equal(&back.cluster_id, &b.cluster_id));
-    assert_true(bytes_equal(back.founded, b.founded) && back.count == 2);
+    assert_true(bytes_equal(back.founded, b.founded) && back.count == 3);
+    assert_true(back.members[2].lost && !back.members[2].votes && !back.members[1].lost);
     assert_true(back.members[0].votes && !back.members[1].votes);
     assert_int_equal(back.members[1].kind, MEMBER_REPOSITORY);
     assert_true(bytes_equal(back.members[1].client, b.members[1].client));
@@ -201,6 +204,12 @@ static void members(void **state)
     bad[3].members[1].kind = (enum member_kind)3;
     bad[4].members[0].name.n = 0;
     bad[5].members[0].peer = bytes_of(buf, MEMBER_ENDPOINT_MAX_BYTES + 1);
+    uint8_t unknown[sizeof buf]; /* neither, nor, nor lost */
+    memcpy(unknown, buf, w.at);
+    const size_t votes = w.at - 2 * (2 + 3) - 1;
+    assert_int_equal(unknown[votes], 2);
+    unknown[votes] = 3;
+    assert_int_equal(body_read_members(bytes_of(unknown, w.at), &back, NULL), ERR_FORMAT);
     for (size_t i = 0; i < 6; i++) {
         static uint8_t other[sizeof buf];
         struct err e = ERR_NONE;
