@@ -420,6 +420,7 @@ int past_ask(struct site *s, struct client *c, uint64_t request, json_t *argumen
     }
     (void)pthread_mutex_unlock(&p->lock);
     if (!full)
+        /* cppcheck-suppress memleak ; it is in the queue */
         return SERVICE_LATER;
     free(q);
     return err_set(e, ERR_BUSY, "%d questions for the past wait already: ask again later",

@@ -308,6 +308,7 @@ static int keep_version(void *arg, const struct past_version *v)
     if (v->value.n != 0)
         memcpy(copy, v->value.p, v->value.n);
     r->value = (struct tvn_bytes){copy, v->value.n};
+    /* cppcheck-suppress memleak ; it is the record's */
     return 0;
 }
 

@@ -12,6 +12,8 @@ trap 'rm -rf "$work"' EXIT
 
 # Packages that are there: those of every Debian, those of PACKAGES, and what they depend on.
 wanted=$(awk '/^PACKAGES +=/ { on = 1; sub(/.*= */, "") } on { more = sub(/\\$/, ""); printf "%s ", $0; if (!more) exit }' Makefile)
+# A suite that installs more by itself names it: "# installs: PACKAGE...".
+wanted+=" $(sed -n 's/^# installs: //p' $(find tests -name '*.sh') | tr '\n' ' ')"
 dpkg-query -W -f '${Package}|${Essential}|${Priority}|${Pre-Depends}, ${Depends}\n' >"$work/installed"
 awk -F'|' -v wanted="$wanted" '
     function add(name) { if (name != "" && !(name in have)) { have[name] = 1; queue[++last] = name } }
@@ -52,7 +54,7 @@ while read -r word; do
     [ "$word" = awk ] && word=mawk # every machine has one, and only what any of them can is used
     path=$(type -P "$word") || continue
     printf "$word %s\n" "$path" "${path#/usr}" "/usr$path" "$(readlink -f "$path")"
-done < <(cut -d' ' -f2 "$work/words" | sort -u | grep -vxF -f <(compgen -b; compgen -k)) >"$work/places"
+done < <(cut -d' ' -f2 "$work/words" | sort -u | grep -vxF -f <(compgen -b; compgen -k; echo sudo)) >"$work/places"
 cut -d' ' -f2 "$work/places" | sort -u | xargs dpkg-query -S 2>/dev/null | sed 's/^\([^:,]*\)[^ ]* /\1 /' >"$work/owners" || true
 # Not a package's: of the checkout, or put there by hand.
 awk 'FILENAME == ARGV[1] { there[$1] = 1; next }

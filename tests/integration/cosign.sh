@@ -34,7 +34,7 @@ cosigned() {
 both='.dc.cosigned and .dr.cosigned'
 # troubled SITE TEXT: its status tells that trouble.
 troubled() { site_status "$1" | jq -r '.trouble[]' | grep -qF -- "$2"; }
-write() { tv put titles "$1" "$2" >/dev/null && op archive seal >/dev/null; }
+written() { tv put titles "$1" "$2" >/dev/null && op archive seal >/dev/null; }
 keys() { "$TRIVENI" archive checkpoint -r "$archive" -o json 2>/dev/null | jq -r '.key, .cosigners[].key'; }
 
 cluster_create "$DIR/cluster"
@@ -44,7 +44,7 @@ archive=$DIR/cluster/gsr/archive
 with=(-r "$archive" -k "$DIR/cluster/kek")
 
 # ---- both sign ----
-write AB-1 one
+written AB-1 one
 until_true "both sites cosign" cosigned "$both"
 keys >"$DIR/vkeys"
 grep -q '+.*/dc+\|/dc+' "$DIR/vkeys" && grep -q '/dr+' "$DIR/vkeys" || die "the keys are not those of dc and dr: $(cat "$DIR/vkeys")"
@@ -88,7 +88,7 @@ echo "ok: receipts"
 
 # ---- one is away: it is done without, and made up for ----
 site_kill dr KILL
-write AB-2 two
+written AB-2 two
 until_true "dc cosigns alone" cosigned '.dc.cosigned and (.dr.cosigned | not)'
 expect 0 "" "$TRIVENI" archive prove titles AB-2 "${with[@]}" --to "$DIR/alone"
 expect 7 "not cosigned by" "$TRIVENI" verify-proof "$DIR/alone" --key "$DIR/vkeys"
@@ -108,7 +108,7 @@ echo "ok: a site that was away is made up for"
 site_kill gsr TERM
 cp -a "$archive" "$DIR/yesterday"
 site_start gsr
-write AB-3 three
+written AB-3 three
 until_true "both cosign more" cosigned "$both"
 site_kill gsr TERM
 cp -a "$archive" "$DIR/today"
@@ -182,7 +182,7 @@ expect 0 "restored" "$TRIVENI" restore "${with[@]}" --into "$DIR/cluster/dr/data
 expect 0 "" "$TRIVENI" init --config "$DIR/cluster/dr.yaml" --rebuilt
 : >"$DIR/cluster/dr.log"
 site_start dr
-write AB-4 four
+written AB-4 four
 until_true "the new dr cosigns" cosigned "$both"
 grep -q "caught up: this rebuilt site votes from now on" "$DIR/cluster/dr.log" || die "dr cosigned before it had caught up"
 keys | grep '/dr+' >"$DIR/new"

@@ -4,6 +4,8 @@
 #   rgw_start DIR       sets RGW_URL, RGW_TLS_URL (its certificate is DIR/tls.crt), RGW_KEY and RGW_SECRET; all files are in DIR
 #   rgw_stop            stops the three, by pid; the caller's trap calls it
 #   rgw_admin ARG...    radosgw-admin of this gateway
+# installs: curl ceph-mon ceph-osd radosgw ceph-common ceph-base
+#
 #   rgw_install         installs the Debian packages when they are missing
 #
 # `ms mon client mode = crc`: the gateway forces "secure", which cannot be without cephx, and then waits for ever.
@@ -12,7 +14,7 @@ RGW_PIDS=()
 
 rgw_install() {
     command -v radosgw >/dev/null && command -v ceph-osd >/dev/null && command -v ceph-mon >/dev/null && return 0
-    bash "$(dirname "${BASH_SOURCE[0]}")/../build/deps.sh" ceph-mon ceph-osd radosgw ceph-common
+    bash "$(dirname "${BASH_SOURCE[0]}")/../build/deps.sh" curl ceph-mon ceph-osd radosgw ceph-common
 }
 
 rgw_free_port() {

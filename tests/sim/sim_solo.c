@@ -109,8 +109,11 @@ static void come_back(struct sim *s, uint8_t i)
 {
     /* There is one archive here: what the old gsr has beyond the common history, it would go on to archive. */
     sim_site_crash(s, i); /* it may have had a restart under way */
-    if (sim_rng_chance(&s->solos, 500000) || (s->solo.loss && i == SIM_GSR))
+    if (sim_rng_chance(&s->solos, 500000) || (s->solo.loss && i == SIM_GSR)) {
         sim_site_wipe(s, i);
+        /* What it alone had acknowledged for its own disk went with it, before it could be exported. */
+        s->solo.loss |= s->swarm.local || s->swarm.mode_changes;
+    }
     s->sites[i].former_n = 0; /* its disk counts for nothing any more */
     sim_at(s, between(s, 0, 3000), SIM_EV_RESTART, i, 0);
 }
@@ -136,13 +139,24 @@ static void propose(struct sim *s, uint8_t primary)
     sim_site_run(s, primary);
 }
 
+/* One that contradicts the new history, or does not get into it: its operators make it anew. */
+static bool hopeless(const struct sim *s, uint8_t i, bool late)
+{
+    const uint8_t primary = sim_primary(s);
+    return s->sites[i].r->broken ||
+           (late && primary != REPL_NOBODY && repl_in(s->sites[primary].r->list.members.lost, i));
+}
+
 static void three_again(struct sim *s)
 {
-    const uint64_t until = s->now_us + PATIENCE_MS * SIM_MS;
+    const uint64_t began = s->now_us, until = began + PATIENCE_MS * SIM_MS;
+    bool anew = false;
     while (!s->failed && s->now_us < until) {
         sim_run_until(s, between(s, 100, 400));
+        const bool late = !anew && s->now_us > began + PATIENCE_MS * SIM_MS / 3;
+        anew |= late;
         for (uint8_t i = 0; i < s->sites_n; i++)
-            if (s->sites[i].alive && s->sites[i].r->broken && !s->failed) {
+            if (s->sites[i].alive && hopeless(s, i, late) && !s->failed) {
                 sim_site_crash(s, i);
                 sim_site_wipe(s, i);
                 s->sites[i].former_n = 0;

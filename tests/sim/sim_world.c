@@ -475,7 +475,7 @@ struct swarm sim_swarm_of_seed(uint64_t seed)
     w.sessions = true;
     w.solo = seed % 10 == 7;
     w.members = seed % 9 == 0; /* no draw: the seeds of before stay the stories that they were */
-    w.keys = seed % 8 == 7;    /* none of those that are named in seeds.txt and mutants.c */
+    w.keys = seed % 8 == 7 && !w.solo; /* none of those that are named in seeds.txt and mutants.c */
     return w;
 }
 
