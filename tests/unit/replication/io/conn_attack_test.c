@@ -211,7 +211,10 @@ static void hello_of_another_version_says_which(void **state)
     uint8_t body[2];
     put_le16(body, WIRE_VERSION + 1);
     raw_frame(&r, (struct frame){.type = FRAME_HELLO}, bytes_of(body, sizeof body));
-    ended(&p, &r, ERR_FORMAT, "protocol version 3, this program speaks 2");
+    char says[64];
+    (void)snprintf(says, sizeof says, "protocol version %d, this program speaks %d",
+                   WIRE_VERSION + 1, WIRE_VERSION);
+    ended(&p, &r, ERR_FORMAT, says);
 }
 
 /* ---- after HELLO ---- */
