@@ -75,6 +75,7 @@ struct repl_message *repl_send(struct repl *r, struct repl_actions *out,
                                enum repl_action_type action, enum repl_message_type type,
                                uint8_t to)
 {
+    check(to < r->options.sites);
     struct repl_message *m = &repl_act(r, out, action)->message;
     memset(m, 0, sizeof *m);
     m->type = type;

@@ -168,6 +168,8 @@ void repl_on_tail(struct repl *r, struct repl_actions *out, const struct repl_me
         give_up(r);
         return;
     }
+    if (r->fetch_from != m->from)
+        return; /* with what came it ceased to stand: a list that takes its vote, say */
     if (is_past(r, m->last, m->last_term))
         fetched(r, out);
     else if (m->count > 0)
