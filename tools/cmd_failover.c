@@ -16,7 +16,7 @@ static const struct option failover_table[] = {
     {"depose", 0, OPTION_FLAG, AT(depose), NULL, NULL,
      "although the primary is alive: when its clients or --site cannot reach it"},
     {"solo", 0, OPTION_FLAG, AT(solo), NULL, NULL,
-     "--site goes on alone, because all other sites that vote are lost for good: two operators"},
+     "that site goes on alone, because all other sites that vote are lost for good: two operators"},
     {"ask", 0, OPTION_TEXT, AT(ask), "FILE", NULL,
      "with --solo: write the warrant, for another operator to sign (triveni warrant sign)"},
     {"warrant", 0, OPTION_TEXT, AT(warrant), "FILE", NULL,

@@ -75,7 +75,10 @@ static void add_row(struct shown *s, const struct past_version *v)
     table_cell(&s->table, STYLE_DIM, "%s", local_text(time, text));
     table_bytes(&s->table, v->client);
     table_cell(&s->table, STYLE_NONE, "%s", v->put ? "put" : "delete");
-    table_cell(&s->table, STYLE_NONE, v->put ? "%llu" : "", (unsigned long long)v->bytes);
+    if (v->put)
+        table_cell(&s->table, STYLE_NONE, "%llu", (unsigned long long)v->bytes);
+    else
+        table_cell(&s->table, STYLE_NONE, "%s", "");
 }
 
 /* What is archived and not signed yet has none. */

@@ -152,9 +152,11 @@ static void object(struct bytes in)
     size_t n = in.n + sizeof header + REPO_TAG_BYTES;
     int fd = memfd_create("object", MFD_CLOEXEC);
     check(fd >= 0 && write(fd, out, n) == (ssize_t)n);
-    (void)repo_reader_facts(fd, n, &key, identity, &facts, NULL);
+    struct repo_blob blob = {.fd = fd, .bytes = n};
+    (void)repo_reader_facts(&blob, &key, identity, &facts, NULL);
     check(ftruncate(fd, 0) == 0 && pwrite(fd, in.p, in.n, 0) == (ssize_t)in.n);
-    check(repo_reader_facts(fd, in.n, &key, identity, &facts, NULL) != 0);
+    blob.bytes = in.n;
+    check(repo_reader_facts(&blob, &key, identity, &facts, NULL) != 0);
     (void)close(fd);
     free(out);
 }
