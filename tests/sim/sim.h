@@ -479,6 +479,7 @@ struct sim {
         uint8_t site;
         bool granted, loss; /* it was done; what was committed is lost, and was declared to be */
         bool alone;         /* until there are three again */
+        bool stranded;      /* which there cannot be */
     } solo;
 
     bool failed;

@@ -137,9 +137,6 @@ static void recycle(struct sim *s, struct sim_site *site)
     if (s->mutant == MUTANT_RECYCLE_BEFORE_ARCHIVE)
         m.archives = false;
     uint64_t below = marks_recycle_below(&m).v;
-    /* Its operators have raised log_retain_mib, as docs/OPERATIONS.md tells them: nobody else can give what it throws away. */
-    if (s->solo.alone)
-        return;
     if (s->mutant == MUTANT_RECYCLE_TOO_MUCH)
         below = site->marks.applied.v + 1;
     if (below > site->first + 1) {
