@@ -141,7 +141,7 @@ grep -q "the archive ends at" "$DIR/out"
 [ "$(grep -c "the last transaction at or before" "$DIR/out")" = 0 ]
 expect 3 restore "${archive[@]}" --to-time 1990-01-01T00:00:00Z --or-end --into "$DIR/late" && says "before the first archived entry"
 expect 2 restore "${archive[@]}" --to-lsn 5 --or-end --into "$DIR/late"
-expect 0 restore "${archive[@]}" --to-time 2100-01-01T00:00:00Z --or-end --into "$DIR/late" && grep -q "^equal to the archive's digest of lsn" "$DIR/out"
+expect 0 restore "${archive[@]}" --to-time 2100-01-01T00:00:00Z --or-end --into "$DIR/late" && grep -q "^equal to the digest that the sites had at lsn" "$DIR/out"
 between=0
 for lsn in $(seq 1 20); do # one whose digest the archive does not hold
     expect 0 restore "${archive[@]}" --to-lsn "$lsn" --preview -o json

@@ -81,7 +81,7 @@ expect 0 dump titles --as-of "$made" && [ "$(jq -c .value "$DIR/out")" = $'"one"
 expect 2 get titles AB-1 --as-of 1000000 && says "is not written yet"
 expect 2 get titles AB-1 --as-of 2999-01-01T00:00:00Z && says "not over yet"
 expect 2 get titles AB-1 --as-of 2026-01-01T00:00:00 && says "--as-of"
-expect 2 get titles AB-1 --as-of yesterday && says "--as-of"
+expect 3 get titles AB-1 --as-of yesterday && says "no restore point 'yesterday'"
 expect 2 get titles AB-1 --as-of 0
 expect 2 get titles AB-1 --as-of 99999999999999999999
 expect 2 scan titles --as-of -5
@@ -114,7 +114,8 @@ head -c 60000 /dev/zero | tr '\0' v >"$DIR/big"
 for i in $(seq 1 40); do lsn put titles big --file "$DIR/big" >"$DIR/last"; done
 last=$(cat "$DIR/last")
 wait_equal >/dev/null
-expect 1 get titles AB-1 --as-of "$made" && says "the past can be read here from lsn" && says "triveni restore, option --to-lsn"
+expect 0 get titles AB-1 --as-of "$made" && prints one # from the archive
+expect 1 scan titles --as-of "$made" && says "the past can be read here from lsn" && says "triveni restore, option --to-lsn"
 expect 1 scan titles --as-of "$made_time" && says "--to-time"
 from=$(tv status -o json | jq '[.sites[].history.from] | max')
 [ "$from" -gt "$again" ] && [ "$from" -lt "$last" ]

@@ -93,7 +93,7 @@ site_kill "$behind" TERM
 load 8000
 recycled "$primary" $((last + 1))
 recycled gsr $((last + 1))
-key=$(find gsr/archive/keys -name '*.key' | sort | awk -F/ -v want="$last" '{ split($NF, p, "-"); if (p[1] + 0 <= want + 1 && want + 1 <= p[2] + 0) print }')
+key=$(find gsr/archive/keys -name '*.pack.key' | sort | awk -F/ -v want="$last" '{ split($NF, p, "-"); if (p[1] + 0 <= want + 1 && want + 1 <= p[2] + 0) print }')
 [ -n "$key" ] || die "no pack holds lsn $((last + 1))"
 mv "$key" "$DIR/key"
 : >gsr.log
