@@ -105,31 +105,38 @@ static int snapshot_record(void *arg, const struct repo_snap_record *s)
     return rc == 0 ? repo_fold_end(&m->fold) : rc; /* its value is gone when this returns */
 }
 
+/* Open run i as m->runs[at], with its first row. 1: it has none, and is closed. */
+static int open_run(struct merge *m, size_t i, size_t at)
+{
+    char name[REPO_RUN_NAME_BYTES];
+    int rc = repo_run_open(&m->runs[at], m->job->dir, repo_run_name(i, name), false, m->e);
+    if (rc != 0)
+        return rc;
+    rc = repo_run_next_row(m->runs[at], &m->heads[at], m->e);
+    if (rc != ERR_NOT_FOUND)
+        return rc;
+    repo_run_close(m->runs[at]);
+    m->runs[at] = NULL;
+    return 1;
+}
+
 static int open_runs(struct merge *m)
 {
     const size_t n = m->job->runs;
+    size_t open = 0;
     m->runs = calloc(n + 1, sizeof *m->runs);
     m->heads = calloc(n + 1, sizeof *m->heads);
     m->order = calloc(n + 1, sizeof *m->order);
     if (m->runs == NULL || m->heads == NULL || m->order == NULL)
         return err_set(m->e, ERR_NO_MEMORY, "out of memory for %zu runs", n);
-    size_t open = 0;
     for (size_t i = 0; i < n; i++) {
-        char name[REPO_RUN_NAME_BYTES];
-        int rc = repo_run_open(&m->runs[open], m->job->dir, repo_run_name(i, name), false, m->e);
-        if (rc == 0)
-            rc = repo_run_next_row(m->runs[open], &m->heads[open], m->e);
-        if (rc != 0 && rc != ERR_NOT_FOUND)
+        int rc = open_run(m, i, open);
+        if (rc < 0)
             return rc;
-        if (rc == 0) {
-            open++;
-        } else {
-            repo_run_close(m->runs[open]);
-            m->runs[open] = NULL;
-        }
+        open += rc == 0;
     }
     repo_merge_begin(&m->heap, m->heads, m->order, (uint32_t)open);
-    return 0;
+    return 0; /* NOLINT(clang-analyzer-unix.Malloc): repo_fold_merge() frees what `m` has */
 }
 
 int repo_fold_merge(struct repo_fold_job *job, const struct repo_fold_sink *sink,

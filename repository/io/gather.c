@@ -420,7 +420,7 @@ static int run_workers(struct gather *g, struct err *e)
     for (size_t i = 0; rc == 0 && i < n; i++) {
         struct worker *w = &workers[i];
         w->g = g;
-        w->capacity = g->largest;
+        w->capacity = g->largest + 1; /* of none there is memory, too */
         if ((w->arena = malloc(w->capacity)) == NULL)
             rc = i == 0 ? err_set(e, ERR_NO_MEMORY, "out of memory for %llu bytes of entries",
                                   (unsigned long long)w->capacity)
