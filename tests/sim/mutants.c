@@ -218,7 +218,7 @@ const char *sim_mutant_name(enum sim_mutant m)
 uint64_t sim_mutant_seed(enum sim_mutant m)
 {
     static const uint64_t seeds[MUTANTS + 1] = {
-        [MUTANT_MODE_BELIEVED_EARLY] = 10520,   [MUTANT_FETCH_FROM_ONE] = 22117,
+        [MUTANT_MODE_BELIEVED_EARLY] = 10520,   [MUTANT_FETCH_FROM_ONE] = 106146,
         [MUTANT_CUT_BELOW_APPLIED] = 1358,      [MUTANT_AGE_OF_REBUILT] = 2160,
         [MUTANT_AGE_WITHOUT_LEASE] = 1435,      [MUTANT_OLD_TERMS_COUNTED] = 4305,
         [MUTANT_READMITTED_BEHIND] = 10252,     [MUTANT_PAST_VOTES_COUNTED] = 1848,
