@@ -172,7 +172,7 @@ static void three_again(struct sim *s)
         if (sim_has_room(s, &s->sites[primary]))
             propose(s, primary);
     }
-    /* In some hundredths of a per cent of the seeds a lost one does not come so far: its log or the primary's is full, or what it lacks
+    /* In a few of ten thousand seeds a lost one does not come so far: its log or the primary's is full, or what it lacks
      * is nowhere. People must see to that, and safety is what is checked; planted bugs are told by it. */
     s->solo.stranded = !s->failed && s->mutant == MUTANT_NONE;
     if (!s->failed && !s->solo.stranded)
