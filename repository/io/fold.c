@@ -35,7 +35,7 @@ struct merge {
     struct repo_run **runs;
     struct repo_effect *heads;
     uint32_t *order;
-    struct repo_merge heap;
+    struct repo_merge *heap;
     struct repo_fold fold;
     uint64_t done, total; /* rows of runs and snapshot */
     bool drained;
@@ -52,7 +52,7 @@ static void count(struct merge *m)
 /* Take the first effect of the heap. */
 static int take(struct merge *m)
 {
-    const uint32_t i = repo_merge_first(&m->heap);
+    const uint32_t i = repo_merge_first(m->heap);
     int rc = repo_fold_take(&m->fold, &m->heads[i]);
     if (rc != 0)
         return rc;
@@ -60,7 +60,7 @@ static int take(struct merge *m)
     rc = repo_run_next_row(m->runs[i], &m->heads[i], m->e);
     if (rc != 0 && rc != ERR_NOT_FOUND)
         return rc;
-    repo_merge_next(&m->heap, rc == ERR_NOT_FOUND);
+    repo_merge_next(m->heap, rc == ERR_NOT_FOUND);
     return 0;
 }
 
@@ -68,8 +68,8 @@ static int take(struct merge *m)
 static int drain(struct merge *m, const struct repo_effect *upto)
 {
     int rc = 0;
-    while (rc == 0 && m->heap.n != 0) {
-        const struct repo_effect *x = &m->heads[repo_merge_first(&m->heap)];
+    while (rc == 0 && m->heap->n != 0) {
+        const struct repo_effect *x = &m->heads[repo_merge_first(m->heap)];
         int c = upto == NULL ? -1 : bytes_compare(x->collection, upto->collection);
         if (c == 0 && upto != NULL)
             c = bytes_compare(x->key, upto->key);
@@ -135,15 +135,17 @@ static int open_runs(struct merge *m)
             return rc;
         open += rc == 0;
     }
-    repo_merge_begin(&m->heap, m->heads, m->order, (uint32_t)open);
-    return 0; /* NOLINT(clang-analyzer-unix.Malloc): repo_fold_merge() frees what `m` has */
+    repo_merge_begin(m->heap, m->heads, m->order, (uint32_t)open);
+    return 0;
 }
 
 int repo_fold_merge(struct repo_fold_job *job, const struct repo_fold_sink *sink,
                     struct digest *digest, struct digest *bounded, struct err *e)
 {
     const struct repo_snapshot *s = job->plan->snapshot;
+    struct repo_merge heap;
     struct merge m = {
+        .heap = &heap,
         .job = job,
         .sink = sink,
         .fold = {.boundary = job->boundary, .each = sink->record, .arg = sink->arg},
