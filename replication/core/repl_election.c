@@ -95,6 +95,7 @@ static void enter_term(struct repl *r, struct term term, uint8_t vote)
     r->voted_for = vote;
     r->vote_dirty = true;
     r->matched = r->commit;
+    r->agrees = false;
 }
 
 void repl_adopt_term(struct repl *r, struct repl_actions *out, struct term term, uint8_t vote)

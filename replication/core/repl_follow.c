@@ -86,6 +86,7 @@ static bool follow(struct repl *r, struct repl_actions *out, const struct repl_m
         r->seen_round = 0;
         r->primary_last = (struct lsn){0};
         r->matched = r->commit;
+        r->agrees = false;
         r->acked = (struct lsn){0};
         r->readmit_known = false;
     }
@@ -113,7 +114,7 @@ enum repl_fit repl_fits(struct repl *r, struct repl_actions *out, const struct r
         if (m->lsn.v <= r->commit.v && ours.v == 0)
             return REPL_FIT; /* its term was forgotten, but what is committed agrees */
         *hint = repl_log_floor(&r->log, (struct lsn){m->lsn.v - 1}, m->lsn_term);
-        if (m->lost) /* where the histories part is looked for below the commit index, too */
+        if (!r->may_vote) /* where the histories part is looked for below the commit index, too */
             return REPL_FIT_NOT;
         if (m->lsn.v <= r->commit.v) {
             repl_break(r, out, "a primary's log differs below the commit index");
@@ -168,7 +169,7 @@ enum repl_fit repl_merge(struct repl *r, struct repl_actions *out, const struct 
     if (before.v < r->log.last.v && !may_cut)
         return REPL_FIT_NOT;
     if (before.v < r->log.last.v && before.v < lsn_max(r->commit, r->list_before.lsn).v) {
-        if (m->lost) /* the others go on without it, by two operators' order: it is for people to apply it anew */
+        if (!r->may_vote) /* the others go on without it, by two operators' order: it is for people to apply it anew */
             repl_act(r, out, REPL_ACT_EXPORT)->lsn = before;
         repl_break(r, out, "a committed entry would have to be cut");
         return REPL_FIT_BROKEN;
@@ -247,6 +248,8 @@ void repl_on_entries(struct repl *r, struct repl_actions *out, const struct repl
     }
     r->matched = lsn_max(r->matched, (struct lsn){m->lsn.v + m->count});
     check(r->matched.v <= r->log.last.v);
+    if (m->lsn.v + m->count >= r->commit.v)
+        r->agrees |= r->commit.v == 0 || repl_log_term(&r->log, r->commit).v != 0;
     r->primary_commit = lsn_max(r->primary_commit, m->commit);
     repl_update_commit(r, out);
     if (m->readmit == r->incarnation && !r->readmit_known) {

@@ -8,6 +8,9 @@
  * What the log does not have any more comes from the archive, where this site keeps one; the driver reads it beside the loop, and
  * answers "not now" (SENT, 0 bytes) until it is there: then it is tried again at the next tick or question.
  *
+ * Who is without its vote gives nothing before it has seen that what it has committed is in the log of the primary, too: if it was
+ * declared lost, it may not be the history any more.
+ *
  * INVARIANTS
  *   V1  last <= commit in every GIVE, and no entry in it is beyond last.
  *   V2  Nothing that a PULL says is counted for anything: not for commit, not for the lease, not for what may be recycled. */
@@ -43,9 +46,14 @@ static struct repl_message *give(struct repl *r, struct repl_actions *out, uint8
     return m;
 }
 
+static bool may_give(const struct repl *r)
+{
+    return !r->broken && (r->may_vote || r->agrees);
+}
+
 static bool active(const struct repl *r, const struct repl_give *g)
 {
-    return g->until_ms != 0 && r->now_ms < g->until_ms && !r->broken;
+    return g->until_ms != 0 && r->now_ms < g->until_ms && may_give(r);
 }
 
 /* False: there is nothing to give now. */
@@ -60,11 +68,13 @@ static bool pump(struct repl *r, struct repl_actions *out, uint8_t site)
     return true;
 }
 
-/* It cannot be given: not here, or this history is another one. */
-static void refuse(struct repl *r, struct repl_actions *out, uint8_t site)
+/* It cannot be given: not here, or this history is another one, in which `differs` (0: unknown) has this entry. */
+static void refuse(struct repl *r, struct repl_actions *out, uint8_t site, struct lsn differs)
 {
     struct repl_message *m = repl_send(r, out, REPL_ACT_SEND, REPL_MSG_GIVE, site);
     m->rejected = true;
+    m->granted = hears_primary(r, site);
+    repl_message_at(r, m, differs);
     m->round = r->gives[site].round;
     r->gives[site].until_ms = 0;
 }
@@ -103,13 +113,13 @@ void repl_on_pull(struct repl *r, struct repl_actions *out, const struct repl_me
 {
     struct repl_give *g = &r->gives[m->from];
     bool asks = active(r, g);
-    if (r->broken || (asks && m->round < g->round))
+    if (!may_give(r) || (asks && m->round < g->round))
         return;
     if (!repl_in(r->list.members.all | r->list_before.members.all, m->from))
         return; /* no member, or none any more */
     g->round = m->round;
     if (m->rejected && differs(r, m)) {
-        refuse(r, out, m->from);
+        refuse(r, out, m->from, m->lsn);
         return;
     }
     if (m->rejected || !asks) {
@@ -152,7 +162,7 @@ void repl_give_gone(struct repl *r, struct repl_actions *out, uint8_t site)
         repl_trace(r, out, "term %llu: %s asks for entry %llu, which cannot be had here",
                    U(r->term.v), repl_site_name(r, site), U(g->next.v));
     g->gone_told = g->next;
-    refuse(r, out, site);
+    refuse(r, out, site, (struct lsn){0});
 }
 
 void repl_give_tick(struct repl *r, struct repl_actions *out)

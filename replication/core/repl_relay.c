@@ -21,7 +21,13 @@
  * The vote of that term is not given: this site had not been in it. (3) `matched` may grow by what was taken: a primary of
  * this term has it. It is acknowledged to a primary only, as always (R2): durable, by this site itself, with its hash; and counts
  * for nothing there, since it is committed already. PULL is no acknowledgement, it may name what is not durable. Who gives
- * passes nothing on, so a lease never rests on a site that its primary cannot reach.
+ * passes nothing on, so a lease never rests on a site that its primary cannot reach. (4) What two operators declared lost
+ * (repl_solo.c) was committed once and is not any more. Who may hold it and was not told yet is one of the sites that were lost,
+ * and these hear no primary, or each other, in terms long past. So a site without its vote, because it was rebuilt or declared
+ * lost itself, takes only what is given by one who hears the primary, in its own term or a later one. A site with its vote was
+ * not told either: it is as with two lost sites that find each other and not the last one. And who was declared lost may hold
+ * such entries as committed: it is told which entry another one has at its commit index, asks from below, and finds where they
+ * part.
  *
  * ELECTIONS. While the answers say that their giver hears the primary of its term (in its own ears, four heartbeats ago at most:
  * nobody passes on what he was told), this site does not stand; it would be refused in any case. As soon as they do not, it
@@ -156,6 +162,8 @@ static void ask_another(struct repl *r, struct repl_actions *out)
 {
     struct repl_relay *a = &r->relay;
     ask_nobody(r);
+    if (r->now_ms >= a->vain_ms + 2 * (uint64_t)r->options.election_ms)
+        a->vain = 0; /* what could not be given then may be there now */
     for (uint8_t k = 1; k <= r->options.sites; k++) {
         uint8_t i = (uint8_t)((a->last + k) % r->options.sites);
         bool serves = refilling(r) && i == r->primary;
@@ -187,8 +195,6 @@ void repl_relay_tick(struct repl *r, struct repl_actions *out)
             ask(r, out);
             return;
         }
-        if (a->vain != 0 && r->now_ms >= a->answered_ms + 2 * (uint64_t)r->options.election_ms)
-            a->vain = 0; /* what could not be given then may be there now */
         ask_another(r, out);
     }
 }
@@ -256,19 +262,61 @@ static void note_word(struct repl *r, struct repl_actions *out, const struct rep
     heard->as_of_ms = sent_ms - m->age_ms;
 }
 
+/* Whoever it is, it is not asked for a while; why is told now and then. */
+static void in_vain(struct repl *r, struct repl_actions *out, const struct repl_message *m,
+                    const char *why)
+{
+    struct repl_relay *a = &r->relay;
+    if (a->vain == 0)
+        a->vain_ms = r->now_ms;
+    a->vain |= 1u << m->from;
+    if (repl_worth_telling(++a->failures))
+        repl_trace(r, out, "term %llu: %s, in term %llu, %s what follows %llu%s, %u times now",
+                   U(r->term.v), repl_site_name(r, m->from), U(m->term.v),
+                   m->rejected ? "cannot give" : "gives", U(a->at.v), why, a->failures);
+    ask_another(r, out);
+}
+
+/* (4) in WHY IT IS SAFE. */
+static bool believed(const struct repl *r, const struct repl_message *m)
+{
+    return r->may_vote || (m->granted && m->term.v >= r->term.v);
+}
+
+/* Does the refusal name another entry than is here? */
+static bool parted(const struct repl *r, const struct repl_message *m)
+{
+    static const struct sha256 unknown = {{0}};
+    const struct term ours = repl_log_term(&r->log, m->lsn);
+    const struct sha256 *hash = repl_log_hash(&r->log, m->lsn);
+    return m->lsn.v != 0 && m->lsn.v == r->relay.at.v && ours.v != 0 && m->lsn_term.v != 0 &&
+           (ours.v != m->lsn_term.v ||
+            (hash != NULL && !sha256_equal(&m->hash, &unknown) && !sha256_equal(&m->hash, hash)));
+}
+
 static void not_given(struct repl *r, struct repl_actions *out, const struct repl_message *m)
 {
     struct repl_relay *a = &r->relay;
-    if (a->at.v > r->commit.v) {
-        a->began_ms = 0; /* one more question, no row of them */
-        begin_at(r, out, r->commit);
-        return;
+    struct lsn at = r->commit;
+    if (a->at.v <= at.v) {
+        if (r->may_vote || !believed(r, m) || !parted(r, m)) {
+            a->lacks = true;
+            in_vain(r, out, m, "");
+            return;
+        }
+        /* Where the histories part lies below: what comes from there tells it (repl_merge). */
+        at = repl_log_floor(&r->log, (struct lsn){a->at.v - 1}, m->lsn_term);
     }
-    repl_trace(r, out, "term %llu: %s cannot give what follows %llu", U(r->term.v),
-               repl_site_name(r, m->from), U(a->at.v));
-    a->vain |= 1u << m->from;
-    a->lacks = true;
-    ask_another(r, out);
+    a->began_ms = 0; /* one more question, no row of them */
+    begin_at(r, out, at);
+}
+
+static void not_believed(struct repl *r, struct repl_actions *out, const struct repl_message *m)
+{
+    if (m->count > 0)
+        in_vain(r, out, m, " and hears no primary: not taken, as this site has no vote");
+    else if (r->now_ms >= r->relay.began_ms + heartbeats(r, REPL_RESEND_HEARTBEATS))
+        ask_another(r, out); /* but it may hear one soon */
 }
 
 static void take(struct repl *r, struct repl_actions *out, const struct repl_message *m,
@@ -282,7 +330,7 @@ static void take(struct repl *r, struct repl_actions *out, const struct repl_mes
     if (fit == REPL_FIT_BROKEN)
         return;
     if (fit == REPL_FIT_NOT) {
-        begin_at(r, out, m->lsn.v > r->log.last.v ? r->log.last : r->commit);
+        begin_at(r, out, !r->may_vote ? hint : m->lsn.v > r->log.last.v ? r->log.last : r->commit);
         return;
     }
     struct lsn at = {m->lsn.v + m->count};
@@ -292,10 +340,11 @@ static void take(struct repl *r, struct repl_actions *out, const struct repl_mes
     r->primary_commit = lsn_max(r->primary_commit, lsn_max(m->last, m->commit));
     repl_update_commit(r, out);
     a->lacks &= m->count == 0;
-    if (m->count > 0)
+    if (m->count > 0) {
+        a->failures = 0;
         ask(r, out);
-    else if (!a->hears && a->at.v >= m->last.v &&
-             r->now_ms >= a->began_ms + heartbeats(r, REPL_RESEND_HEARTBEATS))
+    } else if (!a->hears && a->at.v >= m->last.v &&
+               r->now_ms >= a->began_ms + heartbeats(r, REPL_RESEND_HEARTBEATS))
         ask_another(r, out); /* it has no more; perhaps somebody else has */
 }
 
@@ -310,6 +359,10 @@ void repl_on_give(struct repl *r, struct repl_actions *out, const struct repl_me
     a->begins = false;
     if (m->rejected) {
         not_given(r, out, m);
+        return;
+    }
+    if (!believed(r, m)) {
+        not_believed(r, out, m);
         return;
     }
     if (m->term.v > r->term.v) {

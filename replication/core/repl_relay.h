@@ -31,10 +31,12 @@ struct repl_relay {
     uint8_t from; /* who is asked, or REPL_NOBODY */
     uint8_t last; /* who was asked last */
     uint32_t
-        vain;   /* bit per site: could not give it, since a primary was heard or all were asked */
-    bool lacks; /* somebody could not give it, and nothing has come since */
-    bool hears; /* the one that is asked hears a primary */
-    bool told;  /* ... and this was told, once in each silence */
+        vain; /* bit per site: could not give it, since a primary was heard or all were asked */
+    uint64_t vain_ms;  /* when the first of them was */
+    uint32_t failures; /* how often somebody could not, or was not believed, since entries came */
+    bool lacks;        /* somebody could not give it, and nothing has come since */
+    bool hears;        /* the one that is asked hears a primary */
+    bool told;         /* ... and this was told, once in each silence */
     /* the primary is heard, but does not serve: its log has no more what is needed, or nothing of it comes */
     bool refill;
     uint64_t stalled_ms; /* nothing that is missing has come since; 0: nothing is missing */

@@ -107,6 +107,8 @@ struct repl {
     struct term seen_term; /* term and newest round of that primary */
     uint64_t seen_round;
     struct lsn matched; /* agrees with the log of this term's primary up to here */
+    bool
+        agrees; /* ... and that what is committed here does was seen in this term, not only taken for granted */
     struct lsn primary_commit;
     struct lsn primary_last; /* end of that primary's log, as it told in seen_term */
     /* R5: the primary told what must be durable here before this rebuilt site votes */

@@ -204,6 +204,8 @@ static const struct {
                                     "a site serves alone before the list is on its disk (P1)"},
     [MUTANT_LOST_LISTENED_TO] = {"lost-listened-to",
                                  "sites that were declared lost are heard as before, and not told"},
+    [MUTANT_LOST_GIVES_AND_TAKES] =
+        {"lost-gives-and-takes", "what was declared lost is passed on among sites without a vote"},
     [MUTANT_GONE_NOT_TOLD] = {"gone-not-told",
                               "that a site needs entries which are recycled is not noticed"},
     [MUTANT_PAST_TERM_NOT_TOLD] = {"past-term-not-told",
@@ -218,12 +220,13 @@ const char *sim_mutant_name(enum sim_mutant m)
 uint64_t sim_mutant_seed(enum sim_mutant m)
 {
     static const uint64_t seeds[MUTANTS + 1] = {
-        [MUTANT_MODE_BELIEVED_EARLY] = 10520,   [MUTANT_FETCH_FROM_ONE] = 106146,
-        [MUTANT_CUT_BELOW_APPLIED] = 1358,      [MUTANT_AGE_OF_REBUILT] = 2160,
-        [MUTANT_AGE_WITHOUT_LEASE] = 1435,      [MUTANT_OLD_TERMS_COUNTED] = 4305,
-        [MUTANT_READMITTED_BEHIND] = 10252,     [MUTANT_PAST_VOTES_COUNTED] = 1848,
-        [MUTANT_LEASE_KEPT_IN_HANDOVER] = 4481, [MUTANT_KEY_GIVEN_UP_IN_MEMORY] = 1055,
-        [MUTANT_KEY_GIVEN_UP_EARLY] = 1055,     [MUTANT_KEY_EXPIRY_BELIEVES_THE_LOG] = 463,
+        [MUTANT_MODE_BELIEVED_EARLY] = 10520,       [MUTANT_FETCH_FROM_ONE] = 106146,
+        [MUTANT_CUT_BELOW_APPLIED] = 1358,          [MUTANT_AGE_OF_REBUILT] = 2160,
+        [MUTANT_AGE_WITHOUT_LEASE] = 1435,          [MUTANT_OLD_TERMS_COUNTED] = 4305,
+        [MUTANT_READMITTED_BEHIND] = 10252,         [MUTANT_PAST_VOTES_COUNTED] = 1848,
+        [MUTANT_LEASE_KEPT_IN_HANDOVER] = 4481,     [MUTANT_KEY_GIVEN_UP_IN_MEMORY] = 1055,
+        [MUTANT_LOST_GIVES_AND_TAKES] = 22117,      [MUTANT_KEY_GIVEN_UP_EARLY] = 1055,
+        [MUTANT_KEY_EXPIRY_BELIEVES_THE_LOG] = 463,
     };
     return seeds[m];
 }
@@ -268,6 +271,11 @@ void sim_plant_before(const struct sim *s, struct sim_site *site, const struct r
     }
     if (s->mutant == MUTANT_LOST_LISTENED_TO)
         r->list.members.lost = 0;
+    if (s->mutant == MUTANT_LOST_GIVES_AND_TAKES && m != NULL && m->term.v <= r->term.v &&
+        (m->type == REPL_MSG_GIVE || m->type == REPL_MSG_PULL)) {
+        site->vote_hidden = !r->may_vote;
+        r->may_vote = true;
+    }
     if (s->mutant == MUTANT_OLD_TERMS_COUNTED && r->role == REPL_PRIMARY &&
         r->mode == COMMIT_MAJORITY && e->type == REPL_EV_MESSAGE) {
         site->real_term_start = r->term_start;
@@ -297,6 +305,8 @@ void sim_plant_after(const struct sim *s, struct sim_site *site, const struct re
     struct repl *r = site->r;
     const struct repl_message *m = e->type == REPL_EV_MESSAGE ? e->message : NULL;
     sim_plant_list_after(s, site, e);
+    if (site->vote_hidden)
+        site->vote_hidden = r->may_vote = false;
     if (s->mutant == MUTANT_SOLO_BEFORE_DURABLE && e->type == REPL_EV_SOLO) {
         r->log.durable = r->log.last;
         repl_update_commit(r, &site->actions);

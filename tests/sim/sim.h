@@ -301,6 +301,7 @@ struct sim_site {
     uint64_t ghost_n;
     struct repl_member_list real_list; /* MUTANT_LIST_...: hidden during a step */
     bool list_hidden;
+    bool vote_hidden;           /* MUTANT_LOST_GIVES_AND_TAKES: that it has none, during a step */
     struct lsn real_term_start; /* MUTANT_OLD_TERMS_COUNTED: hidden during a step */
     /* what the lost disk of a rebuilt site held, until it is readmitted */
     uint32_t former[SIM_LOG_MAX];
@@ -479,7 +480,6 @@ struct sim {
         uint8_t site;
         bool granted, loss; /* it was done; what was committed is lost, and was declared to be */
         bool alone;         /* until there are three again */
-        bool stranded;      /* which there cannot be */
     } solo;
 
     bool failed;

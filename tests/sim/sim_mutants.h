@@ -115,6 +115,7 @@ enum sim_mutant {
     MUTANT_SOLO_WHILE_HEARD,
     MUTANT_SOLO_BEFORE_DURABLE,
     MUTANT_LOST_LISTENED_TO,
+    MUTANT_LOST_GIVES_AND_TAKES,
     MUTANTS,
     /* these need a played scenario: golden_test.c */
     MUTANT_READMITTED_EARLY = MUTANTS,

@@ -97,10 +97,12 @@ void sim_relay_is_enough(struct sim *s)
     sim_run_until(s, s->now_us + 3000 * SIM_MS);
     for (int k = 0; k < 5 && !s->failed; k++) {
         uint64_t acked = s->truth.acked_majority, elections = s->truth.elections;
-        bool stood = stands(s), voted = site->view.may_vote;
+        bool stood = stands(s), voted = site->view.may_vote, gave = s->sites[SIM_GSR].r->may_vote;
         sim_run_until(s, s->now_us + bound_us);
         stood |= stands(s);
-        if (s->failed || elections != s->truth.elections || stood || !is_split(s))
+        /* One that was rebuilt gives nothing before it has heard the primary. */
+        gave = gave && s->sites[SIM_GSR].r->may_vote;
+        if (s->failed || elections != s->truth.elections || stood || !gave || !is_split(s))
             break;
         uint64_t age_us = freshness_age_us(&site->freshness, sim_clock_ms(s, site));
         /* One that has stood in a later term believes nobody of this one. */

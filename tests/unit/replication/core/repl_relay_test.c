@@ -454,6 +454,57 @@ static void who_names_another_history_is_refused(void **state)
     m.lsn_term.v = 9;
     feed_message(&m, NULL);
     assert_true(sent(REPL_MSG_GIVE, DR)->rejected);
+    assert_int_equal(sent(REPL_MSG_GIVE, DR)->lsn.v, 20); /* and told which entry is here */
+    assert_int_equal(sent(REPL_MSG_GIVE, DR)->lsn_term.v, 1);
+}
+
+static void who_has_no_vote_takes_only_from_who_hears_the_primary_and_gives_nothing(void **state)
+{
+    (void)state;
+    lose_dc();
+    r.may_vote = r.agrees = false; /* rebuilt, or declared lost */
+    struct repl_message m = given(10, 1, 1, 2);
+    m.granted = false;
+    feed_message(&m, metas);
+    assert_int_equal(r.log.last.v, 10);
+    assert_true(
+        told("term 1: gsr, in term 1, gives what follows 10 and hears no primary: not taken, "
+             "as this site has no vote, 1 times now"));
+    assert_int_not_equal(r.relay.from, GSR);
+    for (int i = 0; i < 30 && r.relay.from != GSR; i++)
+        tick(50);
+    m = given(10, 1, 1, 2);
+    feed_message(&m, metas);
+    assert_int_equal(r.log.last.v, 12);
+    m = pull(GSR, 10, 5, true);
+    feed_message(&m, NULL);
+    assert_null(sent(REPL_MSG_GIVE, GSR));
+    struct repl_message word = from(REPL_MSG_ENTRIES, DC);
+    word.lsn.v = word.commit.v = 12; /* what is committed here is what dc has */
+    word.lsn_term.v = 1;
+    word.hash = hash_of(12, 1);
+    word.round = 7;
+    feed((struct repl_event){.type = REPL_EV_PEER_UP, .site = DC});
+    feed_message(&word, NULL);
+    m.round++;
+    feed_message(&m, NULL);
+    assert_non_null(sent(REPL_MSG_GIVE, GSR));
+}
+
+static void who_could_not_give_it_is_asked_again_though_another_is_asked_meanwhile(void **state)
+{
+    (void)state;
+    follow_dc();
+    tick(201);
+    struct repl_message no = from(REPL_MSG_GIVE, GSR);
+    no.rejected = true;
+    no.round = r.relay.round;
+    feed_message(&no, metas);
+    assert_int_equal(r.relay.from, DC); /* its link stands, and it says nothing */
+    int n = 0;
+    for (; n < 40 && r.relay.from != GSR; n++)
+        tick(50);
+    assert_int_equal(r.relay.from, GSR);
 }
 
 int main(void)
@@ -477,6 +528,8 @@ int main(void)
         TEST(what_cannot_be_had_yet_is_tried_again_and_what_is_not_there_is_refused),
         TEST(only_who_hears_the_primary_itself_says_so),
         TEST(who_names_another_history_is_refused),
+        TEST(who_has_no_vote_takes_only_from_who_hears_the_primary_and_gives_nothing),
+        TEST(who_could_not_give_it_is_asked_again_though_another_is_asked_meanwhile),
     };
     return cmocka_run_group_tests_name("repl_relay", tests, NULL, NULL);
 }

@@ -410,10 +410,69 @@ static void where_the_histories_part_is_found_below_the_commit_index(void **stat
     const struct repl_message *answer = sent(REPL_MSG_ACK, DR);
     assert_true(answer->rejected);
     assert_int_equal(answer->lsn.v, 8);
-    m.lost = false; /* of any other primary it is a contradiction at once */
+    m.lost = false; /* where it was not, and has its vote, it is a contradiction at once */
+    r.may_vote = true;
     m.round++;
     feed_message(&m, metas);
     assert_true(r.broken);
+}
+
+/* dr, whose log does not reach back so far, says only that dc is lost; gsr hears dr and has the new history. */
+static struct repl_message refused_by_gsr(uint64_t lsn, uint64_t term)
+{
+    struct repl_message m = from(REPL_MSG_GIVE, GSR);
+    m.term.v = TERM;
+    m.rejected = m.granted = true;
+    m.round = r.relay.round;
+    m.lsn.v = lsn;
+    m.lsn_term.v = term;
+    m.hash = hash_of(lsn, term);
+    return m;
+}
+
+static void where_the_histories_part_is_asked_of_others_when_the_primary_cannot_tell(void **state)
+{
+    (void)state;
+    struct repl_entry_meta metas[2];
+    struct repl_message m = word_of_dr(20, TERM, 0, metas);
+    m.rejected = true; /* begins with 20 */
+    m.commit.v = 20;
+    feed_message(&m, NULL);
+    m.lost = false; /* added again meanwhile, as one without a vote */
+    m.round++;
+    now += 20;
+    feed_message(&m, NULL);
+    now++;
+    feed((struct repl_event){.type = REPL_EV_TICK});
+    assert_int_equal(sent(REPL_MSG_PULL, GSR)->lsn.v, 10);
+    m = refused_by_gsr(10, TERM);
+    m.granted = false; /* whoever hears no primary may be lost, too */
+    feed_message(&m, NULL);
+    assert_false(r.broken);
+    while (r.relay.from != GSR && !r.broken) {
+        now += 50;
+        feed((struct repl_event){.type = REPL_EV_TICK});
+    }
+    m = refused_by_gsr(10, TERM);
+    feed_message(&m, NULL);
+    const struct repl_message *below = sent(REPL_MSG_PULL, GSR);
+    assert_non_null(below);
+    assert_int_equal(below->lsn.v, 9);
+    m = refused_by_gsr(9, TERM);
+    feed_message(&m, NULL);
+    below = sent(REPL_MSG_PULL, GSR);
+    assert_int_equal(below->lsn.v, 8);
+    m = refused_by_gsr(8, 1);
+    m.rejected = false; /* here they agree */
+    m.count = 2;
+    m.last.v = m.commit.v = 20;
+    for (uint64_t i = 0; i < 2; i++)
+        metas[i] = (struct repl_entry_meta){
+            {9 + i}, {TERM}, ENTRY_TXN, hash_of(9 + i, TERM), hash_of(8 + i, i == 0 ? 1 : TERM),
+            {0}};
+    feed_message(&m, metas);
+    assert_true(r.broken);
+    assert_int_equal(find(REPL_ACT_EXPORT, 0)->lsn.v, 8);
 }
 
 int main(void)
@@ -437,6 +496,7 @@ int main(void)
         TEST(what_it_has_beyond_is_cut_where_nobody_committed_it),
         TEST(what_it_has_committed_beyond_is_exported_and_stays),
         TEST(where_the_histories_part_is_found_below_the_commit_index),
+        TEST(where_the_histories_part_is_asked_of_others_when_the_primary_cannot_tell),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
