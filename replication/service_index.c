@@ -180,6 +180,8 @@ static int declared_already(struct client *c, const struct index_declaration *d,
 {
     struct index_declaration there;
     int rc = index_declaration_parse(r->value, &there, e);
+    if (rc == ERR_NO_MEMORY)
+        return rc;
     if (rc != 0 || !index_declaration_same_rows(d, &there))
         return err_set(
             e, ERR_EXISTS,

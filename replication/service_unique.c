@@ -272,7 +272,8 @@ static int gather_wants(struct uniques *q, struct err *e)
         const struct last_op *op = &q->ops[i];
         if (!op->is_put)
             continue;
-        struct index_document *doc = index_document_open(op->value);
+        struct index_document *doc;
+        rc = index_document_open(op->value, &doc, e);
         for (size_t k = 0; rc == 0 && k < q->n; k++) {
             const struct unique *u = &q->v[k];
             struct index_key value;
@@ -370,7 +371,9 @@ static int check_holder(struct service *v, struct state_snapshot *snap, const st
     if (rc != 0)
         return rc == ERR_NOT_FOUND ? 0 : rc;
     struct index_key value;
-    struct index_document *doc = index_document_open(r.value);
+    struct index_document *doc;
+    if ((rc = index_document_open(r.value, &doc, e)) != 0)
+        return rc;
     const bool same = index_document_key(doc, &w->unique->declaration, &value) &&
                       bytes_equal(index_key_bytes(&value), index_key_bytes(&w->value));
     index_document_close(doc);

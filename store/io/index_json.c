@@ -1,17 +1,124 @@
 /* JSON and indexes, through jansson: a declaration's text, the keys of documents, and the bounds of a scan. Numbers are
  * read as doubles from the start (JSON_DECODE_INT_AS_REAL): jansson would refuse a document for one integer above 2^63,
  * and the key is a double in any case. Zero bytes in strings are allowed, as JSON allows them; in names of members jansson
- * does not take them, and the document is then in no index. */
+ * does not take them, and the document is then in no index.
+ *
+ * MEMORY. A value that could not be read for want of memory is not one that is no JSON: it would be missing in an index, or
+ * twice in a unique one, and nobody would know. jansson does not tell the two apart, and where it gathers a text it takes no
+ * notice of an allocation that fails, and then reads beyond what it has. So no allocation fails under it: what it reads into
+ * is an arena, and where that cannot grow the reading is left at once (longjmp). The arena is given back whole. */
 #include "store/io/index_json.h"
 
 #include <jansson.h>
+#include <pthread.h>
+#include <setjmp.h>
 #include <stdlib.h>
 
-static const size_t read_flags = JSON_DECODE_ANY | JSON_DECODE_INT_AS_REAL | JSON_ALLOW_NUL;
+enum { CHUNK_BYTES = 4000 }; /* most documents are read into one */
 
-static json_t *read_json(struct bytes text, json_error_t *error)
+struct chunk {
+    struct chunk *before;
+    _Alignas(max_align_t) uint8_t bytes[];
+};
+
+struct arena {
+    struct chunk *last;
+    size_t used, size; /* of the last */
+    bool starved;
+    jmp_buf leave;
+};
+
+struct index_document {
+    json_t *root;
+    struct chunk *last;
+};
+
+static _Thread_local struct arena
+    *reading; /* into this one, in this thread; NULL: nothing is read */
+
+static void *arena_take(struct arena *a, size_t n)
 {
-    return json_loadb((const char *)text.p, text.n, read_flags, error);
+    n = (n + _Alignof(max_align_t) - 1) / _Alignof(max_align_t) * _Alignof(max_align_t);
+    if (n > a->size - a->used) {
+        const size_t size = n > CHUNK_BYTES ? n : CHUNK_BYTES;
+        struct chunk *c = malloc(sizeof *c + size);
+        if (c == NULL)
+            return NULL;
+        c->before = a->last;
+        a->last = c;
+        a->used = 0;
+        a->size = size;
+    }
+    a->used += n;
+    return a->last->bytes + (a->used - n);
+}
+
+static void free_chunks(struct chunk *c)
+{
+    while (c != NULL) {
+        struct chunk *before = c->before;
+        free(c);
+        c = before;
+    }
+}
+
+/* jansson's allocations, in all of the process. Those of others stay the C library's, also what was allocated before. */
+static void *take(size_t n)
+{
+    struct arena *a = reading;
+    if (a == NULL)
+        return malloc(n);
+    void *p = arena_take(a, n);
+    if (p == NULL) {
+        a->starved = true;
+        longjmp(a->leave, 1);
+    }
+    return p;
+}
+
+static void give_back(void *p)
+{
+    if (reading == NULL)
+        free(p);
+}
+
+static void set_functions(void)
+{
+    json_set_alloc_funcs(take, give_back);
+}
+
+static json_t *load(struct arena *a, struct bytes text, json_error_t *error)
+{
+    static const size_t flags = JSON_DECODE_ANY | JSON_DECODE_INT_AS_REAL | JSON_ALLOW_NUL;
+    if (setjmp(a->leave) != 0)
+        return NULL;
+    return json_loadb((const char *)text.p, text.n, flags, error);
+}
+
+/* 0; ERR_FORMAT: it is no JSON, as `error` says; ERR_NO_MEMORY, said in `e`. What is in the document is read only. */
+static int read_json(struct bytes text, struct index_document **out, json_error_t *error,
+                     struct err *e)
+{
+    static pthread_once_t once = PTHREAD_ONCE_INIT;
+    (void)pthread_once(&once, set_functions);
+    struct arena a = {.last = NULL};
+    struct index_document *doc = arena_take(&a, sizeof *doc);
+    json_t *root = NULL;
+    if (doc != NULL) {
+        reading = &a;
+        root = load(&a, text, error);
+        reading = NULL;
+    }
+    if (root != NULL) {
+        *doc = (struct index_document){root, a.last};
+        *out = doc;
+        return 0;
+    }
+    free_chunks(a.last);
+    *out = NULL;
+    if (doc != NULL && !a.starved)
+        return ERR_FORMAT;
+    return err_set(e, ERR_NO_MEMORY, "no memory to read %zu bytes of JSON", text.n);
 }
 
 /* ---- declarations ---- */
@@ -70,13 +177,15 @@ static int read_members(json_t *root, struct index_declaration *out, struct err 
 
 int index_declaration_parse(struct bytes json, struct index_declaration *out, struct err *e)
 {
-    json_error_t error;
+    json_error_t error = {.position = 0};
     *out = (struct index_declaration){.pointers = 0};
-    json_t *root = read_json(json, &error);
-    if (root == NULL)
-        return err_set(e, ERR_FORMAT, "it is no JSON: %s at byte %d", error.text, error.position);
-    int rc = read_members(root, out, e);
-    json_decref(root);
+    struct index_document *doc;
+    int rc = read_json(json, &doc, &error, e);
+    if (rc == ERR_FORMAT)
+        return err_set(e, rc, "it is no JSON: %s at byte %d", error.text, error.position);
+    if (rc == 0)
+        rc = read_members(doc->root, out, e);
+    index_document_close(doc);
     return rc;
 }
 
@@ -97,19 +206,22 @@ int index_declaration_write(const struct index_declaration *d, char **json, size
     return 0;
 }
 
-/* ---- documents: a struct index_document is a json_t ---- */
+/* ---- documents ---- */
 
-struct index_document *index_document_open(struct bytes value)
+int index_document_open(struct bytes value, struct index_document **out, struct err *e)
 {
     json_error_t error;
+    *out = NULL;
     if (value.n == 0 || value.n > INDEX_VALUE_MAX_BYTES)
-        return NULL;
-    return (struct index_document *)read_json(value, &error);
+        return 0;
+    int rc = read_json(value, out, &error, e);
+    return rc == ERR_FORMAT ? 0 : rc;
 }
 
 void index_document_close(struct index_document *doc)
 {
-    json_decref((json_t *)doc);
+    if (doc != NULL)
+        free_chunks(doc->last); /* the document is in the first */
 }
 
 /* A token as an index of an array (RFC 6901, section 4): digits without a leading zero. */
@@ -174,7 +286,7 @@ bool index_document_key(const struct index_document *doc, const struct index_dec
     if (doc == NULL)
         return false;
     for (uint32_t i = 0; i < d->pointers; i++)
-        if (!part_of(follow((const json_t *)doc, index_pointer(d, i)), &parts[i]))
+        if (!part_of(follow(doc->root, index_pointer(d, i)), &parts[i]))
             return false;
     index_key_encode(out, parts, d->pointers);
     return true;
@@ -182,26 +294,29 @@ bool index_document_key(const struct index_document *doc, const struct index_dec
 
 /* ---- bounds ---- */
 
-/* The parts are views of *root, which is the caller's to give back, also after an error. Nothing given: no parts. */
+/* The parts are views of *doc, which is the caller's to close, also after an error. Nothing given: no parts. */
 static int read_parts(struct bytes json, uint32_t most, struct index_part *parts, size_t *n,
-                      json_t **root, struct err *e)
+                      struct index_document **doc, struct err *e)
 {
     json_error_t error;
     *n = 0;
-    *root = NULL;
+    *doc = NULL;
     if (json.n == 0)
         return 0;
-    *root = read_json(json, &error);
-    if (*root == NULL)
+    int rc = read_json(json, doc, &error, e);
+    if (rc == ERR_NO_MEMORY)
+        return rc;
+    if (rc != 0)
         return err_set(e, ERR_USAGE,
                        "'%.*s' is no JSON (%s); a text is given in double quotes, like '\"ann\"'",
                        (int)(json.n < 60 ? json.n : 60), (const char *)json.p, error.text);
-    const bool list = json_is_array(*root);
-    const size_t count = list ? json_array_size(*root) : 1;
+    const json_t *root = (*doc)->root;
+    const bool list = json_is_array(root);
+    const size_t count = list ? json_array_size(root) : 1;
     if (count == 0 || count > most)
         return err_set(e, ERR_USAGE, "%zu values are given, the index has %u", count, most);
     for (size_t i = 0; i < count; i++)
-        if (!part_of(list ? json_array_get(*root, i) : *root, &parts[i]))
+        if (!part_of(list ? json_array_get(root, i) : root, &parts[i]))
             return err_set(e, ERR_USAGE, "only strings, numbers, true and false are in an index");
     *n = count;
     return 0;
@@ -211,9 +326,9 @@ static int narrow(struct index_range *out, const struct index_declaration *d, co
                   struct bytes json, struct bytes prefix, struct err *e)
 {
     struct index_part parts[INDEX_POINTERS_MAX];
-    json_t *root;
+    struct index_document *doc;
     size_t n;
-    int rc = read_parts(json, d->pointers, parts, &n, &root, e);
+    int rc = read_parts(json, d->pointers, parts, &n, &doc, e);
     if (rc == 0 && name[0] == 'p' && n == d->pointers)
         rc = err_set(e, ERR_USAGE, "'equal' bounds all values already");
     else if (rc == 0 && name[0] == 'p')
@@ -222,7 +337,7 @@ static int narrow(struct index_range *out, const struct index_declaration *d, co
         rc = name[0] == 'e'   ? index_range_equal(out, parts, n, d->pointers, e)
              : name[0] == 'f' ? index_range_from(out, parts, n, e)
                               : index_range_to(out, parts, n, e);
-    json_decref(root);
+    index_document_close(doc);
     return rc == 0 ? 0 : err_wrap(e, "%s", name);
 }
 

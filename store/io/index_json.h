@@ -13,7 +13,7 @@ enum { INDEX_VALUE_MAX_BYTES = 1 << 20 };
 
 /* ---- declarations: {"on":["/owner","/born"],"unique":true,"enforced":false} ---- */
 /* 0; ERR_FORMAT, ERR_USAGE or ERR_LIMIT with what is wrong: no JSON, a member that is unknown or of the wrong type, no pointer or
- * more than INDEX_POINTERS_MAX, one that is none, or one twice. `unique` and `enforced` may be missing: false. */
+ * more than INDEX_POINTERS_MAX, one that is none, or one twice; ERR_NO_MEMORY. `unique` and `enforced` may be missing: false. */
 int index_declaration_parse(struct bytes json, struct index_declaration *out, struct err *e);
 /* The JSON text of a declaration, with a zero byte behind it. The text is the caller's to free(). ERR_NO_MEMORY. */
 int index_declaration_write(const struct index_declaration *d, char **json, size_t *bytes,
@@ -21,8 +21,9 @@ int index_declaration_write(const struct index_declaration *d, char **json, size
 
 /* ---- documents ---- */
 struct index_document; /* opaque */
-/* NULL when the value is in no index, whatever the pointers. The value is not looked at again. */
-struct index_document *index_document_open(struct bytes value);
+/* 0, and *out is NULL when the value is in no index, whatever the pointers; ERR_NO_MEMORY: whether it is in one is not known.
+ * The value is not looked at again. */
+int index_document_open(struct bytes value, struct index_document **out, struct err *e);
 void index_document_close(struct index_document *doc); /* NULL is allowed */
 /* The document's key in an index with this declaration. False: it is not in it. `doc` may be NULL. */
 bool index_document_key(const struct index_document *doc, const struct index_declaration *d,
@@ -34,7 +35,8 @@ bool index_document_key(const struct index_document *doc, const struct index_dec
 struct index_bounds {
     struct bytes equal, from, to, prefix;
 };
-/* 0; ERR_USAGE or ERR_LIMIT with which of them and why. Bounds that no key meets give an empty range, not an error. */
+/* 0; ERR_USAGE or ERR_LIMIT with which of them and why; ERR_NO_MEMORY. Bounds that no key meets give an empty range, not an
+ * error. */
 int index_range_parse(struct index_range *out, const struct index_declaration *d,
                       const struct index_bounds *bounds, struct err *e);
 

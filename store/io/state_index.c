@@ -100,9 +100,9 @@ int index_gather_value(struct index_gather *g, const struct catalog *c, const st
                                !bytes_equal(index_collection(x), collection))
             continue;
         if (!open)
-            doc = index_document_open(value);
+            rc = index_document_open(value, &doc, e);
         open = true;
-        if (index_document_key(doc, &x->declaration, &row))
+        if (rc == 0 && index_document_key(doc, &x->declaration, &row))
             rc = add_change(g, x, &row, key, is_added, e);
     }
     index_document_close(doc);
@@ -334,8 +334,10 @@ static int reconcile_one(void *arg, const struct declared *declared)
             x->seen = true;
         return 0;
     }
-    if (index_declaration_parse(declared->value, &d, NULL) != 0)
-        return 0;
+    struct err why = ERR_NONE;
+    int rc = index_declaration_parse(declared->value, &d, &why);
+    if (rc != 0)
+        return rc == ERR_NO_MEMORY ? err_set(r->e, rc, "%s", why.text) : 0;
     if (x != NULL && index_declaration_same_rows(&x->declaration, &d)) {
         x->changed |= x->declared.v != declared->lsn.v;
         x->declared = declared->lsn;

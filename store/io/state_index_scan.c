@@ -359,7 +359,9 @@ static int resolve(struct state_index_scan *s, const struct index_row *row, stru
         return state_record_damaged(e, out->collection, row->record_key, &why);
     }
     out->key = row->record_key; /* LMDB's memory, not this buffer */
-    struct index_document *doc = index_document_open(out->value);
+    struct index_document *doc;
+    if ((rc = index_document_open(out->value, &doc, e)) != 0)
+        return rc;
     const bool in = index_document_key(doc, &s->x.declaration, &value);
     index_document_close(doc);
     return in && bytes_equal(index_key_bytes(&value), row->value)

@@ -65,8 +65,10 @@ static int verify_records(struct verify *w, const struct index *x, MDB_cursor *c
                                         &why);
         if (!index_covers(x, r.key))
             continue;
-        struct index_document *doc = index_document_open(r.value);
-        rc = verify_record(w, x, &r, doc, rows);
+        struct index_document *doc;
+        rc = index_document_open(r.value, &doc, w->e);
+        if (rc == 0)
+            rc = verify_record(w, x, &r, doc, rows);
         index_document_close(doc);
     }
     return rc != 0 || found == 0 || found == MDB_NOTFOUND

@@ -33,7 +33,8 @@ static void document(struct bytes in)
 {
     struct index_key k;
     uint8_t row[INDEX_ROW_KEY_MAX_BYTES];
-    struct index_document *doc = index_document_open(in);
+    struct index_document *doc;
+    check(index_document_open(in, &doc, NULL) == 0);
     if (index_document_key(doc, &two, &k))
         check(index_row_key(1, index_key_bytes(&k), in.n <= KEY_MAX_BYTES ? in : bytes_of("k", 1),
                             row)

@@ -20,7 +20,8 @@ static struct index_declaration declare(const char *json)
 
 static bool key_of(const struct index_declaration *d, struct bytes value, struct index_key *out)
 {
-    struct index_document *doc = index_document_open(value);
+    struct index_document *doc;
+    assert_int_equal(index_document_open(value, &doc, NULL), 0);
     bool in = index_document_key(doc, d, out);
     index_document_close(doc);
     return in;
@@ -260,6 +261,83 @@ static void bad_bounds_are_refused_with_the_reason(void **unused)
     }
 }
 
+/* ---- memory ---- */
+
+#if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
+static unsigned fail_at; /* the so many-th allocation from now on; 0: none */
+static bool for_ever;    /* ... and all behind it */
+static unsigned failed_count;
+
+void *__libc_malloc(size_t n);
+void *malloc(size_t n)
+{
+    if (fail_at == 0 || (fail_at > 1 && --fail_at > 0))
+        return __libc_malloc(n);
+    fail_at = for_ever ? 1 : 0;
+    failed_count++;
+    return NULL;
+}
+
+static const char declaration[] = "{\"on\":[\"/a/1/deep\",\"/b\"],\"unique\":true}";
+
+/* JSON that takes several allocations, for a long text and for many values. */
+static char *large_document(void)
+{
+    static const char head[] = "{\"b\":\"\\u0041\",\"a\":[true,{\"deep\":\"",
+                      middle[] = "\"}],\"c\":[", tail[] = "2]}";
+    enum { TEXT = 100000, VALUES = 3000 };
+    char *json = malloc(sizeof head + TEXT + sizeof middle + 2 * VALUES + sizeof tail), *at = json;
+    assert_non_null(json);
+    memcpy(at, head, sizeof head - 1);
+    at += sizeof head - 1;
+    memset(at, 'x', TEXT);
+    at += TEXT;
+    memcpy(at, middle, sizeof middle - 1);
+    at += sizeof middle - 1;
+    for (unsigned i = 0; i < VALUES; i++, at += 2)
+        memcpy(at, "1,", 2);
+    memcpy(at, tail, sizeof tail);
+    return json;
+}
+
+/* Whatever is allocated: what could not be read is never taken for a value that is no JSON, nor for a shorter one. */
+static void a_lack_of_memory_is_told_and_not_taken_for_other_json(void **unused)
+{
+    (void)unused;
+    const struct index_declaration d = declare(declaration);
+    struct index_declaration again;
+    struct index_document *doc;
+    struct index_range range;
+    struct index_key whole, key;
+    const struct index_bounds b = {.equal = bytes_str("[\"a text of more than some bytes\",1]")};
+    char *document = large_document();
+    assert_true(key_of(&d, bytes_str(document), &whole));
+    for (unsigned kind = 0; kind < 6; kind++)
+        for (unsigned tries = 0, failed = 1; failed != 0; tries++) {
+            struct err e = ERR_NONE;
+            failed_count = 0;
+            for_ever = kind >= 3;
+            fail_at = tries + 1;
+            int rc = kind % 3 == 0   ? index_document_open(bytes_str(document), &doc, &e)
+                     : kind % 3 == 1 ? index_declaration_parse(bytes_str(declaration), &again, &e)
+                                     : index_range_parse(&range, &d, &b, &e);
+            fail_at = 0;
+            failed = failed_count;
+            assert_int_equal(rc, failed != 0 ? ERR_NO_MEMORY : 0);
+            assert_true(failed == 0 || strstr(e.text, "no memory to read") != NULL);
+            assert_true(failed == 0 ? tries >= (kind % 3 == 0 ? 10 : 1) : tries < 1000);
+            if (kind % 3 == 0 && failed != 0)
+                assert_null(doc);
+            if (kind % 3 == 0 && failed == 0) {
+                assert_true(index_document_key(doc, &d, &key));
+                assert_true(bytes_equal(index_key_bytes(&key), index_key_bytes(&whole)));
+                index_document_close(doc);
+            }
+        }
+    free(document);
+}
+#endif
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -272,6 +350,9 @@ int main(void)
         cmocka_unit_test(a_bad_declaration_is_refused_with_the_reason),
         cmocka_unit_test(bounds_are_read_from_json),
         cmocka_unit_test(bad_bounds_are_refused_with_the_reason),
+#if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
+        cmocka_unit_test(a_lack_of_memory_is_told_and_not_taken_for_other_json),
+#endif
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

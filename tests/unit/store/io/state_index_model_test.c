@@ -112,7 +112,8 @@ static size_t model_index(const struct model *m, const struct index_info *info, 
         const struct record *r = &m->records[i].r;
         if (!bytes_equal(r->collection, info->collection))
             continue;
-        struct index_document *doc = index_document_open(r->value);
+        struct index_document *doc;
+        must(index_document_open(r->value, &doc, &e));
         if (index_document_key(doc, &info->declaration, &out[n].value)) {
             out[n].row_bytes =
                 index_row_key(0, index_key_bytes(&out[n].value), r->key, out[n].row).n;
