@@ -15,7 +15,7 @@ import struct
 import sys
 
 BLOCK = 4096
-KINDS = {1: "txn", 2: "noop", 3: "config", 4: "restore-point", 5: "session", 6: "audit"}
+KINDS = {1: "txn", 2: "noop", 3: "config", 4: "restore-point", 5: "session", 6: "audit", 7: "members"}
 MODES = {1: "majority", 2: "local"}
 ACTS = {1: "open", 2: "close", 3: "expire"}
 NONE16 = b"\0" * 16
@@ -109,6 +109,11 @@ def read_body(kind, body):
     elif kind == 6:
         client, what = r.text(), r.text()
         r.take(r.u(4))
+    elif kind == 7:
+        _cluster, client, _founded = r.take(16), r.text(), r.text()
+        for _ in range(r.u(1)):
+            _name, member, votes, _peer, _client = r.text(), r.u(1), r.u(1), r.text(), r.text()
+            need(member in (1, 2) and votes in (0, 1, 2), "a member that is none")
     need(r.at == len(body), "bytes follow a body")
     if session == NONE16:
         session = sequence = None

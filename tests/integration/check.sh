@@ -56,6 +56,11 @@ tv put deeds large --file deed >/dev/null
 tv put deeds marked MARK-OF-THE-DAMAGED-RECORD >/dev/null
 tv del titles r00007 >/dev/null
 op point before >/dev/null
+# An entry of each kind that there is.
+op mode local >/dev/null
+op mode majority >/dev/null
+op member add later --peer 127.0.0.1:1 --client 127.0.0.1:2 >/dev/null
+op member remove later >/dev/null
 wait_equal >/dev/null
 lsn=$(site_status "$primary" | jq .last)
 for i in $(seq 1 100); do # until the checkpoint holds all of it
@@ -97,6 +102,9 @@ jq -r 'select(.type == "entry") |
 cmp "$DIR/ours" "$DIR/theirs" || die "read_log.py and dump-log differ: $(diff "$DIR/ours" "$DIR/theirs" | head -n 5)"
 [ "$(grep -vc '^  ' "$DIR/ours")" = "$(jq -s 'map(select(.type == "entry")) | length' "$DIR/out")" ]
 [ "$(grep -c '^  put titles r' "$DIR/ours")" = 2000 ] || die "the comparison saw too few operations"
+for kind in txn noop config restore-point session audit members; do
+    grep -q "^[0-9]* [0-9]* [0-9]* $kind " "$DIR/theirs" || die "the comparison saw no entry of kind $kind"
+done
 echo "ok: $(grep -vc '^  ' "$DIR/ours") entries read alike by two programs"
 
 # ---- damage: each in a copy; check names it, ends with 7 and changes nothing ----
