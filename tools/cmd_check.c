@@ -31,7 +31,7 @@ struct checking {
     struct state_check_totals state;
     struct log_scan_totals log;
     struct vote vote;
-    bool vote_known, checked_log;
+    bool vote_known, checked_log, no_state;
     struct uuid cluster; /* the first that was met */
     const char *cluster_of;
 };
@@ -254,6 +254,19 @@ static void check_log_begun(struct checking *c)
              "there is no segment, but the vote file says that this site had a log");
 }
 
+/* What was recycled from the log was in the state. */
+static void check_state_there(struct checking *c)
+{
+    char text[160];
+    if (!c->no_state || c->log.first.lsn.v == 0)
+        return;
+    (void)snprintf(text, sizeof text,
+                   "there is no state, and the log begins after lsn %" PRIu64
+                   ": what is before is missing",
+                   c->log.first.lsn.v);
+    tell(c, FINDING_CHECKPOINT, "state/checkpoint", 0, text);
+}
+
 /* ---- state and log ---- */
 
 static int on_segment(void *arg, const struct log_scan_segment *s)
@@ -282,7 +295,9 @@ static int check_state(struct checking *c, const struct data_dir *d, struct err 
     c->part = d->state_fd != d->fd ? "state/" : "";
     int rc = state_check(d->state_fd, &sink, &c->state, e);
     if (rc == ERR_NOT_FOUND) {
-        tell(c, FINDING_NOTE, "checkpoint", 0, "there is no state: nothing was ever applied here");
+        tell(c, FINDING_NOTE, "checkpoint", 0,
+             "there is no state: a site that starts here makes it from its log");
+        c->no_state = true;
         rc = 0;
     }
     if (rc == 0 && c->state.known)
@@ -321,7 +336,10 @@ static int check_all(struct checking *c, const struct data_dir *d, struct err *e
     if (rc == 0 && d->log_fd >= 0)
         rc = check_log(c, d, e);
     c->part = "";
+    if (d->is_site && d->state_fd < 0)
+        c->no_state = true;
     if (rc == 0) {
+        check_state_there(c);
         check_vote_term(c);
         check_log_begun(c);
     }

@@ -233,4 +233,21 @@ for other in dc dr gsr; do
     [ "$(site_status "$other" | jq .scrub.damaged)" = 0 ] || die "damage at $other"
 done
 echo "ok: the scrub named the record, and another site gave it"
+
+# ---- no state at all is how a site begins, too: the whole log makes it. Not where the log begins later. ----
+site_kill "$primary" TERM
+rm -rf "$DIR/copy"
+cp -a --sparse=always "$whole" "$DIR/copy"
+rm -r "$DIR/copy/state"
+expect 0 check "$DIR/copy"
+rm "$DIR/copy/log/$segment"
+expect 7 check "$DIR/copy"
+says "^DAMAGED state/checkpoint, byte 0: there is no state, and the log begins after lsn [1-9]"
+mkdir "$DIR/copy/state"
+expect 7 check "$DIR/copy"
+says "^note: state/checkpoint, byte 0: there is no state"
+says "^DAMAGED state/checkpoint, byte 0: there is no state, and the log begins after lsn [1-9]"
+expect 1 serve --config copy.yaml
+grep -q "the log begins at lsn [0-9]*, but the state ends at lsn 0" "$DIR/err" || die "serve: $(cat "$DIR/err")"
+echo "ok: a state that is gone is missed where the log cannot make it anew"
 echo "check: all damage was named"
