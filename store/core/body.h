@@ -8,6 +8,8 @@
  *   restore point: name str16, client str16
  *   session:       act u8 (1 open, 2 close, 3 expire), session uuid, client str16
  *   audit:         client str16, act str16, details str32 (JSON)
+ *   members:       cluster uuid, client str16, founded str16, count u8, then each member: name str16, kind u8, votes u8,
+ *                  peer str16, client str16
  * Session zero and sequence zero: the writer asked for no exactly-once bookkeeping. Ops take effect in
  * order; a later one on the same key wins. */
 #ifndef STORE_CORE_BODY_H
@@ -19,8 +21,7 @@
 
 enum {
     KEY_MAX_BYTES = 480,
-    COLLECTION_MAX_BYTES =
-        64, /* UTF-8 letters, digits, '.', '_', '-', not starting with '_' for users */
+    COLLECTION_MAX_BYTES = 64, /* ASCII letters, digits, '.', '_', '-'; for users not '_' first */
     VALUE_MAX_BYTES = 16 << 20,
     TXN_MAX_OPS = 65536,
     CLIENT_NAME_MAX_BYTES = 128,
