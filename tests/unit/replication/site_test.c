@@ -113,6 +113,40 @@ static void conditions_see_what_is_in_flight(void **state)
     stop(&site);
 }
 
+static void a_collection_that_is_not_there_has_no_records_for_conditions(void **state)
+{
+    (void)state;
+    struct running site;
+    make_and_start("nowhere", &site);
+    struct tvn *db = connect_with(NULL);
+    struct tvn_txn *txn = tvn_txn_new();
+    struct tvn_result done;
+    struct tvn_records *found;
+    struct tvn_error e;
+    for (int i = 0; i < 3; i++) { /* at first, and when its only record was deleted */
+        tvn_txn_reset(txn);
+        (void)tvn_txn_if_absent(txn, "nowhere", tvn_str("k"));
+        (void)(i == 1 ? tvn_txn_if_version(txn, "nowhere", tvn_str("k"), 7)
+                      : tvn_txn_if_exists(txn, "nowhere", tvn_str("k")));
+        (void)tvn_txn_put(txn, "land", tvn_str("k"), tvn_str("v"));
+        assert_int_equal(tvn_txn_commit(db, txn, &done, &e), TVN_CONDITION);
+        assert_int_equal(e.condition, 1);
+        assert_non_null(strstr(e.text, "does not exist"));
+        assert_int_equal(e.outcome, TVN_NOT_DONE);
+        assert_int_equal(tvn_get(db, "land", tvn_str("k"), NULL, &found, &e), TVN_NOT_FOUND);
+        if (i == 0)
+            continue;
+        tvn_txn_reset(txn);
+        (void)tvn_txn_if_absent(txn, "nowhere", tvn_str("k"));
+        (void)tvn_txn_put(txn, "nowhere", tvn_str("k"), tvn_str("v"));
+        assert_int_equal(tvn_txn_commit(db, txn, &done, &e), 0);
+        assert_int_equal(tvn_del(db, "nowhere", tvn_str("k"), &done, &e), 0);
+    }
+    tvn_txn_free(txn);
+    tvn_close(db);
+    stop(&site);
+}
+
 /* ---- many at once ---- */
 
 struct tally {
@@ -621,6 +655,7 @@ int main(void)
         cmocka_unit_test(every_level_is_reached_and_stated),
         cmocka_unit_test(a_checkpoint_is_begun_when_the_file_has_grown),
         cmocka_unit_test(conditions_see_what_is_in_flight),
+        cmocka_unit_test(a_collection_that_is_not_there_has_no_records_for_conditions),
         cmocka_unit_test(a_pipeline_is_answered_once_each_in_order),
         cmocka_unit_test(scans_are_answered_under_steady_writes),
         cmocka_unit_test(a_transaction_sent_again_takes_effect_once),
