@@ -288,6 +288,7 @@ static void connect_first(struct load *l, const struct config *config)
                                        .software = bytes_str("bench")};
     l->how.accept_kinds = 1u << WIRE_SITE;
     l->how.max_body = FRAME_CLIENT_MAX_BYTES;
+    l->how.alive_ms = 10000;
     l->how.callbacks = &callbacks;
     l->endpoint = config->endpoints[0];
     l->began_ns = bench_now_ns();

@@ -18,6 +18,8 @@ enum {
     STAGGER_MS = 200,
     RETIRE_MS = 1000, /* how long a retired link is listened to before its transactions move on */
     RETIRED_MAX = 4,
+    ALIVE_MS =
+        10000,      /* said to a site when there is nothing else to say; sites wait 30 s and more */
     SPARE_MS = 500, /* how long a standby is preferred to a primary that is ready */
 };
 
@@ -217,6 +219,7 @@ static void link_open(struct route *rt, const char *endpoint, uint32_t bit)
                   .software = bytes_str(software)},
         .accept_kinds = 1u << WIRE_SITE,
         .max_body = FRAME_CLIENT_MAX_BYTES,
+        .alive_ms = ALIVE_MS,
         .callbacks = &callbacks,
     };
     struct err e = ERR_NONE;

@@ -7,7 +7,14 @@
 
 #include "store/core/check.h"
 
-enum { RETRY_MIN_MS = 50, RETRY_MAX_MS = 1000 };
+enum {
+    RETRY_MIN_MS = 50,
+    RETRY_MAX_MS = 1000,
+    /* Two standbys have nothing to tell each other for days. A path that has forgotten them (a firewall that was restarted, a
+     * machine without power) is noticed by this, so that the link is made anew before a vote needs it. */
+    ALIVE_MS = 5000,
+    SILENT_MS = 15000,
+};
 
 static struct {
     struct repl_entry_meta metas[REPL_BATCH_ENTRIES_MAX];
@@ -295,6 +302,8 @@ static struct conn_options link_options(struct site *s, const struct conn_callba
         .accept_kinds = 1u << WIRE_SITE,
         .max_body = FRAME_PEER_MAX_BYTES,
         .queue_limit_bytes = 2 * FRAME_PEER_MAX_BYTES,
+        .idle_ms = SILENT_MS,
+        .alive_ms = ALIVE_MS,
         .admit = admit,
         .zstd_level = s->config->zstd_level,
         .callbacks = callbacks,

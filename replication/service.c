@@ -140,7 +140,8 @@ static void on_closed(struct conn *conn, const struct err *why)
         return;
     }
     struct service *v = c->service;
-    if (why != NULL && why->code == ERR_DENIED) /* the certificates were read again */
+    /* The certificates were read again; it said nothing for too long, or does not end what it began. */
+    if (why != NULL && (why->code == ERR_DENIED || why->code == ERR_TIMEOUT))
         events_add(v->site->events, "connection of %s %s is cut off: %s",
                    identity_kind_name(c->kind), c->name, why->text);
     client_close_snapshots(c, UINT64_MAX);
@@ -534,6 +535,7 @@ int service_start(struct site *s, struct err *e)
                   .software = bytes_str("triveni " TRIVENI_VERSION)},
         .accept_kinds = 1u << WIRE_CLIENT | 1u << WIRE_OPERATOR,
         .max_body = FRAME_CLIENT_MAX_BYTES,
+        .idle_ms = s->config->client_idle_ms,
         .max_per_identity = s->config->max_per_identity,
         .callbacks = &callbacks,
     };

@@ -71,6 +71,7 @@ static const cyaml_schema_field_t store_fields[] = {
     IN(store, idempotency_keys, 0),
     IN(store, snapshot_seconds, 0),
     IN(store, max_clients, 0),
+    IN(store, client_idle_seconds, 0),
     IN(store, max_per_identity, 0),
     CYAML_FIELD_END,
 };

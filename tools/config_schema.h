@@ -34,7 +34,7 @@ struct config_file {
         char *engine, *segment_mib, *log_limit_mib, *log_retain_mib, *reserve_mib, *checkpoint_mib;
         char *checkpoint_seconds, *memory_mib, *scrub_mib_per_second, *scrub_seconds,
             *session_hours, *idempotency_hours, *idempotency_keys, *snapshot_seconds, *max_clients,
-            *max_per_identity;
+            *client_idle_seconds, *max_per_identity;
         char *history_hours, *history_mib;
     } store;
     struct {
@@ -71,6 +71,7 @@ extern const cyaml_schema_value_t config_schema;
     X(store, idempotency_keys, idempotency_keys, uint32_t, 1, 1, 100000000, 1000000)               \
     X(store, snapshot_seconds, snapshot_ms, uint32_t, 1000, 1, 86400, 600)                         \
     X(store, max_clients, max_clients, uint32_t, 1, 1, 65536, 256)                                 \
+    X(store, client_idle_seconds, client_idle_ms, uint32_t, 1000, 30, 86400, 60)                   \
     X(store, max_per_identity, max_per_identity, uint32_t, 1, 0, 65536, 0)                         \
     X(repository, pack_mib, pack_bytes, uint64_t, 1 << 20, 1, 64, 16)                              \
     X(repository, pack_seconds, pack_seconds, uint32_t, 1, 1, 86400, 10)                           \

@@ -31,7 +31,7 @@ static uint32_t header_crc(const uint8_t raw[FRAME_HEADER_BYTES])
 
 static bool type_is_known(unsigned type)
 {
-    if (type >= FRAME_HELLO && type <= FRAME_COSIGN)
+    if (type >= FRAME_HELLO && type <= FRAME_ALIVE)
         return true;
     unsigned request = type & ~(unsigned)FRAME_REPLY;
     return request >= FRAME_SESSION_OPEN && request <= FRAME_OUTCOME_BY_KEY;
@@ -39,6 +39,8 @@ static bool type_is_known(unsigned type)
 
 uint32_t frame_body_limit(enum frame_type type, uint32_t max_body)
 {
+    if (type == FRAME_ALIVE)
+        return 0;
     bool small = type == FRAME_HELLO || type == FRAME_ERROR || type == FRAME_PRIMARY;
     return small && max_body > FRAME_HELLO_MAX_BYTES ? FRAME_HELLO_MAX_BYTES : max_body;
 }
@@ -114,8 +116,8 @@ int frame_check_body(const struct frame *f, struct bytes body, struct err *e)
 
 const char *frame_type_name(enum frame_type type)
 {
-    static const char *const first[] = {"hello",      "error",     "peer", "primary",
-                                        "watch-data", "watch-end", "care", "cosign"};
+    static const char *const first[] = {"hello",     "error", "peer",   "primary", "watch-data",
+                                        "watch-end", "care",  "cosign", "alive"};
     static const char *const requests[][2] = {
         {"session-open", "session-open reply"},
         {"session-close", "session-close reply"},
@@ -132,14 +134,14 @@ const char *frame_type_name(enum frame_type type)
         {"watch-close", "watch-close reply"},
         {"outcome-by-key", "outcome-by-key reply"},
     };
-    _Static_assert(sizeof first / sizeof first[0] == FRAME_COSIGN, "one name for each type");
+    _Static_assert(sizeof first / sizeof first[0] == FRAME_ALIVE, "one name for each type");
     _Static_assert(sizeof requests / sizeof requests[0] ==
                        FRAME_OUTCOME_BY_KEY - FRAME_SESSION_OPEN + 1,
                    "one name for each request");
     unsigned t = (unsigned)type;
     if (!type_is_known(t))
         return "unknown";
-    if (t <= FRAME_COSIGN)
+    if (t <= FRAME_ALIVE)
         return first[t - FRAME_HELLO];
     return requests[(t & ~(unsigned)FRAME_REPLY) - FRAME_SESSION_OPEN][(t & FRAME_REPLY) != 0];
 }

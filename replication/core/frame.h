@@ -42,6 +42,7 @@ enum frame_type {
     FRAME_WATCH_END = 6,  /* push: wire_watch_end, a watch cannot go on */
     FRAME_CARE = 7,       /* between sites: a care_message (care.h) */
     FRAME_COSIGN = 8,     /* between sites: a cosign_message (cosign.h) */
+    FRAME_ALIVE = 9,      /* no body: who sends it has nothing to say, and lives (conn.h) */
     /* requests of clients, and their answers */
     FRAME_SESSION_OPEN = 16,
     FRAME_SESSION_CLOSE = 17,
@@ -80,7 +81,8 @@ int frame_decode(const uint8_t raw[FRAME_HEADER_BYTES], const struct uuid *clust
                  uint32_t max_body, struct frame *out, struct err *e);
 /* Body CRC; 0 or ERR_FORMAT. */
 int frame_check_body(const struct frame *f, struct bytes body, struct err *e);
-/* Largest body of the type, as sent and decompressed: HELLO, ERROR and PRIMARY are small, the others obey `max_body`. */
+/* Largest body of the type, as sent and decompressed: HELLO, ERROR and PRIMARY are small, ALIVE has none, the others obey
+ * `max_body`. */
 uint32_t frame_body_limit(enum frame_type type, uint32_t max_body);
 const char *frame_type_name(enum frame_type type);
 

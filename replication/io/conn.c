@@ -268,6 +268,59 @@ void link_peer_gone(struct conn *c, bool goodbye)
     link_destroy(c, &why);
 }
 
+/* How much longer the peer may be silent, or take for the frame that it has begun; 0: it is over, and `why` says what is. */
+static uint64_t patience_ms(const struct conn *c, uint64_t now, struct err *why)
+{
+    const uint64_t allowed = link_frame_allowance_ms(c), idle = c->shared->options.idle_ms;
+    if (c->part_since_ms != 0) {
+        const uint64_t since = now - c->part_since_ms;
+        if (since < allowed)
+            return allowed - since;
+        (void)err_set(why, ERR_TIMEOUT, "a frame began %llu ms ago and has not ended",
+                      (unsigned long long)since);
+        return 0;
+    }
+    if (idle == 0 || now - c->heard_ms < idle)
+        return idle == 0 ? UINT64_MAX : c->heard_ms + idle - now;
+    (void)err_set(why, ERR_TIMEOUT, "said nothing for %llu ms",
+                  (unsigned long long)(now - c->heard_ms));
+    return 0;
+}
+
+/* Ready, and the timer has fired: is it too late, is there something to say, when is the next moment to look? The timer comes
+ * before the sockets, so when this process was stopped, what came meanwhile is heard first: who is late is looked at twice. */
+static void look(struct conn *c)
+{
+    const struct conn_options *o = &c->shared->options;
+    const uint64_t now = uv_now(o->loop);
+    struct err why = ERR_NONE;
+    if (c->paused)
+        c->heard_ms = now; /* nobody listens */
+    uint64_t next = patience_ms(c, now, &why);
+    if (next == 0 && c->doubted) {
+        link_fail(c, &why);
+        return;
+    }
+    c->doubted = next == 0;
+    if (c->doubted)
+        next = LINK_DOUBT_MS;
+    if (o->alive_ms != 0 && now - c->said_ms >= o->alive_ms)
+        link_send_alive(c);
+    if (c->state != LINK_READY)
+        return; /* no memory even for that */
+    if (o->alive_ms != 0 && c->said_ms + o->alive_ms - now < next)
+        next = c->said_ms + o->alive_ms - now;
+    if (next != UINT64_MAX)
+        link_deadline(c, next < o->frame_ms ? next : o->frame_ms);
+}
+
+void link_watch(struct conn *c)
+{
+    check(uv_timer_stop(&c->timer) == 0);
+    c->heard_ms = c->said_ms = uv_now(c->shared->options.loop);
+    look(c);
+}
+
 static void on_deadline(uv_timer_t *timer)
 {
     struct conn *c = timer->data;
@@ -285,15 +338,8 @@ static void on_deadline(uv_timer_t *timer)
         };
         (void)err_set(&why, ERR_TIMEOUT, "%s within %u ms", doing[c->state], o->handshake_ms);
         link_fail(c, &why);
-    } else if (c->part_since_ms != 0) {
-        uint64_t since = uv_now(o->loop) - c->part_since_ms, allowed = link_frame_allowance_ms(c);
-        if (since < allowed) {
-            link_deadline(c, allowed - since);
-            return;
-        }
-        (void)err_set(&why, ERR_TIMEOUT, "a frame began %llu ms ago and has not ended",
-                      (unsigned long long)since);
-        link_fail(c, &why);
+    } else {
+        look(c);
     }
 }
 

@@ -3,8 +3,9 @@
  *
  * Life of a connection: TCP, TLS handshake, identity from the certificate, HELLO both ways (its kind and name must be those of
  * the certificate), then on_ready; frames; on_closed exactly once, after which the conn is freed by conn itself (also when it
- * never became ready). The handshake and HELLO have `handshake_ms`, a frame that has begun has `frame_ms`, an idle
- * connection is probed by the layer above. */
+ * never became ready). The handshake and HELLO have `handshake_ms`, a frame that has begun has `frame_ms`, and who says nothing
+ * at all for `idle_ms` is cut off: a peer that has vanished, or that holds a place and does not use it. One that lives and has
+ * nothing to say lets its own connection say so (`alive_ms`, FRAME_ALIVE). */
 #ifndef REPLICATION_IO_CONN_H
 #define REPLICATION_IO_CONN_H
 
@@ -40,6 +41,9 @@ struct conn_options {
     uint32_t queue_limit_bytes;
     uint32_t handshake_ms; /* 5000 when 0 */
     uint32_t frame_ms;     /* 10000 when 0; a large frame has a second more for each 128 kB */
+    uint32_t idle_ms; /* a ready peer of which no frame came for so long is cut off; 0: none is */
+    uint32_t
+        alive_ms; /* when nothing was sent for so long, FRAME_ALIVE is; less than half of the peer's idle_ms; 0: never */
     /* Ready connections of one identity on a listener; 0: no limit of its own. */
     unsigned max_per_identity;
     /* An accepted peer has proven who it is (conn_identity), and is not ready yet: 0, or it is refused with `why`. NULL: all may

@@ -92,7 +92,7 @@ int link_on_hello(struct conn *c, const struct frame *f, struct bytes body, stru
     if (c->state != LINK_HELLO)
         return 0;
     link_move(c, LINK_READY);
-    check(uv_timer_stop(&c->timer) == 0);
+    link_watch(c);
     c->shared->options.callbacks->on_ready(c, &hello);
     return 0;
 }

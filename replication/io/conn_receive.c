@@ -44,6 +44,8 @@ static int deliver(struct conn *c, struct bytes raw, struct err *why)
         return link_on_hello(c, &f, body, why);
     if (f.type == FRAME_HELLO)
         return err_set(why, ERR_FORMAT, "a second hello frame");
+    if (f.type == FRAME_ALIVE)
+        return 0;
     return c->shared->options.callbacks->on_frame(c, &f, body, why);
 }
 
@@ -79,9 +81,14 @@ uint64_t link_frame_allowance_ms(const struct conn *c)
     return c->shared->options.frame_ms + (c->have_header ? c->frame.body_bytes / LINK_MIN_RATE : 0);
 }
 
-/* A frame that has begun must end in time. The timer is left running between frames: it looks when it fires. */
+/* A frame that has begun must end in time. The timer is left running between frames: it looks when it fires, and is never set
+ * for longer than frame_ms. */
 static void watch_part(struct conn *c, bool progress)
 {
+    if (progress) {
+        c->heard_ms = uv_now(c->shared->options.loop);
+        c->doubted = false;
+    }
     bool part = !c->paused && (buffer_size(&c->in) != 0 || channel_has_part_of_record(&c->channel));
     if (!part)
         c->part_since_ms = 0;
@@ -183,6 +190,7 @@ void conn_resume(struct conn *c)
         return;
     c->paused = false;
     c->resuming = true;
+    c->heard_ms = uv_now(c->shared->options.loop);
     link_wake(c);
 }
 

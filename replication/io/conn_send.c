@@ -236,6 +236,7 @@ static int enqueue(struct conn *c, struct frame *f, const struct bytes *pieces, 
         return err_set(e, rc, "%s", why.text);
     }
     c->bytes_out += FRAME_HEADER_BYTES + total;
+    c->said_ms = uv_now(c->shared->options.loop);
     link_wake(c);
     return 0;
 }
@@ -297,6 +298,12 @@ void link_send_error(struct conn *c, const struct err *why)
                            .failed_condition = -1};
     wire_write_error(&w, &m);
     send_small(c, FRAME_ERROR, &w);
+}
+
+void link_send_alive(struct conn *c)
+{
+    struct writer none = writer_of(NULL, 0);
+    send_small(c, FRAME_ALIVE, &none);
 }
 
 void link_queue_clear(struct conn *c)

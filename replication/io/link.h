@@ -12,6 +12,7 @@ enum {
     LINK_SEAL_BYTES = 256 << 10, /* of ciphertext prepared ahead of the socket */
     LINK_REMOTE_BYTES = 160,
     LINK_HALF_OPEN_MAX = 64, /* handshakes in progress on a listener, see listener.c */
+    LINK_DOUBT_MS = 100,     /* between two looks at a peer that is late */
     LINK_CLOSE_MS = 1000,    /* for the last bytes and the peer's goodbye */
     LINK_SMALL_BYTES =
         4
@@ -83,6 +84,8 @@ struct conn {
     bool paused, resuming;
     bool goodbye;           /* the peer has closed; undelivered frames wait for resume */
     uint64_t part_since_ms; /* loop time since which a frame is incomplete; 0: none is */
+    bool doubted;           /* it was late when the timer fired last */
+    uint64_t heard_ms;      /* loop time of the last frame, or since which this end listens again */
     uint64_t bytes_in;
 
     /* out */
@@ -92,6 +95,7 @@ struct conn {
     bool writing;
     bool crowded; /* the queue was above half of its limit: on_drained is owed */
     uint64_t bytes_out;
+    uint64_t said_ms; /* loop time of the last frame */
     struct packer_habit habit;
 
     struct err why;
@@ -117,6 +121,8 @@ void link_move(struct conn *c, enum link_state to);
 void link_wake(struct conn *c); /* call link_transmit soon, from the loop */
 /* Start (or restart) the one timer. */
 void link_deadline(struct conn *c, uint64_t ms);
+/* Ready: begin to look for silence, of either end. */
+void link_watch(struct conn *c);
 /* A close callback for handles of `c` (its address in handle->data): the last one finishes the connection. */
 void link_unpin(struct conn *c);
 
@@ -132,6 +138,7 @@ void link_notify_drained(
     struct conn *c); /* on_drained when it is owed; not from within a call of the owner's */
 void link_send_hello(struct conn *c);
 void link_send_error(struct conn *c, const struct err *why);
+void link_send_alive(struct conn *c);
 void link_queue_clear(struct conn *c);
 void link_spares_free(struct link_shared *s);
 

@@ -3,7 +3,7 @@
 # told when the reason changes, not with every attempt.
 #
 # Usage: BUILD=build/gcc-release tests/integration/links.sh
-# limit: 120 s
+# limit: 180 s
 set -euo pipefail
 : "${BUILD:?set BUILD to the folder of the programs}"
 TRIVENI=$(realpath "$BUILD")/triveni
@@ -21,6 +21,8 @@ trap finish EXIT
 
 cluster_create "$DIR/cluster"
 cd "$DIR/cluster"
+for site in dc dr gsr; do sed -i 's/^store: {/store: {client_idle_seconds: 30, /' $site.yaml; done
+grep -q client_idle_seconds dc.yaml
 cp gsr.yaml gsr.right
 sites_start
 wait_primary >/dev/null
@@ -156,4 +158,43 @@ mark
     --key stranger/mallory.key --timeout 3 2>"$DIR/err" && exit 1
 told dc "connection from a client refused: 127.0.0.1:" "triveni://demo/client/mallory"
 echo "ok: who knocks at the wrong port, or with the wrong certificate, is told of"
+
+# ---- clients that have nothing to say: one lives, one has been stopped ----
+watching() { # NAME
+    "$TRIVENI" watch --profile client.yaml --endpoints "127.0.0.1:$(client_port dc)" -o json >"$DIR/$1.seen" 2>"$DIR/$1.err" &
+    WATCHER=$!
+    disown
+    for _ in $(seq 1 60); do
+        [ -s "$DIR/$1.seen" ] && return 0
+        tv put land seen-by "$1" >/dev/null
+        sleep 0.1
+    done
+    echo "$1 sees nothing: $(cat "$DIR/$1.err")"
+    exit 1
+}
+watching living && living=$WATCHER
+watching stopped && stopped=$WATCHER
+links=$(grep -c "link to .*: up" dr.log)
+mark
+kill -STOP "$stopped"
+for _ in $(seq 1 40); do
+    since dc | grep -q "connection of client app is cut off" && break
+    sleep 1
+done
+kill -CONT "$stopped"
+told dc "connection of client app is cut off: 127.0.0.1:" "said nothing for 30"
+kill -0 "$living" || { echo "who lives ended: $(cat "$DIR/living.err")"; exit 1; }
+[ "$(since dc | grep -c "is cut off")" = 1 ] || { echo "who lives was cut off"; since dc; exit 1; }
+[ "$(grep -c "link to .*: up" dr.log)" = "$links" ] || { echo "a link between sites was made anew"; tail -n 5 dr.log; exit 1; }
+tv put land seen-by both-again >/dev/null
+for who in living stopped; do # it comes back by itself, and misses nothing
+    for _ in $(seq 1 60); do
+        grep -q both-again "$DIR/$who.seen" && continue 2
+        sleep 0.1
+    done
+    echo "$who does not see what was written since: $(cat "$DIR/$who.err")"
+    exit 1
+done
+kill "$living" "$stopped"
+echo "ok: a client that says nothing for 30 s is cut off, one that lives is not, nor are links on which nothing is said"
 echo "links: all told"

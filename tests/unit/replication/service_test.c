@@ -211,6 +211,36 @@ static void a_snapshot_ends_when_it_is_too_old_and_says_so(void **state)
     stop(&site);
 }
 
+/* It holds one of few places, and uses it for nothing. */
+static void who_says_nothing_is_cut_off_and_told_of(void **state)
+{
+    (void)state;
+    struct running site;
+    struct raw r;
+    struct tvn_error e;
+    struct err err = ERR_NONE;
+    char *reply;
+    make_config("silent");
+    config.client_idle_ms = 500;
+    assert_int_equal(site_init(&config, SITE_NEW_CLUSTER, &err), 0);
+    start(&site);
+    raw_open(&r);
+    const uint64_t end = uv_hrtime() + (uint64_t)PATIENCE_MS * 1000000;
+    while (!r.closed) {
+        assert_true(uv_hrtime() < end);
+        raw_turn(&r, 10);
+    }
+    assert_int_equal(r.why.code, ERR_TIMEOUT);
+    assert_non_null(strstr(r.why.text, "closed: said nothing for "));
+    raw_close(&r);
+    struct tvn *db = connect_with(NULL);
+    assert_int_equal(tvn_admin(db, "events", "{\"limit\":50}", 0, &reply, &e), 0);
+    assert_non_null(strstr(reply, "connection of operator ops is cut off: 127.0.0.1:"));
+    tvn_free(reply);
+    tvn_close(db);
+    stop(&site);
+}
+
 #if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
 static atomic_bool no_chunk;
 void *__libc_malloc(size_t n);
@@ -241,6 +271,7 @@ int main(void)
         cmocka_unit_test(an_applier_that_cannot_start_says_why),
 #endif
         cmocka_unit_test(a_snapshot_ends_when_it_is_too_old_and_says_so),
+        cmocka_unit_test(who_says_nothing_is_cut_off_and_told_of),
     };
     return cmocka_run_group_tests(tests, kit_setup, kit_teardown);
 }

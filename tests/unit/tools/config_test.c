@@ -84,6 +84,7 @@ static void good_with_defaults(void **state)
     assert_int_equal(c.history_us, 24 * 3600000000ull);
     assert_int_equal(c.history_bytes, (uint64_t)4 << 30);
     assert_int_equal(c.snapshot_ms, 600000);
+    assert_int_equal(c.client_idle_ms, 60000);
     assert_int_equal(c.pack_bytes, 16 << 20);
     assert_int_equal(c.snapshot_entries, 100000);
 }
@@ -110,6 +111,7 @@ static void good_all_given(void **state)
              "  history_mib: 3\n"
              "  snapshot_seconds: 3\n"
              "  max_clients: 8\n"
+             "  client_idle_seconds: 31\n"
              "  max_per_identity: 3\n";
     if (parse(text, &c, &e) != 0)
         fail_msg("%s", e.text);
@@ -129,6 +131,7 @@ static void good_all_given(void **state)
     assert_int_equal(c.history_bytes, 3 << 20);
     assert_int_equal(c.snapshot_ms, 3000);
     assert_int_equal(c.max_clients, 8);
+    assert_int_equal(c.client_idle_ms, 31000);
     assert_int_equal(c.max_per_identity, 3);
 }
 

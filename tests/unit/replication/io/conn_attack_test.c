@@ -287,6 +287,79 @@ static void a_frame_that_does_not_end_has_a_deadline(void **state)
     ended(&p, &r, ERR_TIMEOUT, "a frame began");
 }
 
+static void who_says_nothing_is_cut_off(void **state)
+{
+    (void)state;
+    struct pair p;
+    struct raw r;
+    pair_init(&p, "dc", WIRE_CLIENT, "alice");
+    p.options[0].idle_ms = 300;
+    pair_listen(&p, 10);
+    raw_connect(&r, listener_port(p.listener), p.tls[1]);
+    assert_true(raw_run(&r, &p.loop, raw_is_secured));
+    raw_hello(&r, WIRE_CLIENT, "alice");
+    assert_true(raw_run(&r, &p.loop, raw_was_answered));
+    assert_true(raw_run(&r, &p.loop, raw_is_done));
+    char text[ERR_TEXT_BYTES];
+    raw_error_text(&r, text);
+    assert_non_null(strstr(text, "said nothing for "));
+    ended(&p, &r, ERR_TIMEOUT, "said nothing for ");
+}
+
+/* Bytes that are no frame are no sign of life, and one frame a while is. */
+static void a_frame_now_and_then_is_enough_and_a_part_of_one_is_not(void **state)
+{
+    (void)state;
+    struct pair p;
+    struct raw r;
+    pair_init(&p, "dc", WIRE_CLIENT, "alice");
+    p.options[0].idle_ms = 600;
+    p.options[0].frame_ms = 600;
+    pair_listen(&p, 10);
+    raw_connect(&r, listener_port(p.listener), p.tls[1]);
+    assert_true(raw_run(&r, &p.loop, raw_is_secured));
+    raw_hello(&r, WIRE_CLIENT, "alice");
+    assert_true(raw_run(&r, &p.loop, raw_was_answered));
+    for (unsigned i = 0; i < 10; i++) {
+        raw_frame(&r, (struct frame){.type = FRAME_ALIVE}, bytes_of(NULL, 0));
+        for (unsigned k = 0; k < 20; k++) {
+            (void)uv_run(&p.loop, UV_RUN_NOWAIT);
+            raw_turn(&r);
+            (void)usleep(10000);
+        }
+    }
+    assert_int_equal(p.ends[0].closed, 0); /* for 2 s */
+    assert_int_equal(p.ends[0].frames, 0); /* it is nobody's business but the connection's */
+    uint64_t began = uv_hrtime();
+    uint8_t header[FRAME_HEADER_BYTES];
+    struct frame f = {.type = FRAME_TXN, .cluster_id = test_cluster};
+    frame_encode(&f, bytes_str("x"), header);
+    for (size_t i = 0; i < sizeof header && p.ends[0].closed == 0;
+         i++) { /* each in a record of its own */
+        raw_write(&r, bytes_of(header + i, 1));
+        for (unsigned k = 0; k < 10 && p.ends[0].closed == 0; k++) {
+            (void)uv_run(&p.loop, UV_RUN_NOWAIT);
+            raw_turn(&r);
+            (void)usleep(10000);
+        }
+    }
+    assert_true(uv_hrtime() - began < 4000000000u); /* all of it would take 6.4 s */
+    ended(&p, &r, ERR_TIMEOUT, "a frame began");
+}
+
+static void alive_has_no_body(void **state)
+{
+    (void)state;
+    struct pair p;
+    struct raw r;
+    greeted_insider(&p, &r);
+    raw_frame(&r, (struct frame){.type = FRAME_ALIVE}, bytes_str("x"));
+    ended(&p, &r, ERR_LIMIT, "alive frame of 1 bytes, at most 0 are allowed here");
+    greeted_insider(&p, &r);
+    raw_frame(&r, (struct frame){.type = FRAME_ALIVE, .flags = FRAME_ZSTD}, bytes_of(NULL, 0));
+    ended(&p, &r, ERR_FORMAT, "too short");
+}
+
 static void going_away_in_the_middle_of_a_frame_is_seen(void **state)
 {
     (void)state;
@@ -473,6 +546,9 @@ int main(void)
         cmocka_unit_test(damaged_frames_end_the_connection),
         cmocka_unit_test(a_frame_of_another_cluster_is_refused_later_too),
         cmocka_unit_test(a_frame_that_does_not_end_has_a_deadline),
+        cmocka_unit_test(who_says_nothing_is_cut_off),
+        cmocka_unit_test(a_frame_now_and_then_is_enough_and_a_part_of_one_is_not),
+        cmocka_unit_test(alive_has_no_body),
         cmocka_unit_test(going_away_in_the_middle_of_a_frame_is_seen),
         cmocka_unit_test(going_away_without_goodbye_is_seen),
         cmocka_unit_test(flipped_ciphertext_ends_the_connection),

@@ -532,6 +532,65 @@ static void one_identity_has_a_limit_of_its_own(void **state)
     pair_deinit(&p);
 }
 
+/* ---- silence ---- */
+
+static void turn_for(struct pair *p, unsigned ms)
+{
+    for (uint64_t end = uv_hrtime() + (uint64_t)ms * 1000000; uv_hrtime() < end; (void)usleep(1000))
+        (void)uv_run(&p->loop, UV_RUN_NOWAIT);
+}
+
+static void two_that_have_nothing_to_say_keep_their_link(void **state)
+{
+    (void)state;
+    struct pair p;
+    pair_init(&p, "dc", WIRE_SITE, "dr");
+    for (int i = 0; i < 2; i++) {
+        p.options[i].idle_ms = 600;
+        p.options[i].alive_ms = 100;
+    }
+    pair_ready(&p);
+    turn_for(&p, 2000);
+    assert_int_equal(p.ends[0].closed + p.ends[1].closed, 0);
+    assert_int_equal(p.ends[0].frames + p.ends[1].frames, 0);
+    pair_deinit(&p);
+}
+
+/* The peer's machine has lost power, or the path has forgotten the connection: nobody answers, and nobody says goodbye. */
+static void a_peer_that_has_vanished_is_noticed(void **state)
+{
+    (void)state;
+    struct pair p;
+    pair_init(&p, "dc", WIRE_SITE, "dr");
+    p.options[0].idle_ms = 300;
+    p.options[0].alive_ms = 100;
+    pair_ready(&p); /* the other end says nothing of itself */
+    assert_true(run_until(&p.loop, is_closed, &p.ends[0]));
+    assert_int_equal(p.ends[0].why.code, ERR_TIMEOUT);
+    assert_non_null(strstr(p.ends[0].why.text, "said nothing for "));
+    assert_true(run_until(&p.loop, is_closed, &p.ends[1]));
+    assert_non_null(strstr(p.ends[1].why.text, "closed: said nothing for "));
+    pair_deinit(&p);
+}
+
+static void who_does_not_listen_cuts_nobody_off(void **state)
+{
+    (void)state;
+    struct pair p;
+    pair_init(&p, "dc", WIRE_SITE, "dr");
+    p.options[0].idle_ms = 300;
+    p.options[1].alive_ms = 100;
+    pair_ready(&p);
+    conn_pause(p.ends[0].conn);
+    turn_for(&p, 1000);
+    conn_resume(p.ends[0].conn);
+    turn_for(&p, 1000);
+    (void)usleep(1000000); /* a process that was stopped hears first what came meanwhile */
+    turn_for(&p, 1000);
+    assert_int_equal(p.ends[0].closed + p.ends[1].closed, 0);
+    pair_deinit(&p);
+}
+
 static void new_certificates_serve_new_connections(void **state)
 {
     (void)state;
@@ -574,6 +633,9 @@ int main(void)
         cmocka_unit_test(nobody_there_is_said_with_the_address),
         cmocka_unit_test(one_connection_too_many_is_told_the_limit),
         cmocka_unit_test(one_identity_has_a_limit_of_its_own),
+        cmocka_unit_test(two_that_have_nothing_to_say_keep_their_link),
+        cmocka_unit_test(a_peer_that_has_vanished_is_noticed),
+        cmocka_unit_test(who_does_not_listen_cuts_nobody_off),
         cmocka_unit_test(new_certificates_serve_new_connections),
     };
     return cmocka_run_group_tests(tests, pki_setup, pki_teardown);
