@@ -407,14 +407,17 @@ int divergence_export(struct site *s, struct lsn keep, struct err *e)
                    (unsigned long long)s->tail.term.v, (unsigned long long)keep.v + 1,
                    (unsigned long long)s->tail.lsn.v);
     (void)snprintf(temporary, sizeof temporary, "%s.part", name);
-    (void)mkdir(dir, 0700);
+    if (mkdir(dir, 0700) == 0 &&
+        file_sync_parent(dir, e) != 0) /* made at init; somebody took it away */
+        return e->code;
 
     struct bundle_writer w = {.site = s, .keep = keep};
     hex_format(s->tail.hash.b, sizeof s->tail.hash.b, w.head.id);
     hex_format(s->config->cluster_id.b, sizeof s->config->cluster_id.b, w.head.cluster);
-    if (is_there(name, w.head.id)) {
+    if (is_there(name,
+                 w.head.id)) { /* whoever renamed it may not have come to what makes that durable */
         events_add(s->events, "divergence: %s was written before, and stays", name);
-        return 0;
+        return file_sync_path(dir, e);
     }
     int rc = write_file(&w, temporary, e);
     if (rc == 0 && rename(temporary, name) != 0)

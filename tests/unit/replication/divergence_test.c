@@ -10,6 +10,7 @@
 #include <setjmp.h>
 #include <stdarg.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -319,6 +320,36 @@ static void a_bundle_that_is_there_stays(void **state)
     assert_string_equal(text(1, "acknowledged"), "no");
 }
 
+/* In the place of the C library's: folders are counted. */
+static unsigned synced_root, synced_folder;
+int fsync(int fd)
+{
+    struct stat st, own;
+    char path[128];
+    assert_int_equal(fstat(fd, &st), 0);
+    if (S_ISDIR(st.st_mode) && stat(root, &own) == 0)
+        synced_root += st.st_ino == own.st_ino;
+    (void)snprintf(path, sizeof path, "%s/divergence", root);
+    if (S_ISDIR(st.st_mode) && stat(path, &own) == 0)
+        synced_folder += st.st_ino == own.st_ino;
+    return (int)syscall(SYS_fsync, fd);
+}
+
+/* It counts when it is durable, and not when it is seen: who renamed it may have ended before it synced the folder (R9). */
+static void what_was_written_before_is_made_durable_before_it_counts(void **state)
+{
+    (void)state;
+    struct err e = ERR_NONE;
+    append_txn(5, LEVEL_MAJORITY, two_ops, 1);
+    synced_root = synced_folder = 0;
+    assert_int_equal(divergence_export(&site, (struct lsn){0}, &e), 0);
+    assert_int_equal(synced_root, 1); /* the folder was made */
+    assert_int_equal(synced_folder, 1);
+    assert_int_equal(divergence_export(&site, (struct lsn){0}, &e), 0);
+    assert_int_equal(synced_root, 1);
+    assert_int_equal(synced_folder, 2);
+}
+
 static void one_that_was_edited_is_written_anew(void **state)
 {
     (void)state;
@@ -479,6 +510,7 @@ int main(void)
                                                  set_up_at, tear_down, &beyond),
         CASE(what_the_past_cannot_tell_is_unknown),
         CASE(a_bundle_that_is_there_stays),
+        CASE(what_was_written_before_is_made_durable_before_it_counts),
         CASE(one_that_was_edited_is_written_anew),
         CASE(an_undecided_bundle_is_trouble_until_it_is_decided),
         CASE(restore_points_modes_sessions_and_audits_are_named),
