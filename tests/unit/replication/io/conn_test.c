@@ -532,6 +532,47 @@ static void one_identity_has_a_limit_of_its_own(void **state)
     pair_deinit(&p);
 }
 
+static int admit_operators(const struct conn *c, struct err *why)
+{
+    const struct identity *who = conn_identity(c); /* proven already */
+    return who->kind == WIRE_OPERATOR
+               ? 0
+               : err_set(why, ERR_CONDITION, "%s %s may not come now: ask again later",
+                         identity_kind_name(who->kind), who->name);
+}
+
+static void whom_the_owner_does_not_admit_is_told_why_and_takes_no_place(void **state)
+{
+    (void)state;
+    struct pair p;
+    struct end operator_end = {0};
+    struct conn *c;
+    pair_init(&p, "dc", WIRE_CLIENT, "alice");
+    p.options[0].admit = admit_operators;
+    pair_listen(&p, 1);
+    for (unsigned i = 0; i < 3; i++) {
+        p.ends[0] = p.ends[1] = (struct end){0};
+        pair_connect(&p, NULL);
+        assert_true(run_until(&p.loop, both_closed, p.ends));
+        for (int k = 0; k < 2; k++) {
+            assert_int_equal(p.ends[k].ready, 0);
+            assert_int_equal(p.ends[k].why.code, ERR_CONDITION);
+            assert_non_null(strstr(p.ends[k].why.text, "client alice may not come now"));
+        }
+    }
+    p.ends[0] = (struct end){0};
+    SSL_CTX *olga = context_of("olga");
+    struct conn_options options = options_of(&p.loop, olga, WIRE_OPERATOR, "olga", SITES);
+    assert_int_equal(conn_connect(&c, &options, p.endpoint, NULL, &operator_end, NULL), 0);
+    while (operator_end.ready == 0 && operator_end.closed == 0)
+        (void)uv_run(&p.loop, UV_RUN_ONCE);
+    assert_int_equal(operator_end.ready, 1); /* in the only place that there is */
+    conn_close(operator_end.conn, NULL);
+    assert_true(run_until(&p.loop, is_closed, &operator_end));
+    SSL_CTX_free(olga);
+    pair_deinit(&p);
+}
+
 /* ---- silence ---- */
 
 static void turn_for(struct pair *p, unsigned ms)
@@ -633,6 +674,7 @@ int main(void)
         cmocka_unit_test(nobody_there_is_said_with_the_address),
         cmocka_unit_test(one_connection_too_many_is_told_the_limit),
         cmocka_unit_test(one_identity_has_a_limit_of_its_own),
+        cmocka_unit_test(whom_the_owner_does_not_admit_is_told_why_and_takes_no_place),
         cmocka_unit_test(two_that_have_nothing_to_say_keep_their_link),
         cmocka_unit_test(a_peer_that_has_vanished_is_noticed),
         cmocka_unit_test(who_does_not_listen_cuts_nobody_off),
