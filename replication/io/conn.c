@@ -391,7 +391,7 @@ const char *conn_remote(const struct conn *c)
 
 uint64_t conn_bytes_in(const struct conn *c)
 {
-    return c->bytes_in;
+    return c->bytes_in + buffer_size(&c->in);
 }
 
 uint64_t conn_bytes_out(const struct conn *c)

@@ -575,6 +575,33 @@ static void whom_the_owner_does_not_admit_is_told_why_and_takes_no_place(void **
 
 /* ---- silence ---- */
 
+/* What has come of a frame that is still coming: by this its reader knows that the line is slow and not dead. */
+static void bytes_of_a_frame_count_as_they_come(void **state)
+{
+    (void)state;
+    enum { WHOLE = 8 << 20 };
+    struct pair p;
+    pair_init(&p, "dc", WIRE_SITE, "dr");
+    pair_ready(&p);
+    uint8_t *large = calloc(1, WHOLE);
+    const struct bytes piece = bytes_of(large, WHOLE);
+    const uint64_t before = conn_bytes_in(p.ends[1].conn);
+    uint64_t last = before;
+    unsigned steps = 0;
+    assert_int_equal(conn_send(p.ends[0].conn, FRAME_TXN, (struct term){0}, 1, &piece, 1, NULL), 0);
+    while (p.ends[1].frames == 0) {
+        (void)uv_run(&p.loop, UV_RUN_NOWAIT);
+        const uint64_t now = conn_bytes_in(p.ends[1].conn);
+        assert_true(now >= last);
+        steps += now > last && p.ends[1].frames == 0;
+        last = now;
+    }
+    assert_true(steps > 0);
+    assert_int_equal(last - before, FRAME_HEADER_BYTES + WHOLE);
+    free(large);
+    pair_deinit(&p);
+}
+
 static void turn_for(struct pair *p, unsigned ms)
 {
     for (uint64_t end = uv_hrtime() + (uint64_t)ms * 1000000; uv_hrtime() < end; (void)usleep(1000))
@@ -675,6 +702,7 @@ int main(void)
         cmocka_unit_test(one_connection_too_many_is_told_the_limit),
         cmocka_unit_test(one_identity_has_a_limit_of_its_own),
         cmocka_unit_test(whom_the_owner_does_not_admit_is_told_why_and_takes_no_place),
+        cmocka_unit_test(bytes_of_a_frame_count_as_they_come),
         cmocka_unit_test(two_that_have_nothing_to_say_keep_their_link),
         cmocka_unit_test(a_peer_that_has_vanished_is_noticed),
         cmocka_unit_test(who_does_not_listen_cuts_nobody_off),
