@@ -4,7 +4,6 @@
 #
 # Usage: BUILD=build/gcc-release tests/integration/isolate.sh
 # suite: drills
-# suite: drills
 # limit: 180 s
 set -euo pipefail
 : "${BUILD:?set BUILD to the folder of the programs}"
