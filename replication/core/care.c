@@ -150,11 +150,6 @@ int care_next_row(struct reader *rows, const struct care_row *before, struct car
     return 0;
 }
 
-const char *care_kind_name(enum care_kind kind)
-{
-    return (unsigned)kind - 1 < KINDS - 1 ? kinds[kind].name : "unknown";
-}
-
 struct lsn care_compare_at(struct lsn before, struct lsn applied, uint64_t elapsed_ms,
                            uint32_t ahead_ms)
 {

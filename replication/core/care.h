@@ -85,8 +85,6 @@ int care_next_row(struct reader *rows, const struct care_row *before, struct car
                   struct err *e);
 int care_compare_rows(const struct care_row *a, const struct care_row *b);
 
-const char *care_kind_name(enum care_kind kind);
-
 /* The lsn at which states are compared next: as far ahead of `applied` as entries come in `ahead_ms`, judged by those that came
  * since `before` was applied, elapsed_ms ago; `applied` itself when none came. A site that was held up for long does not look
  * farther ahead for it: it would wait in vain for what comes later than the wait lasts, be held up by that, and so on for
