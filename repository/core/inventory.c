@@ -120,6 +120,24 @@ struct entry_position repo_archived(const struct repo_inventory *inv)
     return inv->pack_count == 0 ? zero : inv->packs[inv->pack_count - 1].o.end;
 }
 
+const struct repo_object *repo_inventory_find(const struct repo_inventory *inv, const char *name)
+{
+    for (size_t low = 0, high = inv->pack_count; low < high;) {
+        size_t mid = low + (high - low) / 2;
+        int order = strcmp(inv->packs[mid].o.name, name);
+        if (order == 0)
+            return &inv->packs[mid].o;
+        if (order < 0)
+            low = mid + 1;
+        else
+            high = mid;
+    }
+    for (size_t i = 0; i < inv->snapshot_count; i++)
+        if (strcmp(inv->snapshots[i].o.name, name) == 0)
+            return &inv->snapshots[i].o;
+    return NULL;
+}
+
 const struct repo_pack *repo_pack_of(const struct repo_inventory *inv, struct lsn lsn)
 {
     size_t low = 0, high = inv->pack_count;

@@ -87,6 +87,8 @@ size_t repo_doubled(const struct repo_inventory *inv, uint8_t *marks);
 /* Last entry of the archive: the end of the last pack, or with no packs zero. */
 struct entry_position repo_archived(const struct repo_inventory *inv);
 
+/* The pack or snapshot of that name; NULL when there is none. */
+const struct repo_object *repo_inventory_find(const struct repo_inventory *inv, const char *name);
 /* The pack that holds lsn; NULL when none does. */
 const struct repo_pack *repo_pack_of(const struct repo_inventory *inv, struct lsn lsn);
 /* Newest usable snapshot at or below lsn; NULL when there is none. */

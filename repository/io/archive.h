@@ -21,8 +21,10 @@ struct repository {
     unsigned awaited; /* a newer generation whose KEK we were not given yet; 0: none */
     struct repo_inventory inv;
     uint64_t unfinished;
-    struct err failed;      /* a sync failed: nothing more is written */
-    struct repo_tree *tree; /* NULL: not opened */
+    struct err failed;                  /* a sync failed: nothing more is written */
+    struct repo_tree *tree;             /* NULL: not opened */
+    struct repo_operations *operations; /* the same */
+    struct utc opened;
 };
 
 /* ---- repository.c ---- */

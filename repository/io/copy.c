@@ -6,11 +6,12 @@
  * copied but told. Tiles are compared with nothing but their place: `archive verify` of the copy follows them from its packs.
  *
  * ORDER, so that the copy is whole after an interruption: keys, objects, metas, each durable before the next, packs by lsn;
- * then tiles, then the checkpoint that was read before all of it.
+ * then tiles and checkpoint of the operations log, then those of the tree, as both were read before all of it.
  *
  * What is there already is believed by name and size; `deep` reads and compares it, and puts what is damaged once more: in a
  * directory over the damaged file, in a bucket as a newer version with the same bytes (core/s3_text.h). */
 #include "repository/io/archive.h"
+#include "repository/io/operations.h"
 #include "repository/io/tiles.h"
 
 #include "store/core/check.h"
@@ -284,60 +285,156 @@ static int copy_key(void *arg, const struct tlog_key *key)
     return copy_text(x, name, bytes_of(line, n + 1));
 }
 
-static int copy_tile(const struct run *x, const struct tlog_tile *t, bool entries, uint8_t *buf)
+static int copy_tile(const struct run *x, const char *root, const struct tlog_tile *t, bool entries)
 {
-    char path[TLOG_PATH_BYTES], name[REPO_NAME_BYTES];
-    size_t n = (entries ? (size_t)TREE_LEAF_BYTES : (size_t)TLOG_HASH_BYTES) * t->width;
-    tlog_tile_path(t, entries, path);
-    (void)snprintf(name, sizeof name, "tree/%s", path);
-    int rc = repo_tile_read(x->r->backend, t, entries, buf, x->e);
-    return rc == 0 ? copy_text(x, name, bytes_of(buf, n)) : rc;
+    char name[REPO_TILE_NAME_BYTES];
+    uint8_t hashes[TLOG_TILE_BYTES], *bundle = NULL;
+    size_t n = (size_t)TLOG_HASH_BYTES * t->width;
+    repo_tile_name(root, t, entries, name);
+    int rc = entries ? repo_bundle_read(x->r->backend, root, t, &bundle, &n, x->e)
+                     : repo_tile_read(x->r->backend, root, t, false, hashes, x->e);
+    if (rc == 0)
+        rc = copy_text(x, name, bytes_of(entries ? bundle : hashes, n));
+    free(bundle);
+    return rc;
 }
 
-/* The tiles of one level, and of level 0 the bundles too. */
-static int copy_level(const struct run *x, unsigned level, uint64_t size, uint8_t *buf)
+/* The tiles of one level, and of level 0 the bundles too; those of a tree of `old` are there. */
+static int copy_level(const struct run *x, const char *root, unsigned level, uint64_t old,
+                      uint64_t size)
 {
-    uint64_t from = x->deep ? 0 : x->c->tree >> (8 * (level + 1)), to = size >> (8 * (level + 1));
+    uint64_t from = x->deep ? 0 : old >> (8 * (level + 1)), to = size >> (8 * (level + 1));
     struct tlog_tile t;
     int rc = 0;
     for (uint64_t i = from; rc == 0 && i < to; i++) {
         t = (struct tlog_tile){level, i, TLOG_TILE_WIDTH};
-        rc = copy_tile(x, &t, false, buf);
+        rc = copy_tile(x, root, &t, false);
         if (rc == 0 && level == 0)
-            rc = copy_tile(x, &t, true, buf);
+            rc = copy_tile(x, root, &t, true);
     }
     if (rc != 0 || !tlog_tile_partial(level, size, &t))
         return rc;
-    rc = copy_tile(x, &t, false, buf);
-    return rc == 0 && level == 0 ? copy_tile(x, &t, true, buf) : rc;
+    rc = copy_tile(x, root, &t, false);
+    return rc == 0 && level == 0 ? copy_tile(x, root, &t, true) : rc;
+}
+
+static int copy_tiles(const struct run *x, const char *root, uint64_t old, uint64_t size)
+{
+    int rc = 0;
+    for (unsigned level = 0; rc == 0 && level < TLOG_LEVELS && size >> (8 * level) != 0; level++)
+        rc = copy_level(x, root, level, old, size);
+    return rc;
+}
+
+static int put_checkpoint(const struct run *x, const char *name, struct bytes note)
+{
+    bool failed = false;
+    int rc = repo_tree_replace(x->c->to, name, note, &failed, x->e);
+    if (rc == 0) {
+        x->report->copied++;
+        tell(x, name, "copied");
+    }
+    return rc;
 }
 
 static int copy_tree(const struct run *x, const struct tlog_checkpoint *c, struct bytes note)
 {
-    uint8_t *buf = malloc(TREE_BUNDLE_BYTES), *there = NULL;
+    uint8_t *there = NULL;
     size_t n = 0;
     struct tlog_checkpoint theirs;
     struct tlog_note their_note;
     struct tlog_key by;
-    bool failed = false;
-    struct run keys = *x;
-    int rc = buf == NULL ? err_set(x->e, ERR_NO_MEMORY, "no memory for a tile")
-                         : repo_tree_keys(x->r->backend, copy_key, &keys, x->e);
     bool signed_there =
-        rc == 0 && repo_checkpoint_read(x->c->to, &there, &n, &theirs, &their_note, &by, NULL) == 0;
+        repo_checkpoint_read(x->c->to, REPO_TREE, &there, &n, &theirs, &their_note, &by, NULL) == 0;
     if (signed_there && x->c->tree == 0 && theirs.size <= c->size)
         x->c->tree = theirs.size;
-    for (unsigned level = 0; rc == 0 && level < TLOG_LEVELS && c->size >> (8 * level) != 0; level++)
-        rc = copy_level(x, level, c->size, buf);
-    if (rc == 0 && !(signed_there && bytes_equal(bytes_of(there, n), note)) &&
-        (rc = repo_checkpoint_replace(x->c->to, note, &failed, x->e)) == 0) {
-        x->report->copied++;
-        tell(x, "tree/checkpoint", "copied");
-    }
+    int rc = copy_tiles(x, REPO_TREE, x->c->tree, c->size);
+    if (rc == 0 && !(signed_there && bytes_equal(bytes_of(there, n), note)))
+        rc = put_checkpoint(x, "tree/checkpoint", note);
     if (rc == 0)
         x->c->tree = c->size;
     free(there);
-    free(buf);
+    return rc;
+}
+
+/* Every object that the log names was looked at: it names none that came later. */
+static bool names_what_we_have(const struct run *x, const struct operation_inventory *named)
+{
+    for (size_t i = 0; i < named->n; i++)
+        if (!named->at[i].disposed && repo_inventory_find(&x->r->inv, named->at[i].name) == NULL &&
+            repo_is_there(x->r, named->at[i].name) && repo_is_finished(x->r, named->at[i].name))
+            return false;
+    return true;
+}
+
+/* Never over a longer one: leaves cannot be made again. */
+static int copy_operations(const struct run *x, const struct repo_operations_read *log)
+{
+    struct repo_operations_read *theirs = calloc(1, sizeof *theirs);
+    if (theirs == NULL)
+        return err_set(x->e, ERR_NO_MEMORY, "no memory for the operations log");
+    int rc = repo_operations_read(x->c->to, &x->r->about.cluster_id, theirs, NULL);
+    bool whole = rc == 0;
+    rc = 0;
+    if (whole && theirs->checkpoint.size > log->checkpoint.size) {
+        tell(x, "operations/checkpoint", "it is longer there: left as it is");
+    } else {
+        rc = copy_tiles(x, REPO_OPERATIONS, whole ? theirs->checkpoint.size : 0,
+                        log->checkpoint.size);
+        if (rc == 0 && !(whole && bytes_equal(bytes_of(theirs->note, theirs->note_bytes),
+                                              bytes_of(log->note, log->note_bytes))))
+            rc = put_checkpoint(x, "operations/checkpoint", bytes_of(log->note, log->note_bytes));
+    }
+    repo_operations_release(theirs);
+    free(theirs);
+    return rc;
+}
+
+/* Both trees as they were before the objects were copied: that of the entries never reaches over a pack that the operations
+ * log does not name, and the log never names a tree of entries that is not there yet. When the site published between the
+ * two readings, the next run copies them. */
+struct trees {
+    int tree, log; /* 0: it is there */
+    struct tlog_checkpoint checkpoint;
+    uint8_t *text;
+    size_t n;
+    struct repo_operations_read operations;
+    struct operation_inventory named;
+};
+
+static void read_trees(const struct run *x, struct trees *t)
+{
+    struct tlog_note note;
+    struct tlog_key by;
+    struct err why = ERR_NONE;
+    t->tree = repo_checkpoint_read(x->r->backend, REPO_TREE, &t->text, &t->n, &t->checkpoint, &note,
+                                   &by, x->e);
+    t->log = repo_operations_read(x->r->backend, &x->r->about.cluster_id, &t->operations, &why);
+    if (t->log == 0)
+        t->log = repo_operations_inventory(&t->operations, &t->named, &why);
+    if (t->tree == ERR_INTEGRITY) {
+        x->report->damaged++;
+        tell(x, "tree/checkpoint", "no signature holds: the tree is not copied");
+    }
+    if (t->log == ERR_INTEGRITY) {
+        x->report->damaged++;
+        tell(x, REPO_OPERATIONS, why.text);
+    }
+}
+
+static int copy_trees(const struct run *x, const struct trees *t)
+{
+    if (t->tree == 0 && t->checkpoint.size > x->c->packs.v)
+        return 0;
+    if (t->log == 0 && ((t->tree == 0 && t->named.tree_size > t->checkpoint.size) ||
+                        !names_what_we_have(x, &t->named)))
+        return 0;
+    struct run keys = *x;
+    int rc = repo_tree_keys(x->r->backend, copy_key, &keys, x->e);
+    if (rc == 0 && t->log == 0)
+        rc = copy_operations(x, &t->operations);
+    if (rc == 0 && t->tree == 0 && (t->log == 0 || t->log == ERR_NOT_FOUND))
+        rc = copy_tree(x, &t->checkpoint, bytes_of(t->text, t->n));
     return rc;
 }
 
@@ -424,27 +521,24 @@ int repository_copy_run(struct repository_copy *c, struct repository *r, bool de
                         void (*told)(void *arg, const char *object, const char *what), void *arg,
                         struct repository_copy_report *out, struct err *e)
 {
-    struct tlog_checkpoint checkpoint;
-    struct tlog_note note;
-    struct tlog_key by;
-    uint8_t *text = NULL;
-    size_t n = 0;
     *out = (struct repository_copy_report){.objects = 0};
     uint64_t put_bytes = 0;
     const struct run x = {c, r, deep, most, &put_bytes, out, told, arg, e};
-    int rc = begin(&x);
+    struct trees *trees = calloc(1, sizeof *trees);
+    int rc = trees == NULL ? err_set(e, ERR_NO_MEMORY, "no memory for a copy") : begin(&x);
     put_bytes = 0; /* each run puts an object at least */
-    int tree =
-        rc != 0 ? rc : repo_checkpoint_read(r->backend, &text, &n, &checkpoint, &note, &by, e);
+    if (rc == 0)
+        read_trees(&x, trees);
     if (rc == 0)
         rc = copy_objects(&x);
-    if (rc == 0 && tree == 0 && checkpoint.size <= c->packs.v && !out->more)
-        rc = copy_tree(&x, &checkpoint, bytes_of(text, n));
-    else if (rc == 0 && tree == ERR_INTEGRITY) {
-        out->damaged++;
-        tell(&x, "tree/checkpoint", "no signature holds: the tree is not copied");
+    if (rc == 0 && !out->more)
+        rc = copy_trees(&x, trees);
+    if (trees != NULL) {
+        free(trees->text);
+        free(trees->named.at);
+        repo_operations_release(&trees->operations);
     }
-    free(text);
+    free(trees);
     out->reached = c->packs;
     if (rc != 0)
         err_wrap(e, "copy");

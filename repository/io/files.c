@@ -24,8 +24,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-static const char *const folders[] = {"packs",  "snapshots", "indexes",  "keys",
-                                      "keys/1", "tree",      "tree/keys"};
+static const char *const folders[] = {"packs",  "snapshots", "indexes",   "keys",
+                                      "keys/1", "tree",      "tree/keys", "operations"};
 enum { FOLDERS = sizeof folders / sizeof folders[0] };
 static const char temp_prefix[] = ".tmp-";
 
@@ -209,7 +209,8 @@ static int make_folders_of(int dir, const char *name, struct err *e)
     return rc;
 }
 
-/* Beside its place; what goes below "tree/" has its temporary file in "tree" itself. */
+/* Beside its place; what goes below "tree/" or "operations/tile/" has its temporary file in the first folder of the name: their
+ * folders are many, and so there is one place to clean. */
 static int files_create(struct repo_backend *b, const char *name, struct repo_temp *t,
                         struct err *e)
 {
@@ -220,13 +221,12 @@ static int files_create(struct repo_backend *b, const char *name, struct repo_te
     if (rc != 0)
         return rc;
     folder_of(name, folder);
-    if (strncmp(folder, "tree/", 5) == 0) { /* its folders are many: one place to clean */
-        folder[4] = '\0';
-        if ((rc = make_folders_of(dir, name, e)) != 0)
-            return rc;
-    }
-    if (strncmp(folder, "keys/", 5) == 0 && (rc = make_folders_of(dir, name, e)) != 0)
-        return rc; /* of another generation */
+    if ((strncmp(folder, "tree/", 5) == 0 || strncmp(folder, "keys/", 5) == 0 ||
+         strncmp(folder, "operations", 10) == 0) &&
+        (rc = make_folders_of(dir, name, e)) != 0)
+        return rc;
+    if (strncmp(folder, "tree/", 5) == 0 || strncmp(folder, "operations/tile/", 16) == 0)
+        *strchr(folder, '/') = '\0';
     int n = snprintf(t->temp, sizeof t->temp, "%s/%s%08x", folder, temp_prefix, unique);
     check(n > 0 && (size_t)n < sizeof t->temp);
     t->fd = openat(dir, t->temp, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0440);

@@ -73,34 +73,40 @@ int repo_seal_check(struct bytes text, const struct repo_key *key, const char *i
     return rc;
 }
 
+int repo_seal_write(struct bytes line, const struct repo_key *key, const char *identity,
+                    uint8_t **out, size_t *n, struct err *e)
+{
+    size_t seal_bytes = 0;
+    char seal[SEAL_HEX_BYTES + 24];
+    *out = NULL;
+    uint8_t *text = malloc(line.n + 1 + sizeof seal);
+    if (text == NULL)
+        return no_memory(e);
+    memcpy(text, line.p, line.n);
+    text[line.n] = '\n';
+    int rc = seal_of(bytes_of(text, line.n + 1), key, identity, seal, &seal_bytes, e);
+    if (rc != 0) {
+        free(text);
+        return rc;
+    }
+    memcpy(text + line.n + 1, seal, seal_bytes);
+    *n = line.n + 1 + seal_bytes;
+    *out = text;
+    return 0;
+}
+
 /* Takes `root`. */
 static int finish(json_t *root, const struct repo_key *key, const char *identity, uint8_t **out,
                   size_t *n, struct err *e)
 {
-    size_t seal_bytes = 0, line_bytes;
-    char seal[SEAL_HEX_BYTES + 24];
-    int rc = 0;
     *out = NULL;
     char *line = root == NULL ? NULL : json_dumps(root, JSON_COMPACT);
     json_decref(root);
     if (line == NULL)
         return no_memory(e);
-    line_bytes = strlen(line);
-    uint8_t *text = realloc(line, line_bytes + 1 + sizeof seal);
-    if (text == NULL) {
-        free(line);
-        return no_memory(e);
-    }
-    text[line_bytes++] = '\n';
-    rc = seal_of(bytes_of(text, line_bytes), key, identity, seal, &seal_bytes, e);
-    if (rc != 0) {
-        free(text);
-        return rc;
-    }
-    memcpy(text + line_bytes, seal, seal_bytes);
-    *n = line_bytes + seal_bytes;
-    *out = text;
-    return 0;
+    int rc = repo_seal_write(bytes_str(line), key, identity, out, n, e);
+    free(line);
+    return rc;
 }
 
 /* ---- writing members: jansson's setters take what they are given, NULL included, and report it ---- */

@@ -54,6 +54,10 @@ int repo_index_write(const struct repo_index *x, const struct uuid *cluster,
                      const struct repo_key *key, const char *identity, uint8_t **out, size_t *n,
                      struct err *e);
 
+/* A line of another kind, which has no line end, and its seal. */
+int repo_seal_write(struct bytes line, const struct repo_key *key, const char *identity,
+                    uint8_t **out, size_t *n, struct err *e);
+
 /* Readers: 0, ERR_FORMAT with what is wrong, ERR_INTEGRITY when the seal does not hold. */
 int repo_about_read(struct bytes text, struct repo_about *out, struct err *e);
 int repo_retired_read(struct bytes text, struct repo_retired *out, struct err *e);

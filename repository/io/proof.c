@@ -28,8 +28,8 @@ int repository_tree_read(struct repository_tree **out, const char *dir, struct e
         return err_set(e, ERR_NO_MEMORY, "no memory for a tree");
     int rc = repo_backend_open(dir, false, false, &t->backend, e);
     if (rc == 0) {
-        rc = repo_checkpoint_read(t->backend, &t->text, &t->bytes, &t->checkpoint, &t->note,
-                                  &t->key, e);
+        rc = repo_checkpoint_read(t->backend, REPO_TREE, &t->text, &t->bytes, &t->checkpoint,
+                                  &t->note, &t->key, e);
         if (rc == ERR_NOT_FOUND)
             err_set(e, rc,
                     "%s has no signed tree: the archive is empty, or its site has not written one "
@@ -40,7 +40,8 @@ int repository_tree_read(struct repository_tree **out, const char *dir, struct e
         repository_tree_close(t);
         return rc;
     }
-    t->tiles = (struct repo_tiles){.backend = t->backend, .size = t->checkpoint.size};
+    t->tiles =
+        (struct repo_tiles){.backend = t->backend, .root = REPO_TREE, .size = t->checkpoint.size};
     *out = t;
     return 0;
 }
@@ -109,7 +110,7 @@ int repository_tree_headers(const char *dir, struct lsn lsn, size_t most, uint8_
         size_t at = i % TLOG_TILE_WIDTH;
         if (at == 0 || *n == 0) {
             struct tlog_tile tile = tlog_tile_of(0, i, t->checkpoint.size);
-            rc = repo_tile_read(t->backend, &tile, true, bundle, e);
+            rc = repo_tile_read(t->backend, REPO_TREE, &tile, true, bundle, e);
         }
         if (rc == 0)
             memcpy(out + (*n)++ * ENTRY_HEADER_BYTES, bundle + at * TREE_LEAF_BYTES + 2,

@@ -5,6 +5,7 @@
  * repository_status, by repository_verify and by the plan that would need it. */
 #include "repository/history.h"
 #include "repository/io/archive.h"
+#include "repository/io/operations.h"
 #include "repository/io/tree.h"
 
 #include "store/core/check.h"
@@ -99,6 +100,7 @@ void repo_keys_clean(struct repository *r)
     if (repo_keys_lock(r, true, false, &lock, NULL) != 0)
         return;
     (void)repo_backend_list(r->backend, "keys", remove_temp, r, NULL);
+    (void)repo_backend_list(r->backend, OPERATIONS_PENDING, remove_temp, r, NULL);
     for (size_t i = 0; i < r->keys.count; i++) {
         char folder[REPO_NAME_BYTES];
         repo_name_keys_folder(r->keys.at[i].number, folder);
@@ -131,6 +133,7 @@ int repository_open(struct repository **out, const struct repository_options *op
     if (r == NULL)
         return err_set(e, ERR_NO_MEMORY, "no memory for an archive");
     r->read_only = options->read_only;
+    r->opened = repo_now();
     r->where = strdup(options->dir);
     r->kek_source = strdup(options->kek_file);
     int rc = r->where == NULL || r->kek_source == NULL
@@ -178,6 +181,7 @@ void repository_close(struct repository *r)
     if (r == NULL)
         return;
     repo_tree_free(r->tree);
+    repo_operations_free(r->operations);
     repo_inventory_release(&r->inv);
     repo_backend_close(r->backend);
     repo_keyring_release(&r->keys);

@@ -33,7 +33,7 @@
 #include <unistd.h>
 
 enum {
-    FOLDERS = 8,
+    FOLDERS = 10,
     AHEAD_MIN_BYTES = 128 << 10,
     AHEAD_MAX_BYTES = 4 << 20,
     MD5_BYTES = 16,
@@ -126,7 +126,8 @@ struct s3_file {
 
 static bool replaced(const char *name)
 {
-    return strcmp(name, "tree/checkpoint") == 0;
+    return strcmp(name, "tree/checkpoint") == 0 || strcmp(name, "operations/checkpoint") == 0 ||
+           strcmp(name, "operations/next") == 0;
 }
 
 static int open_version(struct s3 *s, const char *name, const struct s3_version *v,

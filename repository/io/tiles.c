@@ -10,15 +10,15 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-static const char checkpoint_name[] = "tree/checkpoint";
 /* As many versions of it are tried, where older ones are kept: whoever can write there may put any on top. */
 enum { CHECKPOINTS_MAX = 64 };
 
-static void tile_name(const struct tlog_tile *t, bool entries, char out[REPO_NAME_BYTES])
+void repo_tile_name(const char *root, const struct tlog_tile *t, bool entries,
+                    char out[REPO_TILE_NAME_BYTES])
 {
     char path[TLOG_PATH_BYTES];
     tlog_tile_path(t, entries, path);
-    (void)snprintf(out, REPO_NAME_BYTES, "tree/%s", path);
+    (void)snprintf(out, REPO_TILE_NAME_BYTES, "%s/%s", root, path);
 }
 
 /* What is wrong with a file of the tree is wrong with the tree. */
@@ -33,35 +33,62 @@ static int damage(int rc, struct err *e)
 
 /* ---- reading ---- */
 
-static int read_exactly(struct repo_backend *b, const char *name, size_t want, uint8_t *out,
-                        size_t keep, struct err *e)
+/* The tile, or the full one that replaced it. */
+static int read_file(struct repo_backend *b, const char *root, const struct tlog_tile *t,
+                     bool entries, uint8_t **out, size_t *n, struct err *e)
 {
-    uint8_t *bytes = NULL;
-    size_t n = 0;
-    int rc = repo_backend_read(b, name, TREE_BUNDLE_BYTES, &bytes, &n, e);
-    if (rc == 0 && n != want)
-        rc = err_set(e, ERR_INTEGRITY, "%s: %zu bytes where %zu are expected", name, n, want);
-    if (rc == 0)
-        memcpy(out, bytes, keep);
-    free(bytes);
+    char name[REPO_TILE_NAME_BYTES];
+    repo_tile_name(root, t, entries, name);
+    int rc = repo_backend_read(b, name, TREE_FILE_MAX_BYTES, out, n, e);
+    if (rc != ERR_NOT_FOUND || t->width == TLOG_TILE_WIDTH)
+        return rc;
+    struct tlog_tile full = {t->level, t->index, TLOG_TILE_WIDTH};
+    struct err again = ERR_NONE;
+    repo_tile_name(root, &full, entries, name);
+    rc = repo_backend_read(b, name, TREE_FILE_MAX_BYTES, out, n, &again);
+    if (rc != 0 && rc != ERR_NOT_FOUND && e != NULL)
+        *e = again; /* otherwise the first message names what is missing */
     return rc;
 }
 
-int repo_tile_read(struct repo_backend *b, const struct tlog_tile *t, bool entries, uint8_t *out,
-                   struct err *e)
+int repo_tile_read(struct repo_backend *b, const char *root, const struct tlog_tile *t,
+                   bool entries, uint8_t *out, struct err *e)
 {
-    char name[REPO_NAME_BYTES];
-    size_t each = entries ? TREE_LEAF_BYTES : TLOG_HASH_BYTES, want = each * t->width;
-    tile_name(t, entries, name);
-    int rc = read_exactly(b, name, want, out, want, e);
-    if (rc == ERR_NOT_FOUND && t->width < TLOG_TILE_WIDTH) {
-        struct tlog_tile full = {t->level, t->index, TLOG_TILE_WIDTH};
-        struct err again = ERR_NONE;
-        tile_name(&full, entries, name);
-        rc = read_exactly(b, name, each * TLOG_TILE_WIDTH, out, want, &again);
-        if (rc != 0 && rc != ERR_NOT_FOUND && e != NULL)
-            *e = again; /* otherwise the first message names what is missing */
+    char name[REPO_TILE_NAME_BYTES];
+    size_t each = entries ? TREE_LEAF_BYTES : TLOG_HASH_BYTES, n = 0;
+    uint8_t *bytes = NULL;
+    repo_tile_name(root, t, entries, name);
+    int rc = read_file(b, root, t, entries, &bytes, &n, e);
+    if (rc == 0 && n != each * t->width && n != each * TLOG_TILE_WIDTH)
+        rc = err_set(e, ERR_INTEGRITY, "%s: %zu bytes where %zu are expected", name, n,
+                     each * t->width);
+    if (rc == 0)
+        memcpy(out, bytes, each * t->width);
+    free(bytes);
+    return damage(rc, e);
+}
+
+int repo_bundle_read(struct repo_backend *b, const char *root, const struct tlog_tile *t,
+                     uint8_t **out, size_t *n, struct err *e)
+{
+    char name[REPO_TILE_NAME_BYTES];
+    size_t size = 0, at = 0;
+    uint8_t *bytes = NULL;
+    repo_tile_name(root, t, true, name);
+    int rc = read_file(b, root, t, true, &bytes, &size, e);
+    for (unsigned i = 0; rc == 0 && i < t->width; i++) {
+        size_t leaf = size - at < 2 ? 0 : (size_t)(bytes[at] << 8 | bytes[at + 1]);
+        if (leaf == 0 || leaf > size - at - 2)
+            rc = err_set(e, ERR_INTEGRITY, "%s: leaf %u of %u runs over its end, at byte %zu", name,
+                         i, t->width, at);
+        at += 2 + leaf;
     }
+    if (rc == 0) {
+        *out = bytes;
+        *n = at;
+        return 0;
+    }
+    free(bytes);
     return damage(rc, e);
 }
 
@@ -71,7 +98,7 @@ int repo_tiles_node(void *arg, unsigned level, uint64_t index, struct sha256 *ou
     struct tlog_tile t = tlog_tile_of(level, index, tiles->size);
     if (tiles->at.width != t.width || tiles->at.level != t.level || tiles->at.index != t.index) {
         tiles->at.width = 0;
-        int rc = repo_tile_read(tiles->backend, &t, false, tiles->hashes, e);
+        int rc = repo_tile_read(tiles->backend, tiles->root, &t, false, tiles->hashes, e);
         if (rc != 0)
             return rc;
         tiles->at = t;
@@ -87,7 +114,7 @@ int repo_tree_header(struct repo_backend *b, uint64_t index, uint64_t size,
     uint8_t *bundle = malloc(TREE_BUNDLE_BYTES);
     if (bundle == NULL)
         return err_set(e, ERR_NO_MEMORY, "no memory for a bundle of headers");
-    int rc = repo_tile_read(b, &t, true, bundle, e);
+    int rc = repo_tile_read(b, REPO_TREE, &t, true, bundle, e);
     if (rc == 0)
         memcpy(out, bundle + index % TLOG_TILE_WIDTH * TREE_LEAF_BYTES + 2, ENTRY_HEADER_BYTES);
     free(bundle);
@@ -144,8 +171,8 @@ static int try_key(void *arg, const struct tlog_key *key)
 }
 
 /* Did one of the keys beside it sign it? *by is told which. */
-static int signed_by(struct repo_backend *b, const struct tlog_note *note, struct tlog_key *by,
-                     struct err *e)
+static int signed_by(struct repo_backend *b, const char *name, const struct tlog_note *note,
+                     struct tlog_key *by, struct err *e)
 {
     struct key_search s = {.note = note, .by = by, .why = ERR_NONE};
     int rc = repo_tree_keys(b, try_key, &s, e);
@@ -153,22 +180,23 @@ static int signed_by(struct repo_backend *b, const struct tlog_note *note, struc
         return 0;
     if (rc != 0)
         return rc;
-    return err_set(e, ERR_INTEGRITY, "%s: %.400s", checkpoint_name,
+    return err_set(e, ERR_INTEGRITY, "%s: %.400s", name,
                    s.why.code != 0 ? s.why.text : "none of the keys in tree/keys signed it");
 }
 
-static int read_checkpoint(struct repo_backend *b, unsigned older, uint8_t **text, size_t *n,
-                           struct tlog_checkpoint *out, struct tlog_note *note, struct tlog_key *by,
-                           struct err *e)
+static int read_checkpoint(struct repo_backend *b, const char *root, unsigned older, uint8_t **text,
+                           size_t *n, struct tlog_checkpoint *out, struct tlog_note *note,
+                           struct tlog_key *by, struct err *e)
 {
-    int rc =
-        repo_backend_read_older(b, checkpoint_name, older, TLOG_CHECKPOINT_MAX_BYTES, text, n, e);
+    char name[REPO_NAME_BYTES];
+    (void)snprintf(name, sizeof name, "%s/checkpoint", root);
+    int rc = repo_backend_read_older(b, name, older, TLOG_CHECKPOINT_MAX_BYTES, text, n, e);
     if (rc == ERR_NOT_FOUND)
         return rc;
     if (rc == 0 && (rc = tlog_checkpoint_parse(bytes_of(*text, *n), out, note, e)) != 0)
-        err_wrap(e, "%s", checkpoint_name);
+        err_wrap(e, "%s", name);
     if (rc == 0)
-        rc = signed_by(b, note, by, e);
+        rc = signed_by(b, name, note, by, e);
     if (rc != 0) {
         free(*text);
         *text = NULL;
@@ -176,14 +204,14 @@ static int read_checkpoint(struct repo_backend *b, unsigned older, uint8_t **tex
     return damage(rc, e);
 }
 
-int repo_checkpoint_read(struct repo_backend *b, uint8_t **text, size_t *n,
+int repo_checkpoint_read(struct repo_backend *b, const char *root, uint8_t **text, size_t *n,
                          struct tlog_checkpoint *out, struct tlog_note *note, struct tlog_key *by,
                          struct err *e)
 {
-    int rc = read_checkpoint(b, 0, text, n, out, note, by, e), first = rc;
+    int rc = read_checkpoint(b, root, 0, text, n, out, note, by, e), first = rc;
     struct err why = ERR_NONE;
     for (unsigned older = 1; rc == ERR_INTEGRITY && older < CHECKPOINTS_MAX; older++)
-        rc = read_checkpoint(b, older, text, n, out, note, by, &why);
+        rc = read_checkpoint(b, root, older, text, n, out, note, by, &why);
     if (rc == 0 || rc == ERR_NOT_FOUND)
         return rc == 0 ? 0 : first;
     if (rc != first && e != NULL)
@@ -225,12 +253,22 @@ int repo_tree_files_add(struct repo_tree_files *f, const char *name, struct byte
     return rc == 0 ? repo_temp_write(t, b.p, b.n, e) : rc;
 }
 
+int repo_tree_key_add(struct repo_tree_files *f, const struct tlog_key *key, struct err *e)
+{
+    char name[REPO_NAME_BYTES], line[TLOG_VKEY_BYTES + 1];
+    (void)snprintf(name, sizeof name, "tree/keys/%08x", key->id);
+    tlog_key_format(key, line);
+    size_t n = strlen(line);
+    line[n] = '\n';
+    return repo_tree_files_add(f, name, bytes_of(line, n + 1), e);
+}
+
 static int same_bytes(struct repo_tree_files *f, size_t i, struct err *e)
 {
     const char *name = f->file[i].temp.name;
     uint8_t *there = NULL;
     size_t n = 0;
-    int rc = repo_backend_read(f->backend, name, TREE_BUNDLE_BYTES, &there, &n, e);
+    int rc = repo_backend_read(f->backend, name, TREE_FILE_MAX_BYTES, &there, &n, e);
     if (rc == 0 && !bytes_equal(bytes_of(there, n), bytes_of(f->file[i].bytes, f->file[i].size)))
         rc = err_set(e, ERR_INTEGRITY,
                      "%s: is there with other hashes than follow from the packs: it is damaged, or "
@@ -289,11 +327,11 @@ void repo_tree_files_drop(struct repo_tree_files *f)
     f->n = 0;
 }
 
-int repo_checkpoint_replace(struct repo_backend *b, struct bytes text, bool *sync_failed,
-                            struct err *e)
+int repo_tree_replace(struct repo_backend *b, const char *name, struct bytes text,
+                      bool *sync_failed, struct err *e)
 {
     struct repo_temp t = REPO_TEMP_NONE;
-    int rc = repo_temp_create(&t, b, checkpoint_name, e);
+    int rc = repo_temp_create(&t, b, name, e);
     if (rc == 0)
         rc = repo_temp_write(&t, text.p, text.n, e);
     if (rc == 0)
@@ -307,11 +345,24 @@ int repo_checkpoint_replace(struct repo_backend *b, struct bytes text, bool *syn
     return rc;
 }
 
-void repo_tile_drop_partial(struct repo_backend *b, const struct tlog_tile *full, bool entries)
+static void drop_partial(struct repo_backend *b, const char *root, const struct tlog_tile *was,
+                         bool entries)
 {
-    char name[REPO_NAME_BYTES];
-    struct tlog_tile partial = {full->level, full->index, 1};
-    tile_name(&partial, entries, name);
+    char name[REPO_TILE_NAME_BYTES];
+    repo_tile_name(root, was, entries, name);
     *strrchr(name, '/') = '\0';
     repo_backend_forget(b, name);
+}
+
+void repo_tree_tidy(struct repo_backend *b, const char *root, uint64_t old, uint64_t size)
+{
+    struct tlog_tile was, now;
+    for (unsigned level = 0; level < TLOG_LEVELS; level++) {
+        (void)tlog_tile_partial(level, size, &now);
+        if (!tlog_tile_partial(level, old, &was) || was.index == now.index)
+            continue;
+        drop_partial(b, root, &was, false);
+        if (level == 0)
+            drop_partial(b, root, &was, true);
+    }
 }

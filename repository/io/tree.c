@@ -20,7 +20,9 @@
  *   An archive that does not begin with lsn 1 has no tree: its leaves are not all there. */
 #include "repository/io/tree.h"
 
+#include "repository/io/operations.h"
 #include "repository/io/tiles.h"
+#include "repository/operations.h"
 #include "repository/proof.h"
 #include "repository/witness.h"
 #include "store/core/check.h"
@@ -38,7 +40,8 @@ struct repo_tree {
     struct repo_signer *signer;
     bool ready;
     struct lsn signed_to; /* published */
-    bool changed;         /* the note is not on disk as it is here */
+    struct sha256 signed_root;
+    bool changed; /* the note is not on disk as it is here */
     uint8_t note[TREE_NOTE_BYTES];
     size_t note_bytes;  /* 0: none yet */
     struct sha256 last; /* SHA-256 of the header of the last leaf */
@@ -65,6 +68,11 @@ void repo_tree_free(struct repo_tree *t)
 struct lsn repo_tree_signed(const struct repo_tree *t)
 {
     return t->signed_to;
+}
+
+struct sha256 repo_tree_signed_root(const struct repo_tree *t)
+{
+    return t->signed_root;
 }
 
 /* ---- the key ---- */
@@ -108,12 +116,7 @@ static int have_key(struct repository *r, struct repo_tree *t, const char *key_f
 /* A verifier key, beside the tree. */
 static int publish_key(struct repo_tree *t, const struct tlog_key *key, struct err *e)
 {
-    char name[REPO_NAME_BYTES], line[TLOG_VKEY_BYTES + 1];
-    (void)snprintf(name, sizeof name, "tree/keys/%08x", key->id);
-    tlog_key_format(key, line);
-    size_t n = strlen(line);
-    line[n] = '\n';
-    int rc = repo_tree_files_add(&t->files, name, bytes_of(line, n + 1), e);
+    int rc = repo_tree_key_add(&t->files, key, e);
     return rc == 0 ? repo_tree_files_flush(&t->files, e) : rc;
 }
 
@@ -130,6 +133,8 @@ int repository_tree_open(struct repository *r, const char *key_file, char vkey[T
     int rc = have_key(r, t, key_file, made, e);
     if (rc == 0)
         rc = publish_key(t, repo_signer_key(t->signer), e);
+    if (rc == 0)
+        rc = repo_operations_open(r, key_file, e);
     if (rc == 0) {
         tlog_key_format(repo_signer_key(t->signer), vkey);
         r->tree = t;
@@ -149,9 +154,9 @@ int repo_tree_load_edge(struct repo_backend *b, uint64_t size, struct tlog_edge 
     edge->size = size;
     for (unsigned level = 0; rc == 0 && level < TLOG_LEVELS; level++)
         if (tlog_tile_partial(level, size, &tile))
-            rc = repo_tile_read(b, &tile, false, edge->row[level][0].b, e);
+            rc = repo_tile_read(b, REPO_TREE, &tile, false, edge->row[level][0].b, e);
     if (rc == 0 && tlog_tile_partial(0, size, &tile))
-        rc = repo_tile_read(b, &tile, true, bundle, e);
+        rc = repo_tile_read(b, REPO_TREE, &tile, true, bundle, e);
     for (size_t i = 0; rc == 0 && i < size % TLOG_TILE_WIDTH; i++) {
         struct bytes header = bytes_of(bundle + i * TREE_LEAF_BYTES + 2, ENTRY_HEADER_BYTES);
         struct sha256 leaf = tlog_leaf_hash(header);
@@ -195,7 +200,7 @@ static int load(struct repository *r, struct repo_tree *t, struct err *e)
     memset(&t->last, 0, sizeof t->last);
     t->note_bytes = 0;
     t->changed = false;
-    int rc = repo_checkpoint_read(r->backend, &text, &n, &c, &note, &by, e);
+    int rc = repo_checkpoint_read(r->backend, REPO_TREE, &text, &n, &c, &note, &by, e);
     if (rc == ERR_NOT_FOUND) {
         t->ready = true;
         t->signed_to.v = 0;
@@ -223,6 +228,7 @@ static int load(struct repository *r, struct repo_tree *t, struct err *e)
     if (rc == 0) {
         t->ready = true;
         t->signed_to.v = c.size;
+        t->signed_root = c.root;
     }
     return rc;
 }
@@ -245,10 +251,9 @@ struct growth {
 static int write_tile(struct repo_tree *t, const struct tlog_tile *tile, bool entries,
                       const void *bytes, struct err *e)
 {
-    char path[TLOG_PATH_BYTES], name[REPO_NAME_BYTES];
+    char name[REPO_TILE_NAME_BYTES];
     size_t each = entries ? TREE_LEAF_BYTES : TLOG_HASH_BYTES;
-    tlog_tile_path(tile, entries, path);
-    (void)snprintf(name, sizeof name, "tree/%s", path);
+    repo_tile_name(REPO_TREE, tile, entries, name);
     return repo_tree_files_add(&t->files, name, bytes_of(bytes, each * tile->width), e);
 }
 
@@ -303,20 +308,6 @@ static int sign(struct repository *r, struct repo_tree *t, struct err *e)
     return rc;
 }
 
-/* Partial tiles of the tree of `old` that are full now. */
-static void tidy(struct repository *r, uint64_t old, uint64_t size)
-{
-    struct tlog_tile was, now;
-    for (unsigned level = 0; level < TLOG_LEVELS; level++) {
-        (void)tlog_tile_partial(level, size, &now);
-        if (!tlog_tile_partial(level, old, &was) || was.index == now.index)
-            continue;
-        repo_tile_drop_partial(r->backend, &was, false);
-        if (level == 0)
-            repo_tile_drop_partial(r->backend, &was, true);
-    }
-}
-
 static int grow(struct repository *r, struct repo_tree *t, uint64_t most, struct err *e)
 {
     uint64_t old = t->edge.size, last = repo_archived(&r->inv).lsn.v;
@@ -337,12 +328,16 @@ static int publish(struct repository *r, struct repo_tree *t, struct err *e)
 {
     if (!t->changed)
         return 0;
-    int rc = repo_checkpoint_replace(r->backend, bytes_of(t->note, t->note_bytes),
-                                     &t->files.sync_failed, e);
+    /* First the operations: no entry is published whose pack their log does not name. */
+    int rc = repository_operations_settle(r, e);
+    if (rc == 0)
+        rc = repo_tree_replace(r->backend, "tree/checkpoint", bytes_of(t->note, t->note_bytes),
+                               &t->files.sync_failed, e);
     if (rc != 0)
         return rc;
-    tidy(r, t->signed_to.v, t->edge.size);
+    repo_tree_tidy(r->backend, REPO_TREE, t->signed_to.v, t->edge.size);
     t->signed_to.v = t->edge.size;
+    t->signed_root = tlog_edge_root(&t->edge);
     t->changed = false;
     return 0;
 }

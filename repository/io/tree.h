@@ -11,6 +11,7 @@ struct repo_tree; /* opaque */
 void repo_tree_free(struct repo_tree *t); /* NULL is taken */
 /* Entries in the last checkpoint that this process wrote or read. */
 struct lsn repo_tree_signed(const struct repo_tree *t);
+struct sha256 repo_tree_signed_root(const struct repo_tree *t); /* of it */
 
 /* The right edge of the tree of `size` leaves, from its partial tiles; `bundle` gets the last partial bundle, whose headers are
  * compared with their hashes. `edge` must be zero. ERR_INTEGRITY, ERR_IO. */
@@ -28,6 +29,8 @@ int repo_tree_check_begin(struct repository *r, repo_tree_damage_fn damage, void
                           struct repo_tree_check **out, struct err *e);
 /* The packs go so far. */
 void repo_tree_check_reach(struct repo_tree_check *c, struct lsn archived);
+/* What was read; NULL when there is none that could be. */
+const struct tlog_checkpoint *repo_tree_check_checkpoint(const struct repo_tree_check *c);
 /* The next entry in the order of the packs. */
 void repo_tree_check_entry(struct repo_tree_check *c, const struct entry_view *v);
 /* `read`: every pack's entries were given. Otherwise only the right edge is compared with the checkpoint. Returns how many

@@ -43,7 +43,8 @@ static int read_checkpoint(struct repo_tree_check *c, struct err *e)
     uint8_t *text = NULL;
     size_t n = 0;
     char origin[TLOG_NAME_BYTES];
-    int rc = repo_checkpoint_read(c->r->backend, &text, &n, &c->checkpoint, &note, &by, e);
+    int rc =
+        repo_checkpoint_read(c->r->backend, REPO_TREE, &text, &n, &c->checkpoint, &note, &by, e);
     repo_tree_origin(&c->r->about.cluster_id, origin);
     if (rc == 0 && strcmp(origin, c->checkpoint.origin) != 0)
         rc = err_set(e, ERR_INTEGRITY, "it is of another log: %.120s", c->checkpoint.origin);
@@ -67,6 +68,11 @@ int repo_tree_check_begin(struct repository *r, repo_tree_damage_fn damage, void
     if (rc != 0 && rc != ERR_NOT_FOUND)
         tell(c, checkpoint_object, why.text);
     return 0;
+}
+
+const struct tlog_checkpoint *repo_tree_check_checkpoint(const struct repo_tree_check *c)
+{
+    return c->absent ? NULL : &c->checkpoint;
 }
 
 void repo_tree_check_reach(struct repo_tree_check *c, struct lsn archived)
@@ -94,12 +100,11 @@ void repo_tree_check_reach(struct repo_tree_check *c, struct lsn archived)
 static void compare(struct repo_tree_check *c, const struct tlog_tile *t, bool entries,
                     const void *expected)
 {
-    char path[TLOG_PATH_BYTES], name[REPO_NAME_BYTES];
+    char name[REPO_TILE_NAME_BYTES];
     size_t n = (entries ? (size_t)TREE_LEAF_BYTES : (size_t)TLOG_HASH_BYTES) * t->width;
     struct err why = ERR_NONE;
-    tlog_tile_path(t, entries, path);
-    (void)snprintf(name, sizeof name, "tree/%s", path);
-    if (repo_tile_read(c->r->backend, t, entries, c->file, &why) != 0)
+    repo_tile_name(REPO_TREE, t, entries, name);
+    if (repo_tile_read(c->r->backend, REPO_TREE, t, entries, c->file, &why) != 0)
         tell(c, name, why.text);
     else if (memcmp(c->file, expected, n) != 0)
         tell(c, name,

@@ -1,9 +1,10 @@
 /* Verification: does everything that should be there exist, and is it what was sealed?
  *
- * What should be there comes from the chain of metas and from what this repository knew when it was opened, not from the
- * listing alone: a pack that is gone leaves a gap, and a last pack that vanished since is missed by name. A last pack
- * that was removed with all its files before the archive was opened is missed by the signed tree, whose checkpoint says how
- * far the archive went; what was never signed, only by the sites.
+ * What should be there comes from the signed operations log (operations_check.c), which names each object with its SHA-256. In an
+ * older archive that has none it comes from the chain of metas and from what this repository knew when it was opened: a pack
+ * that is gone leaves a gap, and a last pack that vanished since is missed by name. A last pack that was removed with all
+ * its files before the archive was opened is missed by the signed tree, whose checkpoint says how far the archive went; what
+ * was never signed, only by the sites.
  *
  * LEVELS
  *   present    metas and keys are whole, objects are there with their sizes, the chain has no gap
@@ -18,6 +19,7 @@
  * Damage is told per object and the check goes on. Lack of memory or a read error that is not damage ends it. */
 #include "repository/io/archive.h"
 #include "repository/io/index.h"
+#include "repository/io/operations.h"
 #include "repository/io/tree.h"
 
 #include "store/core/check.h"
@@ -292,7 +294,10 @@ int repository_verify(struct repository *r, enum repository_level level,
     *out = (struct repository_report){0};
     struct verify v = {
         .r = r, .level = level, .damage = damage, .progress = progress, .arg = arg, .report = out};
+    struct repo_operations_check *operations = NULL;
     int rc = repo_tree_check_begin(r, tell_tree, &v, &v.tree, e);
+    if (rc == 0)
+        rc = repo_operations_check_begin(r, tell_tree, &v, &operations, e);
     if (rc == 0)
         rc = repo_scan(r, NULL, &now, &out->unfinished, e);
     if (rc == 0) {
@@ -300,6 +305,8 @@ int repository_verify(struct repository *r, enum repository_level level,
         rc = check_all(&v, &now);
         free(v.sums);
     }
+    repo_operations_check_end(operations, rc == 0 ? &now : NULL,
+                              rc == 0 ? repo_tree_check_checkpoint(v.tree) : NULL, out);
     if (rc == 0)
         out->proven = repo_tree_check_end(v.tree, level >= REPOSITORY_READABLE);
     else

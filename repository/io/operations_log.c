@@ -1,0 +1,410 @@
+/* The operations log: growing it, at the archive's site.
+ *
+ * What it lacks is found and not remembered: packs and snapshots of the inventory that no leaf names, and what was handed
+ * in. So one way serves what was just sealed, what a crash left without a leaf, and an archive that is older than its log.
+ *
+ * Unlike the leaves of the tree, those of an operation cannot be made again as they were (they have a random id). So
+ * before tiles are written, the new leaves are written down, signed, as `operations/next`:
+ *
+ *   next   signed note with the text: "<origin>/next", size of the log that it continues, then the leaves, a line each
+ *
+ * A writer that finds one for the log as it stands adds exactly that first, and makes the same tiles.
+ *
+ * INVARIANTS
+ *   I1  A checkpoint is signed only when all tiles and bundles of its tree are durable, and its tree begins with the one of the
+ *       checkpoint before: the edge that it grew from has that root.
+ *   I2  For one size of the log there is one `next`.
+ *   I3  A leaf names the newest tree of entries that was published, or a newer one that a leaf before it named: a tree
+ *       that was put back to an earlier state is behind its log for ever. */
+#include "repository/io/operations.h"
+
+#include "repository/io/tree.h"
+#include "repository/operations.h"
+#include "store/core/check.h"
+
+#include <stdio.h>
+
+enum {
+    BATCH_LEAVES = 32, /* in one `next`, which is at most as large as a checkpoint may be */
+    NEXT_OLDER_MAX = 64,
+};
+static const char checkpoint_name[] = "operations/checkpoint", next_name[] = "operations/next";
+
+struct repo_operations {
+    struct repo_signer *signer;
+    bool ready, key_published;
+    struct tlog_edge edge;
+    uint8_t bundle[TREE_FILE_MAX_BYTES]; /* the last, partial one */
+    size_t bundle_bytes;
+    struct operation_inventory inv; /* its array is allocated */
+    uint64_t *taken;                /* ids of the leaves that were handed in */
+    size_t taken_count, taken_cap;
+    struct repo_tree_files files;
+    uint8_t next[TLOG_CHECKPOINT_MAX_BYTES];
+};
+
+int repo_operations_open(struct repository *r, const char *key_file, struct err *e)
+{
+    char origin[TLOG_NAME_BYTES];
+    struct repo_operations *o = calloc(1, sizeof *o);
+    if (o == NULL)
+        return err_set(e, ERR_NO_MEMORY, "no memory for the operations log");
+    o->files.backend = r->backend;
+    repo_operations_origin(&r->about.cluster_id, origin);
+    int rc = repo_signer_load(key_file, origin, TLOG_KEY_LOG, &o->signer, e);
+    if (rc == 0)
+        r->operations = o;
+    else
+        repo_operations_free(o);
+    return rc;
+}
+
+void repo_operations_free(struct repo_operations *o)
+{
+    if (o == NULL)
+        return;
+    repo_signer_free(o->signer);
+    repo_tree_files_drop(&o->files);
+    free(o->inv.at);
+    free(o->taken);
+    free(o);
+}
+
+/* ---- what is in it ---- */
+
+static int note_leaf(struct repo_operations *x, const struct operation *o, struct err *e)
+{
+    if (o->kind == OPERATION_PACK || o->kind == OPERATION_SNAPSHOT)
+        return repo_operations_replay(&x->inv, o, e);
+    if (x->taken_count == x->taken_cap) {
+        size_t cap = x->taken_cap == 0 ? 64 : 2 * x->taken_cap;
+        uint64_t *more = realloc(x->taken, cap * sizeof *more);
+        if (more == NULL)
+            return err_set(e, ERR_NO_MEMORY, "no memory for the operations log");
+        x->taken = more;
+        x->taken_cap = cap;
+    }
+    x->taken[x->taken_count++] = o->id;
+    return repo_operations_replay(&x->inv, o, e);
+}
+
+struct noting {
+    struct repo_operations *x;
+    struct err *e;
+};
+
+static int note_one(void *arg, uint64_t index, const struct operation *o)
+{
+    const struct noting *n = arg;
+    (void)index;
+    return note_leaf(n->x, o, n->e);
+}
+
+static int load_log(struct repository *r, struct repo_operations *x, struct err *e)
+{
+    struct repo_operations_read *log = calloc(1, sizeof *log);
+    if (log == NULL)
+        return err_set(e, ERR_NO_MEMORY, "no memory for the operations log");
+    int rc = repo_operations_read(r->backend, &r->about.cluster_id, log, e);
+    if (rc == 0)
+        rc = repo_operations_each(log, note_one, &(struct noting){x, e}, e);
+    else if (rc == ERR_NOT_FOUND)
+        rc = 0;
+    if (rc == 0) {
+        x->edge = log->edge;
+        x->bundle_bytes = log->bytes - log->partial;
+        if (x->bundle_bytes != 0)
+            memcpy(x->bundle, log->leaves + log->partial, x->bundle_bytes);
+    }
+    repo_operations_release(log);
+    free(log);
+    return rc;
+}
+
+/* ---- adding to it ---- */
+
+struct growth {
+    struct repo_operations *x;
+    struct err *e;
+};
+
+static int write_tile(struct repo_operations *x, const struct tlog_tile *t,
+                      const struct sha256 *hashes, struct err *e)
+{
+    char name[REPO_TILE_NAME_BYTES];
+    repo_tile_name(REPO_OPERATIONS, t, false, name);
+    int rc = repo_tree_files_add(&x->files, name,
+                                 bytes_of(hashes, (size_t)TLOG_HASH_BYTES * t->width), e);
+    if (rc != 0 || t->level != 0)
+        return rc;
+    repo_tile_name(REPO_OPERATIONS, t, true, name);
+    return repo_tree_files_add(&x->files, name, bytes_of(x->bundle, x->bundle_bytes), e);
+}
+
+static int tile_full(void *arg, const struct tlog_tile *t, const struct sha256 *hashes)
+{
+    const struct growth *g = arg;
+    int rc = write_tile(g->x, t, hashes, g->e);
+    if (t->level == 0)
+        g->x->bundle_bytes = 0;
+    return rc;
+}
+
+static int add_leaf(struct repo_operations *x, struct bytes leaf, struct err *e)
+{
+    struct operation o;
+    struct growth g = {x, e};
+    int rc = operation_read(leaf, &o, e);
+    if (rc == 0)
+        rc = note_leaf(x, &o, e);
+    if (rc != 0)
+        return rc;
+    uint8_t *slot = x->bundle + x->bundle_bytes;
+    slot[0] = (uint8_t)(leaf.n >> 8); /* big-endian, as the specification wants it */
+    slot[1] = (uint8_t)leaf.n;
+    memcpy(slot + 2, leaf.p, leaf.n);
+    x->bundle_bytes += 2 + leaf.n;
+    struct sha256 hash = tlog_leaf_hash(leaf);
+    return tlog_edge_add(&x->edge, &hash, tile_full, &g);
+}
+
+static int publish(struct repository *r, struct repo_operations *x, uint64_t old, struct err *e)
+{
+    struct tlog_checkpoint c = {.size = x->edge.size, .root = tlog_edge_root(&x->edge)};
+    char text[TLOG_CHECKPOINT_BYTES], note[TLOG_CHECKPOINT_BYTES];
+    struct writer w = writer_of(text, sizeof text), n = writer_of(note, sizeof note);
+    struct tlog_tile t;
+    int rc = x->key_published ? 0 : repo_tree_key_add(&x->files, repo_signer_key(x->signer), e);
+    for (unsigned level = 0; rc == 0 && level < TLOG_LEVELS; level++)
+        if (tlog_tile_partial(level, c.size, &t))
+            rc = write_tile(x, &t, x->edge.row[level], e);
+    if (rc == 0)
+        rc = repo_tree_files_flush(&x->files, e);
+    repo_operations_origin(&r->about.cluster_id, c.origin);
+    tlog_checkpoint_write(&w, &c);
+    if (rc == 0)
+        rc = repo_note_sign(x->signer, bytes_of(text, w.at), &n, e);
+    check(!w.bad && !n.bad);
+    if (rc == 0)
+        rc = repo_tree_replace(r->backend, checkpoint_name, bytes_of(note, n.at),
+                               &x->files.sync_failed, e);
+    if (rc != 0)
+        return rc;
+    x->key_published = true;
+    repo_tree_tidy(r->backend, REPO_OPERATIONS, old, c.size);
+    return 0;
+}
+
+/* Take the lines of a `next` behind its first two into the log. */
+static int add_lines(struct repository *r, struct repo_operations *x, struct bytes lines,
+                     struct err *e)
+{
+    const uint64_t old = x->edge.size;
+    int rc = 0;
+    while (rc == 0 && lines.n != 0) {
+        const uint8_t *end = memchr(lines.p, '\n', lines.n);
+        check(end != NULL); /* a note ends in one */
+        struct bytes leaf = bytes_of(lines.p, (size_t)(end - lines.p));
+        lines = bytes_of(end + 1, lines.n - leaf.n - 1);
+        rc = add_leaf(x, leaf, e);
+    }
+    return rc == 0 ? publish(r, x, old, e) : rc;
+}
+
+static size_t next_head(const struct repository *r, const struct repo_operations *x, char out[200])
+{
+    char origin[TLOG_NAME_BYTES];
+    repo_operations_origin(&r->about.cluster_id, origin);
+    return (size_t)snprintf(out, 200, "%s/next\n%llu\n", origin, (unsigned long long)x->edge.size);
+}
+
+/* Is there one for the log as it stands? A writer was interrupted: add it. */
+static int add_next(struct repository *r, struct repo_operations *x, struct err *e)
+{
+    char head[200];
+    size_t head_bytes = next_head(r, x, head);
+    for (unsigned older = 0; older < NEXT_OLDER_MAX; older++) {
+        struct tlog_note note;
+        uint8_t *text = NULL;
+        size_t n = 0;
+        int rc =
+            repo_backend_read_older(r->backend, next_name, older, sizeof x->next, &text, &n, e);
+        if (rc != 0)
+            return rc == ERR_NOT_FOUND ? 0 : rc;
+        bool ours = tlog_note_parse(bytes_of(text, n), &note, NULL) == 0 &&
+                    repo_note_verify(&note, repo_signer_key(x->signer), NULL, NULL) == 0;
+        bool fits = ours && note.text.n > head_bytes && memcmp(note.text.p, head, head_bytes) == 0;
+        if (fits)
+            rc = add_lines(r, x, bytes_of(note.text.p + head_bytes, note.text.n - head_bytes), e);
+        free(text);
+        if (ours)
+            return rc;
+    }
+    return 0;
+}
+
+/* Some leaves: written down, then added. */
+static int add_batch(struct repository *r, struct repo_operations *x, const struct operation *ops,
+                     size_t n, struct err *e)
+{
+    static const size_t cap = 200 + BATCH_LEAVES * (OPERATION_MAX_BYTES + 1);
+    uint8_t *text = malloc(cap);
+    struct writer w = writer_of(text, cap), note = writer_of(x->next, sizeof x->next);
+    if (text == NULL)
+        return err_set(e, ERR_NO_MEMORY, "no memory for the operations log");
+    w.at = next_head(r, x, (char *)text);
+    size_t head = w.at;
+    int rc = 0;
+    for (size_t i = 0; rc == 0 && i < n; i++) {
+        rc = operation_write(&w, &ops[i], e);
+        write_u8(&w, '\n');
+    }
+    if (rc == 0)
+        rc = repo_note_sign(x->signer, bytes_of(text, w.at), &note, e);
+    if (rc == 0)
+        rc = repo_tree_replace(r->backend, next_name, bytes_of(x->next, note.at),
+                               &x->files.sync_failed, e);
+    if (rc == 0)
+        rc = add_lines(r, x, bytes_of(text + head, w.at - head), e);
+    free(text);
+    return rc;
+}
+
+/* ---- what it lacks ---- */
+
+struct lacking {
+    struct operation *at;
+    size_t n, cap;
+};
+
+static int lack(struct lacking *l, const struct operation *o, struct err *e)
+{
+    if (l->n == l->cap) {
+        size_t cap = l->cap == 0 ? 64 : 2 * l->cap;
+        struct operation *more = realloc(l->at, cap * sizeof *more);
+        if (more == NULL)
+            return err_set(e, ERR_NO_MEMORY, "no memory for the operations log");
+        l->at = more;
+        l->cap = cap;
+    }
+    l->at[l->n++] = *o;
+    return 0;
+}
+
+static int lack_object(struct repository *r, struct lacking *l, enum operation_kind kind,
+                       const struct repo_object *object, struct lsn first, struct err *e)
+{
+    struct operation o = {.kind = kind,
+                          .time = object->created,
+                          .bytes = object->bytes,
+                          .sha256 = object->sha256,
+                          .first = first,
+                          .last = object->end.lsn,
+                          .mended = object->created.us < r->opened.us};
+    if (object->damaged || operation_find(&r->operations->inv, object->name) != NULL)
+        return 0;
+    (void)snprintf(o.object, sizeof o.object, "%s", object->name);
+    int rc = repo_random(&o.id, sizeof o.id, e);
+    return rc == 0 ? lack(l, &o, e) : rc;
+}
+
+/* What was handed in before and cannot be removed, or was not, is left out, and removed. */
+static int lack_pending(struct repository *r, struct lacking *l, struct repo_pending *pending,
+                        struct err *e)
+{
+    const struct repo_operations *x = r->operations;
+    int rc = repo_pending_list(r->backend, pending, e);
+    for (size_t i = 0; rc == 0 && i < x->taken_count; i++)
+        repo_pending_taken(pending, x->taken[i]);
+    if (rc == 0)
+        rc = repo_pending_read(r, pending, NULL, NULL, e);
+    for (size_t i = 0; rc == 0 && i < pending->n; i++)
+        rc = lack(l, &pending->at[i].o, e);
+    return rc;
+}
+
+static int by_time(const void *a, const void *b)
+{
+    const struct operation *x = a, *y = b;
+    if (x->time.us != y->time.us)
+        return x->time.us < y->time.us ? -1 : 1;
+    return (x->last.v > y->last.v) - (x->last.v < y->last.v);
+}
+
+static int gather(struct repository *r, struct lacking *l, struct repo_pending *pending,
+                  struct err *e)
+{
+    const struct repo_inventory *inv = &r->inv;
+    int rc = 0;
+    for (size_t i = 0; rc == 0 && i < inv->pack_count; i++)
+        rc = lack_object(r, l, OPERATION_PACK, &inv->packs[i].o, inv->packs[i].first, e);
+    for (size_t i = 0; rc == 0 && i < inv->snapshot_count; i++)
+        rc = lack_object(r, l, OPERATION_SNAPSHOT, &inv->snapshots[i].o, (struct lsn){0}, e);
+    if (rc == 0)
+        rc = lack_pending(r, l, pending, e);
+    if (rc == 0 && l->n != 0)
+        qsort(l->at, l->n, sizeof *l->at, by_time);
+    return rc;
+}
+
+static int add_all(struct repository *r, struct repo_operations *x, struct lacking *l,
+                   struct err *e)
+{
+    uint64_t size = repo_tree_signed(r->tree).v;
+    struct sha256 root = repo_tree_signed_root(r->tree);
+    int rc = 0;
+    if (size < x->inv.tree_size) {
+        size = x->inv.tree_size;
+        root = x->inv.tree_root;
+    }
+    for (size_t i = 0; i < l->n; i++) {
+        l->at[i].tree_size = size;
+        l->at[i].tree_root = root;
+    }
+    for (size_t i = 0; rc == 0 && i < l->n; i += BATCH_LEAVES)
+        rc = add_batch(r, x, l->at + i, l->n - i < BATCH_LEAVES ? l->n - i : BATCH_LEAVES, e);
+    return rc;
+}
+
+static int load(struct repository *r, struct repo_operations *x, struct err *e)
+{
+    memset(&x->edge, 0, sizeof x->edge);
+    x->bundle_bytes = x->taken_count = 0;
+    x->inv.n = 0;
+    x->inv.tree_size = 0;
+    int rc = load_log(r, x, e);
+    if (rc == 0)
+        rc = add_next(r, x, e);
+    x->ready = rc == 0;
+    return rc;
+}
+
+int repository_operations_settle(struct repository *r, struct err *e)
+{
+    struct repo_operations *x = r->operations;
+    struct lacking l = {0};
+    struct repo_pending pending = {0};
+    check(x != NULL && r->tree != NULL);
+    if (r->failed.code != 0)
+        return err_set(e, r->failed.code, "nothing is written any more after: %.400s",
+                       r->failed.text);
+    int rc = x->ready ? 0 : load(r, x, e);
+    if (rc == 0)
+        rc = gather(r, &l, &pending, e);
+    if (rc == 0)
+        rc = add_all(r, x, &l, e);
+    for (size_t i = 0; rc == 0 && i < pending.n; i++)
+        (void)repo_backend_remove(r->backend, pending.at[i].name);
+    repo_pending_release(&pending);
+    free(l.at);
+    if (rc != 0) {
+        x->ready = false;
+        repo_tree_files_drop(&x->files);
+        err_wrap(e, "operations log");
+    }
+    if (x->files.sync_failed) {
+        r->failed = (struct err)ERR_NONE;
+        err_set(&r->failed, ERR_IO, "%s", e == NULL ? "a sync failed" : e->text);
+    }
+    return rc;
+}

@@ -1,0 +1,564 @@
+/* The operations log of an archive: it names what was sealed, takes what is handed in, survives crashes, and whatever it names
+ * and is not there any more as it was is told; so is a log that was changed, cut or put back. */
+#include "repository/operations.h"
+
+#include "repository/io/archive.h"
+#include "repository/proof.h"
+#include "tests/unit/repository/fixture.h"
+
+struct box {
+    struct place place;
+    char key[120];
+    struct repository *r;
+    struct feed feed;
+};
+
+static void open_tree(struct box *b)
+{
+    char vkey[TLOG_VKEY_BYTES];
+    struct err e = ERR_NONE;
+    bool made;
+    b->r = archive_open(&b->place, false);
+    assert_ok(repository_tree_open(b->r, b->key, vkey, &made, &e), e);
+}
+
+static void reopen(struct box *b)
+{
+    repository_close(b->r);
+    open_tree(b);
+}
+
+static int setup(void **state)
+{
+    struct box *b = calloc(1, sizeof *b);
+    assert_non_null(b);
+    place_make(&b->place);
+    (void)snprintf(b->key, sizeof b->key, "%s/checkpoint.key", b->place.root);
+    open_tree(b);
+    *state = b;
+    return 0;
+}
+
+static int teardown(void **state)
+{
+    struct box *b = *state;
+    repository_close(b->r);
+    feed_drop(&b->feed);
+    place_drop(&b->place);
+    free(b);
+    return 0;
+}
+
+static void seal(struct box *b, unsigned entries)
+{
+    struct err e = ERR_NONE;
+    feed_mixed(&b->feed, entries);
+    assert_ok(feed_seal(&b->feed, b->r, NULL, NULL, &e), e);
+}
+
+static void publish(struct box *b)
+{
+    struct err e = ERR_NONE;
+    assert_ok(repository_tree_extend(b->r, UINT64_MAX, &e), e);
+}
+
+/* ---- what the log says ---- */
+
+struct seen {
+    size_t n, pending;
+    struct operation at[700];
+};
+
+static int see(void *arg, uint64_t index, const struct operation *o)
+{
+    struct seen *s = arg;
+    assert_true(s->n < 700);
+    if (index == UINT64_MAX)
+        s->pending++;
+    else
+        assert_int_equal(index, s->n);
+    s->at[s->n++] = *o;
+    return 0;
+}
+
+/* As a stranger reads it, who has no KEK. */
+static struct seen *read_log(const struct box *b)
+{
+    struct seen *s = calloc(1, sizeof *s);
+    struct operations_summary sum;
+    struct err e = ERR_NONE;
+    assert_non_null(s);
+    assert_ok(repository_operations(b->place.dir, see, s, &sum, &e), e);
+    assert_int_equal(sum.leaves, s->n);
+    return s;
+}
+
+static void assert_pack(const struct box *b, const struct operation *o, size_t i)
+{
+    const struct repo_pack *p = &b->r->inv.packs[i];
+    assert_int_equal(o->kind, OPERATION_PACK);
+    assert_string_equal(o->object, p->o.name);
+    assert_true(o->bytes == p->o.bytes && sha256_equal(&o->sha256, &p->o.sha256));
+    assert_true(o->first.v == p->first.v && o->last.v == p->o.end.lsn.v);
+}
+
+static int verify(struct box *b, enum repository_level level, struct damages *d,
+                  struct repository_report *report)
+{
+    struct err e = ERR_NONE;
+    struct repository *r = archive_open(&b->place, true);
+    *d = (struct damages){0};
+    int rc = repository_verify(r, level, note_damage, NULL, d, report, &e);
+    repository_close(r);
+    return rc;
+}
+
+static void assert_whole(struct box *b, uint64_t leaves)
+{
+    struct damages d;
+    struct repository_report report;
+    for (int level = REPOSITORY_PRESENT; level <= REPOSITORY_READABLE; level++) {
+        if (verify(b, (enum repository_level)level, &d, &report) != 0)
+            fail_msg("level %d: %s", level, d.all);
+        assert_int_equal(report.operations, leaves);
+        assert_int_equal(report.unnamed, 0);
+    }
+}
+
+/* At every level: the least one is enough to miss something. */
+static void assert_told(struct box *b, const char *object, const char *reason)
+{
+    struct damages d;
+    struct repository_report report;
+    char line[400];
+    for (int level = REPOSITORY_PRESENT; level <= REPOSITORY_READABLE; level++) {
+        assert_int_equal(verify(b, (enum repository_level)level, &d, &report), ERR_INTEGRITY);
+        (void)snprintf(line, sizeof line, "%s: %s", object, reason);
+        if (strstr(d.all, line) == NULL)
+            fail_msg("level %d: '%s' is not told in: %s", level, line, d.all);
+    }
+}
+
+static void each_pack_is_named_and_bound_to_the_tree_before(void **state)
+{
+    struct box *b = *state;
+    struct err e = ERR_NONE;
+    struct repository_tree *t = NULL;
+    seal(b, 20);
+    publish(b);
+    assert_ok(repository_tree_read(&t, b->place.dir, &e), e);
+    struct tlog_checkpoint first = *repository_tree_checkpoint(t);
+    repository_tree_close(t);
+    seal(b, 5);
+    seal(b, 5);
+    publish(b);
+    publish(b); /* nothing new */
+    struct seen *s = read_log(b);
+    assert_int_equal(s->n, 3);
+    for (size_t i = 0; i < 3; i++) {
+        assert_pack(b, &s->at[i], i);
+        assert_false(s->at[i].mended);
+    }
+    assert_int_equal(s->at[0].tree_size, 0); /* nothing was published then */
+    assert_int_equal(s->at[2].tree_size, first.size);
+    assert_true(sha256_equal(&s->at[2].tree_root, &first.root));
+    free(s);
+    assert_whole(b, 3);
+    reopen(b);
+    seal(b, 1);
+    publish(b);
+    assert_whole(b, 4);
+}
+
+static void an_archive_that_is_older_than_its_log_gets_it(void **state)
+{
+    struct box *b = *state;
+    struct damages d;
+    struct repository_report report;
+    char path[200];
+    (void)snprintf(path, sizeof path, "%s/tree", b->place.dir);
+    repository_close(b->r);
+    tree_remove(path);
+    assert_int_equal(unlink(b->key), 0);
+    b->r = archive_open(&b->place, false); /* it signs nothing */
+    for (unsigned i = 0; i < 70; i++)      /* more than one batch */
+        seal(b, 1);
+    if (verify(b, REPOSITORY_READABLE, &d, &report) != 0)
+        fail_msg("%s", d.all);
+    assert_int_equal(report.operations, 0); /* none yet, and that is no damage */
+    reopen(b);
+    publish(b);
+    struct seen *s = read_log(b);
+    assert_int_equal(s->n, 70);
+    for (size_t i = 0; i < 70; i++) {
+        assert_pack(b, &s->at[i], i);
+        assert_true(s->at[i].mended);
+    }
+    free(s);
+    assert_whole(b, 70);
+}
+
+static void what_is_not_recorded_yet_is_counted_and_no_damage(void **state)
+{
+    struct box *b = *state;
+    struct damages d;
+    struct repository_report report;
+    seal(b, 3);
+    publish(b);
+    seal(b, 3);
+    if (verify(b, REPOSITORY_READABLE, &d, &report) != 0)
+        fail_msg("%s", d.all);
+    assert_int_equal(report.unnamed, 1);
+    publish(b);
+    assert_whole(b, 2);
+}
+
+/* ---- handed in ---- */
+
+static void hand_in(struct box *b, enum operation_kind kind, uint64_t checked)
+{
+    struct err e = ERR_NONE;
+    struct repository *r = archive_open(&b->place, true); /* beside the site */
+    struct operation o = {.kind = kind, .checked = checked, .detail = "readable"};
+    assert_ok(repository_operations_add(r, &o, &e), e);
+    assert_true(o.id != 0 && o.time.us != 0);
+    repository_close(r);
+}
+
+static void what_is_handed_in_counts_at_once_and_is_signed_later(void **state)
+{
+    struct box *b = *state;
+    struct err e = ERR_NONE;
+    struct operations_summary sum;
+    static struct seen all;
+    seal(b, 3);
+    publish(b);
+    hand_in(b, OPERATION_VERIFY, 7);
+    hand_in(b, OPERATION_DRILL, 8);
+    all = (struct seen){0};
+    assert_ok(repository_operations_of(b->r, see, &all, &sum, &e), e);
+    assert_true(all.n == 3 && all.pending == 2 && sum.pending == 2 && sum.leaves == 1);
+    assert_true(all.at[1].checked == 7 && all.at[2].checked == 8);
+    assert_ok(repository_operations_settle(b->r, &e), e);
+    struct seen *s = read_log(b);
+    assert_int_equal(s->n, 3);
+    assert_true(s->at[1].kind == OPERATION_VERIFY && s->at[1].id == all.at[1].id);
+    assert_int_equal(s->at[2].tree_size, b->feed.at.lsn.v);
+    free(s);
+    assert_ok(repository_operations_of(b->r, see, &(struct seen){0}, &sum, &e), e);
+    assert_int_equal(sum.pending, 0);
+    assert_whole(b, 3);
+    struct operation pack = {.kind = OPERATION_PACK};
+    assert_int_equal(repository_operations_add(b->r, &pack, &e), ERR_USAGE);
+}
+
+static void pending_path(struct box *b, char out[300])
+{
+    find_object(&b->place, "operations/pending", ".json", 0, out);
+}
+
+static void what_cannot_be_removed_is_taken_once(void **state)
+{
+    struct box *b = *state;
+    struct err e = ERR_NONE;
+    char path[300], saved[200];
+    seal(b, 3);
+    hand_in(b, OPERATION_VERIFY, 7);
+    pending_path(b, path);
+    (void)snprintf(saved, sizeof saved, "%s/saved", b->place.root);
+    assert_int_equal(link(path, saved), 0);
+    publish(b);
+    for (int i = 0; i < 2; i++) {
+        (void)link(saved, path); /* as if it were still there */
+        assert_ok(repository_operations_settle(b->r, &e), e);
+        assert_whole(b, 2);
+        reopen(b);
+    }
+}
+
+static void nothing_is_taken_whose_seal_does_not_hold(void **state)
+{
+    struct box *b = *state;
+    struct err e = ERR_NONE;
+    char path[300];
+    size_t n;
+    seal(b, 3);
+    publish(b);
+    hand_in(b, OPERATION_DISPOSE, 1);
+    pending_path(b, path);
+    uint8_t *p = slurp(path, &n), *at = memmem(p, n, "\"checked\":1", 11);
+    assert_non_null(at);
+    at[10] = '2';
+    assert_int_equal(unlink(path), 0);
+    write_file(path, p, n, 0440);
+    free(p);
+    assert_ok(repository_operations_settle(b->r, &e), e); /* the site goes on */
+    struct seen *s = read_log(b);
+    assert_int_equal(s->n, 1);
+    free(s);
+    assert_told(b, path + strlen(b->place.dir) + 1, "it cannot be taken");
+}
+
+/* ---- crashes ---- */
+
+static void an_interrupted_writer_is_finished_with_the_same_leaves(void **state)
+{
+    struct box *b = *state;
+    struct err e = ERR_NONE;
+    char path[200], next[200], saved[200];
+    (void)snprintf(path, sizeof path, "%s/operations/checkpoint", b->place.dir);
+    (void)snprintf(next, sizeof next, "%s/operations/next", b->place.dir);
+    (void)snprintf(saved, sizeof saved, "%s/saved", b->place.root);
+    seal(b, 3);
+    publish(b);
+    assert_int_equal(link(path, saved), 0);
+    hand_in(b, OPERATION_VERIFY, 7);
+    seal(b, 3);
+    publish(b);
+    struct seen *before = read_log(b);
+    assert_int_equal(before->n, 3);
+    /* As if the power had gone before the checkpoint: the tiles are there. */
+    assert_int_equal(rename(saved, path), 0);
+    reopen(b);
+    seal(b, 3);
+    publish(b);
+    struct seen *after = read_log(b);
+    assert_int_equal(after->n, 4);
+    assert_memory_equal(after->at, before->at, 3 * sizeof before->at[0]);
+    assert_whole(b, 4);
+    free(before);
+    free(after);
+    /* Without what was written down before, other leaves do not get over the tiles: nothing is signed. */
+    assert_int_equal(link(path, saved), 0);
+    hand_in(b, OPERATION_VERIFY, 8);
+    assert_ok(repository_operations_settle(b->r, &e), e);
+    assert_int_equal(rename(saved, path), 0);
+    assert_int_equal(unlink(next), 0);
+    reopen(b);
+    seal(b, 3);
+    assert_int_equal(repository_operations_settle(b->r, &e), ERR_INTEGRITY);
+}
+
+static void the_log_grows_over_many_tiles(void **state)
+{
+    struct box *b = *state;
+    struct err e = ERR_NONE;
+    char path[200];
+    seal(b, 3);
+    publish(b);
+    for (unsigned i = 0; i < 530; i++)
+        hand_in(b, OPERATION_DRILL, i + 1);
+    assert_ok(repository_operations_settle(b->r, &e), e);
+    struct seen *s = read_log(b);
+    assert_int_equal(s->n, 531);
+    free(s);
+    assert_whole(b, 531);
+    reopen(b);
+    hand_in(b, OPERATION_DRILL, 1000);
+    assert_ok(repository_operations_settle(b->r, &e), e);
+    assert_whole(b, 532);
+    (void)snprintf(path, sizeof path, "%s/operations/tile/entries/000.p", b->place.dir);
+    assert_int_equal(access(path, F_OK), -1); /* partial ones go when the full one is there */
+    (void)snprintf(path, sizeof path, "%s/operations/tile/entries/000", b->place.dir);
+    assert_int_equal(access(path, F_OK), 0);
+}
+
+/* ---- what is wrong is found ---- */
+
+static void changed(const char *path, size_t at, size_t cut)
+{
+    size_t n;
+    uint8_t *p = slurp(path, &n);
+    p[at % n] ^= cut == 0;
+    assert_int_equal(unlink(path), 0);
+    write_file(path, p, n - cut, 0440);
+    free(p);
+}
+
+static void remove_pack(struct box *b, unsigned nth)
+{
+    char path[300];
+    find_object(&b->place, "packs", ".pack", nth, path);
+    assert_int_equal(unlink(path), 0);
+    find_object(&b->place, "packs", ".meta", nth, path);
+    assert_int_equal(unlink(path), 0);
+    find_object(&b->place, "keys/1", ".pack.key", nth, path);
+    assert_int_equal(unlink(path), 0);
+}
+
+static void an_object_that_is_gone_with_all_its_files_is_missed_by_name(void **state)
+{
+    struct box *b = *state;
+    for (int i = 0; i < 3; i++)
+        seal(b, 3);
+    publish(b);
+    char last[REPO_NAME_BYTES], middle[REPO_NAME_BYTES];
+    memcpy(last, b->r->inv.packs[2].o.name, sizeof last);
+    memcpy(middle, b->r->inv.packs[1].o.name, sizeof middle);
+    remove_pack(b, 2);
+    assert_told(b, last, "the operations log names it, and it is missing");
+    remove_pack(b, 1);
+    assert_told(b, middle, "the operations log names it, and it is missing");
+}
+
+static void objects_that_were_exchanged_are_told(void **state)
+{
+    struct box *b = *state;
+    char a[300], z[300], x[200];
+    struct damages d;
+    struct repository_report report;
+    for (int i = 0; i < 2; i++)
+        seal(b, 3);
+    publish(b);
+    find_object(&b->place, "packs", ".pack", 0, a);
+    find_object(&b->place, "packs", ".pack", 1, z);
+    (void)snprintf(x, sizeof x, "%s/exchanged", b->place.root);
+    assert_int_equal(rename(a, x), 0);
+    assert_int_equal(rename(z, a), 0);
+    assert_int_equal(rename(x, z), 0);
+    assert_int_equal(verify(b, REPOSITORY_INTACT, &d, &report), ERR_INTEGRITY);
+    assert_int_equal(report.damaged >= 2, true);
+    assert_non_null(strstr(d.all, b->r->inv.packs[0].o.name));
+    assert_non_null(strstr(d.all, b->r->inv.packs[1].o.name));
+}
+
+static void an_object_that_was_sealed_anew_is_not_the_recorded_one(void **state)
+{
+    struct box *b = *state;
+    struct err e = ERR_NONE;
+    seal(b, 3);
+    seal(b, 3);
+    publish(b);
+    /* Whoever has the KEK seals other bytes of the same entries: everything fits but the log. */
+    char name[REPO_NAME_BYTES];
+    memcpy(name, b->r->inv.packs[1].o.name, sizeof name);
+    remove_pack(b, 1);
+    reopen(b);
+    b->feed.mark = 0;
+    for (size_t at = 0; b->feed.mark == 0;) {
+        struct entry_view v;
+        size_t used;
+        assert_int_equal(entry_decode(bytes_of(b->feed.p + at, b->feed.n - at), &v, &used, NULL),
+                         0);
+        at += used;
+        if (v.header.lsn.v == b->r->inv.packs[0].o.end.lsn.v)
+            b->feed.mark = at;
+    }
+    assert_ok(feed_seal(&b->feed, b->r, NULL, NULL, &e), e);
+    assert_told(b, name, "the operations log names it, and it is missing");
+    assert_told(b, b->r->inv.packs[1].o.name, "its entries are in the signed tree");
+}
+
+static void a_changed_log_is_told(void **state)
+{
+    struct box *b = *state;
+    static const char *const names[] = {"operations/checkpoint", "operations/tile/0/000.p/3",
+                                        "operations/tile/entries/000.p/3"};
+    for (int i = 0; i < 3; i++)
+        seal(b, 3);
+    publish(b);
+    for (size_t i = 0; i < 3; i++)
+        for (size_t cut = 0; cut < 2; cut++) {
+            char path[200], saved[200];
+            (void)snprintf(path, sizeof path, "%s/%s", b->place.dir, names[i]);
+            (void)snprintf(saved, sizeof saved, "%s/saved", b->place.root);
+            assert_int_equal(link(path, saved), 0);
+            changed(path, 60, cut);
+            assert_told(b, "operations", "operations/");
+            struct err e = ERR_NONE;
+            reopen(b);
+            assert_int_equal(repository_operations_settle(b->r, &e), ERR_INTEGRITY);
+            assert_int_equal(rename(saved, path), 0);
+        }
+    assert_whole(b, 3);
+}
+
+static void copy_file(const char *from, const char *to)
+{
+    size_t n;
+    uint8_t *p = slurp(from, &n);
+    (void)unlink(to);
+    write_file(to, p, n, 0440);
+    free(p);
+}
+
+static void a_log_that_was_put_back_is_told(void **state)
+{
+    struct box *b = *state;
+    static const char *const names[] = {"checkpoint", "tile/0/000.p/1", "tile/entries/000.p/1"};
+    char from[200], to[200];
+    seal(b, 3);
+    publish(b);
+    for (int back = 0; back < 2; back++) {
+        for (size_t i = 0; i < 3; i++) {
+            (void)snprintf(from, sizeof from, "%s/operations/%s", b->place.dir, names[i]);
+            (void)snprintf(to, sizeof to, "%s/kept-%zu", b->place.root, i);
+            copy_file(back ? to : from, back ? from : to);
+        }
+        if (!back) {
+            seal(b, 3);
+            publish(b);
+            assert_whole(b, 2);
+        }
+    }
+    assert_told(b, b->r->inv.packs[1].o.name,
+                "its entries are in the signed tree, and the operations");
+}
+
+static void a_log_that_is_gone_is_told(void **state)
+{
+    struct box *b = *state;
+    char path[200];
+    seal(b, 3);
+    publish(b);
+    (void)snprintf(path, sizeof path, "%s/operations", b->place.dir);
+    tree_remove(path);
+    assert_told(b, "operations/checkpoint", "it is missing, though its key lies in tree/keys");
+}
+
+static void a_tree_that_was_put_back_is_behind_its_log(void **state)
+{
+    struct box *b = *state;
+    char from[200], to[200];
+    seal(b, 3);
+    publish(b);
+    (void)snprintf(from, sizeof from, "%s/tree/checkpoint", b->place.dir);
+    (void)snprintf(to, sizeof to, "%s/kept", b->place.root);
+    copy_file(from, to);
+    seal(b, 3);
+    publish(b);
+    seal(b, 3);
+    publish(b);
+    copy_file(to, from);
+    assert_told(b, "tree/checkpoint", "the operations log names a signed tree of");
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(each_pack_is_named_and_bound_to_the_tree_before, setup,
+                                        teardown),
+        cmocka_unit_test_setup_teardown(an_archive_that_is_older_than_its_log_gets_it, setup,
+                                        teardown),
+        cmocka_unit_test_setup_teardown(what_is_not_recorded_yet_is_counted_and_no_damage, setup,
+                                        teardown),
+        cmocka_unit_test_setup_teardown(what_is_handed_in_counts_at_once_and_is_signed_later, setup,
+                                        teardown),
+        cmocka_unit_test_setup_teardown(what_cannot_be_removed_is_taken_once, setup, teardown),
+        cmocka_unit_test_setup_teardown(nothing_is_taken_whose_seal_does_not_hold, setup, teardown),
+        cmocka_unit_test_setup_teardown(an_interrupted_writer_is_finished_with_the_same_leaves,
+                                        setup, teardown),
+        cmocka_unit_test_setup_teardown(the_log_grows_over_many_tiles, setup, teardown),
+        cmocka_unit_test_setup_teardown(an_object_that_is_gone_with_all_its_files_is_missed_by_name,
+                                        setup, teardown),
+        cmocka_unit_test_setup_teardown(objects_that_were_exchanged_are_told, setup, teardown),
+        cmocka_unit_test_setup_teardown(an_object_that_was_sealed_anew_is_not_the_recorded_one,
+                                        setup, teardown),
+        cmocka_unit_test_setup_teardown(a_changed_log_is_told, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_log_that_was_put_back_is_told, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_log_that_is_gone_is_told, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_tree_that_was_put_back_is_behind_its_log, setup,
+                                        teardown),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
