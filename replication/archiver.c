@@ -13,10 +13,14 @@
  *
  * A checkpoint that was signed is a *draft* first: the loop has the other sites cosign it (collector.c), and says when that is
  * over; then it is published with what came. Nothing waits longer than DRAFT_MS for that. A cosignature that comes later is added
- * to what is published. */
+ * to what is published.
+ *
+ * Before that the operations log (repository/operations.h) gets what it lacks; and from time to time it is looked whether a
+ * command handed in an operation. */
 #include "replication/site_parts.h"
 
 #include "repository/history.h"
+#include "repository/operations.h"
 #include "repository/proof.h"
 #include "store/core/check.h"
 #include "store/io/cond.h"
@@ -28,6 +32,7 @@ enum {
     TREE_PORTION_ENTRIES = 16384,
     TREE_RETRY_MS = 10000,
     INDEX_RETRY_MS = 10000,
+    OPERATIONS_MS = 5000, /* what was handed in waits no longer, when nothing is sealed meanwhile */
     DRAFT_MS = 7000,
 };
 
@@ -51,9 +56,9 @@ struct archiver {
     struct lsn archive_to;
     uint64_t appended_bytes; /* to the log: how much waits, near enough */
     struct repository_status status;
-    char trouble[ERR_TEXT_BYTES], tree_trouble[ERR_TEXT_BYTES],
-        index_trouble[ERR_TEXT_BYTES]; /* empty: none */
-    bool check_index;                  /* a reader found one damaged */
+    char trouble[ERR_TEXT_BYTES], tree_trouble[ERR_TEXT_BYTES], index_trouble[ERR_TEXT_BYTES],
+        operations_trouble[ERR_TEXT_BYTES]; /* empty: none */
+    bool check_index;                       /* a reader found one damaged */
     struct archiver_draft draft;
     bool draft_open, draft_over; /* not published yet; nobody is waited for any more */
     uint64_t draft_ms;           /* since when it is open */
@@ -67,8 +72,9 @@ struct archiver {
     uint64_t sealed_at_bytes;   /* appended_bytes when the last pack was begun */
     bool tree_open, tree_never; /* this archive can have no tree */
     uint64_t tree_at_ms;        /* not tried before */
-    bool index_more;            /* indexes wait to be merged */
-    uint64_t index_at_ms;       /* not tried before */
+    uint64_t operations_at_ms;
+    bool index_more;      /* indexes wait to be merged */
+    uint64_t index_at_ms; /* not tried before */
 };
 
 static void note_reading(struct archiver *a, bool reads)
@@ -416,6 +422,26 @@ static void publish_turn(struct archiver *a)
 }
 
 /* With the lock held, which is given up while it works. */
+static void operations_turn(struct archiver *a)
+{
+    struct err e = ERR_NONE;
+    if (a->repository == NULL || !a->tree_open || site_now_ms() < a->operations_at_ms)
+        return;
+    (void)pthread_mutex_unlock(&a->lock);
+    int rc = repository_operations_settle(a->repository, &e);
+    (void)pthread_mutex_lock(&a->lock);
+    const char *now = rc != 0 ? e.text : "";
+    if (strcmp(now, a->operations_trouble) != 0)
+        events_add(a->site->events, "archive: %s%s",
+                   rc != 0 ? now : "trouble with its operations log is over",
+                   rc != 0 ? "; trying again" : "");
+    (void)snprintf(a->operations_trouble, sizeof a->operations_trouble, "%s", now);
+    a->operations_at_ms = site_now_ms() + OPERATIONS_MS;
+    if (rc == ERR_IO)
+        drop_repository(a);
+}
+
+/* With the lock held, which is given up while it works. */
 static void copies_due_turn(struct archiver *a)
 {
     const struct repository_status now = a->status;
@@ -475,6 +501,7 @@ static void *archive_main(void *arg)
             publish_turn(a);
         if (tree_due(a))
             tree_turn(a);
+        operations_turn(a);
         copies_due_turn(a);
         if (index_due(a))
             index_turn(a);

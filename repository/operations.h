@@ -1,8 +1,8 @@
 /* The operations log of an archive: what was done with it, signed by its site. What must be in the archive follows from it, and
  * not from what a listing shows. Leaves: repository/core/operations.h; files: docs/REPOSITORY-FORMAT.md.
  *
- * One process signs: the archive's site, which keeps the log beside the tree of entries (repository/proof.h), with the same key. It
- * names packs and snapshots by itself. Everybody else (a command beside the site) hands in what he did: durably, sealed
+ * One process signs: the archive's site, which keeps the log beside the tree of entries (repository/proof.h), with the same key.
+ * It names packs and snapshots by itself. Everybody else (a command beside the site) hands in what he did: durably, sealed
  * under the data key of a pack, and the site takes it into the log when it next publishes. */
 #ifndef REPOSITORY_OPERATIONS_H
 #define REPOSITORY_OPERATIONS_H
@@ -11,9 +11,10 @@
 #include "repository/core/tlog_text.h"
 #include "repository/repository.h"
 
-/* Hand in an operation; the archive may be open for reading only. `id`, `time` and the tree are filled in here when they are zero.
- * When it returns 0, it is durable and counts: repository_operations reads it, and so does repository_verify. ERR_USAGE: it
- * says what no leaf can say, or is a pack or a snapshot; ERR_CONDITION: the archive holds no pack yet; ERR_IO, ERR_NO_SPACE. */
+/* Hand in an operation; the archive may be open for reading only. `id` and `time` are filled in here when they are zero; the
+ * site adds the tree. When it returns 0, it is durable and counts: repository_operations_of and repository_verify read it.
+ * ERR_USAGE: it says what no leaf can say, or is a pack or a snapshot; ERR_CONDITION: the archive holds no pack yet; ERR_IO,
+ * ERR_NO_SPACE. */
 int repository_operations_add(struct repository *r, struct operation *o, struct err *e);
 
 /* At the archive's site, after repository_tree_open: take into the log what it lacks (packs and snapshots that no leaf names,
@@ -27,8 +28,8 @@ struct operations_summary {
     uint64_t pending;          /* handed in, and not in it yet */
     char key[TLOG_VKEY_BYTES]; /* verifier key whose signature held */
 };
-/* Every leaf of the log in the directory (or bucket) `dir`, in order, after the signature of its checkpoint and all hashes held. No
- * KEK is needed. ERR_NOT_FOUND when there is no log, ERR_INTEGRITY. A non-zero result of `each` stops and is returned. */
+/* Every leaf of the log in the directory (or bucket) `dir`, in order, after the signature of its checkpoint and all hashes held.
+ * No KEK is needed. ERR_NOT_FOUND when there is no log, ERR_INTEGRITY. A non-zero result of `each` stops and is returned. */
 int repository_operations(const char *dir,
                           int (*each)(void *arg, uint64_t index, const struct operation *),
                           void *arg, struct operations_summary *out, struct err *e);

@@ -123,7 +123,8 @@ struct repository_report {
     uint64_t pending;    /* operations that were handed in, and are not signed yet */
     uint64_t unnamed;    /* packs and snapshots that it does not name (yet) */
 };
-/* Check every object at that level, and that every one is there that the operations log names; each damaged one is told to `damage` (name and reason), and the check goes on.
+/* Check every object at that level, and that every one is there that the operations log names; each damaged one is told to
+ * `damage` (name and reason), and the check goes on.
  * 0, or ERR_INTEGRITY when any was damaged. */
 int repository_verify(struct repository *r, enum repository_level level,
                       void (*damage)(void *arg, const char *object, const char *reason),

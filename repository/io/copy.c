@@ -367,26 +367,24 @@ static bool names_what_we_have(const struct run *x, const struct operation_inven
     return true;
 }
 
-/* Never over a longer one: leaves cannot be made again. */
+/* Never over a longer one: leaves cannot be made again. What both have is healed all the same. */
 static int copy_operations(const struct run *x, const struct repo_operations_read *log)
 {
-    struct repo_operations_read *theirs = calloc(1, sizeof *theirs);
-    if (theirs == NULL)
-        return err_set(x->e, ERR_NO_MEMORY, "no memory for the operations log");
-    int rc = repo_operations_read(x->c->to, &x->r->about.cluster_id, theirs, NULL);
-    bool whole = rc == 0;
-    rc = 0;
-    if (whole && theirs->checkpoint.size > log->checkpoint.size) {
+    uint8_t *there = NULL;
+    size_t n = 0;
+    struct tlog_checkpoint theirs = {.size = 0};
+    struct tlog_note note;
+    struct tlog_key by;
+    const struct bytes ours = bytes_of(log->note, log->note_bytes);
+    bool is_there =
+        repo_checkpoint_read(x->c->to, REPO_OPERATIONS, &there, &n, &theirs, &note, &by, NULL) == 0;
+    uint64_t old = is_there && theirs.size <= log->checkpoint.size ? theirs.size : 0;
+    int rc = copy_tiles(x, REPO_OPERATIONS, old, log->checkpoint.size);
+    if (rc == 0 && is_there && theirs.size > log->checkpoint.size)
         tell(x, "operations/checkpoint", "it is longer there: left as it is");
-    } else {
-        rc = copy_tiles(x, REPO_OPERATIONS, whole ? theirs->checkpoint.size : 0,
-                        log->checkpoint.size);
-        if (rc == 0 && !(whole && bytes_equal(bytes_of(theirs->note, theirs->note_bytes),
-                                              bytes_of(log->note, log->note_bytes))))
-            rc = put_checkpoint(x, "operations/checkpoint", bytes_of(log->note, log->note_bytes));
-    }
-    repo_operations_release(theirs);
-    free(theirs);
+    else if (rc == 0 && !(is_there && bytes_equal(bytes_of(there, n), ours)))
+        rc = put_checkpoint(x, "operations/checkpoint", ours);
+    free(there);
     return rc;
 }
 

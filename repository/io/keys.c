@@ -10,6 +10,7 @@
 
 #include "repository/io/archive.h"
 #include "repository/io/keyring.h"
+#include "repository/operations.h"
 #include "store/core/check.h"
 
 #include <stdio.h>
@@ -106,6 +107,15 @@ static int choose_generation(struct repository *r, const struct repo_kek *kek,
     return rc;
 }
 
+/* For the operations log; an empty archive has none yet. */
+static int record(struct repository *r, enum operation_kind kind, unsigned generation,
+                  const char *detail, struct err *e)
+{
+    struct operation o = {.kind = kind, .generation = generation};
+    (void)snprintf(o.detail, sizeof o.detail, "%s", detail);
+    return r->inv.pack_count == 0 ? 0 : repository_operations_add(r, &o, e);
+}
+
 static int fill_until_whole(struct repository *r, const struct repo_kek *kek,
                             const struct repository_keys_work *work,
                             struct repository_keys_report *out, struct err *e)
@@ -146,8 +156,12 @@ int repository_keys_rotate(struct repository *r, const char *kek,
     rc = repo_keys_lock(r, false, true, &lock, e);
     if (rc == 0)
         rc = choose_generation(r, &next, out, e);
+    if (rc == 0 && out->begun)
+        rc = record(r, OPERATION_ROTATE, out->generation, "begun", e);
     if (rc == 0)
         rc = fill_until_whole(r, &next, work, out, e);
+    if (rc == 0 && out->failed == 0 && (out->begun || out->added != 0))
+        rc = record(r, OPERATION_ROTATE, out->generation, "finished", e);
     if (rc == 0 && out->failed != 0)
         rc = err_set(e, ERR_INTEGRITY,
                      "the keys of %llu objects are not in generation %u; the others are",
@@ -349,6 +363,8 @@ int repository_keys_retire(struct repository *r, unsigned generation,
         rc = repository_keys_check(r, stays->number, work, out, e);
         if (rc == 0)
             rc = write_retired(r, g, stays, e);
+        if (rc == 0)
+            rc = record(r, OPERATION_RETIRE, generation, "", e);
     }
     if (rc == 0)
         rc = remove_keys(r, generation, &out->gone, e);

@@ -70,8 +70,8 @@ struct repo_operations_check; /* opaque */
  * told. ERR_NO_MEMORY. */
 int repo_operations_check_begin(struct repository *r, repo_tree_damage_fn damage, void *arg,
                                 struct repo_operations_check **out, struct err *e);
-/* Hold it against what is there (NULL: only free it) and the tree's checkpoint (NULL: there is none); fills operations, pending and
- * unnamed. Frees. NULL is taken. */
+/* Hold it against what is there (NULL: only free it) and the tree's checkpoint (NULL: there is none); fills operations, pending
+ * and unnamed. Frees. NULL is taken. */
 void repo_operations_check_end(struct repo_operations_check *c, const struct repo_inventory *now,
                                const struct tlog_checkpoint *tree, struct repository_report *out);
 

@@ -1,6 +1,6 @@
-/* The files of the archive's two trees, that of the entries (REPO_TREE) and that of the operations (REPO_OPERATIONS): reading tiles,
- * bundles, the checkpoint and the verifier keys, and writing many of them. Needs no key-encryption key: all of it is for
- * strangers.
+/* The files of the archive's two trees, that of the entries (REPO_TREE) and that of the operations (REPO_OPERATIONS): reading
+ * tiles, bundles, the checkpoint and the verifier keys, and writing many of them. Needs no key-encryption key: all of it is
+ * for strangers.
  *
  *   <root>/checkpoint                    the newest signed checkpoint; it is replaced
  *   <root>/tile/<L>/<N>[.p/<W>]          hashes; written once, partial ones removed when the full tile is there
@@ -81,8 +81,8 @@ void repo_tree_files_drop(struct repo_tree_files *f);
 /* Replace a file that is meant to be: a checkpoint. */
 int repo_tree_replace(struct repo_backend *b, const char *name, struct bytes text,
                       bool *sync_failed, struct err *e);
-/* Partial tiles and bundles of the tree of `old` leaves that are full in the one of `size` are removed. What cannot be removed is in
- * nobody's way. */
+/* Partial tiles and bundles of the tree of `old` leaves that are full in the one of `size` are removed. What cannot be removed is
+ * in nobody's way. */
 void repo_tree_tidy(struct repo_backend *b, const char *root, uint64_t old, uint64_t size);
 
 #endif

@@ -1,5 +1,6 @@
 /* Copies of an archive: what is put is whole, what was damaged is healed, what is damaged at the source stays where it is. */
 #include "repository/io/archive.h"
+#include "repository/operations.h"
 #include "repository/proof.h"
 #include "tests/unit/repository/fixture.h"
 
@@ -56,6 +57,23 @@ static struct repository_copy_report run(struct box *b, bool deep, uint64_t most
     return report;
 }
 
+static int ignore(void *arg, uint64_t index, const struct operation *o)
+{
+    (void)arg;
+    (void)index;
+    (void)o;
+    return 0;
+}
+
+/* Leaves in the operations log. */
+static uint64_t recorded(const struct place *p)
+{
+    struct operations_summary sum;
+    struct err e = ERR_NONE;
+    assert_ok(repository_operations(p->dir, ignore, NULL, &sum, &e), e);
+    return sum.leaves;
+}
+
 /* The copy, verified like any archive, with its tree; how many are damaged. */
 static uint64_t damaged(struct box *b, uint64_t *proven)
 {
@@ -77,6 +95,33 @@ static void assert_whole(struct box *b)
     uint64_t proven;
     assert_int_equal(damaged(b, &proven), 0);
     assert_int_equal(proven, b->feed.at.lsn.v);
+    assert_int_equal(recorded(&b->other), recorded(&b->place));
+}
+
+static void a_longer_operations_log_is_never_replaced_by_a_shorter_one(void **state)
+{
+    struct box *b = *state;
+    static const char *const names[] = {"checkpoint", "tile/0/000.p/1", "tile/entries/000.p/1"};
+    uint8_t *kept[3];
+    size_t n[3];
+    char path[200];
+    grow(b, 5);
+    for (size_t i = 0; i < 3; i++) {
+        (void)snprintf(path, sizeof path, "%s/operations/%s", b->place.dir, names[i]);
+        kept[i] = slurp(path, &n[i]);
+    }
+    grow(b, 5);
+    (void)run(b, true, 0);
+    assert_whole(b);
+    for (size_t i = 0; i < 3; i++) { /* the log of the archive is put back */
+        (void)snprintf(path, sizeof path, "%s/operations/%s", b->place.dir, names[i]);
+        (void)unlink(path);
+        write_file(path, kept[i], n[i], 0440);
+        free(kept[i]);
+    }
+    assert_int_equal(recorded(&b->place), 1);
+    (void)run(b, true, 0);
+    assert_int_equal(recorded(&b->other), 2);
 }
 
 static void a_copy_is_whole_and_follows(void **state)
@@ -182,6 +227,7 @@ int main(void)
 #define in_a_box(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
     const struct CMUnitTest tests[] = {
         in_a_box(a_copy_is_whole_and_follows),
+        in_a_box(a_longer_operations_log_is_never_replaced_by_a_shorter_one),
         in_a_box(a_copy_is_made_in_portions),
         in_a_box(damage_in_a_copy_is_healed),
         in_a_box(what_is_damaged_here_is_not_copied),
