@@ -209,6 +209,22 @@ static void on_verified(void *arg, uint64_t done, uint64_t total)
     progress_show(&v->bar, done, total, 0);
 }
 
+static void print_operations(const struct repository_report *r)
+{
+    if (r->operations == 0)
+        (void)printf("no operations log that could be relied on: what must be there follows from "
+                     "the metas alone\n");
+    else
+        (void)printf("signed log of %llu operations: says what must be there\n",
+                     (unsigned long long)r->operations);
+    if (r->pending != 0)
+        (void)printf("%llu operations were handed in and are not signed yet\n",
+                     (unsigned long long)r->pending);
+    if (r->unnamed != 0)
+        (void)printf("%llu objects are unknown: the operations log does not name them (yet)\n",
+                     (unsigned long long)r->unnamed);
+}
+
 static int run_archive_verify(struct invocation *in, struct err *e)
 {
     const struct archive_options *o = in->options;
@@ -231,11 +247,13 @@ static int run_archive_verify(struct invocation *in, struct err *e)
         progress_end(&v.bar);
         char size[24];
         if (v.json)
-            output_json(json_pack("{s:s,s:I,s:I,s:I,s:I,s:I,s:O}", "level", levels[level - 1],
-                                  "objects", (json_int_t)report.objects, "bytes",
+            output_json(json_pack("{s:s,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:O}", "level",
+                                  levels[level - 1], "objects", (json_int_t)report.objects, "bytes",
                                   (json_int_t)report.bytes, "entries", (json_int_t)report.entries,
-                                  "proven", (json_int_t)report.proven, "damaged",
-                                  (json_int_t)report.damaged, "damage", v.damaged));
+                                  "proven", (json_int_t)report.proven, "operations",
+                                  (json_int_t)report.operations, "pending",
+                                  (json_int_t)report.pending, "unnamed", (json_int_t)report.unnamed,
+                                  "damaged", (json_int_t)report.damaged, "damage", v.damaged));
         else {
             if (report.proven != 0)
                 (void)printf("signed tree of %llu entries: %s\n", (unsigned long long)report.proven,
@@ -243,6 +261,7 @@ static int run_archive_verify(struct invocation *in, struct err *e)
                                                           : "its right edge has the signed root");
             else
                 (void)printf("no signed tree that could be relied on\n");
+            print_operations(&report);
             (void)printf("%llu objects, %s, %llu entries checked (%s): %llu damaged\n",
                          (unsigned long long)report.objects, bytes_text(report.bytes, size),
                          (unsigned long long)report.entries, levels[level - 1],
@@ -284,6 +303,8 @@ ARCHIVE(points, "list the restore points of the archive", archive_table, NULL, "
 ARCHIVE(verify, "check every object of the archive", verify_table,
         "Damaged objects are listed with the reason; the check goes on to the end. Exit code 7 "
         "when any is damaged.\n"
+        "What must be there comes from the signed log of operations, which names each object with "
+        "its SHA-256; an archive that has none yet is checked by the chain of its metas.\n"
         "The signed tree is checked too: its checkpoint's signature, that it does not reach beyond "
         "the packs, and at level readable that it follows from their entries.",
         "read, decrypt and decode everything",

@@ -1,7 +1,7 @@
 /* archive heal: put into one place of the archive what it lacks, or has damaged, from another place of it. */
 #include "tools/commands.h"
 
-#include "repository/repository.h"
+#include "repository/operations.h"
 #include "tools/output.h"
 
 struct heal_options {
@@ -27,6 +27,32 @@ static void on_file(void *arg, const char *object, const char *what)
         (void)printf("%s: %s\n", object, what);
 }
 
+/* Is there an archive that is healed, and not made? */
+static bool is_there(const struct heal_options *o)
+{
+    struct repository *r = NULL;
+    const struct repository_options options = {.dir = o->to, .kek_file = o->kek, .read_only = true};
+    bool there = repository_open(&r, &options, NULL) == 0;
+    repository_close(r);
+    return there;
+}
+
+/* For its operations log, which its site signs. */
+static int record(const struct heal_options *o, const struct repository_copy_report *report,
+                  struct err *e)
+{
+    struct repository *r = NULL;
+    struct operation done = {.kind = OPERATION_HEAL,
+                             .checked = report->objects,
+                             .damaged = report->copied + report->healed};
+    const struct repository_options options = {.dir = o->to, .kek_file = o->kek, .read_only = true};
+    int rc = repository_open(&r, &options, e);
+    if (rc == 0)
+        rc = repository_operations_add(r, &done, e);
+    repository_close(r);
+    return rc;
+}
+
 static int run_heal(struct invocation *in, struct err *e)
 {
     const struct heal_options *o = in->options;
@@ -41,6 +67,7 @@ static int run_heal(struct invocation *in, struct err *e)
                                          : "kek");
     const struct repository_options options = {
         .dir = o->from, .kek_file = o->kek, .read_only = true};
+    bool heals = is_there(o);
     int rc = repository_open(&from, &options, e);
     if (rc == 0)
         rc = repository_copy_open(&to, o->to, e);
@@ -48,6 +75,8 @@ static int run_heal(struct invocation *in, struct err *e)
         rc = repository_copy_run(to, from, true, 0, on_file, &json, &report, e);
     repository_copy_close(to);
     repository_close(from);
+    if (rc == 0 && heals && report.copied + report.healed != 0)
+        rc = record(o, &report, e);
     if (rc == 0 && report.damaged != 0)
         rc = err_set(
             e, ERR_INTEGRITY,

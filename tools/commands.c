@@ -86,6 +86,7 @@ const struct command *const commands[] = {
     &command_archive_checkpoint,
     &command_archive_prove,
     &command_archive_consistency,
+    &command_archive_operations,
     &command_verify_proof,
     &command_check,
     &command_dump_log,

@@ -123,6 +123,9 @@ expect 0 dump --all --standby "${c[@]}" && cmp "$DIR/out" "$DIR/dump"
 expect 0 archive seal "${o[@]}"
 archive=(--repository "$DIR/cluster/gsr/archive" --kek "$DIR/cluster/kek")
 expect 0 archive verify "${archive[@]}"
+for i in $(seq 1 100); do "$TRIVENI" archive operations "${archive[@]}" >/dev/null 2>&1 && break || sleep 0.1; done
+expect 0 archive operations --repository "$DIR/cluster/gsr/archive" -o json && [ "$(jq -r -s ".[0].op" "$DIR/out")" = pack ]
+expect 2 archive operations
 expect 0 archive keys check "${archive[@]}"
 expect 0 archive keys list --repository "$DIR/cluster/gsr/archive" -o json && [ "$(jq -r .state "$DIR/out")" = whole ]
 expect 0 archive points "${archive[@]}" -o json && [ "$(jq -r .name "$DIR/out")" = "before the end" ]
