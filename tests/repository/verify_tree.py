@@ -2,17 +2,19 @@
 """Check the signed tree of a Triveni archive, and proofs from it, without Triveni.
 
     verify_tree.py tree ARCHIVE VKEY                    checkpoint, every tile, every header, up to the signed root
+    verify_tree.py operations ARCHIVE VKEY              the operations log, every leaf, and every object that they name
     verify_tree.py inclusion FILE VKEY                  a proof of `triveni archive prove`, or a receipt
     verify_tree.py consistency FILE EARLIER VKEY        a proof of `triveni archive consistency --to`
     verify_tree.py --self-test                          published vectors
     ... --cosigner VKEY ...                             with any of them: that cosigner must have signed the checkpoint, too
 
 Written from the published texts alone: RFC 6962 and RFC 9162 (Merkle trees), C2SP signed-note, tlog-checkpoint, tlog-tiles,
-tlog-cosignature, tlog-proof and tlog-witness, and docs/REPOSITORY-FORMAT.md for what a leaf is. VKEY is a verifier key. Python's own modules, and
-`openssl` for Ed25519. Exit code 1 with a reason when anything does not hold.
+tlog-cosignature, tlog-proof and tlog-witness, and docs/REPOSITORY-FORMAT.md for what a leaf is. VKEY is a verifier key; that of the
+operations log may be given as the tree's. Python's own modules, and `openssl` for Ed25519. Exit code 1 with a reason when anything does not hold.
 """
 import base64
 import hashlib
+import json
 import os
 import struct
 import subprocess
@@ -168,45 +170,125 @@ def tile_path(level, index, width):
     return "tile/%s/%s%s" % (level, digits, "" if width == 256 else ".p/%d" % width)
 
 
-def read_tile(archive, level, index, width, each):
+def read_tile(root, level, index, width):
     for w in (width, 256):
         try:
-            with open(os.path.join(archive, "tree", tile_path(level, index, w)), "rb") as f:
-                data = f.read()
+            with open(os.path.join(root, tile_path(level, index, w)), "rb") as f:
+                return f.read()
         except FileNotFoundError:
             continue
-        need(len(data) == w * each, "size of tile %s %d" % (level, index))
-        return data[:width * each]
     raise SystemExit("verify_tree: tile %s %d is missing" % (level, index))
 
 
-def tiles(archive, level, count, each):
+def tiles(root, level, count):
+    """The parts of a level's tiles: hashes, or with "entries" leaves, each after its size (big-endian)."""
     for index in range((count + 255) // 256):
-        data = read_tile(archive, level, index, min(256, count - 256 * index), each)
-        for at in range(0, len(data), each):
-            yield data[at:at + each]
+        width = min(256, count - 256 * index)
+        data, at = read_tile(root, level, index, width), 0
+        for _ in range(width):
+            n = 32
+            if level == "entries":
+                need(at + 2 <= len(data), "bundle %d ends too early" % index)
+                n, at = struct.unpack_from(">H", data, at)[0], at + 2
+            need(n and at + n <= len(data), "tile %s %d ends too early" % (level, index))
+            yield data[at:at + n]
+            at += n
+
+
+def check_levels(root, hashes):
+    """Every tile is the one that follows from the leaves' hashes."""
+    level = 0
+    while hashes:
+        for i, h in enumerate(tiles(root, level, len(hashes))):
+            need(h == hashes[i], "hash %d of level %d" % (i, level))
+        hashes = [tree_hash(hashes[i:i + 256]) for i in range(0, len(hashes) & ~255, 256)]
+        level += 1
 
 
 def check_tree(archive, vkey):
     with open(os.path.join(archive, "tree/checkpoint"), "rb") as f:
         size, root = checkpoint(f.read(), vkey, COSIGNERS)
     hashes, last = [], bytes(32)
-    for i, bundled in enumerate(tiles(archive, "entries", size, 130)):
-        need(bundled[:2] == b"\0\x80", "leaf %d has no 128 bytes" % i)
-        header = bundled[2:]
+    for i, header in enumerate(tiles(os.path.join(archive, "tree"), "entries", size)):
+        need(len(header) == 128, "leaf %d has no 128 bytes" % i)
         lsn, = struct.unpack_from("<Q", header, 48)
         need(header[:4] == b"TVNE" and lsn == i + 1, "leaf %d is not the header of lsn %d" % (i, i + 1))
         need(header[64:96] == last, "leaf %d does not name the header before it" % i)
         last = sha(header)
         hashes.append(leaf_hash(header))
     need(tree_hash(hashes) == root, "the headers do not lead to the signed root")
-    level = 0
-    while hashes:
-        for i, h in enumerate(tiles(archive, level, len(hashes), 32)):
-            need(h == hashes[i], "hash %d of level %d" % (i, level))
-        hashes = [tree_hash(hashes[i:i + 256]) for i in range(0, len(hashes) & ~255, 256)]
-        level += 1
+    check_levels(os.path.join(archive, "tree"), hashes)
     print("tree", size, base64.b64encode(root).decode())
+    return hashes
+
+
+# ---- the operations log ----
+
+LEAF = ["op", "id", "time_us", "tree_size", "tree_root", "object", "bytes", "sha256", "first", "last", "generation", "checked",
+        "damaged", "detail", "reference", "mended"]
+OPERATIONS = ["pack", "snapshot", "rotate", "retire", "verify", "drill", "heal", "hold", "release", "dispose"]
+
+
+def operations_key(vkey):
+    """The same key under the name of the operations log."""
+    name, _, public, kind = key_of(vkey)
+    if not name.endswith("/operations"):
+        name += "/operations"
+    blob = bytes([kind]) + public
+    return "%s+%s+%s" % (name, sha(name.encode() + b"\n" + blob)[:4].hex(), base64.b64encode(blob).decode())
+
+
+def leaf_of(text, number):
+    leaf = json.loads(text)
+    what = "leaf %d " % number
+    need(isinstance(leaf, dict) and json.dumps(leaf, separators=(",", ":")).encode() == text, what + "is not canonical")
+    need(list(leaf) == [m for m in LEAF if m in leaf] and all(m in leaf for m in LEAF[:3]), what + "has other members")
+    need(all(leaf[m] or m == "time_us" for m in leaf), what + "says nothing in a member")
+    need(leaf["op"] in OPERATIONS, what + "is of an unknown kind")
+    for hashed in ("tree_root", "sha256", "reference"):
+        need(len(bytes.fromhex(leaf.get(hashed, "00" * 32))) == 32, what + "has no SHA-256")
+    return leaf
+
+
+def file_hash(path):
+    h = hashlib.sha256()
+    with open(path, "rb") as f:
+        for part in iter(lambda: f.read(1 << 20), b""):
+            h.update(part)
+    return h.hexdigest()
+
+
+def check_operations(archive, vkey):
+    root = os.path.join(archive, "operations")
+    with open(os.path.join(root, "checkpoint"), "rb") as f:
+        size, signed_root = checkpoint(f.read(), operations_key(vkey))
+    hashes, objects, ids, tree = [], {}, set(), (0, "")
+    for i, text in enumerate(tiles(root, "entries", size)):
+        leaf = leaf_of(text, i)
+        hashes.append(leaf_hash(text))
+        need(leaf["id"] not in ids, "leaf %d was there before" % i)
+        ids.add(leaf["id"])
+        if "tree_size" in leaf:
+            now = leaf["tree_size"], leaf["tree_root"]
+            need(now == tree or now[0] > tree[0], "leaf %d names a tree that shrank" % i)
+            tree = now
+        if leaf["op"] in ("pack", "snapshot"):
+            objects[leaf["object"]] = leaf
+        elif leaf["op"] == "dispose":
+            objects.pop(leaf.get("object"), None)
+    need(tree_hash(hashes) == signed_root, "the leaves do not lead to the signed root")
+    check_levels(root, hashes)
+    for name, leaf in objects.items():
+        path = os.path.join(archive, name)
+        need(os.path.exists(path), "%s is missing" % name)
+        need(os.path.getsize(path) == leaf["bytes"] and file_hash(path) == leaf["sha256"], "%s is another one" % name)
+    if os.path.exists(os.path.join(archive, "tree/checkpoint")) and not key_of(vkey)[0].endswith("/operations"):
+        entries = check_tree(archive, vkey)
+        need(len(entries) >= tree[0] and (not tree[0] or tree_hash(entries[:tree[0]]).hex() == tree[1]),
+             "the tree of entries does not begin with the one that the log names")
+        last = max((o["last"] for o in objects.values() if o["op"] == "pack"), default=0)
+        need(last >= len(entries), "the log ends before the tree of entries")
+    print("operations", size, len(objects), base64.b64encode(signed_root).decode())
 
 
 # ---- proofs ----
@@ -320,6 +402,8 @@ def main(args):
         self_test()
     elif args[:1] == ["tree"] and len(args) == 3:
         check_tree(args[1], args[2])
+    elif args[:1] == ["operations"] and len(args) == 3:
+        check_operations(args[1], args[2])
     elif args[:1] == ["inclusion"] and len(args) == 3:
         check_inclusion_file(read(args[1]), args[2])
     elif args[:1] == ["consistency"] and len(args) == 4:
