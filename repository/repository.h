@@ -51,7 +51,7 @@ struct repository_status {
     uint64_t packs, snapshots, points;
     uint64_t pack_bytes, plain_bytes;
     struct lsn newest_snapshot;
-    uint64_t snapshot_plain_bytes; /* of that one */
+    uint64_t snapshot_plain_bytes;   /* of that one */
     uint64_t behind_plain_bytes; /* of the packs after it: what a restore of the end reads again */
     struct lsn
         proven; /* the signed tree holds the entries up to here; 0: none yet, or it was not opened (proof.h) */
@@ -195,6 +195,20 @@ typedef void (*repository_stage_fn)(void *arg, enum repository_stage stage, uint
 int repository_restore(struct repository *r, const struct restore_plan *plan, const char *into,
                        repository_stage_fn progress, void *arg, struct restore_result *out,
                        struct err *e);
+
+/* ---- a restore as a drill ---- */
+struct repository_drill {
+    struct restore_plan plan;
+    struct restore_result result;
+    uint64_t bytes; /* of the archive that were read */
+};
+/* Can the archive be restored to the target? Restores by the calls above in the directory `scratch`, which is made when it is
+ * missing, and removes what was restored; a state whose digest differs stays as "<scratch>/triveni-drill.rejected" until the
+ * next drill there. 0: restored, and equal to a digest that the sites had. Errors as above, and ERR_NOT_FOUND when the
+ * archive holds no digest to compare with; ERR_BUSY when another drill works in `scratch`. */
+int repository_drill(struct repository *r, const struct restore_target *target, const char *scratch,
+                     repository_stage_fn progress, void *arg, struct repository_drill *out,
+                     struct err *e);
 
 /* Some records, all of one collection: its name; and of its keys those from `from` (inclusive) to `to` (exclusive; empty:
  * no end), with the prefix, or this one. */

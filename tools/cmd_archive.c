@@ -9,7 +9,8 @@
 struct archive_options {
     struct common common;
     const char *dir, *kek;
-    const char *level;
+    const char *level, *scratch, *point, *time;
+    struct option_number lsn;
 };
 #define AT(member) offsetof(struct archive_options, member)
 #define REPOSITORY_OPTIONS                                                                         \
@@ -27,7 +28,15 @@ static const struct option archive_table[] = {REPOSITORY_OPTIONS, {0}};
 static const struct option verify_table[] = {
     REPOSITORY_OPTIONS,
     {"level", 0, OPTION_TEXT, AT(level), "LEVEL", NULL,
-     "present, intact (checksums), readable (decrypted and decoded); default readable"},
+     "present, intact (checksums), readable (decrypted and decoded), restorable (restored and "
+     "compared); default readable"},
+    {"scratch", 0, OPTION_TEXT, AT(scratch), "DIR", NULL,
+     "with restorable: directory in which it is restored, and removed again (required then)"},
+    {"to-lsn", 0, OPTION_NUMBER, AT(lsn), "LSN", NULL,
+     "with restorable: to this transaction; default the last one"},
+    {"to-point", 0, OPTION_TEXT, AT(point), "NAME", NULL, "with restorable: to this restore point"},
+    {"to-time", 0, OPTION_TEXT, AT(time), "TIME", NULL,
+     "with restorable: as it was at this time: ISO 8601 with Z or an offset"},
     {0},
 };
 #undef AT
@@ -190,6 +199,8 @@ struct verifying {
     bool json;
     struct progress bar;
     json_t *damaged;
+    bool restored; /* and equal: */
+    struct repository_drill drill;
 };
 
 static void on_damage(void *arg, const char *object, const char *reason)
@@ -225,48 +236,125 @@ static void print_operations(const struct repository_report *r)
                      (unsigned long long)r->unnamed);
 }
 
+static const char *const levels[] = {"present", "intact", "readable", "restorable"};
+enum { LEVELS = 4, RESTORABLE = 4 };
+
+/* The level, and the target of what is restored. */
+static int choose_level(const struct archive_options *o, int *level, struct restore_target *target,
+                        struct err *e)
+{
+    int given = o->lsn.given + (o->point != NULL) + (o->time != NULL);
+    *target = (struct restore_target){.lsn = {o->lsn.v}, .point = o->point};
+    *level = o->level == NULL ? REPOSITORY_READABLE : 0;
+    for (int i = 0; i < LEVELS && o->level != NULL; i++)
+        if (strcmp(levels[i], o->level) == 0)
+            *level = i + 1;
+    if (*level == 0)
+        return err_set(e, ERR_USAGE,
+                       "level '%.40s' is unknown: use present, intact, readable or restorable",
+                       o->level);
+    if (*level != RESTORABLE && (given != 0 || o->scratch != NULL))
+        return err_set(e, ERR_USAGE, "--%s goes with --level restorable",
+                       o->scratch != NULL ? "scratch" : "to-...");
+    if (*level == RESTORABLE && o->scratch == NULL)
+        return err_set(e, ERR_USAGE,
+                       "--scratch DIR is needed: a directory with room for the restored state");
+    if (given > 1)
+        return err_set(e, ERR_USAGE, "give one of --to-lsn, --to-point and --to-time");
+    return o->time != NULL ? utc_parse(o->time, &target->time, e) : 0;
+}
+
+static void on_restored(void *arg, enum repository_stage stage, uint64_t done, uint64_t total)
+{
+    struct verifying *v = arg;
+    if (stage == REPOSITORY_STAGE_BUILD && !v->bar.counts) {
+        progress_end(&v->bar);
+        progress_begin_count(&v->bar, "build", "records");
+    }
+    progress_show(&v->bar, done, total, done);
+}
+
+static void print_report(const struct verifying *v, int level,
+                         const struct repository_report *report)
+{
+    char size[24];
+    if (report->proven != 0)
+        (void)printf("signed tree of %llu entries: %s\n", (unsigned long long)report->proven,
+                     level >= REPOSITORY_READABLE ? "follows from the packs"
+                                                  : "its right edge has the signed root");
+    else
+        (void)printf("no signed tree that could be relied on\n");
+    print_operations(report);
+    (void)printf("%llu objects, %s, %llu entries checked (%s): %llu damaged\n",
+                 (unsigned long long)report->objects, bytes_text(report->bytes, size),
+                 (unsigned long long)report->entries,
+                 levels[(level < RESTORABLE ? level : REPOSITORY_READABLE) - 1],
+                 (unsigned long long)report->damaged);
+    if (v->restored)
+        (void)printf("restored to lsn %llu: %llu records, equal to the digest that the sites had "
+                     "at lsn %llu\n",
+                     (unsigned long long)v->drill.result.at.lsn.v,
+                     (unsigned long long)v->drill.result.records,
+                     (unsigned long long)v->drill.result.compared.v);
+}
+
+static json_t *restored_json(const struct verifying *v)
+{
+    char digest[DIGEST_HEX_BYTES];
+    if (!v->restored)
+        return json_null();
+    digest_hex(v->drill.result.digest, digest);
+    return json_pack("{s:I,s:I,s:I,s:s}", "lsn", (json_int_t)v->drill.result.at.lsn.v, "records",
+                     (json_int_t)v->drill.result.records, "compared_lsn",
+                     (json_int_t)v->drill.result.compared.v, "digest", digest);
+}
+
+/* Damage that was met is told by its own name, what could not be restored by its own; the first is the exit code. */
+static int verify_all(struct repository *r, const struct archive_options *o, int level,
+                      const struct restore_target *target, struct verifying *v,
+                      struct repository_report *report, struct err *e)
+{
+    enum repository_level deepest = level < RESTORABLE ? level : REPOSITORY_READABLE;
+    struct err why = ERR_NONE;
+    progress_begin(&v->bar, "verify", NULL, 0);
+    int rc = repository_verify(r, deepest, on_damage, on_verified, v, report, e);
+    progress_end(&v->bar);
+    if (level < RESTORABLE || (rc != 0 && rc != ERR_INTEGRITY))
+        return rc;
+    progress_begin(&v->bar, "read", NULL, 0);
+    int drill = repository_drill(r, target, o->scratch, on_restored, v, &v->drill, &why);
+    progress_end(&v->bar);
+    v->restored = drill == 0;
+    if (drill != 0 && rc == 0)
+        *e = why;
+    else if (drill != 0)
+        (void)fprintf(stderr, "triveni: archive verify: %s\n", why.text);
+    return rc != 0 ? rc : drill;
+}
+
 static int run_archive_verify(struct invocation *in, struct err *e)
 {
     const struct archive_options *o = in->options;
-    static const char *const levels[] = {"present", "intact", "readable"};
-    int level = o->level == NULL ? REPOSITORY_READABLE : 0;
-    for (int i = 0; i < 3 && o->level != NULL; i++)
-        if (strcmp(levels[i], o->level) == 0)
-            level = i + 1;
-    if (level == 0)
-        return err_set(e, ERR_USAGE, "level '%.40s' is unknown: use present, intact or readable",
-                       o->level);
+    struct restore_target target;
+    int level;
     struct repository *r = NULL;
     struct repository_report report = {0};
     struct verifying v = {.json = o->common.format == OUTPUT_JSON, .damaged = json_array()};
-    int rc = open_archive(o, &r, e);
+    int rc = choose_level(o, &level, &target, e);
+    if (rc == 0)
+        rc = open_archive(o, &r, e);
     if (rc == 0) {
-        progress_begin(&v.bar, "verify", NULL, 0);
-        rc = repository_verify(r, (enum repository_level)level, on_damage, on_verified, &v, &report,
-                               e);
-        progress_end(&v.bar);
-        char size[24];
+        rc = verify_all(r, o, level, &target, &v, &report, e);
         if (v.json)
-            output_json(json_pack("{s:s,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:O}", "level",
-                                  levels[level - 1], "objects", (json_int_t)report.objects, "bytes",
-                                  (json_int_t)report.bytes, "entries", (json_int_t)report.entries,
-                                  "proven", (json_int_t)report.proven, "operations",
-                                  (json_int_t)report.operations, "pending",
-                                  (json_int_t)report.pending, "unnamed", (json_int_t)report.unnamed,
-                                  "damaged", (json_int_t)report.damaged, "damage", v.damaged));
-        else {
-            if (report.proven != 0)
-                (void)printf("signed tree of %llu entries: %s\n", (unsigned long long)report.proven,
-                             level == REPOSITORY_READABLE ? "follows from the packs"
-                                                          : "its right edge has the signed root");
-            else
-                (void)printf("no signed tree that could be relied on\n");
-            print_operations(&report);
-            (void)printf("%llu objects, %s, %llu entries checked (%s): %llu damaged\n",
-                         (unsigned long long)report.objects, bytes_text(report.bytes, size),
-                         (unsigned long long)report.entries, levels[level - 1],
-                         (unsigned long long)report.damaged);
-        }
+            output_json(json_pack(
+                "{s:s,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:O,s:o}", "level", levels[level - 1],
+                "objects", (json_int_t)report.objects, "bytes", (json_int_t)report.bytes, "entries",
+                (json_int_t)report.entries, "proven", (json_int_t)report.proven, "operations",
+                (json_int_t)report.operations, "pending", (json_int_t)report.pending, "unnamed",
+                (json_int_t)report.unnamed, "damaged", (json_int_t)report.damaged, "damage",
+                v.damaged, "restored", restored_json(&v)));
+        else
+            print_report(&v, level, &report);
     }
     json_decref(v.damaged);
     repository_close(r);
@@ -300,12 +388,16 @@ ARCHIVE(snapshots, "list the snapshots of the archive", archive_table,
         "triveni archive snapshots --repository /srv/archive --kek kek");
 ARCHIVE(points, "list the restore points of the archive", archive_table, NULL, "all",
         "triveni archive points --repository /srv/archive --kek kek");
-ARCHIVE(verify, "check every object of the archive", verify_table,
+ARCHIVE(verify, "check every object of the archive, or that it can be restored", verify_table,
         "Damaged objects are listed with the reason; the check goes on to the end. Exit code 7 "
         "when any is damaged.\n"
         "What must be there comes from the signed log of operations, which names each object with "
         "its SHA-256; an archive that has none yet is checked by the chain of its metas.\n"
         "The signed tree is checked too: its checkpoint's signature, that it does not reach beyond "
-        "the packs, and at level readable that it follows from their entries.",
+        "the packs, and at level readable that it follows from their entries.\n"
+        "Each level includes those before it. Restorable restores into DIR as 'triveni restore' "
+        "does, compares the digest with the one\n"
+        "that the sites had, and removes what it restored; a state that differs stays as "
+        "DIR/triveni-drill.rejected.",
         "read, decrypt and decode everything",
         "triveni archive verify --repository /srv/archive --kek kek");

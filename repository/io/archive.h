@@ -113,6 +113,10 @@ int repo_snapshot_walk(struct repository *r, const struct repo_snapshot *s,
                        int (*each)(void *arg, const struct repo_snap_record *),
                        void (*after_frame)(void *arg, uint64_t bytes), void *arg, struct err *e);
 
+/* ---- restore.c ---- */
+/* A directory with all that is in it, as far as it can be removed; symbolic links are not followed. */
+void repo_remove_tree(const char *path);
+
 /* Damage found in an object is ERR_INTEGRITY whatever the layer below called it; lack of memory or of access is not damage. */
 int repo_damage(struct err *e);
 

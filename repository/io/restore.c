@@ -43,7 +43,7 @@ static int remove_one(const char *path, const struct stat *st, int flag, struct 
     return remove(path);
 }
 
-static void remove_tree(const char *path)
+void repo_remove_tree(const char *path)
 {
     (void)nftw(path, remove_one, 8, FTW_DEPTH | FTW_PHYS);
 }
@@ -148,7 +148,7 @@ static int site_open(struct site *s, const char *partial, const char *plan, stru
                        partial);
     int rc = check_plan(s, plan, e);
     if (rc == 0)
-        remove_tree(s->state);
+        repo_remove_tree(s->state);
     return rc == 0 ? file_open_dir(s->runs, &s->dir, e) : rc;
 }
 
@@ -316,7 +316,7 @@ static int settle(struct site *s, const char *into, int rc, bool differs, struct
     (void)snprintf(rejected, sizeof rejected, "%s.rejected", into);
     (void)snprintf(plan, sizeof plan, "%s/PLAN", s->partial);
     if (rc == 0 || differs) {
-        remove_tree(s->runs);
+        repo_remove_tree(s->runs);
         (void)unlink(plan);
     }
     if (rc == 0)
@@ -334,7 +334,7 @@ static int settle(struct site *s, const char *into, int rc, bool differs, struct
     else if (may_resume(rc))
         err_wrap(e, "what was read is kept in %s: the same command goes on from there", s->partial);
     else
-        remove_tree(s->partial);
+        repo_remove_tree(s->partial);
     return rc;
 }
 
@@ -441,6 +441,6 @@ int repository_records(struct repository *r, const struct restore_plan *plan,
     if (may_resume(rc))
         err_wrap(e, "what was read is kept in %s: the same command goes on from there", scratch);
     else
-        remove_tree(scratch);
+        repo_remove_tree(scratch);
     return rc;
 }

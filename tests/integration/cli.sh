@@ -126,6 +126,8 @@ expect 0 archive verify "${archive[@]}"
 for i in $(seq 1 100); do "$TRIVENI" archive operations "${archive[@]}" >/dev/null 2>&1 && break || sleep 0.1; done
 expect 0 archive operations --repository "$DIR/cluster/gsr/archive" -o json && [ "$(jq -r -s ".[0].op" "$DIR/out")" = pack ]
 expect 2 archive operations
+expect 0 archive verify "${archive[@]}" --level restorable --scratch "$DIR/scratch" -o json && [ "$(jq .restored.records "$DIR/out")" -gt 0 ]
+expect 2 archive verify "${archive[@]}" --level best && says "use present, intact, readable or restorable"
 expect 0 archive keys check "${archive[@]}"
 expect 0 archive keys list --repository "$DIR/cluster/gsr/archive" -o json && [ "$(jq -r .state "$DIR/out")" = whole ]
 expect 0 archive points "${archive[@]}" -o json && [ "$(jq -r .name "$DIR/out")" = "before the end" ]
