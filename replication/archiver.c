@@ -160,9 +160,14 @@ static int seal(struct archiver *a, struct lsn from, struct lsn to, struct err *
 static int snapshot_when_due(struct archiver *a, const struct repository_status *now, struct err *e)
 {
     uint64_t entries = now->archived.lsn.v - now->newest_snapshot.v;
-    if (now->archived.lsn.v < now->newest_snapshot.v ||
-        !marks_snapshot_due(entries, a->site->config->snapshot_entries, now->behind_plain_bytes,
-                            now->snapshot_plain_bytes))
+    const struct site_config *c = a->site->config;
+    const struct utc last =
+        now->newest_snapshot.v != 0 ? now->newest_snapshot_time : now->first_time;
+    if (now->archived.lsn.v < now->newest_snapshot.v)
+        return 0;
+    if (!marks_snapshot_due(entries, c->snapshot_entries, now->behind_plain_bytes,
+                            now->snapshot_plain_bytes) &&
+        !marks_snapshot_old(entries, c->snapshot_us, now->archived.time, last))
         return 0;
     struct state_snapshot *snap;
     int rc = state_snapshot_open(a->site->state, &snap, e);

@@ -73,6 +73,7 @@ struct site_config {
     uint64_t pack_bytes;       /* seal when this many bytes wait */
     uint32_t pack_seconds;     /* or when the oldest has waited this long */
     uint32_t snapshot_entries; /* a snapshot after this many entries; 0: never */
+    uint64_t snapshot_us;      /* ... and after this time; 0: not by time */
 };
 
 /* Names and kinds of the members in the order of the names: "dc data, dr data, gsr repository". What all sites must agree on. */

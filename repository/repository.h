@@ -50,7 +50,9 @@ struct repository_status {
     struct lsn first;               /* first entry in the archive, normally 1 */
     uint64_t packs, snapshots, points;
     uint64_t pack_bytes, plain_bytes;
+    struct utc first_time; /* of the first entry; 0: the archive is empty */
     struct lsn newest_snapshot;
+    struct utc newest_snapshot_time; /* of the entry that it stands at */
     uint64_t snapshot_plain_bytes;   /* of that one */
     uint64_t behind_plain_bytes; /* of the packs after it: what a restore of the end reads again */
     struct lsn

@@ -113,6 +113,7 @@ static const cyaml_schema_field_t repository_fields[] = {
     IN(repository, pack_mib, 0),
     IN(repository, pack_seconds, 0),
     IN(repository, snapshot_entries, 0),
+    IN(repository, snapshot_hours, 0),
     CYAML_FIELD_END,
 };
 

@@ -152,3 +152,9 @@ bool marks_snapshot_due(uint64_t entries, uint32_t every, uint64_t packed_bytes,
 {
     return every != 0 && entries >= every && packed_bytes >= snapshot_bytes;
 }
+
+bool marks_snapshot_old(uint64_t entries, uint64_t every_us, struct utc sealed, struct utc snapshot)
+{
+    return every_us != 0 && entries != 0 && sealed.us > snapshot.us &&
+           sealed.us - snapshot.us >= every_us;
+}

@@ -84,5 +84,9 @@ bool marks_seal_due(uint64_t waiting_bytes, uint64_t waited_ms, uint64_t pack_by
  * behind the snapshot that it begins from is no more than that snapshot, or `every` entries. */
 bool marks_snapshot_due(uint64_t entries, uint32_t every, uint64_t packed_bytes,
                         uint64_t snapshot_bytes);
+/* The same by time: something was sealed, and what was sealed last was committed this long after the last snapshot's entry (after
+ * the archive's first one when there is none). Commit times decide, so a clock that jumps does not. `every_us` 0: never. */
+bool marks_snapshot_old(uint64_t entries, uint64_t every_us, struct utc sealed,
+                        struct utc snapshot);
 
 #endif

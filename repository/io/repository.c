@@ -199,14 +199,17 @@ void repository_status(const struct repository *r, struct repository_status *out
     out->awaited_generation = r->awaited;
     if (r->tree != NULL)
         out->proven = repo_tree_signed(r->tree);
-    if (inv->pack_count != 0)
+    if (inv->pack_count != 0) {
         out->first = inv->packs[0].first;
+        out->first_time = inv->packs[0].first_time;
+    }
     for (size_t i = 0; i < inv->snapshot_count; i++) {
         out->snapshots++;
         out->damaged += inv->snapshots[i].o.damaged;
         if (inv->snapshots[i].o.damaged)
             continue;
         out->newest_snapshot = inv->snapshots[i].o.end.lsn;
+        out->newest_snapshot_time = inv->snapshots[i].o.end.time;
         out->snapshot_plain_bytes = inv->snapshots[i].o.plain_bytes;
     }
     for (size_t i = 0; i < inv->pack_count; i++) {

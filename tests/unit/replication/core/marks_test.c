@@ -190,6 +190,18 @@ static void snapshots_take_no_more_than_the_packs_however_large_the_state_is(voi
     assert_int_equal(snapshots, 10);
 }
 
+static void a_snapshot_is_taken_by_time_only_when_something_was_sealed(void **state)
+{
+    const struct utc then = {1000}, later = {1000 + 60};
+    (void)state;
+    assert_true(marks_snapshot_old(1, 60, later, then));
+    assert_false(marks_snapshot_old(1, 61, later, then));
+    assert_false(marks_snapshot_old(0, 60, later, then)); /* nothing since */
+    assert_false(marks_snapshot_old(1, 0, later, then));  /* switched off */
+    assert_false(marks_snapshot_old(1, 60, then, later)); /* no overflow */
+    assert_false(marks_snapshot_old(1, 60, then, then));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -197,6 +209,7 @@ int main(void)
         cmocka_unit_test(the_archive_gets_what_is_committed_and_applied),
         cmocka_unit_test(nothing_needed_is_recycled),
         cmocka_unit_test(a_dead_site_is_waited_for_only_within_the_limit),
+        cmocka_unit_test(a_snapshot_is_taken_by_time_only_when_something_was_sealed),
         cmocka_unit_test(unsound_marks_are_recognised),
         cmocka_unit_test(a_cut_leaves_sound_marks_however_far_the_state_was),
         cmocka_unit_test(an_archive_ahead_of_the_known_commit_is_believed_later),
