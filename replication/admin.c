@@ -112,6 +112,7 @@ static void add_archive(struct site *s, json_t *o)
     json_object_set_new(json_object_get(o, "archive"), "awaited_generation",
                         r.awaited_generation != 0 ? json_integer((json_int_t)r.awaited_generation)
                                                   : json_null());
+    json_object_set_new(json_object_get(o, "archive"), "drill", drills_json(s->drills));
     json_object_set_new(o, "archived", lsn_or_null(r.archived.lsn));
 }
 
@@ -384,6 +385,16 @@ static int command_seal(struct site *s, json_t **reply, struct err *e)
     return 0;
 }
 
+static int command_drill(struct site *s, const struct client *c, json_t **reply, struct err *e)
+{
+    if (s->drills == NULL)
+        return err_set(e, ERR_USAGE, "%s keeps no archive: ask a repository site",
+                       s->config->members[s->config->self].name);
+    events_add(s->events, "operator %s: a restore drill now", c->name);
+    *reply = json_pack("{s:I}", "count", (json_int_t)drills_ask(s->drills));
+    return 0;
+}
+
 /* The fields that every order carries; missing ones stay zero. */
 static struct order_terms terms_of(json_t *arguments)
 {
@@ -432,9 +443,9 @@ int admin_command(struct site *s, struct client *c, uint64_t request, struct byt
                   json_t *arguments, json_t **reply, struct err *e)
 {
     static const char *const for_operators[] = {
-        "switchover",     "failover",      "solo",         "mode",       "isolate",
-        "divergence",     "seal",          "index-create", "index-drop", "member-add",
-        "member-promote", "member-demote", "member-remove"};
+        "switchover", "failover",       "solo",          "mode",         "isolate",
+        "divergence", "seal",           "drill",         "index-create", "index-drop",
+        "member-add", "member-promote", "member-demote", "member-remove"};
     for (size_t i = 0; i < sizeof for_operators / sizeof for_operators[0]; i++)
         if (bytes_equal(command, bytes_str(for_operators[i])) && c->kind != WIRE_OPERATOR)
             return err_set(e, ERR_DENIED,
@@ -473,6 +484,8 @@ int admin_command(struct site *s, struct client *c, uint64_t request, struct byt
             return give_order(s, c, request, orders[i], arguments, reply, e);
     if (bytes_equal(command, bytes_str("seal")))
         return command_seal(s, reply, e);
+    if (bytes_equal(command, bytes_str("drill")))
+        return command_drill(s, c, reply, e);
     if (bytes_equal(command, bytes_str("history")))
         return past_ask(s, c, request, arguments, e);
     if (bytes_equal(command, bytes_str("divergence")))

@@ -340,6 +340,8 @@ static int start(struct site *s, struct err *e)
         rc = packs_start(s, &s->packs, e);
     if (rc == 0 && s->marks.archives)
         rc = past_start(s, &s->past, e);
+    if (rc == 0 && s->marks.archives)
+        rc = drills_start(s, &s->drills, e);
     if (rc == 0)
         rc = s->marks.archives ? collector_start(s, &s->collector, e)
                                : cosigner_start(s, &s->cosigner, e);
@@ -396,6 +398,7 @@ static bool stop_loop(struct site *s)
     receipts_stop(s->receipts);
     applier_stop(s->applier);
     past_stop(s->past);
+    drills_stop(s->drills);
     archiver_stop(s->archiver);
     packs_stop(s->packs);
     ahead_stop(s->ahead);

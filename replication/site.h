@@ -74,6 +74,9 @@ struct site_config {
     uint32_t pack_seconds;     /* or when the oldest has waited this long */
     uint32_t snapshot_entries; /* a snapshot after this many entries; 0: never */
     uint64_t snapshot_us;      /* ... and after this time; 0: not by time */
+    uint64_t drill_us;         /* a restore drill this often; 0: only when asked */
+
+    char drill_dir[SITE_PATH_BYTES]; /* empty: "drill" in data_dir */
 };
 
 /* Names and kinds of the members in the order of the names: "dc data, dr data, gsr repository". What all sites must agree on. */

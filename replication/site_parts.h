@@ -32,6 +32,7 @@ struct care;
 struct client;
 struct collector;
 struct cosigner;
+struct drillmaster;
 struct events;
 struct ahead;
 struct packs;
@@ -121,13 +122,14 @@ struct site {
         clock_jump_us; /* so far is the wall clock from what commit time follows; 0: it is followed */
 
     struct applier *applier;
-    struct archiver *archiver;   /* NULL: this site keeps no archive */
-    struct packs *packs;         /* NULL: this site keeps no archive */
-    struct past *past;           /* likewise */
-    struct collector *collector; /* likewise */
-    struct receipts *receipts;   /* likewise */
-    struct cosigner *cosigner;   /* NULL: this site keeps an archive */
-    struct scrubber *scrubber;   /* NULL: switched off */
+    struct archiver *archiver;           /* NULL: this site keeps no archive */
+    struct packs *packs;                 /* NULL: this site keeps no archive */
+    struct past *past;                   /* likewise */
+    struct collector *collector;         /* likewise */
+    struct receipts *receipts;           /* likewise */
+    struct drillmaster *drills;          /* likewise */
+    struct cosigner *cosigner;           /* NULL: this site keeps an archive */
+    struct scrubber *scrubber;           /* NULL: switched off */
     struct ahead *ahead;
     struct care *care;
     struct events *events;
@@ -446,6 +448,14 @@ json_t *copies_json(struct copies *c);       /* a list; null without any */
 /* What ails copy i, with its place; false when there is no such copy. */
 bool copies_trouble(struct copies *c, size_t i, char trouble[ERR_TEXT_BYTES]);
 struct copies *archiver_copies(struct archiver *a);
+
+/* ---- drills.c: the archive's site restores its archive as a drill, in a child process ---- */
+int drills_start(struct site *s, struct drillmaster **out, struct err *e); /* after the archiver */
+void drills_stop(struct drillmaster *d); /* ends a drill that runs; NULL is fine, as below */
+/* One now, or the one that runs: it is over when status has this count. */
+uint64_t drills_ask(struct drillmaster *d);
+json_t *drills_json(struct drillmaster *d);
+void drills_trouble(struct drillmaster *d, void (*add)(void *arg, const char *text), void *arg);
 
 /* ---- ahead.c: a thread reads old log for sites that are behind. Loop. ---- */
 struct ahead_piece { /* a message's worth */

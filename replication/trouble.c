@@ -19,6 +19,11 @@ static void __attribute__((format(printf, 2, 3))) add(json_t *list, const char *
     (void)json_array_append_new(list, line != NULL ? line : json_string("(not UTF-8)"));
 }
 
+static void add_line(void *arg, const char *text)
+{
+    add(arg, "%s", text);
+}
+
 static void add_disks(struct site *s, json_t *list)
 {
     struct err why = ERR_NONE;
@@ -44,6 +49,7 @@ static void add_disks(struct site *s, json_t *list)
     archiver_index_trouble(s->archiver, trouble);
     if (trouble[0] != '\0')
         add(list, "%s", trouble);
+    drills_trouble(s->drills, add_line, list);
     if (archive.damaged > 0)
         add(list, "archive: %llu objects are damaged: triveni archive verify names them",
             (unsigned long long)archive.damaged);
@@ -64,11 +70,6 @@ static void add_clock(struct site *s, json_t *list)
             "wrong; if it "
             "is right, another site's was wrong",
             -seconds);
-}
-
-static void add_line(void *arg, const char *text)
-{
-    add(arg, "%s", text);
 }
 
 static void add_state(struct site *s, json_t *list)

@@ -22,9 +22,7 @@ enum { SEAL_WAIT_MS = 60000, SEAL_POLL_MS = 100, SEAL_TROUBLE_MS = 1000, SEAL_TE
 /* And after that so long until it is signed, too. */
 enum { SEAL_SIGNED_MS = 15000 };
 
-/* The site of kind repository, by name, copied into out; and the newest transaction that any site shows now: the archive
- * may hear of it later than we do. */
-static int look_around(const struct common *c, char out[64], int64_t *newest, struct err *e)
+int archive_site(const struct common *c, char out[64], int64_t *newest, struct err *e)
 {
     struct views views;
     int rc = views_collect(c, &views, e);
@@ -116,7 +114,7 @@ static int run_archive_seal(struct invocation *in, struct err *e)
     struct tvn *db = NULL;
     int64_t newest = 0;
     int64_t archived = 0;
-    int rc = look_around(&o->common, site, &newest, e);
+    int rc = archive_site(&o->common, site, &newest, e);
     if (o->site != NULL)
         (void)snprintf(site, sizeof site, "%.63s", o->site);
     if (rc == 0)

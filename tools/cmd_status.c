@@ -303,6 +303,28 @@ static void pasts(const json_t *sites)
     }
 }
 
+/* The archive's care: when it was restored last as a drill. */
+static void archive_care(const json_t *sites)
+{
+    size_t i;
+    const json_t *row;
+    json_array_foreach(sites, i, row)
+    {
+        const json_t *archive = json_object_get(row, "archive");
+        const json_t *drill = json_object_get(archive, "drill");
+        const json_t *last = json_object_get(drill, "last");
+        const char *name = json_text(row, "name", "unknown");
+        if (json_is_object(drill))
+            (void)printf("archive at %s: last restore drill %s%s%s\n", name,
+                         json_is_object(last) ? json_text(last, "ended", "unknown") : "never",
+                         !json_is_object(last)                       ? ""
+                         : json_is_true(json_object_get(last, "ok")) ? ", ok"
+                                                                     : ", FAILED",
+                         json_is_object(json_object_get(drill, "running")) ? ", one is under way"
+                                                                           : "");
+    }
+}
+
 /* Who holds an old state for how long. */
 static void readers(const json_t *all)
 {
@@ -405,6 +427,7 @@ static void print_table(const json_t *all)
     (void)putchar('\n');
     ages_table(sites);
     pasts(sites);
+    archive_care(sites);
     readers(all);
     warnings(all);
 }

@@ -83,6 +83,7 @@ const struct command *const commands[] = {
     &command_archive_keys,
     &command_archive_seal,
     &command_archive_heal,
+    &command_drill_restore,
     &command_archive_checkpoint,
     &command_archive_prove,
     &command_archive_consistency,

@@ -223,6 +223,7 @@ static int set_texts(const struct yaml *y, const struct config_file *f, struct s
                  {"tls.crl", f->tls.crl, out->crl},
                  {"repository.dir", f->repository.dir, out->archive_dir},
                  {"repository.kek_file", f->repository.kek_file, out->kek_file},
+                 {"repository.drill_dir", f->repository.drill_dir, out->drill_dir},
                  {"repository.checkpoint_key_file", f->repository.checkpoint_key_file,
                   out->checkpoint_key_file}};
     for (size_t i = 0; i < sizeof paths / sizeof paths[0]; i++)

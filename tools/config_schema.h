@@ -42,7 +42,7 @@ struct config_file {
         unsigned copies_count;
         char *archived_at;
         char *dir, *kek_file, *checkpoint_key_file, *pack_mib, *pack_seconds, *snapshot_entries;
-        char *snapshot_hours;
+        char *snapshot_hours, *drill_hours, *drill_dir;
         struct config_kek kek;
     } repository;
 };
@@ -77,7 +77,8 @@ extern const cyaml_schema_value_t config_schema;
     X(repository, pack_mib, pack_bytes, uint64_t, 1 << 20, 1, 64, 16)                              \
     X(repository, pack_seconds, pack_seconds, uint32_t, 1, 1, 86400, 10)                           \
     X(repository, snapshot_entries, snapshot_entries, uint32_t, 1, 0, 4294967295, 100000)          \
-    X(repository, snapshot_hours, snapshot_us, uint64_t, 3600000000, 0, 87600, 168)
+    X(repository, snapshot_hours, snapshot_us, uint64_t, 3600000000, 0, 87600, 168)                \
+    X(repository, drill_hours, drill_us, uint64_t, 3600000000, 0, 87600, 168)
 
 struct config_number {
     const char *path; /* "store.segment_mib" */

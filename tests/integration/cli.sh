@@ -128,6 +128,10 @@ expect 0 archive operations --repository "$DIR/cluster/gsr/archive" -o json && [
 expect 2 archive operations
 expect 0 archive verify "${archive[@]}" --level restorable --scratch "$DIR/scratch" -o json && [ "$(jq .restored.records "$DIR/out")" -gt 0 ]
 expect 2 archive verify "${archive[@]}" --level best && says "use present, intact, readable or restorable"
+expect 0 drill restore "${archive[@]}" --scratch "$DIR/scratch" -o json && [ "$(jq .ok "$DIR/out")" = true ]
+expect 2 drill restore "${archive[@]}" --scratch "$DIR/scratch" --follow && says "--follow goes with -o json"
+expect 5 drill restore "${c[@]}" && says "never restored as a drill"
+expect 8 drill restore --now "${c[@]}"
 expect 0 archive keys check "${archive[@]}"
 expect 0 archive keys list --repository "$DIR/cluster/gsr/archive" -o json && [ "$(jq -r .state "$DIR/out")" = whole ]
 expect 0 archive points "${archive[@]}" -o json && [ "$(jq -r .name "$DIR/out")" = "before the end" ]
