@@ -113,6 +113,8 @@ static void add_archive(struct site *s, json_t *o)
                         r.awaited_generation != 0 ? json_integer((json_int_t)r.awaited_generation)
                                                   : json_null());
     json_object_set_new(json_object_get(o, "archive"), "drill", drills_json(s->drills));
+    json_object_set_new(json_object_get(o, "archive"), "scrub",
+                        archive_scrub_json(s->archive_scrub));
     json_object_set_new(o, "archived", lsn_or_null(r.archived.lsn));
 }
 

@@ -59,6 +59,12 @@ struct archiver {
     char trouble[ERR_TEXT_BYTES], tree_trouble[ERR_TEXT_BYTES], index_trouble[ERR_TEXT_BYTES],
         operations_trouble[ERR_TEXT_BYTES]; /* empty: none */
     bool check_index;                       /* a reader found one damaged */
+    struct {                                /* an object that somebody waits for to be healed */
+        const char *object;                 /* NULL: none */
+        char where[SITE_PATH_BYTES];
+        struct err outcome;
+        bool done;
+    } heal;
     struct archiver_draft draft;
     bool draft_open, draft_over; /* not published yet; nobody is waited for any more */
     uint64_t draft_ms;           /* since when it is open */
@@ -495,6 +501,29 @@ static void index_turn(struct archiver *a)
         drop_repository(a);
 }
 
+/* ---- healing ---- */
+
+/* Copies are put into the archive by the calls that make copies, so it is closed meanwhile, and opened anew behind it, as
+ * it then is. With the lock held, which is given up while it works. */
+static void heal_turn(struct archiver *a)
+{
+    struct err e = ERR_NONE;
+    const char *object = a->heal.object;
+    char where[SITE_PATH_BYTES] = "";
+    if (a->repository != NULL)
+        drop_repository(a);
+    (void)pthread_mutex_unlock(&a->lock);
+    int rc = copies_heal(a->copies, object, where, &e);
+    (void)pthread_mutex_lock(&a->lock);
+    if (rc == 0)
+        e = (struct err)ERR_NONE;
+    memcpy(a->heal.where, where, sizeof where);
+    a->heal.outcome = e;
+    a->heal.object = NULL;
+    a->heal.done = true;
+    (void)pthread_cond_broadcast(&a->news);
+}
+
 static void *archive_main(void *arg)
 {
     (void)pthread_setname_np(pthread_self(), "archiver");
@@ -502,6 +531,8 @@ static void *archive_main(void *arg)
     struct archiver *a = arg;
     (void)pthread_mutex_lock(&a->lock);
     while (!a->stop) {
+        if (a->heal.object != NULL)
+            heal_turn(a);
         if (publish_due(a))
             publish_turn(a);
         if (tree_due(a))
@@ -703,4 +734,23 @@ void archiver_check_index(struct archiver *a)
     a->check_index = true;
     (void)pthread_cond_signal(&a->news);
     (void)pthread_mutex_unlock(&a->lock);
+}
+
+int archiver_heal(struct archiver *a, const char *object, char where[SITE_PATH_BYTES],
+                  struct err *e)
+{
+    (void)pthread_mutex_lock(&a->lock);
+    a->heal.object = object;
+    a->heal.done = false;
+    (void)pthread_cond_broadcast(&a->news);
+    while (!a->heal.done && !a->stop)
+        (void)cond_wait_ms(&a->news, &a->lock, ARCHIVE_WAIT_MS);
+    if (a->heal.done)
+        *e = a->heal.outcome;
+    else
+        (void)err_set(e, ERR_CANCELLED, "the site stops");
+    a->heal.object = NULL;
+    memcpy(where, a->heal.where, sizeof a->heal.where);
+    (void)pthread_mutex_unlock(&a->lock);
+    return e->code;
 }

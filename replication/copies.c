@@ -6,6 +6,7 @@
  * `archived_at: all` only what every copy holds counts as archived, and the log keeps the rest. */
 #include "replication/site_parts.h"
 
+#include "repository/scrub.h"
 #include "store/core/check.h"
 
 enum { COPY_PORTION_BYTES = 64 << 20, COPY_RETRY_MS = 10000 };
@@ -116,6 +117,40 @@ void copies_turn(struct copies *c, struct repository *r, const struct repository
     for (uint32_t i = 0; i < c->n; i++)
         if (is_due(c, i, now))
             copy_turn(c, i, r, now);
+}
+
+/* ---- healing ---- */
+
+static int heal_from(const struct copies *c, uint32_t i, const char *object, struct err *e)
+{
+    const struct site_config *config = c->site->config;
+    struct repository *from = NULL;
+    struct repository_copy *to = NULL;
+    struct repository_copy_report report;
+    const struct repository_options options = {.dir = c->at[i].where,
+                                               .kek_file = config->kek_file,
+                                               .cluster_id = config->cluster_id,
+                                               .read_only = true};
+    int rc = repository_open(&from, &options, e);
+    if (rc == 0)
+        rc = repository_copy_open(&to, config->archive_dir, e);
+    if (rc == 0)
+        rc = repository_copy_object(to, from, object, &report, e);
+    repository_copy_close(to);
+    repository_close(from);
+    return rc;
+}
+
+int copies_heal(struct copies *c, const char *object, char where[SITE_PATH_BYTES], struct err *e)
+{
+    int rc = err_set(e, ERR_NOT_FOUND, "there are no copies (repository.copies)");
+    for (uint32_t i = 0; rc != 0 && i < c->n; i++) {
+        *e = (struct err)ERR_NONE;
+        rc = heal_from(c, i, object, e);
+        (void)snprintf(where, SITE_PATH_BYTES, "%.*s", place_length(c->at[i].where),
+                       c->at[i].where);
+    }
+    return rc;
 }
 
 /* ---- any thread ---- */

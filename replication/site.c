@@ -342,6 +342,8 @@ static int start(struct site *s, struct err *e)
         rc = past_start(s, &s->past, e);
     if (rc == 0 && s->marks.archives)
         rc = drills_start(s, &s->drills, e);
+    if (rc == 0 && s->marks.archives)
+        rc = archive_scrub_start(s, &s->archive_scrub, e);
     if (rc == 0)
         rc = s->marks.archives ? collector_start(s, &s->collector, e)
                                : cosigner_start(s, &s->cosigner, e);
@@ -399,6 +401,7 @@ static bool stop_loop(struct site *s)
     applier_stop(s->applier);
     past_stop(s->past);
     drills_stop(s->drills);
+    archive_scrub_stop(s->archive_scrub);
     archiver_stop(s->archiver);
     packs_stop(s->packs);
     ahead_stop(s->ahead);

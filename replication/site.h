@@ -77,6 +77,9 @@ struct site_config {
     uint64_t drill_us;         /* a restore drill this often; 0: only when asked */
 
     char drill_dir[SITE_PATH_BYTES]; /* empty: "drill" in data_dir */
+
+    uint64_t archive_scrub_bytes; /* of the archive read again in a second; 0: none */
+    uint64_t archive_scrub_us;    /* an object is not read again before this time is over */
 };
 
 /* Names and kinds of the members in the order of the names: "dc data, dr data, gsr repository". What all sites must agree on. */

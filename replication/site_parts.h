@@ -33,6 +33,7 @@ struct client;
 struct collector;
 struct cosigner;
 struct drillmaster;
+struct archive_scrub;
 struct events;
 struct ahead;
 struct packs;
@@ -130,6 +131,7 @@ struct site {
     struct drillmaster *drills;          /* likewise */
     struct cosigner *cosigner;           /* NULL: this site keeps an archive */
     struct scrubber *scrubber;           /* NULL: switched off */
+    struct archive_scrub *archive_scrub; /* NULL: keeps no archive, or it is switched off */
     struct ahead *ahead;
     struct care *care;
     struct events *events;
@@ -434,6 +436,11 @@ void archiver_cosigned(struct archiver *a, uint8_t site, struct archiver_cosigne
 /* Since when it reads one state without a break (site_now_ms); 0: it does not. A snapshot of a large state takes minutes. */
 uint64_t archiver_reading_since_ms(struct archiver *a);
 
+/* Heal one object of the archive from its copies; waits until that was tried. *where, when 0 is returned: the copy.
+ * ERR_NOT_FOUND: there are no copies, or none has it whole; ERR_CANCELLED: the site stops. Not from the loop. */
+int archiver_heal(struct archiver *a, const char *object, char where[SITE_PATH_BYTES],
+                  struct err *e);
+
 /* ---- copies.c: the archive in further places; called by the archive thread ---- */
 struct copies;
 int copies_new(struct site *s, struct copies **out, struct err *e);
@@ -445,6 +452,8 @@ void copies_turn(struct copies *c, struct repository *r, const struct repository
 /* Any thread. */
 struct lsn copies_reached(struct copies *c); /* what all of them hold; without any, all there is */
 json_t *copies_json(struct copies *c);       /* a list; null without any */
+/* The archive thread; the archive itself must not be open for writing. As archiver_heal. */
+int copies_heal(struct copies *c, const char *object, char where[SITE_PATH_BYTES], struct err *e);
 /* What ails copy i, with its place; false when there is no such copy. */
 bool copies_trouble(struct copies *c, size_t i, char trouble[ERR_TEXT_BYTES]);
 struct copies *archiver_copies(struct archiver *a);
@@ -456,6 +465,14 @@ void drills_stop(struct drillmaster *d); /* ends a drill that runs; NULL is fine
 uint64_t drills_ask(struct drillmaster *d);
 json_t *drills_json(struct drillmaster *d);
 void drills_trouble(struct drillmaster *d, void (*add)(void *arg, const char *text), void *arg);
+
+/* ---- archive_scrub.c: a thread of the archive's site reads its archive again and again, slowly ---- */
+int archive_scrub_start(struct site *s, struct archive_scrub **out,
+                        struct err *e);           /* after the archiver; *out NULL: switched off */
+void archive_scrub_stop(struct archive_scrub *c); /* before the archiver; NULL is fine, as below */
+json_t *archive_scrub_json(struct archive_scrub *c);
+void archive_scrub_trouble(struct archive_scrub *c, void (*add)(void *arg, const char *text),
+                           void *arg);
 
 /* ---- ahead.c: a thread reads old log for sites that are behind. Loop. ---- */
 struct ahead_piece { /* a message's worth */

@@ -1,15 +1,17 @@
 /* archive: what the repository holds, read from its directory; no site has to run. */
 #include "tools/commands.h"
 
-#include "repository/repository.h"
+#include "repository/scrub.h"
 #include "tools/progress.h"
 #include "tools/table.h"
 #include "tools/text.h"
 
+#include <unistd.h>
+
 struct archive_options {
     struct common common;
     const char *dir, *kek;
-    const char *level, *scratch, *point, *time;
+    const char *level, *scratch, *point, *time, *ledger;
     struct option_number lsn;
 };
 #define AT(member) offsetof(struct archive_options, member)
@@ -25,6 +27,12 @@ struct archive_options {
         "kek", 'k', OPTION_TEXT, AT(kek), "SOURCE", "TRIVENI_KEK", KEK_HELP                        \
     }
 static const struct option archive_table[] = {REPOSITORY_OPTIONS, {0}};
+static const struct option list_table[] = {
+    REPOSITORY_OPTIONS,
+    {"ledger", 0, OPTION_TEXT, AT(ledger), "FILE", NULL,
+     "archive.ledger of the site's data directory: show when each pack was verified last"},
+    {0},
+};
 static const struct option verify_table[] = {
     REPOSITORY_OPTIONS,
     {"level", 0, OPTION_TEXT, AT(level), "LEVEL", NULL,
@@ -54,7 +62,19 @@ static int open_archive(const struct archive_options *o, struct repository **out
 struct listing {
     bool json;
     struct table table;
+    struct repo_ledger ledger;
 };
+
+static int open_ledger(const char *path, struct repo_ledger *out, struct err *e)
+{
+    bool whole = true;
+    int rc = access(path, R_OK) == 0
+                 ? repository_ledger_load(path, out, &whole, e)
+                 : err_set(e, ERR_NOT_FOUND, "%s: there is no such ledger", path);
+    if (rc == 0 && !whole)
+        rc = err_set(e, ERR_INTEGRITY, "%s: the ledger is damaged; its site makes a new one", path);
+    return rc;
+}
 
 static int list(struct invocation *in, const char *const *heads, size_t columns,
                 int (*walk)(struct repository *, struct listing *, struct err *), struct err *e)
@@ -64,11 +84,14 @@ static int list(struct invocation *in, const char *const *heads, size_t columns,
     struct repository *r = NULL;
     table_init(&l.table, heads, columns);
     int rc = open_archive(o, &r, e);
+    if (rc == 0 && o->ledger != NULL)
+        rc = open_ledger(o->ledger, &l.ledger, e);
     if (rc == 0)
         rc = walk(r, &l, e);
     if (rc == 0 && !l.json)
         table_print(&l.table, stdout);
     table_free(&l.table);
+    repository_ledger_release(&l.ledger);
     repository_close(r);
     return rc;
 }
@@ -92,17 +115,37 @@ static void size_cell(struct table *t, uint64_t bytes)
 
 /* ---- packs ---- */
 
+static json_t *verified_json(const struct repo_ledger *ledger, const char *name)
+{
+    char text[UTC_TEXT_BYTES];
+    const struct repo_ledger_line *x = repo_ledger_find(ledger, name);
+    return x != NULL && x->verified.us != 0 ? json_string(utc_text(x->verified, text))
+                                            : json_null();
+}
+
+static void verified_cell(const struct listing *l, struct table *t, const char *name)
+{
+    char text[UTC_TEXT_BYTES];
+    const struct repo_ledger_line *x = repo_ledger_find(&l->ledger, name);
+    if (x == NULL || x->verified.us == 0)
+        table_cell(t, STYLE_DIM, "unknown");
+    else
+        table_cell(t, x->damaged ? STYLE_BAD : STYLE_NONE, "%s%s", utc_text(x->verified, text),
+                   x->damaged ? " DAMAGED" : "");
+}
+
 static int on_pack(void *arg, const struct repository_pack *p)
 {
     struct listing *l = arg;
     char first[UTC_TEXT_BYTES];
     char last[UTC_TEXT_BYTES];
     if (l->json) {
-        output_json(json_pack("{s:s,s:I,s:I,s:I,s:s,s:s,s:I,s:I}", "name", p->name, "first",
+        output_json(json_pack("{s:s,s:I,s:I,s:I,s:s,s:s,s:I,s:I,s:o}", "name", p->name, "first",
                               (json_int_t)p->first.v, "last", (json_int_t)p->last.v, "term",
                               (json_int_t)p->term.v, "first_time", utc_text(p->first_time, first),
                               "last_time", utc_text(p->last_time, last), "bytes",
-                              (json_int_t)p->bytes, "plain_bytes", (json_int_t)p->plain_bytes));
+                              (json_int_t)p->bytes, "plain_bytes", (json_int_t)p->plain_bytes,
+                              "verified", verified_json(&l->ledger, p->name)));
         return 0;
     }
     lsn_cell(&l->table, p->first);
@@ -111,6 +154,7 @@ static int on_pack(void *arg, const struct repository_pack *p)
     time_cell(&l->table, p->last_time);
     size_cell(&l->table, p->bytes);
     size_cell(&l->table, p->plain_bytes);
+    verified_cell(l, &l->table, p->name);
     table_cell(&l->table, STYLE_NONE, "%s", p->name);
     return 0;
 }
@@ -122,9 +166,9 @@ static int walk_packs(struct repository *r, struct listing *l, struct err *e)
 
 static int run_archive_list(struct invocation *in, struct err *e)
 {
-    static const char *const heads[] = {">FIRST", ">LAST",  ">TERM", "UNTIL",
-                                        ">SIZE",  ">PLAIN", "PACK"};
-    return list(in, heads, 7, walk_packs, e);
+    static const char *const heads[] = {">FIRST", ">LAST",  ">TERM",    "UNTIL",
+                                        ">SIZE",  ">PLAIN", "VERIFIED", "PACK"};
+    return list(in, heads, 8, walk_packs, e);
 }
 
 /* ---- snapshots ---- */
@@ -379,9 +423,9 @@ static int run_archive_verify(struct invocation *in, struct err *e)
         .run = run_archive_##member,                                                               \
     }
 
-ARCHIVE(list, "list the packs of the archive", archive_table,
+ARCHIVE(list, "list the packs of the archive", list_table,
         "A pack holds consecutive transactions, compressed, encrypted and never changed. PLAIN is "
-        "their size before.",
+        "their size before, VERIFIED when the archive's site read it last (with --ledger).",
         "all", "triveni archive list --repository /srv/archive --kek kek");
 ARCHIVE(snapshots, "list the snapshots of the archive", archive_table,
         "A restore begins from the newest snapshot at or below its target.", "all",

@@ -303,7 +303,7 @@ static void pasts(const json_t *sites)
     }
 }
 
-/* The archive's care: when it was restored last as a drill. */
+/* The archive's care: when it was restored last as a drill, and since when its oldest object was not verified. */
 static void archive_care(const json_t *sites)
 {
     size_t i;
@@ -313,7 +313,10 @@ static void archive_care(const json_t *sites)
         const json_t *archive = json_object_get(row, "archive");
         const json_t *drill = json_object_get(archive, "drill");
         const json_t *last = json_object_get(drill, "last");
+        const json_t *scrub = json_object_get(archive, "scrub");
         const char *name = json_text(row, "name", "unknown");
+        int64_t oldest = 0, objects = 0;
+        char text[UTC_TEXT_BYTES];
         if (json_is_object(drill))
             (void)printf("archive at %s: last restore drill %s%s%s\n", name,
                          json_is_object(last) ? json_text(last, "ended", "unknown") : "never",
@@ -322,6 +325,9 @@ static void archive_care(const json_t *sites)
                                                                      : ", FAILED",
                          json_is_object(json_object_get(drill, "running")) ? ", one is under way"
                                                                            : "");
+        if (json_number(scrub, "objects", &objects) && json_number(scrub, "oldest_us", &oldest))
+            (void)printf("archive at %s: %lld objects, each verified since %s\n", name,
+                         (long long)objects, utc_text((struct utc){(uint64_t)oldest}, text));
     }
 }
 

@@ -78,6 +78,7 @@ const struct command *const commands[] = {
     &command_restore,
     &command_archive_list,
     &command_archive_verify,
+    &command_archive_damage,
     &command_archive_points,
     &command_archive_snapshots,
     &command_archive_keys,

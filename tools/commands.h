@@ -26,7 +26,7 @@ extern const struct command command_restore, command_archive_list, command_archi
     command_archive_points, command_archive_snapshots, command_archive_keys, command_archive_seal,
     command_archive_heal, command_archive_checkpoint, command_archive_prove,
     command_archive_consistency, command_archive_operations, command_verify_proof;
-extern const struct command command_drill_restore;
+extern const struct command command_drill_restore, command_archive_damage;
 extern const struct command command_check, command_dump_log;
 extern const struct command command_version;
 extern const struct command command_receipt;

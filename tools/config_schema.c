@@ -115,6 +115,8 @@ static const cyaml_schema_field_t repository_fields[] = {
     IN(repository, snapshot_entries, 0),
     IN(repository, snapshot_hours, 0),
     IN(repository, drill_hours, 0),
+    IN(repository, scrub_mib_per_second, 0),
+    IN(repository, scrub_seconds, 0),
     IN(repository, drill_dir, 0),
     CYAML_FIELD_END,
 };

@@ -42,7 +42,7 @@ struct config_file {
         unsigned copies_count;
         char *archived_at;
         char *dir, *kek_file, *checkpoint_key_file, *pack_mib, *pack_seconds, *snapshot_entries;
-        char *snapshot_hours, *drill_hours, *drill_dir;
+        char *snapshot_hours, *drill_hours, *drill_dir, *scrub_mib_per_second, *scrub_seconds;
         struct config_kek kek;
     } repository;
 };
@@ -78,6 +78,8 @@ extern const cyaml_schema_value_t config_schema;
     X(repository, pack_seconds, pack_seconds, uint32_t, 1, 1, 86400, 10)                           \
     X(repository, snapshot_entries, snapshot_entries, uint32_t, 1, 0, 4294967295, 100000)          \
     X(repository, snapshot_hours, snapshot_us, uint64_t, 3600000000, 0, 87600, 168)                \
+    X(repository, scrub_mib_per_second, archive_scrub_bytes, uint64_t, 1 << 20, 0, 1024, 4)        \
+    X(repository, scrub_seconds, archive_scrub_us, uint64_t, 1000000, 1, 31536000, 86400)          \
     X(repository, drill_hours, drill_us, uint64_t, 3600000000, 0, 87600, 168)
 
 struct config_number {

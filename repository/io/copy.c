@@ -10,6 +10,8 @@
  *
  * What is there already is believed by name and size; `deep` reads and compares it, and puts what is damaged once more: in a
  * directory over the damaged file, in a bucket as a newer version with the same bytes (core/s3_text.h). */
+#include "repository/scrub.h"
+
 #include "repository/io/archive.h"
 #include "repository/io/operations.h"
 #include "repository/io/tiles.h"
@@ -541,4 +543,26 @@ int repository_copy_run(struct repository_copy *c, struct repository *r, bool de
     if (rc != 0)
         err_wrap(e, "copy");
     return rc;
+}
+
+/* ---- one object ---- */
+
+int repository_copy_object(struct repository_copy *c, struct repository *from, const char *object,
+                           struct repository_copy_report *out, struct err *e)
+{
+    const struct repo_inventory *inv = &from->inv;
+    const struct repo_object *o = NULL;
+    uint64_t put_bytes = 0;
+    *out = (struct repository_copy_report){.objects = 0};
+    const struct run x = {c, from, true, 0, &put_bytes, out, NULL, NULL, e};
+    for (size_t i = 0; i < inv->pack_count && o == NULL; i++)
+        o = strcmp(inv->packs[i].o.name, object) == 0 ? &inv->packs[i].o : NULL;
+    for (size_t i = 0; i < inv->snapshot_count && o == NULL; i++)
+        o = strcmp(inv->snapshots[i].o.name, object) == 0 ? &inv->snapshots[i].o : NULL;
+    if (o == NULL)
+        return err_set(e, ERR_NOT_FOUND, "%s: %s is not there", from->where, object);
+    if (o->damaged)
+        return err_set(e, ERR_INTEGRITY, "%s: %s: %s", from->where, object, o->reason);
+    int rc = copy_object(&x, o);
+    return rc != 0 ? err_wrap(e, "from %s", from->where) : 0;
 }

@@ -128,6 +128,8 @@ expect 0 archive operations --repository "$DIR/cluster/gsr/archive" -o json && [
 expect 2 archive operations
 expect 0 archive verify "${archive[@]}" --level restorable --scratch "$DIR/scratch" -o json && [ "$(jq .restored.records "$DIR/out")" -gt 0 ]
 expect 2 archive verify "${archive[@]}" --level best && says "use present, intact, readable or restorable"
+expect 0 archive damage "${archive[@]}" && [ ! -s "$DIR/out" ]
+expect 3 archive list "${archive[@]}" --ledger "$DIR/none" && says "there is no such ledger"
 expect 0 drill restore "${archive[@]}" --scratch "$DIR/scratch" -o json && [ "$(jq .ok "$DIR/out")" = true ]
 expect 2 drill restore "${archive[@]}" --scratch "$DIR/scratch" --follow && says "--follow goes with -o json"
 expect 5 drill restore "${c[@]}" && says "never restored as a drill"

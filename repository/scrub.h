@@ -1,0 +1,49 @@
+/* The archive read again, object by object: what a site does all the time, within a budget, so that damage is found while a
+ * copy still has what was lost.
+ *
+ * Threads: one thread uses a repository. */
+#ifndef REPOSITORY_SCRUB_H
+#define REPOSITORY_SCRUB_H
+
+#include "repository/core/ledger.h"
+#include "repository/repository.h"
+
+/* A ledger in the heap: zero is an empty one. */
+void repository_ledger_release(struct repo_ledger *l);
+/* From its file; a missing or damaged one is an empty ledger (*whole tells), for it can be made again. */
+int repository_ledger_load(const char *path, struct repo_ledger *out, bool *whole, struct err *e);
+/* Over its file, in one step and durably. */
+int repository_ledger_save(const char *path, const struct repo_ledger *l, struct err *e);
+
+/* Bring the ledger up to what the archive holds: an object that is new in it counts as verified when it was sealed, for then
+ * it was read back; an index that is gone was replaced. Packs and snapshots that are gone stay: repository_check finds them
+ * missing. */
+int repository_ledger_follow(struct repository *r, struct repo_ledger *l, struct err *e);
+
+/* Is this one object what was sealed? Key and meta are read again, everything in it is decrypted, decompressed and decoded:
+ * level readable, of one object. `progress` (may be NULL) is told bytes of it that were read. 0; ERR_INTEGRITY with what is
+ * wrong; others: it could not be said. */
+int repository_check(struct repository *r, const char *object,
+                     void (*progress)(void *arg, uint64_t bytes), void *arg, struct err *e);
+
+/* The records that entries from..to wrote, by the index of keys, so that it can be told when their pack cannot be read: each
+ * reference, in the order of the records. A non-zero result of `each` ends it and is returned. ERR_NOT_FOUND when no index
+ * covers the range. */
+int repository_affected(struct repository *r, struct lsn from, struct lsn to,
+                        int (*each)(void *arg, struct bytes collection, struct bytes key,
+                                    struct lsn lsn),
+                        void *arg, struct err *e);
+/* The lsns of an object and the times of them, as far as its meta and its neighbours tell; zero: not known. */
+struct repository_extent {
+    struct lsn first, last;
+    struct utc from, to;
+};
+void repository_extent(const struct repository *r, const char *object,
+                       struct repository_extent *out);
+
+/* Put one object with its keys and its meta where they are missing or damaged in `c`, from `from`, where it is verified first.
+ * ERR_NOT_FOUND when `from` has no such object, ERR_INTEGRITY when it is damaged there too. */
+int repository_copy_object(struct repository_copy *c, struct repository *from, const char *object,
+                           struct repository_copy_report *out, struct err *e);
+
+#endif
