@@ -128,6 +128,13 @@ static bool parse_clock(const char **p, int *seconds, int *us)
     return true;
 }
 
+/* "IST", "Europe/Berlin", "[Europe/Berlin]": two letters or more. */
+static bool is_zone_name(const char *p)
+{
+    static const char letters[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
+    return strspn(*p == '[' ? p + 1 : p, letters) > 1;
+}
+
 int utc_parse(const char *text, struct utc *out, struct err *e)
 {
     const char *p = text;
@@ -154,6 +161,12 @@ int utc_parse(const char *text, struct utc *out, struct err *e)
     if (*p == ' ')
         p++;
     int offset;
+    if (is_zone_name(p))
+        return err_set(
+            e, ERR_USAGE,
+            "time '%.40s': '%.40s' is the name of a zone, which means several offsets in "
+            "different places and seasons; write the one that is meant, such as +05:30",
+            text, p);
     if (!parse_offset(&p, &offset) || *p != '\0')
         return err_set(e, ERR_USAGE,
                        "time '%.40s' is not understood at character %zu: it must end with Z or an "

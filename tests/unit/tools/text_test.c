@@ -80,6 +80,51 @@ static void times_refused(void **state)
         "or 2026-11-24T14:18:21+05:30");
 }
 
+/* Clocks that are put back show an hour twice, clocks that are put forward leave one out, and the machine that runs the restore
+ * may be in another zone: whatever TZ says, words without an offset mean no instant. With one, each of the two is meant apart. */
+static void a_local_time_is_refused_and_its_offset_decides(void **state)
+{
+    (void)state;
+    static const char *const zones[] = {"CET-1CEST,M3.5.0,M10.5.0/3", "UTC0", "IST-5:30"};
+    static const char *const bad[] = {
+        "2026-10-25T02:30:00",                      /* twice in Berlin */
+        "2026-03-29T02:30:00",                      /* never in Berlin */
+        "2026-07-01T12:00:00",                      /* once, but where? */
+        "2026-10-25T02:30:00 CEST",                 /* one of the two, by a name */
+        "2026-11-24T08:48:21 IST",                  /* Ireland, Israel, India */
+        "2026-10-25T02:30:00 Europe/Berlin",        /* both of the two */
+        "2026-10-25T02:30:00+02:00[Europe/Berlin]", /* RFC 9557: may contradict itself */
+        "2026-10-25T02:30:00[Europe/Berlin]",
+        "2026-10-25T02:30:00 Mars/Olympus",
+        "2026-10-25T02:30:00 local",
+        "2026-10-25T02:30:00+25:00",
+    };
+    struct utc summer, winter;
+    char local[LOCAL_TEXT_BYTES];
+    for (size_t z = 0; z < sizeof zones / sizeof zones[0]; z++) {
+        assert_int_equal(setenv("TZ", zones[z], 1), 0);
+        tzset();
+        for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++)
+            if (utc_parse(bad[i], &summer, NULL) != ERR_USAGE)
+                fail_msg("accepted in %s: %s", zones[z], bad[i]);
+        assert_int_equal(utc_parse("2026-10-25T02:30:00+02:00", &summer, NULL), 0);
+        assert_int_equal(utc_parse("2026-10-25T02:30:00+01:00", &winter, NULL), 0);
+        assert_int_equal(summer.us, 1792888200000000);
+        assert_int_equal(winter.us - summer.us, 3600000000);
+    }
+    assert_int_equal(setenv("TZ", zones[0], 1), 0);
+    tzset();
+    assert_string_equal(local_text(summer, local), "2026-10-25 02:30:00.000000 +0200 (CEST)");
+    assert_string_equal(local_text(winter, local), "2026-10-25 02:30:00.000000 +0100 (CET)");
+
+    struct err e = ERR_NONE;
+    assert_int_equal(utc_parse("2026-11-24T08:48:21 IST", &summer, &e), ERR_USAGE);
+    assert_string_equal(e.text,
+                        "time '2026-11-24T08:48:21 IST': 'IST' is the name of a zone, which "
+                        "means several offsets in different places and seasons; write the "
+                        "one that is meant, such as +05:30");
+}
+
 static void times_written(void **state)
 {
     (void)state;
@@ -102,6 +147,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(times_read),
         cmocka_unit_test(times_refused),
+        cmocka_unit_test(a_local_time_is_refused_and_its_offset_decides),
         cmocka_unit_test(times_written),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
