@@ -1,19 +1,12 @@
-/* restore: a state as it was, from the archive alone. */
+/* restore: a state as it was, or some records of it, from the archive alone. */
 #include "tools/commands.h"
 
-#include "repository/repository.h"
-#include "tools/progress.h"
+#include "tools/restore.h"
 #include "tools/text.h"
 
 #include <string.h>
 #include <unistd.h>
 
-struct restore_options {
-    struct common common;
-    const char *dir, *kek, *point, *time, *into;
-    struct option_number lsn;
-    bool or_end, preview, yes;
-};
 #define AT(member) offsetof(struct restore_options, member)
 static const struct option restore_table[] = {
     {"repository", 'r', OPTION_TEXT, AT(dir), "DIR", "TRIVENI_REPOSITORY",
@@ -25,8 +18,18 @@ static const struct option restore_table[] = {
      "as it was at this time: ISO 8601 with Z or an offset, such as 2026-11-24T08:48:21+05:30"},
     {"or-end", 0, OPTION_FLAG, AT(or_end), NULL, NULL,
      "with --to-time: when the archive ends before that time, restore its end"},
-    {"into", 0, OPTION_TEXT, AT(into), "DIR", NULL,
-     "new or empty directory to restore into (required)"},
+    {"collection", 0, OPTION_TEXT, AT(collection), "NAME", NULL,
+     "only the records of this collection, as lines of JSON"},
+    {"key", 0, OPTION_TEXT, AT(key), "KEY", NULL, "with --collection: only this record"},
+    {"prefix", 0, OPTION_TEXT, AT(prefix), "TEXT", NULL, "only keys that begin with TEXT"},
+    {"from", 0, OPTION_TEXT, AT(from), "KEY", NULL, "from KEY on, inclusive"},
+    {"to", 0, OPTION_TEXT, AT(to), "KEY", NULL, "up to KEY, exclusive"},
+    {"into", 0, OPTION_TEXT, AT(into), "DIR|FILE", NULL,
+     "new or empty directory to restore into (required); with --collection a new file (default: "
+     "standard output)"},
+    {"scratch", 0, OPTION_TEXT, AT(scratch), "DIR", NULL,
+     "with --collection: where what is read is kept until the end, so that an interrupted command "
+     "goes on; default FILE.partial, or a new directory in TMPDIR"},
     {"preview", 0, OPTION_FLAG, AT(preview), NULL, NULL, "say what would be restored, and stop"},
     {"yes", 'y', OPTION_FLAG, AT(yes), NULL, NULL, "on a terminal: do not ask before it begins"},
     {0},
@@ -39,7 +42,7 @@ static int choose_target(const struct restore_options *o, struct restore_target 
     *t = (struct restore_target){.point = o->point};
     if (o->dir == NULL || o->kek == NULL)
         return err_set(e, ERR_USAGE, "--%s is needed", o->dir == NULL ? "repository" : "kek");
-    if (o->into == NULL && !o->preview)
+    if (o->into == NULL && o->collection == NULL && !o->preview)
         return err_set(e, ERR_USAGE, "--into DIR is needed (or --preview)");
     if (given > 1)
         return err_set(e, ERR_USAGE, "give one of --to-lsn, --to-point and --to-time");
@@ -51,7 +54,7 @@ static int choose_target(const struct restore_options *o, struct restore_target 
     return o->time != NULL ? utc_parse(o->time, &t->time, e) : 0;
 }
 
-static json_t *plan_json(const struct restore_plan *p)
+json_t *restore_plan_json(const struct restore_plan *p)
 {
     char time[UTC_TEXT_BYTES];
     char local[LOCAL_TEXT_BYTES];
@@ -109,8 +112,8 @@ static void print_done(const struct restore_options *o, const struct restore_pla
     char digest[DIGEST_HEX_BYTES];
     digest_hex(r->digest, digest);
     if (o->common.format == OUTPUT_JSON) {
-        output_json(json_pack("{s:o,s:s,s:I,s:I,s:I,s:I,s:s,s:b,s:f}", "plan", plan_json(p), "into",
-                              o->into, "lsn", (json_int_t)r->at.lsn.v, "records",
+        output_json(json_pack("{s:o,s:s,s:I,s:I,s:I,s:I,s:s,s:b,s:f}", "plan", restore_plan_json(p),
+                              "into", o->into, "lsn", (json_int_t)r->at.lsn.v, "records",
                               (json_int_t)r->records, "entries", (json_int_t)r->entries,
                               "compared_lsn", (json_int_t)r->compared.v, "digest", digest,
                               "resumed", r->resumed, "seconds", seconds));
@@ -133,21 +136,43 @@ static void print_done(const struct restore_options *o, const struct restore_pla
                      (unsigned long long)(r->at.lsn.v - r->compared.v));
 }
 
-struct stages {
-    struct progress bar;
-    enum repository_stage stage;
-    uint64_t began_ms;
-};
-
-static void on_progress(void *arg, enum repository_stage stage, uint64_t done, uint64_t total)
+void restore_stages_begin(struct restore_stages *s, bool quiet_build)
 {
-    struct stages *s = arg;
+    *s = (struct restore_stages){
+        .stage = REPOSITORY_STAGE_READ, .began_ms = monotonic_ms(), .quiet_build = quiet_build};
+    progress_begin(&s->bar, "read", NULL, 0);
+}
+
+void restore_stages_show(void *arg, enum repository_stage stage, uint64_t done, uint64_t total)
+{
+    struct restore_stages *s = arg;
     if (stage != s->stage) {
         progress_end(&s->bar);
         progress_begin_count(&s->bar, "build", "records");
         s->stage = stage;
     }
-    progress_show(&s->bar, done, total, done);
+    if (stage == REPOSITORY_STAGE_READ || !s->quiet_build)
+        progress_show(&s->bar, done, total, done);
+}
+
+double restore_stages_end(struct restore_stages *s)
+{
+    progress_end(&s->bar);
+    return (double)(monotonic_ms() - s->began_ms) / 1e3;
+}
+
+/* The whole state, to a directory. */
+static int restore_all(struct repository *r, const struct restore_options *o,
+                       const struct restore_plan *plan, struct err *e)
+{
+    struct restore_stages stages;
+    struct restore_result result;
+    restore_stages_begin(&stages, false);
+    int rc = repository_restore(r, plan, o->into, restore_stages_show, &stages, &result, e);
+    const double seconds = restore_stages_end(&stages);
+    if (rc == 0)
+        print_done(o, plan, &result, seconds);
+    return rc;
 }
 
 static int run_restore(struct invocation *in, struct err *e)
@@ -155,9 +180,11 @@ static int run_restore(struct invocation *in, struct err *e)
     const struct restore_options *o = in->options;
     struct restore_target target;
     struct restore_plan plan;
-    struct restore_result result;
+    struct repository_selection selection;
     struct repository *r = NULL;
     int rc = choose_target(o, &target, e);
+    if (rc == 0)
+        rc = restore_selection(o, &selection, e);
     if (rc != 0)
         return rc;
     const struct repository_options options = {
@@ -166,7 +193,7 @@ static int run_restore(struct invocation *in, struct err *e)
     if (rc == 0)
         rc = repository_plan(r, &target, &plan, e);
     if (rc == 0 && o->preview && o->common.format == OUTPUT_JSON)
-        output_json(plan_json(&plan));
+        output_json(restore_plan_json(&plan));
     else if (rc == 0)
         print_plan(o->preview ? stdout : stderr, o, &target, &plan);
     if (rc == 0 && !o->preview && plan.open_end && !o->or_end)
@@ -178,14 +205,9 @@ static int run_restore(struct invocation *in, struct err *e)
                     (unsigned long long)plan.lsn.v);
     if (rc == 0 && !o->preview && !o->yes && isatty(STDIN_FILENO) == 1 && !confirm("Restore this?"))
         rc = err_set(e, ERR_CANCELLED, "not confirmed: nothing was restored");
-    if (rc == 0 && !o->preview) {
-        struct stages stages = {.stage = REPOSITORY_STAGE_READ, .began_ms = monotonic_ms()};
-        progress_begin(&stages.bar, "read", NULL, 0);
-        rc = repository_restore(r, &plan, o->into, on_progress, &stages, &result, e);
-        progress_end(&stages.bar);
-        if (rc == 0)
-            print_done(o, &plan, &result, (double)(monotonic_ms() - stages.began_ms) / 1e3);
-    }
+    if (rc == 0 && !o->preview)
+        rc = o->collection != NULL ? restore_records(r, o, &plan, &selection, e)
+                                   : restore_all(r, o, &plan, e);
     repository_close(r);
     return rc;
 }
@@ -209,13 +231,22 @@ const struct command command_restore = {
         "restored. The result is counted again record by record and "
         "compared with every digest that the archive holds; when one differs the directory is "
         "renamed to DIR.rejected\n"
-        "and the exit code is 7. Look at it with 'triveni dump --data-dir DIR --all'.",
+        "and the exit code is 7. Look at it with 'triveni dump --data-dir DIR --all'.\n"
+        "\n"
+        "With --collection only some records are restored, as lines of JSON like those of 'triveni "
+        "dump', which 'triveni load --format dump'\n"
+        "loads. A file gets its name when it is whole. When there was no such record the exit code "
+        "is 3, and of a single one it is said when it was there.",
     .examples =
         {{"what would it be?",
           "triveni restore -r /srv/archive -k kek --to-time 2026-11-24T08:48:21+05:30 --preview"},
          {"a restore point", "triveni restore -r /srv/archive -k kek --to-point "
                              "before-land-act-2026 --into /srv/past"},
-         {"everything", "triveni restore -r /srv/archive -k kek --into /srv/rebuilt"}},
+         {"everything", "triveni restore -r /srv/archive -k kek --into /srv/rebuilt"},
+         {"one record", "triveni restore -r /srv/archive -k kek --to-lsn 41 --collection titles "
+                        "--key AB-12"},
+         {"a district", "triveni restore -r /srv/archive -k kek --to-lsn 41 --collection titles "
+                        "--prefix AB- --into ab.jsonl"}},
     .exits = "378",
     .run = run_restore,
 };

@@ -143,6 +143,11 @@ expect 3 restore "${archive[@]}" --to-point "no such" --preview
 expect 0 restore "${archive[@]}" --to-point "before the end" --into "$DIR/restored"
 expect 0 dump --all --data-dir "$DIR/restored" && cmp "$DIR/out" "$DIR/dump"
 expect 1 restore "${archive[@]}" --into "$DIR/restored" # never over data
+expect 0 restore "${archive[@]}" --to-point "before the end" --collection titles && cmp "$DIR/out" <(grep '"collection":"titles"' "$DIR/dump")
+expect 0 restore "${archive[@]}" --collection titles --key AB-12 --into "$DIR/one.jsonl"
+expect 1 restore "${archive[@]}" --collection titles --key AB-12 --into "$DIR/one.jsonl" && says "a restore never goes over data"
+expect 3 restore "${archive[@]}" --collection titles --key nothing && prints ''
+expect 2 restore "${archive[@]}" --key AB-12 && says "--into DIR is needed"
 # What is said about a restore is true: the end of the archive is not "the last transaction before" a later time, and a digest of
 # another lsn is not that of the result.
 expect 3 restore "${archive[@]}" --to-time 2100-01-01T00:00:00Z --into "$DIR/late" && says "does not reach that time"
