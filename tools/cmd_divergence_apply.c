@@ -4,9 +4,8 @@
  *  A2  Each carries the condition that the record still has the version that it had below the cut (or is absent, as it was
  *      there). A record that has changed since is refused and shown, never overwritten.
  *  A3  What is settled is a record of its own (collection divergence-applied, key: the bundle's id), written in the transaction
- *      of the operations themselves, under the condition that nobody else has moved it. So nothing is applied twice, whoever is
- *      killed, and whoever else applies the same tail at the same time, from this bundle or from a copy of it (tools/cmd_load.c
- *      does the same).
+ *      of the operations themselves, under the condition that nobody else has moved it (tools/settled.h). So nothing is applied
+ *      twice, whoever is killed, and whoever else applies the same tail at the same time, from this bundle or from a copy of it.
  *  A4  A transaction whose client sent it again after the failover is in the history already, under its session and sequence or
  *      its idempotency key (P6): it is not applied. Nor is one whose key was given up: its client was told that it never happens.
  *      That is known as long as the session and the key are. A key that nobody has used since stays its client's: it is not
@@ -22,9 +21,9 @@
 #include "store/core/idempotency.h"
 #include "tools/admin.h"
 #include "tools/divergence.h"
-#include "tools/ordinals.h"
 #include "tools/progress.h"
 #include "tools/record.h"
+#include "tools/settled.h"
 #include "tools/text.h"
 
 #include <stdlib.h>
@@ -34,7 +33,6 @@ enum {
     BATCH_OPS = 256,
     BATCH_OPS_MAX = TVN_GET_MAX_KEYS, /* of one transaction that has more */
     BATCH_BYTES = 1 << 20,
-    TRIES = 5, /* against others who apply or write at the same time */
     SHOWN_COLUMNS = 160,
     APPLY_TIMEOUT_MS = 60000, /* a failover in between should not end it */
 };
@@ -87,64 +85,26 @@ struct apply {
     struct tvn *db;
     struct progress bar;
     struct record_map last; /* record -> number of its last operation */
-    struct ordinals settled;
-    uint64_t version; /* of the record that holds them; 0: there is none */
-    bool signed_on;   /* the audit trail says that it is being applied */
-    struct attempt *batch;
+    struct settled settled;
+    bool signed_on;                /* the audit trail says that it is being applied */
+    struct attempt *whole, *batch; /* room for one batch; the piece of it that is tried */
     size_t count, bytes;
     uint64_t applied, already, same, resent, keys, refused, left, superseded, partial, others, seen;
 };
 
 /* ---- what is settled ---- */
 
-static int load_settled(struct apply *a, struct err *e)
-{
-    struct tvn_records *got = NULL;
-    struct tvn_error error;
-    a->version = 0;
-    a->settled.count = 0;
-    int code = tvn_get(a->db, DIVERGENCE_APPLIED_COLLECTION, tvn_str(a->b.id), NULL, &got, &error);
-    if (code == TVN_NOT_FOUND)
-        return 0;
-    if (code != 0)
-        return from_client(&error, e);
-    a->version = got->records[0].lsn;
-    struct bytes value = from_tvn(got->records[0].value);
-    json_t *o = json_loadb((const char *)value.p, value.n, JSON_REJECT_DUPLICATES, NULL);
-    const char *text = json_string_value(json_object_get(o, "settled"));
-    int rc = text == NULL ? err_set(e, ERR_FORMAT, "it has no member 'settled'")
-                          : ordinals_read(&a->settled, text, e);
-    json_decref(o);
-    tvn_records_free(got);
-    return rc != 0 ? err_wrap(e, "record %s of collection " DIVERGENCE_APPLIED_COLLECTION, a->b.id)
-                   : 0;
-}
-
 static int put_settled(struct apply *a, struct tvn_txn *txn, struct err *e)
 {
     int rc = 0;
     for (size_t i = 0; i < a->count && rc == 0; i++)
         if (a->batch[i].verdict != VERDICT_REFUSED && a->batch[i].verdict != VERDICT_ALREADY)
-            rc = ordinals_add(&a->settled, a->batch[i].op.number, e);
-    char *text = rc == 0 ? ordinals_text(&a->settled) : NULL;
-    json_t *o = text == NULL ? NULL
-                             : json_pack("{s:s, s:s, s:s, s:s}", "bundle", a->name, "site",
-                                         a->b.site, "sha256", a->b.sha256, "settled", text);
-    char *value = o != NULL ? json_dumps(o, JSON_COMPACT) : NULL;
-    const struct tvn_bytes key = tvn_str(a->b.id);
-    if (value == NULL) {
-        rc = err_set(e, ERR_NO_MEMORY, "no memory");
-    } else {
-        if (a->version == 0)
-            (void)tvn_txn_if_absent(txn, DIVERGENCE_APPLIED_COLLECTION, key);
-        else
-            (void)tvn_txn_if_version(txn, DIVERGENCE_APPLIED_COLLECTION, key, a->version);
-        (void)tvn_txn_put(txn, DIVERGENCE_APPLIED_COLLECTION, key, tvn_str(value));
-    }
-    free(value);
-    json_decref(o);
-    free(text);
-    return rc;
+            rc = ordinals_add(&a->settled.done, a->batch[i].op.number, e);
+    return rc != 0 ? rc
+                   : settled_put(&a->settled, txn,
+                                 json_pack("{s:s, s:s, s:s}", "bundle", a->name, "site", a->b.site,
+                                           "sha256", a->b.sha256),
+                                 e);
 }
 
 /* ---- verdicts ---- */
@@ -268,7 +228,7 @@ static int judge_batch(struct apply *a, struct tvn_records **got, struct err *e)
         struct attempt *t = &a->batch[i];
         t->now = &(*got)->records[i];
         t->verdict = 0;
-        if (ordinals_has(&a->settled, t->op.number)) {
+        if (ordinals_has(&a->settled.done, t->op.number)) {
             t->verdict = VERDICT_ALREADY;
             continue;
         }
@@ -411,15 +371,7 @@ static int sign_on(struct apply *a, struct err *e)
     return rc;
 }
 
-static bool is_of_one_op(int code)
-{
-    return code == TVN_UNIQUE || code == TVN_LIMIT || code == TVN_USAGE || code == TVN_NOT_READY;
-}
-
-enum { AGAIN = 1, HALVE = 2 };
-
-/* One try at the batch. 0: it is settled; AGAIN: something moved; HALVE: it is too much for one transaction, or one of its
- * operations stands in the way; or an error. */
+/* One try at the batch, as settled_in_pieces() wants it. */
 static int try_batch(struct apply *a, struct err *e)
 {
     struct tvn_records *got = NULL;
@@ -430,23 +382,23 @@ static int try_batch(struct apply *a, struct err *e)
     int rc = judge_batch(a, &got, e);
     if (rc == ERR_LIMIT && a->count > 1) {
         *e = (struct err)ERR_NONE;
-        return HALVE;
+        return SETTLED_HALVE;
     }
     if (rc == 0 && !a->o->dry_run && (txn = build(a, &ops, &settled, e)) == NULL)
         rc = e->code;
     if (rc == 0 && settled > 0 && txn != NULL)
         rc = sign_on(a, e);
     if (rc == 0 && settled > 0 && txn != NULL && tvn_txn_commit(a->db, txn, &result, &error) == 0)
-        a->version = result.lsn;
+        a->settled.version = result.lsn;
     if (rc == 0 && error.code == 0) {
         note(a);
     } else if (rc == 0 && error.code == TVN_CONDITION) {
-        rc = load_settled(a, e);
-        rc = rc == 0 ? AGAIN : rc;
-    } else if (rc == 0 && is_of_one_op(error.code)) {
-        rc = load_settled(a, e); /* what was added for this attempt is no more */
+        rc = settled_load(&a->settled, a->db, e);
+        rc = rc == 0 ? SETTLED_AGAIN : rc;
+    } else if (rc == 0 && settled_is_of_one(error.code)) {
+        rc = settled_load(&a->settled, a->db, e); /* what was added for this attempt is no more */
         if (rc == 0 && a->count > 1) {
-            rc = HALVE;
+            rc = SETTLED_HALVE;
         } else if (rc == 0) {
             refuse(&a->batch[0], "%.200s", error.text);
             note(a);
@@ -461,33 +413,16 @@ static int try_batch(struct apply *a, struct err *e)
     return rc;
 }
 
-/* All of the batch, in pieces when it must be. */
-static int flush(struct apply *a, struct err *e)
+static int try_piece(void *arg, size_t from, size_t n, struct err *e)
 {
-    struct attempt *all = a->batch;
+    struct apply *a = arg;
     const size_t total = a->count;
-    size_t done = 0, piece = total;
-    int rc = 0;
-    for (int tries = 0; rc == 0 && done < total;) {
-        a->batch = all + done;
-        a->count = piece < total - done ? piece : total - done;
-        rc = try_batch(a, e);
-        if (rc == 0) {
-            done += a->count;
-            tries = 0;
-        } else if (rc == HALVE) {
-            piece = a->count / 2;
-            rc = 0;
-        } else if (rc == AGAIN && ++tries < TRIES) {
-            rc = 0;
-        }
-    }
-    a->batch = all;
+    a->batch = a->whole + from;
+    a->count = n;
+    int rc = try_batch(a, e);
+    a->batch = a->whole;
     a->count = total;
-    return rc == AGAIN ? err_set(e, ERR_CONDITION,
-                                 "somebody else applies the same bundle, or writes its records, at "
-                                 "the same time: run the command again")
-                       : rc;
+    return rc;
 }
 
 static void empty(struct apply *a)
@@ -529,7 +464,7 @@ static int take_op(struct apply *a, struct bundle_op *op, struct err *e)
     int rc = 0;
     if (a->count == BATCH_OPS_MAX ||
         (whole && (a->count >= BATCH_OPS || a->bytes >= BATCH_BYTES))) {
-        rc = flush(a, e);
+        rc = settled_in_pieces(a->count, try_piece, a, e);
         empty(a);
         progress_show(&a->bar, a->seen, a->b.operations, a->seen);
     }
@@ -578,7 +513,7 @@ static int pass(struct apply *a, bool first, struct err *e)
         line = NULL;
     }
     if (rc == 0 && !first)
-        rc = flush(a, e);
+        rc = settled_in_pieces(a->count, try_piece, a, e);
     empty(a);
     bundle_close(&lines);
     return rc;
@@ -591,14 +526,14 @@ static void report(const struct apply *a)
     const struct apply_options *o = a->o;
     const char *would = o->dry_run ? "would be " : "";
     if (o->common.format == OUTPUT_JSON) {
-        output_json(json_pack("{s:s, s:b, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I}",
-                              "bundle", a->name, "dry_run", o->dry_run, "operations",
-                              (json_int_t)a->b.operations, "applied", (json_int_t)a->applied,
-                              "already_applied", (json_int_t)a->already, "same",
-                              (json_int_t)a->same, "resent", (json_int_t)a->resent, "keys",
-                              (json_int_t)a->keys, "refused", (json_int_t)a->refused, "left",
-                              (json_int_t)a->left, "superseded", (json_int_t)a->superseded,
-                              "partial", (json_int_t)a->partial, "lsn", (json_int_t)a->version));
+        output_json(
+            json_pack("{s:s, s:b, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I}", "bundle",
+                      a->name, "dry_run", o->dry_run, "operations", (json_int_t)a->b.operations,
+                      "applied", (json_int_t)a->applied, "already_applied", (json_int_t)a->already,
+                      "same", (json_int_t)a->same, "resent", (json_int_t)a->resent, "keys",
+                      (json_int_t)a->keys, "refused", (json_int_t)a->refused, "left",
+                      (json_int_t)a->left, "superseded", (json_int_t)a->superseded, "partial",
+                      (json_int_t)a->partial, "lsn", (json_int_t)a->settled.version));
         return;
     }
     (void)printf("%s: %llu operations: %llu %sapplied, %llu already applied, %llu refused because "
@@ -669,18 +604,20 @@ static int begin(struct apply *a, struct err *e)
 static int run_divergence_apply(struct invocation *in, struct err *e)
 {
     struct apply_options *o = in->options;
-    struct apply a = {.o = o, .name = in->operands[0]};
+    struct apply a = {.o = o,
+                      .name = in->operands[0],
+                      .settled = {.collection = DIVERGENCE_APPLIED_COLLECTION, .key = a.b.id}};
     if (!o->common.timeout.given)
         o->common.timeout = (struct option_number){true, APPLY_TIMEOUT_MS};
     int rc = begin(&a, e);
-    if (rc == 0 && (a.batch = calloc(BATCH_OPS_MAX, sizeof *a.batch)) == NULL)
+    if (rc == 0 && (a.whole = a.batch = calloc(BATCH_OPS_MAX, sizeof *a.batch)) == NULL)
         rc = err_set(e, ERR_NO_MEMORY, "no memory");
     if (rc == 0)
         rc = connect_open(&o->common, &a.db, e);
     if (rc == 0)
         rc = divergence_same_cluster(a.db, &a.b, e);
     if (rc == 0)
-        rc = load_settled(&a, e);
+        rc = settled_load(&a.settled, a.db, e);
     progress_begin_count(&a.bar, "apply", "operations");
     if (rc == 0)
         rc = pass(&a, true, e);
@@ -699,8 +636,8 @@ static int run_divergence_apply(struct invocation *in, struct err *e)
             (unsigned long long)a.refused);
     (void)tvn_close(a.db);
     record_map_free(&a.last);
-    ordinals_free(&a.settled);
-    free(a.batch);
+    ordinals_free(&a.settled.done);
+    free(a.whole);
     return rc;
 }
 
