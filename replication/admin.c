@@ -445,9 +445,9 @@ int admin_command(struct site *s, struct client *c, uint64_t request, struct byt
                   json_t *arguments, json_t **reply, struct err *e)
 {
     static const char *const for_operators[] = {
-        "switchover", "failover",       "solo",          "mode",         "isolate",
-        "divergence", "seal",           "drill",         "index-create", "index-drop",
-        "member-add", "member-promote", "member-demote", "member-remove"};
+        "switchover", "failover",       "solo",          "mode",          "isolate",
+        "divergence", "seal",           "drill",         "index-create",  "index-drop",
+        "member-add", "member-promote", "member-demote", "member-remove", "restore-records"};
     for (size_t i = 0; i < sizeof for_operators / sizeof for_operators[0]; i++)
         if (bytes_equal(command, bytes_str(for_operators[i])) && c->kind != WIRE_OPERATOR)
             return err_set(e, ERR_DENIED,
@@ -492,6 +492,8 @@ int admin_command(struct site *s, struct client *c, uint64_t request, struct byt
         return past_ask(s, c, request, arguments, e);
     if (bytes_equal(command, bytes_str("divergence")))
         return admin_divergence(s, c, request, arguments, e);
+    if (bytes_equal(command, bytes_str("restore-records")))
+        return putback_command(s, c, request, arguments, e);
     static const char *const of_indexes[] = {"index-create", "index-drop", "index-list"};
     for (size_t i = 0; i < sizeof of_indexes / sizeof of_indexes[0]; i++)
         if (bytes_equal(command, bytes_str(of_indexes[i])))

@@ -233,6 +233,13 @@ struct site_warrant {
 int warrants_open(struct site *s, struct bytes file, const char *act, struct site_warrant *out,
                   struct err *e);
 void warrants_close(struct site_warrant *w);
+/* The same, but one that was used is opened, too, and *used is where; 0: it was not. For acts that go on after an
+ * interruption. */
+int warrants_open_again(struct site *s, struct bytes file, const char *act,
+                        struct site_warrant *out, struct lsn *used, struct err *e);
+enum { WARRANT_BY_BYTES = COSIGN_SIGNERS_MAX * (CLIENT_NAME_MAX_BYTES + 5) };
+/* "asha and ravi", for lists of members and the audit trail. */
+void warrants_names(const struct site_warrant *w, char *out, size_t n);
 /* Log that it is used, file and all, at the primary; `out` tells the lsn, before which it must not be said to be done. */
 int warrants_spend(struct site *s, const struct site_warrant *w, struct waiter *out, struct err *e);
 
@@ -242,6 +249,11 @@ int solo_command(struct site *s, struct client *c, uint64_t request, json_t *arg
                  struct err *e);
 void solo_done(struct site *s, const struct client *c); /* it does */
 void solo_forget(struct service *v);                    /* it does not */
+
+/* putback.c */
+/* {"warrant": file}: records of the past may be put back; answered when the warrant is in the log. As admin_command. */
+int putback_command(struct site *s, struct client *c, uint64_t request, json_t *arguments,
+                    struct err *e);
 
 /* service_read.c */
 int service_get(struct client *c, const struct frame *f, struct bytes body, struct err *e);
@@ -270,8 +282,9 @@ int service_index_scan(struct service *v, struct state_snapshot *snap, const str
                        struct scan_page *page, struct err *e);
 
 /* service_unique.c */
-/* Do the collections' indexes allow the transaction? 0: its values are claimed, until service_unique_written. ERR_UNIQUE: another
- * record has a value; the answer is to wait for what is logged. SERVICE_LATER: the request is parked. ERR_LIMIT: its weight.
+/* Do the collections' indexes allow the transaction? 0: its values are claimed, until service_unique_written. ERR_UNIQUE:
+ * another record has a value; the answer is to wait for what is logged. SERVICE_LATER: the request is parked. ERR_LIMIT: its
+ * weight.
  * ERR_NOT_READY: it cannot be told yet; and other errors. */
 int service_unique_check(struct client *c, const struct frame *f, struct bytes body,
                          const struct wire_txn *txn, struct err *e);

@@ -96,23 +96,13 @@ static int may_be_ordered(struct site *s, struct err *e)
     return driver_may_stand(s, e) ? 0 : err_wrap(e, "%s cannot become primary", self->name);
 }
 
-/* Both names, for the list of members and the audit trail. */
-static void names_of(const struct site_warrant *w, char *out, size_t n)
-{
-    out[0] = '\0';
-    for (uint32_t i = 0; i < w->by.count; i++) {
-        const size_t at = strlen(out);
-        (void)snprintf(out + at, n - at, "%s%s", i > 0 ? " and " : "", w->by.who[i].name);
-    }
-}
-
 static int carry_out(struct site *s, const struct client *c, const struct site_warrant *w,
                      struct repl_event *order, struct err *e)
 {
-    char by[COSIGN_SIGNERS_MAX * (CLIENT_NAME_MAX_BYTES + 5)];
+    char by[WARRANT_BY_BYTES];
     uint8_t scratch[4096];
     struct writer body = writer_of(scratch, sizeof scratch);
-    names_of(w, by, sizeof by);
+    warrants_names(w, by, sizeof by);
     int rc = members_solo(s, bytes_str(by), &body, &order->members, e);
     if (rc == 0 && body.bad)
         rc = err_set(e, ERR_LIMIT, "the list of members takes more than %zu bytes", sizeof scratch);
@@ -174,12 +164,12 @@ void solo_done(struct site *s, const struct client *c)
     struct site_warrant w;
     struct waiter logged = {.failed_condition = -1};
     struct err e = ERR_NONE;
-    char by[COSIGN_SIGNERS_MAX * (CLIENT_NAME_MAX_BYTES + 5)], nonce[WARRANT_NONCE_TEXT];
+    char by[WARRANT_BY_BYTES], nonce[WARRANT_NONCE_TEXT];
     const struct bytes file =
         bytes_of(json_string_value(v->failover.warrant), json_string_length(v->failover.warrant));
     int rc = warrants_open(s, file, "failover-solo", &w, &e);
     if (rc == 0) {
-        names_of(&w, by, sizeof by);
+        warrants_names(&w, by, sizeof by);
         hex_format(w.says.nonce, sizeof w.says.nonce, nonce);
         rc = warrants_spend(s, &w, &logged, &e);
         service_audit(s, c, "failover-solo",

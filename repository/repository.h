@@ -46,6 +46,7 @@ int repository_open(struct repository **out, const struct repository_options *op
 void repository_close(struct repository *r);
 
 struct repository_status {
+    struct uuid cluster_id;
     struct entry_position archived; /* last entry in a sealed pack */
     struct lsn first;               /* first entry in the archive, normally 1 */
     uint64_t packs, snapshots, points;

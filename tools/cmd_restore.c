@@ -1,6 +1,7 @@
 /* restore: a state as it was, or some records of it, from the archive alone. */
 #include "tools/commands.h"
 
+#include "replication/core/warrant.h"
 #include "tools/restore.h"
 #include "tools/text.h"
 
@@ -30,11 +31,62 @@ static const struct option restore_table[] = {
     {"scratch", 0, OPTION_TEXT, AT(scratch), "DIR", NULL,
      "with --collection: where what is read is kept until the end, so that an interrupted command "
      "goes on; default FILE.partial, or a new directory in TMPDIR"},
+    {"apply", 0, OPTION_FLAG, AT(apply), NULL, NULL,
+     "with --collection: put the records back into the running cluster; with one of --preview, "
+     "--ask and --warrant"},
+    {"ask", 0, OPTION_TEXT, AT(ask), "FILE", NULL,
+     "with --apply: show what would change, and make the warrant for it, with FILE.changes"},
+    {"valid", 0, OPTION_DURATION, AT(valid), "TIME", NULL,
+     "with --ask: how long the warrant may be carried out, up to 24h; default 1h"},
+    {"warrant", 0, OPTION_TEXT, AT(warrant), "FILE", NULL,
+     "with --apply: carry out this warrant, which two operators have signed; needs no archive"},
+    {"delete-newer", 0, OPTION_FLAG, AT(delete_newer), NULL, NULL,
+     "with --apply: delete the selected records that did not exist then"},
+    {"verbose", 'v', OPTION_FLAG, AT(verbose), NULL, NULL,
+     "with --apply: list up to 10000 changes instead of 20"},
     {"preview", 0, OPTION_FLAG, AT(preview), NULL, NULL, "say what would be restored, and stop"},
-    {"yes", 'y', OPTION_FLAG, AT(yes), NULL, NULL, "on a terminal: do not ask before it begins"},
+    {"yes", 'y', OPTION_FLAG, AT(yes), NULL, NULL,
+     "do not ask before it begins; with --warrant needed where there is no terminal"},
+    {"profile", 0, OPTION_TEXT, offsetof(struct restore_options, common.profile), "FILE",
+     "TRIVENI_PROFILE", "with --apply: of an operator; YAML with endpoints, ca, cert, key, id"},
+    {"timeout", 0, OPTION_DURATION, offsetof(struct restore_options, common.timeout), "TIME",
+     "TRIVENI_TIMEOUT", "with --apply: of each call; default 10s, of a transaction 60s"},
     {0},
 };
 #undef AT
+
+/* --apply and what goes with it. */
+static int check_apply(const struct restore_options *o, struct err *e)
+{
+    const int steps = (o->ask != NULL) + (o->warrant != NULL) + o->preview;
+    if (!o->apply && (o->ask != NULL || o->warrant != NULL || o->delete_newer || o->verbose))
+        return err_set(e, ERR_USAGE, "--%s goes with --apply",
+                       o->ask != NULL       ? "ask"
+                       : o->warrant != NULL ? "warrant"
+                       : o->delete_newer    ? "delete-newer"
+                                            : "verbose");
+    if (o->valid.given &&
+        (o->ask == NULL || o->valid.v < 1000 || o->valid.v > 1000 * (uint64_t)WARRANT_LIFE_MAX_S))
+        return err_set(e, ERR_USAGE, "--valid goes with --ask, and is from 1s to 24h");
+    if (!o->apply)
+        return 0;
+    if (steps != 1)
+        return err_set(e, ERR_USAGE,
+                       "--apply goes with one of --preview, --ask FILE (to make the warrant) and "
+                       "--warrant FILE (to carry it out)");
+    if (o->into != NULL)
+        return err_set(e, ERR_USAGE, "--apply writes to the cluster: not with --into");
+    if (o->warrant != NULL && (o->collection != NULL || o->lsn.given || o->point != NULL ||
+                               o->time != NULL || o->delete_newer))
+        return err_set(e, ERR_USAGE,
+                       "--warrant: which records, and as of when, was signed with it");
+    if (o->warrant == NULL && o->collection == NULL)
+        return err_set(e, ERR_USAGE, "--apply needs --collection: which records");
+    if (o->collection != NULL && o->collection[0] == '_')
+        return err_set(e, ERR_USAGE, "%s is the cluster's own: only it may write there",
+                       o->collection);
+    return 0;
+}
 
 static int choose_target(const struct restore_options *o, struct restore_target *t, struct err *e)
 {
@@ -177,12 +229,16 @@ static int restore_all(struct repository *r, const struct restore_options *o,
 
 static int run_restore(struct invocation *in, struct err *e)
 {
-    const struct restore_options *o = in->options;
+    struct restore_options *o = in->options;
     struct restore_target target;
     struct restore_plan plan;
     struct repository_selection selection;
     struct repository *r = NULL;
-    int rc = choose_target(o, &target, e);
+    int rc = check_apply(o, e);
+    if (rc == 0 && o->warrant != NULL)
+        return restore_carry_out(o, e);
+    if (rc == 0)
+        rc = choose_target(o, &target, e);
     if (rc == 0)
         rc = restore_selection(o, &selection, e);
     if (rc != 0)
@@ -192,10 +248,10 @@ static int run_restore(struct invocation *in, struct err *e)
     rc = repository_open(&r, &options, e);
     if (rc == 0)
         rc = repository_plan(r, &target, &plan, e);
-    if (rc == 0 && o->preview && o->common.format == OUTPUT_JSON)
+    if (rc == 0 && o->preview && !o->apply && o->common.format == OUTPUT_JSON)
         output_json(restore_plan_json(&plan));
     else if (rc == 0)
-        print_plan(o->preview ? stdout : stderr, o, &target, &plan);
+        print_plan(o->preview && !o->apply ? stdout : stderr, o, &target, &plan);
     if (rc == 0 && !o->preview && plan.open_end && !o->or_end)
         rc =
             err_set(e, ERR_NOT_FOUND,
@@ -203,9 +259,12 @@ static int run_restore(struct invocation *in, struct err *e)
                     "are not archived yet. 'triveni archive seal' archives them; --to-lsn %llu, or "
                     "--or-end, restores the end of the archive",
                     (unsigned long long)plan.lsn.v);
-    if (rc == 0 && !o->preview && !o->yes && isatty(STDIN_FILENO) == 1 && !confirm("Restore this?"))
+    if (rc == 0 && !o->preview && !o->apply && !o->yes && isatty(STDIN_FILENO) == 1 &&
+        !confirm("Restore this?"))
         rc = err_set(e, ERR_CANCELLED, "not confirmed: nothing was restored");
-    if (rc == 0 && !o->preview)
+    if (rc == 0 && o->apply)
+        rc = restore_apply(r, o, &plan, &selection, e);
+    else if (rc == 0 && !o->preview)
         rc = o->collection != NULL ? restore_records(r, o, &plan, &selection, e)
                                    : restore_all(r, o, &plan, e);
     repository_close(r);
@@ -236,7 +295,14 @@ const struct command command_restore = {
         "With --collection only some records are restored, as lines of JSON like those of 'triveni "
         "dump', which 'triveni load --format dump'\n"
         "loads. A file gets its name when it is whole. When there was no such record the exit code "
-        "is 3, and of a single one it is said when it was there.",
+        "is 3, and of a single one it is said when it was there.\n"
+        "\n"
+        "With --apply they are put back into the running cluster. --preview shows what would "
+        "change, --ask makes a warrant for it, which another\n"
+        "operator signs ('triveni warrant sign'), and --warrant carries it out: by ordinary "
+        "transactions, each record only if it is as it was shown; one\n"
+        "that has changed since is refused (exit code 5). The same command again does nothing "
+        "twice.",
     .examples =
         {{"what would it be?",
           "triveni restore -r /srv/archive -k kek --to-time 2026-11-24T08:48:21+05:30 --preview"},
@@ -245,8 +311,8 @@ const struct command command_restore = {
          {"everything", "triveni restore -r /srv/archive -k kek --into /srv/rebuilt"},
          {"one record", "triveni restore -r /srv/archive -k kek --to-lsn 41 --collection titles "
                         "--key AB-12"},
-         {"a district", "triveni restore -r /srv/archive -k kek --to-lsn 41 --collection titles "
-                        "--prefix AB- --into ab.jsonl"}},
-    .exits = "378",
+         {"put a district back", "triveni restore -r /srv/archive -k kek --to-lsn 41 --collection "
+                                 "titles --prefix AB- --apply --ask back.warrant"}},
+    .exits = "3456789",
     .run = run_restore,
 };

@@ -1,4 +1,4 @@
-/* What 'triveni restore' does with an archive beside a whole state: some records, to a file. */
+/* What 'triveni restore' does with an archive beside a whole state: some records, to a file or back into the cluster. */
 #ifndef TOOLS_RESTORE_H
 #define TOOLS_RESTORE_H
 
@@ -10,8 +10,9 @@ struct restore_options {
     struct common common;
     const char *dir, *kek, *point, *time, *into;
     const char *collection, *from, *to, *prefix, *key, *scratch; /* a selection */
-    struct option_number lsn;
-    bool or_end, preview, yes;
+    const char *ask, *warrant;                                   /* --apply */
+    struct option_number lsn, valid;
+    bool or_end, preview, yes, apply, delete_newer, verbose;
 };
 
 /* ---- cmd_restore.c ---- */
@@ -45,5 +46,13 @@ int restore_read(struct repository *r, const struct restore_options *o,
 int restore_records(struct repository *r, const struct restore_options *o,
                     const struct restore_plan *plan, const struct repository_selection *s,
                     struct err *e);
+
+/* ---- restore_apply.c, restore_carry.c ---- */
+/* Show what putting the records back would change, and with --ask make the warrant for it. */
+int restore_apply(struct repository *r, const struct restore_options *o,
+                  const struct restore_plan *plan, const struct repository_selection *s,
+                  struct err *e);
+/* Carry out the warrant --warrant. */
+int restore_carry_out(struct restore_options *o, struct err *e);
 
 #endif

@@ -194,7 +194,9 @@ void repository_close(struct repository *r)
 void repository_status(const struct repository *r, struct repository_status *out)
 {
     const struct repo_inventory *inv = &r->inv;
-    *out = (struct repository_status){.archived = repo_archived(inv), .unfinished = r->unfinished};
+    *out = (struct repository_status){.cluster_id = r->about.cluster_id,
+                                      .archived = repo_archived(inv),
+                                      .unfinished = r->unfinished};
     out->generation = r->writes;
     out->awaited_generation = r->awaited;
     if (r->tree != NULL)

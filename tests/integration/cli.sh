@@ -147,6 +147,11 @@ expect 0 restore "${archive[@]}" --to-point "before the end" --collection titles
 expect 0 restore "${archive[@]}" --collection titles --key AB-12 --into "$DIR/one.jsonl"
 expect 1 restore "${archive[@]}" --collection titles --key AB-12 --into "$DIR/one.jsonl" && says "a restore never goes over data"
 expect 3 restore "${archive[@]}" --collection titles --key nothing && prints ''
+expect 0 restore "${archive[@]}" --to-point "before the end" --collection titles --apply --preview "${c[@]}" && grep -q "^same " "$DIR/out"
+expect 5 restore "${archive[@]}" --collection titles --apply --ask "$DIR/no.warrant" "${o[@]}" && says "nothing to change"
+expect 2 restore "${archive[@]}" --collection titles --apply && says "--apply goes with one of"
+expect 2 restore "${archive[@]}" --warrant "$DIR/none" && says "--warrant goes with --apply"
+expect 3 restore --apply --warrant "$DIR/none" --yes "${o[@]}"
 expect 2 restore "${archive[@]}" --key AB-12 && says "--into DIR is needed"
 # What is said about a restore is true: the end of the archive is not "the last transaction before" a later time, and a digest of
 # another lsn is not that of the result.
