@@ -45,6 +45,7 @@ struct repo_temp {
 
 /* What a kind of backend does. The calls below say what each must keep. */
 struct repo_backend_kind {
+    bool remote; /* who reads mostly waits: more threads than processors are of use */
     void (*close)(struct repo_backend *b);
     int (*list)(struct repo_backend *b, const char *folder,
                 int (*each)(void *arg, const char *name), void *arg, struct err *e);

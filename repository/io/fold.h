@@ -6,13 +6,19 @@
  * are merged with the snapshot, which is sorted as it is, and every record comes once, in order, ready to be appended to
  * an empty state.
  *
- * Memory: for each thread the entries of a chunk, about CHUNK_BYTES, and as much again for small records; some threads less where
- * chunks must be larger. Disk: the runs, at most what the packs hold uncompressed. */
+ * Memory: for each thread the entries of a chunk, about REPO_CHUNK_BYTES, and as much again for small records; some threads less
+ * where chunks must be larger. Disk: the runs, at most what the packs hold uncompressed. */
 #ifndef REPOSITORY_IO_FOLD_H
 #define REPOSITORY_IO_FOLD_H
 
 #include "repository/core/fold.h"
 #include "repository/io/archive.h"
+
+enum {
+    REPO_CHUNK_BYTES =
+        32 << 20, /* of entries in a run, unless a pack is larger or there would be too many runs */
+    REPO_READERS_MAX = 8, /* threads; from a bucket always so many, for they mostly wait */
+};
 
 struct repo_fold_job {
     /* given */
@@ -33,7 +39,8 @@ struct repo_fold_job {
     uint64_t kept;             /* runs that were there from an interrupted restore */
 };
 
-/* Read the packs, as many threads as there are processors, into runs. Runs that are there and whole are taken as they
+/* Read the packs, as many threads as there are processors (eight from a bucket), into runs. Runs that are there and whole are
+ * taken as they
  * are: the caller sees to it that they are of this plan, selection and boundary. Errors as of repo_pack_walk(), and
  * ERR_NO_SPACE; what was made stays for the next try. */
 int repo_fold_gather(struct repo_fold_job *job, struct err *e);

@@ -19,10 +19,8 @@
 #include <unistd.h>
 
 enum {
-    CHUNK_BYTES = 32 << 20,
     RUNS_MAX = 4096,
     ARENAS_MAX_BYTES = 384 << 20, /* of all threads */
-    THREADS_MAX = 8,
 };
 
 /* ---- chunks ---- */
@@ -55,7 +53,7 @@ static int cut(struct gather *g, struct err *e)
     uint64_t total = 0;
     for (size_t i = plan->pack_begin; i < plan->pack_end; i++)
         total += packs[i].o.plain_bytes;
-    const uint64_t size = total / RUNS_MAX > CHUNK_BYTES ? total / RUNS_MAX : CHUNK_BYTES;
+    const uint64_t size = total / RUNS_MAX > REPO_CHUNK_BYTES ? total / RUNS_MAX : REPO_CHUNK_BYTES;
     g->chunks = calloc(plan->pack_end - plan->pack_begin + 1, sizeof *g->chunks);
     if (g->chunks == NULL)
         return err_set(e, ERR_NO_MEMORY, "out of memory for the list of packs");
@@ -401,8 +399,8 @@ static size_t threads_for(const struct gather *g)
 {
     const long processors = sysconf(_SC_NPROCESSORS_ONLN);
     size_t n = processors < 1 ? 1 : (size_t)processors;
-    const uint64_t fit = g->largest == 0 ? THREADS_MAX : ARENAS_MAX_BYTES / g->largest;
-    n = n > THREADS_MAX ? THREADS_MAX : n;
+    const uint64_t fit = g->largest == 0 ? REPO_READERS_MAX : ARENAS_MAX_BYTES / g->largest;
+    n = n > REPO_READERS_MAX || g->job->r->backend->kind->remote ? REPO_READERS_MAX : n;
     n = n > fit ? (size_t)fit : n;
     n = n > g->count ? g->count : n;
     return n == 0 ? 1 : n;
@@ -410,7 +408,7 @@ static size_t threads_for(const struct gather *g)
 
 static int run_workers(struct gather *g, struct err *e)
 {
-    struct worker workers[THREADS_MAX] = {{0}};
+    struct worker workers[REPO_READERS_MAX] = {{0}};
     const size_t n = threads_for(g);
     uint64_t total = 0;
     size_t started = 0;

@@ -10,11 +10,12 @@
  * bucket with versions. The checkpoint is the one object whose newest version is read, and an older one when that is not signed.
  *
  * FAILURE MODES
- *   No answer to a PUT: it may have taken effect, or may still. After the attempts of s3_http.c the caller gets ERR_IO, opens the
- *     archive anew and goes on from what is there.
+ *   No answer to a PUT: it may have taken effect, or may still. After the attempts of s3_http.c the caller gets ERR_IO, opens
+ *     the archive anew and goes on from what is there.
  *   A process that dies: what it had put lies there without a meta, as in a directory.
  *
- * READING goes ahead of the reader: as long as it reads on, each request asks for twice as much, up to AHEAD_MAX_BYTES. */
+ * READING goes ahead of the reader: as long as it reads on, each request asks for twice as much, up to AHEAD_MAX_BYTES. Files
+ * that are open are read by several threads at the same time, each over a connection of its own (s3_http.c). */
 #include "repository/io/s3.h"
 
 #include "repository/io/container.h"
@@ -484,6 +485,7 @@ static int check_bucket(struct s3 *s, struct err *e)
 }
 
 static const struct repo_backend_kind s3_kind = {
+    .remote = true,
     .close = s3_close,
     .list = s3_list_folder,
     .open = s3_open,

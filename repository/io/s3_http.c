@@ -1,4 +1,6 @@
-/* One request to S3 after the other, over one connection that libcurl keeps.
+/* Requests to S3, over connections that libcurl keeps: one for PUTs and everything that is called by one thread, and as many as
+ * there are threads that read at the same time, up to S3_READERS_MAX. A call takes a connection that nobody uses, the one
+ * used last, for it is the most likely to be open still; another one is made only when all are in use.
  *
  * Why libcurl's SigV4 and no code of ours: it signs what it sends. It must be fed with care; each of these was met as HTTP 403
  * "SignatureDoesNotMatch" with libcurl 7.88:
@@ -36,10 +38,62 @@ struct s3_client {
     struct s3_place place;
     struct s3_credentials credentials;
     char sign[80];
-    pthread_mutex_t calling; /* one call at a time: they share what follows */
+    pthread_mutex_t lock; /* guards what follows */
+    pthread_cond_t freed;
+    struct connection *idle; /* a stack */
+    unsigned connections;    /* there are, idle or not */
+    bool put_under_way;      /* one at a time */
+};
+
+struct connection {
+    struct connection *next;
     CURL *curl;
     char why[CURL_ERROR_SIZE];
 };
+
+static struct connection *connection_new(void)
+{
+    struct connection *l = calloc(1, sizeof *l);
+    if (l != NULL && (l->curl = curl_easy_init()) == NULL) {
+        free(l);
+        l = NULL;
+    }
+    return l;
+}
+
+/* One for a request; when there are enough, or there is no memory for another, it is waited for. The client has one from the
+ * beginning. */
+static struct connection *take_connection(struct s3_client *c, bool put)
+{
+    struct connection *l = NULL;
+    (void)pthread_mutex_lock(&c->lock);
+    while (put && c->put_under_way)
+        (void)pthread_cond_wait(&c->freed, &c->lock);
+    c->put_under_way = c->put_under_way || put;
+    while (c->idle == NULL && l == NULL) {
+        if (c->connections < S3_READERS_MAX && (l = connection_new()) != NULL)
+            c->connections++;
+        else
+            (void)pthread_cond_wait(&c->freed, &c->lock);
+    }
+    if (l == NULL) {
+        l = c->idle;
+        c->idle = l->next;
+    }
+    (void)pthread_mutex_unlock(&c->lock);
+    return l;
+}
+
+static void give_connection(struct s3_client *c, struct connection *l, bool put)
+{
+    (void)pthread_mutex_lock(&c->lock);
+    l->next = c->idle;
+    c->idle = l;
+    if (put)
+        c->put_under_way = false;
+    (void)pthread_cond_broadcast(&c->freed);
+    (void)pthread_mutex_unlock(&c->lock);
+}
 
 static pthread_once_t curl_once = PTHREAD_ONCE_INIT;
 static CURLcode curl_ready;
@@ -54,11 +108,13 @@ int s3_client_open(const struct s3_place *p, struct s3_client **out, struct err 
     *out = NULL;
     (void)pthread_once(&curl_once, init_curl);
     struct s3_client *c = calloc(1, sizeof *c);
-    if (c == NULL || curl_ready != CURLE_OK || (c->curl = curl_easy_init()) == NULL) {
+    if (c == NULL || curl_ready != CURLE_OK || (c->idle = connection_new()) == NULL) {
         free(c);
         return err_set(e, ERR_NO_MEMORY, "no memory for a connection to S3");
     }
-    (void)pthread_mutex_init(&c->calling, NULL);
+    c->connections = 1;
+    (void)pthread_mutex_init(&c->lock, NULL);
+    (void)pthread_cond_init(&c->freed, NULL);
     c->place = *p;
     (void)snprintf(c->sign, sizeof c->sign, "aws:amz:%s:s3", p->region);
     int rc = s3_credentials_load(p->credentials, &c->credentials, e);
@@ -73,8 +129,13 @@ void s3_client_close(struct s3_client *c)
 {
     if (c == NULL)
         return;
-    curl_easy_cleanup(c->curl);
-    (void)pthread_mutex_destroy(&c->calling);
+    for (struct connection *l = c->idle, *next; l != NULL; l = next) {
+        next = l->next;
+        curl_easy_cleanup(l->curl);
+        free(l);
+    }
+    (void)pthread_cond_destroy(&c->freed);
+    (void)pthread_mutex_destroy(&c->lock);
     s3_credentials_wipe(&c->credentials);
     free(c);
 }
@@ -197,10 +258,10 @@ static bool url_of(const struct s3_client *c, const struct s3_request *r, char *
 }
 
 /* Everything that is asked of libcurl; true when it took all of it. */
-static bool prepare(struct s3_client *c, struct attempt *t, const char *url,
-                    struct curl_slist *list)
+static bool prepare(const struct s3_client *c, struct connection *l, struct attempt *t,
+                    const char *url, struct curl_slist *list)
 {
-    CURL *h = c->curl;
+    CURL *h = l->curl;
     const struct s3_request *r = t->r;
     char range[64];
     curl_easy_reset(h);
@@ -211,7 +272,7 @@ static bool prepare(struct s3_client *c, struct attempt *t, const char *url,
               curl_easy_setopt(h, CURLOPT_PASSWORD, c->credentials.secret) == CURLE_OK &&
               curl_easy_setopt(h, CURLOPT_HTTPHEADER, list) == CURLE_OK;
     (void)curl_easy_setopt(h, CURLOPT_NOSIGNAL, 1L);
-    (void)curl_easy_setopt(h, CURLOPT_ERRORBUFFER, c->why);
+    (void)curl_easy_setopt(h, CURLOPT_ERRORBUFFER, l->why);
     (void)curl_easy_setopt(h, CURLOPT_CONNECTTIMEOUT, (long)c->place.timeout_s);
     (void)curl_easy_setopt(h, CURLOPT_LOW_SPEED_LIMIT, 1L);
     (void)curl_easy_setopt(h, CURLOPT_LOW_SPEED_TIME, (long)c->place.timeout_s);
@@ -269,10 +330,10 @@ static int refused(const struct attempt *t, bool *passing, struct err *e)
     return rc;
 }
 
-static int no_answer(const struct s3_client *c, const struct attempt *t, CURLcode code,
-                     bool *passing, struct err *e)
+static int no_answer(const struct s3_client *c, const struct connection *l, const struct attempt *t,
+                     CURLcode code, bool *passing, struct err *e)
 {
-    const char *why = c->why[0] != '\0' ? c->why : curl_easy_strerror(code);
+    const char *why = l->why[0] != '\0' ? l->why : curl_easy_strerror(code);
     *passing = true;
     if (t->too_large)
         return *passing = false,
@@ -288,8 +349,8 @@ static int no_answer(const struct s3_client *c, const struct attempt *t, CURLcod
     return err_set(e, ERR_UNREACHABLE, "%.160s", why);
 }
 
-static int attempt_once(struct s3_client *c, const struct s3_request *r, struct s3_answer *out,
-                        bool *passing, struct err *e)
+static int attempt_once(const struct s3_client *c, struct connection *l, const struct s3_request *r,
+                        struct s3_answer *out, bool *passing, struct err *e)
 {
     char url[1024];
     struct attempt t = {.r = r, .out = out};
@@ -297,17 +358,17 @@ static int attempt_once(struct s3_client *c, const struct s3_request *r, struct 
     struct curl_slist *list = headers(c, r, &ok);
     out->n = 0;
     out->version[0] = out->lock_mode[0] = out->lock_until[0] = '\0';
-    c->why[0] = '\0';
+    l->why[0] = '\0';
     *passing = false;
-    ok = prepare(c, &t, url, list) && ok;
-    CURLcode code = ok ? curl_easy_perform(c->curl) : CURLE_OK;
+    ok = prepare(c, l, &t, url, list) && ok;
+    CURLcode code = ok ? curl_easy_perform(l->curl) : CURLE_OK;
     curl_slist_free_all(list);
     if (!ok)
         return err_set(e, ERR_FAILED, "libcurl does not take the request");
-    (void)curl_easy_getinfo(c->curl, CURLINFO_RESPONSE_CODE, &t.status);
+    (void)curl_easy_getinfo(l->curl, CURLINFO_RESPONSE_CODE, &t.status);
     /* An answer before the body was sent whole ends the sending, and is what counts. */
     if (code != CURLE_OK && (code != CURLE_SEND_ERROR || t.status < 400))
-        return no_answer(c, &t, code, passing, e);
+        return no_answer(c, l, &t, code, passing, e);
     return t.status >= 200 && t.status < 300 ? 0 : refused(&t, passing, e);
 }
 
@@ -324,9 +385,9 @@ int s3_call(struct s3_client *c, const struct s3_request *r, struct s3_answer *o
         }
         attempts++;
         why = (struct err)ERR_NONE;
-        (void)pthread_mutex_lock(&c->calling);
-        rc = attempt_once(c, r, out, &passing, &why);
-        (void)pthread_mutex_unlock(&c->calling);
+        struct connection *l = take_connection(c, r->put);
+        rc = attempt_once(c, l, r, out, &passing, &why);
+        give_connection(c, l, r->put);
         if (rc == 0)
             return 0;
     }

@@ -7,8 +7,12 @@
 #include "store/core/err.h"
 
 enum { S3_ANSWER_MAX_BYTES = 8 << 20, S3_HEADER_BYTES = 72 };
+enum {
+    S3_READERS_MAX = 8
+}; /* as many as there are threads of a restore; more would only wait for them */
 
-struct s3_client; /* opaque: one connection, one thread */
+/* Opaque. Any thread may call: each request has a connection of its own meanwhile, PUTs one after the other. */
+struct s3_client;
 int s3_client_open(const struct s3_place *p, struct s3_client **out, struct err *e);
 void s3_client_close(struct s3_client *c); /* NULL is taken */
 
