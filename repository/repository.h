@@ -177,6 +177,17 @@ struct restore_plan {
  * */
 int repository_plan(struct repository *r, const struct restore_target *target,
                     struct restore_plan *out, struct err *e);
+struct repository_estimate {
+    uint64_t plain_bytes;   /* of entries and records that are read */
+    uint64_t sampled_bytes; /* of those were read to measure */
+    double read_rate,
+        write_rate; /* bytes a second: entries by one thread, the disk; 0: not known */
+    double seconds;
+};
+/* How long it would take, `whole` or some records of it, from a bounded sample of what is read and of the disk of `dir`: about a
+ * second of work, nothing is left behind. An estimate: it tells minutes from hours. Errors as of a restore that meets them. */
+int repository_estimate(struct repository *r, const struct restore_plan *plan, bool whole,
+                        const char *dir, struct repository_estimate *out, struct err *e);
 struct restore_result {
     struct entry_position at;
     uint64_t records, entries;

@@ -5,6 +5,8 @@
 #include "tools/restore.h"
 #include "tools/text.h"
 
+#include <limits.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -106,24 +108,26 @@ static int choose_target(const struct restore_options *o, struct restore_target 
     return o->time != NULL ? utc_parse(o->time, &t->time, e) : 0;
 }
 
-json_t *restore_plan_json(const struct restore_plan *p)
+json_t *restore_plan_json(const struct restore_plan *p, const struct repository_estimate *x)
 {
     char time[UTC_TEXT_BYTES];
     char local[LOCAL_TEXT_BYTES];
     char digest[DIGEST_HEX_BYTES];
     char ends[UTC_TEXT_BYTES];
     digest_hex(p->digest, digest);
-    return json_pack("{s:I,s:s,s:s,s:s?,s:I,s:I,s:I,s:s?,s:s,s:b}", "lsn", (json_int_t)p->lsn.v,
-                     "time", utc_text(p->time, time), "time_local", local_text(p->time, local),
-                     "point", p->point[0] != '\0' ? p->point : NULL, "snapshot",
-                     (json_int_t)p->snapshot.v, "packs", (json_int_t)p->packs, "bytes",
+    return json_pack("{s:I,s:s,s:s,s:s?,s:I,s:I,s:I,s:s?,s:s,s:b,s:I,s:f}", "lsn",
+                     (json_int_t)p->lsn.v, "time", utc_text(p->time, time), "time_local",
+                     local_text(p->time, local), "point", p->point[0] != '\0' ? p->point : NULL,
+                     "snapshot", (json_int_t)p->snapshot.v, "packs", (json_int_t)p->packs, "bytes",
                      (json_int_t)p->bytes, "digest", p->digest_known ? digest : NULL,
-                     "archive_ends", utc_text(p->archive_ends, ends), "open_end", p->open_end);
+                     "archive_ends", utc_text(p->archive_ends, ends), "open_end", p->open_end,
+                     "plain_bytes", (json_int_t)x->plain_bytes, "estimated_seconds", x->seconds);
 }
 
 /* A table goes to stdout when it is all there is (--preview), otherwise to stderr, before anything is done. */
 static void print_plan(FILE *f, const struct restore_options *o,
-                       const struct restore_target *target, const struct restore_plan *p)
+                       const struct restore_target *target, const struct restore_plan *p,
+                       const struct repository_estimate *x)
 {
     char utc[UTC_TEXT_BYTES];
     char local[LOCAL_TEXT_BYTES];
@@ -150,31 +154,46 @@ static void print_plan(FILE *f, const struct restore_options *o,
                       (unsigned long long)p->snapshot.v);
     else
         (void)fprintf(f, "begins at  the first transaction, there is no snapshot before\n");
-    (void)fprintf(f, "reads      %llu packs, %s\n", (unsigned long long)p->packs,
+    (void)fprintf(f, "reads      %llu packs, %s", (unsigned long long)p->packs,
                   bytes_text(p->bytes, size));
+    (void)fprintf(f, ", which hold %s\n", bytes_text(x->plain_bytes, size));
+    (void)fprintf(f, "takes      about %.1f s: estimated from a sample of %s; the disk writes ",
+                  x->seconds, bytes_text(x->sampled_bytes, size));
+    if (x->write_rate > 0)
+        (void)fprintf(f, "%s/s\n", bytes_text((uint64_t)x->write_rate, size));
+    else
+        (void)fprintf(f, "at a rate that is not known\n");
     (void)fprintf(f, "compares   %s\n",
                   p->digest_known
                       ? "its digest with the one that the archive holds for this lsn"
                       : "digests on the way; the archive holds none for exactly this lsn");
 }
 
-static void print_done(const struct restore_options *o, const struct restore_plan *p,
-                       const struct restore_result *r, double seconds)
+const char *restore_took(const struct repository_estimate *x, double seconds, char out[64])
 {
+    (void)snprintf(out, 64, "estimated %.1f s, took %.1f s", x->seconds, seconds);
+    return out;
+}
+
+static void print_done(const struct restore_options *o, const struct restore_plan *p,
+                       const struct repository_estimate *x, const struct restore_result *r,
+                       double seconds)
+{
+    char took[64];
     char digest[DIGEST_HEX_BYTES];
     digest_hex(r->digest, digest);
     if (o->common.format == OUTPUT_JSON) {
-        output_json(json_pack("{s:o,s:s,s:I,s:I,s:I,s:I,s:s,s:b,s:f}", "plan", restore_plan_json(p),
-                              "into", o->into, "lsn", (json_int_t)r->at.lsn.v, "records",
-                              (json_int_t)r->records, "entries", (json_int_t)r->entries,
-                              "compared_lsn", (json_int_t)r->compared.v, "digest", digest,
-                              "resumed", r->resumed, "seconds", seconds));
+        output_json(json_pack("{s:o,s:s,s:I,s:I,s:I,s:I,s:s,s:b,s:f}", "plan",
+                              restore_plan_json(p, x), "into", o->into, "lsn",
+                              (json_int_t)r->at.lsn.v, "records", (json_int_t)r->records, "entries",
+                              (json_int_t)r->entries, "compared_lsn", (json_int_t)r->compared.v,
+                              "digest", digest, "resumed", r->resumed, "seconds", seconds));
         return;
     }
-    (void)printf("restored %s: lsn %llu, %llu records, %llu transactions replayed in %.1f s; "
+    (void)printf("restored %s: lsn %llu, %llu records, %llu transactions replayed; %s; "
                  "digest %s\n",
                  o->into, (unsigned long long)r->at.lsn.v, (unsigned long long)r->records,
-                 (unsigned long long)r->entries, seconds, digest);
+                 (unsigned long long)r->entries, restore_took(x, seconds, took), digest);
     if (r->compared.v == 0)
         (void)printf("NOT compared: the archive holds no digest up to lsn %llu\n",
                      (unsigned long long)r->at.lsn.v);
@@ -215,7 +234,8 @@ double restore_stages_end(struct restore_stages *s)
 
 /* The whole state, to a directory. */
 static int restore_all(struct repository *r, const struct restore_options *o,
-                       const struct restore_plan *plan, struct err *e)
+                       const struct restore_plan *plan, const struct repository_estimate *x,
+                       struct err *e)
 {
     struct restore_stages stages;
     struct restore_result result;
@@ -223,8 +243,26 @@ static int restore_all(struct repository *r, const struct restore_options *o,
     int rc = repository_restore(r, plan, o->into, restore_stages_show, &stages, &result, e);
     const double seconds = restore_stages_end(&stages);
     if (rc == 0)
-        print_done(o, plan, &result, seconds);
+        print_done(o, plan, x, &result, seconds);
     return rc;
+}
+
+/* Where it would write: beside --into, or where what is read is kept. */
+static int estimate_it(struct repository *r, const struct restore_options *o,
+                       const struct restore_plan *plan, struct repository_estimate *out,
+                       struct err *e)
+{
+    char dir[PATH_MAX];
+    const char *tmp = getenv("TMPDIR"); /* NOLINT(concurrency-mt-unsafe): nothing here sets it */
+    const char *slash = o->into != NULL ? strrchr(o->into, '/') : NULL;
+    if (slash != NULL)
+        (void)snprintf(dir, sizeof dir, "%.*s", (int)(slash - o->into) + 1, o->into);
+    else
+        (void)snprintf(dir, sizeof dir, "%s",
+                       o->into != NULL                 ? "."
+                       : tmp != NULL && tmp[0] != '\0' ? tmp
+                                                       : "/var/tmp");
+    return repository_estimate(r, plan, o->collection == NULL, dir, out, e);
 }
 
 static int run_restore(struct invocation *in, struct err *e)
@@ -232,6 +270,7 @@ static int run_restore(struct invocation *in, struct err *e)
     struct restore_options *o = in->options;
     struct restore_target target;
     struct restore_plan plan;
+    struct repository_estimate estimate;
     struct repository_selection selection;
     struct repository *r = NULL;
     int rc = check_apply(o, e);
@@ -248,10 +287,12 @@ static int run_restore(struct invocation *in, struct err *e)
     rc = repository_open(&r, &options, e);
     if (rc == 0)
         rc = repository_plan(r, &target, &plan, e);
+    if (rc == 0)
+        rc = estimate_it(r, o, &plan, &estimate, e);
     if (rc == 0 && o->preview && !o->apply && o->common.format == OUTPUT_JSON)
-        output_json(restore_plan_json(&plan));
+        output_json(restore_plan_json(&plan, &estimate));
     else if (rc == 0)
-        print_plan(o->preview && !o->apply ? stdout : stderr, o, &target, &plan);
+        print_plan(o->preview && !o->apply ? stdout : stderr, o, &target, &plan, &estimate);
     if (rc == 0 && !o->preview && plan.open_end && !o->or_end)
         rc =
             err_set(e, ERR_NOT_FOUND,
@@ -265,8 +306,8 @@ static int run_restore(struct invocation *in, struct err *e)
     if (rc == 0 && o->apply)
         rc = restore_apply(r, o, &plan, &selection, e);
     else if (rc == 0 && !o->preview)
-        rc = o->collection != NULL ? restore_records(r, o, &plan, &selection, e)
-                                   : restore_all(r, o, &plan, e);
+        rc = o->collection != NULL ? restore_records(r, o, &plan, &estimate, &selection, e)
+                                   : restore_all(r, o, &plan, &estimate, e);
     repository_close(r);
     return rc;
 }

@@ -26,7 +26,9 @@ struct restore_stages {
 void restore_stages_begin(struct restore_stages *s, bool quiet_build);
 void restore_stages_show(void *arg, enum repository_stage stage, uint64_t done, uint64_t total);
 double restore_stages_end(struct restore_stages *s); /* seconds since it began */
-json_t *restore_plan_json(const struct restore_plan *p);
+json_t *restore_plan_json(const struct restore_plan *p, const struct repository_estimate *x);
+/* "estimated 12 s, took 10.4 s" */
+const char *restore_took(const struct repository_estimate *x, double seconds, char out[64]);
 
 /* ---- restore_records.c ---- */
 /* ERR_USAGE when --from and the like make no sense; *out has views of the options. Without --collection nothing is selected:
@@ -44,8 +46,8 @@ int restore_read(struct repository *r, const struct restore_options *o,
                  struct restore_stages *stages, struct restore_result *out, struct err *e);
 /* To stdout, or to the file --into, as 'triveni dump' writes. */
 int restore_records(struct repository *r, const struct restore_options *o,
-                    const struct restore_plan *plan, const struct repository_selection *s,
-                    struct err *e);
+                    const struct restore_plan *plan, const struct repository_estimate *x,
+                    const struct repository_selection *s, struct err *e);
 
 /* ---- restore_apply.c, restore_carry.c ---- */
 /* Show what putting the records back would change, and with --ask make the warrant for it. */

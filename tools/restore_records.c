@@ -243,28 +243,29 @@ static int publish(FILE *f, const char *name, const char *into, struct err *e)
 }
 
 static void print_done(const struct restore_options *o, const struct restore_plan *plan,
-                       const struct repository_selection *s, const struct restore_result *r,
-                       double seconds)
+                       const struct repository_estimate *x, const struct repository_selection *s,
+                       const struct restore_result *r, double seconds)
 {
+    char took[64];
     char *text = restore_selection_text(s);
     if (o->into != NULL && o->common.format == OUTPUT_JSON)
-        output_json(json_pack("{s:o,s:s?,s:s,s:I,s:I,s:I,s:b,s:f}", "plan", restore_plan_json(plan),
-                              "selection", text, "into", o->into, "lsn", (json_int_t)r->at.lsn.v,
-                              "records", (json_int_t)r->records, "entries", (json_int_t)r->entries,
-                              "resumed", r->resumed, "seconds", seconds));
+        output_json(json_pack("{s:o,s:s?,s:s,s:I,s:I,s:I,s:b,s:f}", "plan",
+                              restore_plan_json(plan, x), "selection", text, "into", o->into, "lsn",
+                              (json_int_t)r->at.lsn.v, "records", (json_int_t)r->records, "entries",
+                              (json_int_t)r->entries, "resumed", r->resumed, "seconds", seconds));
     else if (o->into != NULL)
-        (void)printf("restored %s: %llu records of %s as of lsn %llu, in %.1f s\n", o->into,
+        (void)printf("restored %s: %llu records of %s as of lsn %llu; %s\n", o->into,
                      (unsigned long long)r->records, text != NULL ? text : "?", LSN(r->at.lsn),
-                     seconds);
+                     restore_took(x, seconds, took));
     else
-        say("%llu records as of lsn %llu, in %.1f s", (unsigned long long)r->records,
-            LSN(r->at.lsn), seconds);
+        say("%llu records as of lsn %llu; %s", (unsigned long long)r->records, LSN(r->at.lsn),
+            restore_took(x, seconds, took));
     free(text);
 }
 
 int restore_records(struct repository *r, const struct restore_options *o,
-                    const struct restore_plan *plan, const struct repository_selection *s,
-                    struct err *e)
+                    const struct restore_plan *plan, const struct repository_estimate *x,
+                    const struct repository_selection *s, struct err *e)
 {
     char name[PATH_MAX] = "stdout";
     struct sink sink = {stdout, name, e};
@@ -283,6 +284,6 @@ int restore_records(struct repository *r, const struct restore_options *o,
         (void)unlink(name);
     }
     if (rc == 0)
-        print_done(o, plan, s, &result, seconds);
+        print_done(o, plan, x, s, &result, seconds);
     return rc;
 }

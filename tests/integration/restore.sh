@@ -67,6 +67,16 @@ is "$(jq -r .value.owner out)" "Ravi"
 [ -z "$(ls tmp)" ] || die "left over: $(ls tmp)"
 echo "ok: a collection, a range, a prefix and a record, as they were"
 
+# ---- what it means, and how long it would take ----
+restore 0 "takes      about " --to-lsn $then --collection titles --preview
+grep -q "^reads      .* packs, .*, which hold " out || die "does not say how much: $(cat out)"
+restore 0 "" --preview -o json
+is "$(jq '.estimated_seconds > 0 and .estimated_seconds < 60 and .plain_bytes > 1000' out)" true
+[ -z "$(ls -A tmp)" ] || die "a preview has left something: $(ls -A tmp)"
+restore 0 "" --to-lsn $then --into whole
+grep -qE "transactions replayed; estimated [0-9.]+ s, took [0-9.]+ s" out || die "does not compare: $(cat out)"
+echo "ok: a preview says how long it would take, the result how long it took"
+
 # ---- what was not there ----
 restore 3 "no record of collection \"titles\", key \"NEW-1\" at lsn $then" --to-lsn $then --collection titles --key NEW-1
 grep -q "it was written at lsn $late, 2" err || die "does not say when it came: $(cat err)"
@@ -114,12 +124,14 @@ echo "ok: what makes no sense is told"
 site_kill gsr TERM
 head -c 27000000 /dev/zero | openssl enc -aes-128-ctr -K 00 -iv 00 2>/dev/null | base64 -w 40000 | awk '{ print "K-" NR "\t" $0 }' >many.tsv
 tv load many many.tsv --batch 100 >/dev/null 2>err || die "load: $(cat err)"
-sed -i 's/pack_mib: 8/pack_mib: 64/' cluster/gsr.yaml
+sed -i 's/pack_mib: 8, pack_seconds: [0-9]*/pack_mib: 64, pack_seconds: 3600/' cluster/gsr.yaml # so that all of it is one pack
+grep -q 'pack_seconds: 3600' cluster/gsr.yaml || die "the configuration is not as expected: $(cat cluster/gsr.yaml)"
 site_start gsr
+wait_caught_up 600
 op archive seal --timeout 60 >/dev/null
 tv dump many >many.jsonl 2>/dev/null
 code=0
-(ulimit -c 0 -f 8192 && exec "$TRIVENI" restore -r "$archive" -k cluster/kek --collection many --into many.out) >out 2>err || code=$?
+(ulimit -c 0 -f 16384 && exec "$TRIVENI" restore -r "$archive" -k cluster/kek --collection many --into many.out) >out 2>err || code=$?
 [ $code = $((128 + $(kill -l XFSZ))) ] || die "exit $code: $(cat out err)"
 [ -n "$(ls many.out.partial/runs)" ] || die "nothing is kept of what was read: $(cat out err)"
 [ ! -e many.out ] || die "a part has the name of the whole"
