@@ -154,7 +154,7 @@ demo: $(BUILD)/triveni $(WRITERS) ## see three sites work, fail over and restore
 	@BUILD=$(BUILD) tests/demo/demo.sh
 
 .PHONY: check check-long integration-programs
-integration-programs: all $(WRITERS) $(PRELOADS) $(NEMESIS)
+integration-programs: all $(WRITERS) $(PRELOADS) $(NEMESIS) $(patsubst %,$(BUILD)/bench/load_%,archive disk)
 check: deps ## build and run the tests: unit, sanitizers, layers, simulator, fuzz, integration
 	@tests/run.sh check
 check-long: deps ## what make check has no time for, a bounded portion of each: clang, drills, power cuts, the model; DRILLS=expression
@@ -255,7 +255,7 @@ $(BUILD)/bench/bare_server: $(BUILD)/bench/bare_server.o $(BUILD)/libbench.a $(S
 	$(call link)
 $(BUILD)/libbench.a: $(BENCH_OBJ)
 
-.PHONY: bench bench-store bench-quick bench-replication
+.PHONY: bench bench-store bench-quick bench-replication bench-restore
 bench: bench-quick ## measure Triveni alone; make bench-store has its peers beside it
 bench-store: all $(BENCH) ## measure Triveni beside its peers: about 15 minutes; REPS= MINUTES= SYSTEMS= PEERS=
 	@BUILD=$(BUILD) MAKE='$(MAKE)' bench/run.sh store
@@ -263,6 +263,8 @@ bench-replication: all $(BENCH_REPL) ## measure three sites beside replicated pe
 	@BUILD=$(BUILD) MAKE='$(MAKE)' bench/replication.sh
 .PHONY: bench-archive-programs
 bench-archive-programs: $(BUILD)/bench/load_archive
+bench-restore: all bench-archive-programs $(BUILD)/bench/load_disk $(WRITERS) ## archive, restore, history, verification beside pgBackRest and restic: about 15 minutes; MIB= VERSIONS= REPS= QUICK=1
+	@BUILD=$(BUILD) MAKE='$(MAKE)' bench/restore.sh
 bench-quick: all $(BENCH) ## measure Triveni alone, in less than a minute
 	@BUILD=$(BUILD) MAKE='$(MAKE)' bench/run.sh quick
 
