@@ -128,6 +128,11 @@ int repo_temp_write(struct repo_temp *t, const void *p, size_t n, struct err *e)
     return 0;
 }
 
+void repo_temp_begin_sync(const struct repo_temp *t)
+{
+    (void)sync_file_range(t->fd, 0, 0, SYNC_FILE_RANGE_WRITE); /* an error comes with the sync */
+}
+
 int repo_temp_sync(struct repo_temp *t, struct err *e)
 {
     if (fdatasync(t->fd) != 0) {

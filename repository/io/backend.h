@@ -96,6 +96,9 @@ void repo_blob_close(struct repo_blob *f); /* leaves it inert */
 
 int repo_temp_create(struct repo_temp *t, struct repo_backend *b, const char *name, struct err *e);
 int repo_temp_write(struct repo_temp *t, const void *p, size_t n, struct err *e);
+/* The disk begins with it, and nothing is promised: so that of many files each has its place before the first is synced, and
+ * the file system commits for all of them at once. */
+void repo_temp_begin_sync(const struct repo_temp *t);
 /* On stable storage, and dropped from the page cache as far as the kernel lets us, so that reading back reads the disk. */
 int repo_temp_sync(struct repo_temp *t, struct err *e);
 /* To read back what was written; a view, valid while t is. */

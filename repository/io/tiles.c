@@ -1,8 +1,9 @@
 /* Files of the tree.
  *
- * Writing in groups: first all files under temporary names, then a sync of each (the first one makes the file system commit
- * for all, the others find little left to do), then the names, then one sync for each folder. So 64 tiles cost little more
- * than one. As with packs, what was written is read back from the disk before it gets its name. */
+ * Writing in groups: first all files under temporary names, then a sync of each (all were given to the disk before, so the
+ * first sync makes the file system commit for all, and the others find little left to do), then the names, then one sync for
+ * each folder. So 64 tiles cost little more than one. As with packs, what was written is read back from the disk before it gets
+ * its name. */
 #include "repository/io/tiles.h"
 
 #include "store/core/check.h"
@@ -303,6 +304,8 @@ static int settle(struct repo_tree_files *f, struct err *e)
 int repo_tree_files_flush(struct repo_tree_files *f, struct err *e)
 {
     int rc = 0;
+    for (size_t i = 0; i < f->n; i++)
+        repo_temp_begin_sync(&f->file[i].temp);
     for (size_t i = 0; rc == 0 && i < f->n; i++) {
         rc = repo_temp_sync(&f->file[i].temp, e);
         f->sync_failed |= f->file[i].temp.sync_failed;
