@@ -206,7 +206,7 @@ static json_t *run(struct drillmaster *d, struct err *why)
     (void)snprintf(place, sizeof place, "TRIVENI_REPOSITORY=%s", c->archive_dir);
     (void)snprintf(kek, sizeof kek, "TRIVENI_KEK=%s", c->kek_file);
     const char *const words[] = {"drill",    "restore",  "--scratch", d->dir, "--background",
-                                 "--follow", "--output", "json",      NULL};
+                                 "--follow", "--record", "--output",  "json", NULL};
     const char *const extra[] = {place, kek, NULL};
     return helper_start(&h, words, extra, why) == 0 ? follow(d, &h, why) : NULL;
 }

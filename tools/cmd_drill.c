@@ -1,7 +1,7 @@
 /* drill restore: can the archive be restored? Asked of the archive's site, or done here, from the archive alone. */
 #include "tools/commands.h"
 
-#include "repository/repository.h"
+#include "repository/operations.h"
 #include "tools/admin.h"
 #include "tools/background.h"
 #include "tools/progress.h"
@@ -14,7 +14,7 @@
 struct drill_options {
     struct common common;
     const char *dir, *kek, *scratch;
-    bool now, background, follow;
+    bool now, background, follow, record;
 };
 #define AT(member) offsetof(struct drill_options, member)
 static const struct option drill_table[] = {
@@ -28,6 +28,8 @@ static const struct option drill_table[] = {
      "with -r: leave processor, disk and memory to others, and end with the process that began it"},
     {"follow", 0, OPTION_FLAG, AT(follow), NULL, NULL,
      "with -r and -o json: a line a second of how far it is, before the outcome"},
+    {"record", 0, OPTION_FLAG, AT(record), NULL, NULL,
+     "with -r: hand the outcome in to the archive's operations log, which its site signs"},
     {0},
 };
 #undef AT
@@ -95,6 +97,23 @@ static void print_outcome(const json_t *o)
         field_text(o, "compared_lsn", compared, sizeof compared));
 }
 
+/* A failure is recorded, too; one that is not recorded is a failure. */
+static int record(struct repository *r, const struct repository_drill *d, int outcome,
+                  struct err *e)
+{
+    struct operation done = {.kind = OPERATION_DRILL, .last = d->result.at.lsn, .checked = 1};
+    struct err why = ERR_NONE;
+    done.damaged = outcome != 0;
+    (void)snprintf(done.detail, sizeof done.detail, "%s",
+                   outcome == 0 ? "restored, equal" : err_name(outcome));
+    int rc = repository_operations_add(r, &done, &why);
+    if (rc != 0 && outcome == 0)
+        return err_set(e, rc, "%s", why.text);
+    if (rc != 0)
+        (void)fprintf(stderr, "triveni: drill restore: %s\n", why.text);
+    return outcome;
+}
+
 static int drill_here(const struct drill_options *o, struct err *e)
 {
     const struct restore_target end = {.lsn = {0}};
@@ -115,6 +134,8 @@ static int drill_here(const struct drill_options *o, struct err *e)
     if (rc == 0)
         rc = repository_drill(r, &end, o->scratch, on_progress, &x, &d, e);
     progress_end(&x.bar);
+    if (r != NULL && o->record)
+        rc = record(r, &d, rc, e);
     repository_close(r);
     json_t *outcome = outcome_json(&d, (double)(monotonic_ms() - began) / 1e3, rc, e);
     if (o->common.format == OUTPUT_JSON)

@@ -75,6 +75,11 @@ expect 0 drill restore --now "${o[@]}" && prints ", ok" && prints "equal to the 
 [ "$(wc -l <"$D/drills.jsonl")" = 1 ] || fail "no evidence: $(cat "$D/drills.jsonl")"
 jq -e '.ok and .records == 15 and .compared_lsn > 0 and .asked and .seconds >= 0 and .bytes > 0' "$D/drills.jsonl" >/dev/null ||
     fail "evidence: $(cat "$D/drills.jsonl")"
+for _ in $(seq 1 100); do
+    "$TRIVENI" archive operations --repository "$DIR/cluster/gsr/archive" -o json 2>/dev/null | jq -e 'select(.op == "drill" and .detail == "restored, equal" and .last > 0)' >"$DIR/leaf" && break
+    sleep 0.1
+done
+[ -s "$DIR/leaf" ] || fail "the operations log does not name the drill"
 [ -z "$(ls "$D/drill" | grep -v lock || true)" ] || fail "a drill left $(ls "$D/drill")"
 expect 0 drill restore "${c[@]}" && prints ", ok"
 tv status >"$DIR/out" && prints ", ok"
