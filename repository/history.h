@@ -40,6 +40,12 @@ struct repository_query {
     /* Told while packs are read that no index covers. NULL is taken. */
     repository_progress_fn progress;
     void *progress_arg;
+    struct repository_gap *gap; /* NULL: what was disposed of is an error, ERR_NOT_FOUND */
+};
+/* Entries of the range that were disposed of (custody.h) and passed over: they may have written the record. Set by the call. */
+struct repository_gap {
+    struct lsn first, last; /* of the packs, the first and the last of them; 0: none was */
+    struct err why;         /* of the last: by whose order */
 };
 
 /* Every entry that wrote or deleted the record, newest first, each with its last operation on it. What `each` gets is valid
@@ -48,7 +54,8 @@ struct repository_query {
 int repository_history(struct repository *r, const struct repository_query *q,
                        int (*each)(void *arg, const struct evidence *), void *arg, struct err *e);
 
-/* The newest of them, copied to *entry (header and body; allocated). ERR_NOT_FOUND when there is none; otherwise as above. */
+/* The newest of them, copied to *entry (header and body; allocated). ERR_NOT_FOUND when there is none, or when entries behind
+ * the one that would be it were disposed of; otherwise as above. */
 int repository_find(struct repository *r, const struct repository_query *q, uint8_t **entry,
                     size_t *n, struct err *e);
 

@@ -11,6 +11,7 @@
  *                                                of the state at each, digest at `last`
  *   snapshots/<lsn>-<unique>.snap and .meta      the state at an lsn, same container; its digest, counts, position
  *   indexes/<first>-<last>-<unique>.index and .meta   which entries wrote a record, derived from packs: history.h
+ *   packs/….disposed, snapshots/….disposed       the key was destroyed, and by whose order: custody.h
  *   keys/<generation>/<object>.key               JSON: AES-KWP(KEK, data key of the object), KEK id; outside the objects, so
  *                                                that another generation rewraps keys and rewrites no object: keys.h
  *   tree/                                        the signed Merkle tree over the entries: proof.h
@@ -19,6 +20,7 @@
 #ifndef REPOSITORY_REPOSITORY_H
 #define REPOSITORY_REPOSITORY_H
 
+#include "repository/core/order.h"
 #include "store/core/digest.h"
 #include "store/core/entry.h"
 #include "store/core/err.h"
@@ -50,6 +52,7 @@ struct repository_status {
     struct entry_position archived; /* last entry in a sealed pack */
     struct lsn first;               /* first entry in the archive, normally 1 */
     uint64_t packs, snapshots, points;
+    uint64_t disposed; /* of these packs and snapshots: their keys were destroyed (custody.h) */
     uint64_t pack_bytes, plain_bytes;
     struct utc first_time; /* of the first entry; 0: the archive is empty */
     struct lsn newest_snapshot;
@@ -93,7 +96,9 @@ struct repository_pack {
     struct term term;
     struct utc first_time, last_time;
     uint64_t bytes, plain_bytes;
-    bool damaged; /* then only name, first, last and term are known */
+    bool damaged;  /* then only name, first, last and term are known */
+    bool disposed; /* nothing in it can be read, by the order `by` (custody.h) */
+    struct repository_order by;
 };
 int repository_packs(struct repository *r, int (*each)(void *arg, const struct repository_pack *),
                      void *arg, struct err *e);
@@ -106,19 +111,24 @@ struct repository_snapshot_info {
     struct utc time;
     uint64_t records, bytes;
     struct digest digest;
-    bool damaged; /* then only name and lsn are known */
+    bool damaged;  /* then only name and lsn are known */
+    bool disposed; /* as of a pack */
+    struct repository_order by;
 };
 int repository_snapshots(struct repository *r,
                          int (*each)(void *arg, const struct repository_snapshot_info *), void *arg,
                          struct err *e);
-/* Entries with lsn in [from, to] in order, as far as the archive goes (ERR_NOT_FOUND when it does not hold `from`); the
- * callback's non-zero result stops and is returned. Each pack is authenticated, each entry checked, the chain verified. */
+/* Entries with lsn in [from, to] in order, as far as the archive goes (ERR_NOT_FOUND when it does not hold `from`, or entries
+ * were disposed of); the callback's non-zero result stops and is returned. Each pack is authenticated, each entry checked, the
+ * chain verified. */
 int repository_entries(struct repository *r, struct lsn from, struct lsn to,
                        int (*each)(void *arg, const struct entry_view *), void *arg, struct err *e);
 
 enum repository_level { REPOSITORY_PRESENT = 1, REPOSITORY_INTACT = 2, REPOSITORY_READABLE = 3 };
 struct repository_report {
     uint64_t objects, bytes, entries, damaged, unfinished;
+    uint64_t
+        disposed; /* of these objects: fixity and the tree were checked, there is nothing to read */
     uint64_t
         proven; /* entries in the signed tree (proof.h), when it is whole; 0: there is none, or it is damaged */
     uint64_t operations; /* leaves in the signed operations log (operations.h); 0: there is none,
@@ -144,6 +154,8 @@ struct repository_copy_report {
     uint64_t copied, healed; /* files that were missing there; that were damaged there */
     uint64_t damaged;        /* objects that are damaged here: left as they are there */
     struct lsn reached;      /* the copy holds every pack up to here */
+    uint64_t destroyed;      /* keys of what was disposed of (custody.h) */
+    uint64_t locked;         /* and such that the place does not let go yet */
     bool more;               /* it ended at `most` */
 };
 /* Put what `r` holds, verified on the way, where it is missing. With `deep` everything there is read and compared, and what
@@ -172,7 +184,8 @@ struct restore_plan {
     /* The asked time is not before the archive's end: transactions up to it may exist that are not archived yet. */
     bool open_end;
 };
-/* ERR_NOT_FOUND with the range or the nearest names when the archive does not hold the target, ERR_INTEGRITY naming the pack
+/* ERR_NOT_FOUND with the range or the nearest names when the archive does not hold the target, and with the order when what it
+ * needs was disposed of; ERR_INTEGRITY naming the pack
  * when damage lies between the nearest snapshot and the target. A time after the last entry gives the last entry, and open_end.
  * */
 int repository_plan(struct repository *r, const struct restore_target *target,

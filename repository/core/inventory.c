@@ -9,6 +9,7 @@
 #include "repository/core/inventory.h"
 
 #include "store/core/check.h"
+#include "store/core/hex.h"
 
 #include <stdio.h>
 
@@ -18,6 +19,41 @@ bool repo_position_equal(const struct entry_position *a, const struct entry_posi
 {
     return a->lsn.v == b->lsn.v && a->term.v == b->term.v && a->time.us == b->time.us &&
            sha256_equal(&a->hash, &b->hash);
+}
+
+int repo_disposed(const struct repo_object *o, struct err *e)
+{
+    char nonce[2 * REPOSITORY_NONCE_BYTES + 1], when[REPO_UTC_TEXT_BYTES];
+    hex_format(o->by.nonce, sizeof o->by.nonce, nonce);
+    repo_utc_format(o->by.time, when);
+    return err_set(e, ERR_NOT_FOUND,
+                   "%s was disposed of by warrant %s (lsn %llu, %s): its key is destroyed, and "
+                   "what was in it cannot be read by anybody",
+                   o->name, nonce, LSN(o->by.lsn), when);
+}
+
+bool repo_holds(const struct repo_inventory *inv, struct lsn lsn)
+{
+    const struct repo_pack *p = repo_pack_of(inv, lsn);
+    return p != NULL && !p->o.disposed;
+}
+
+size_t repo_count_disposed(const struct repo_inventory *inv)
+{
+    size_t n = 0;
+    for (size_t i = 0; i < inv->pack_count; i++)
+        n += inv->packs[i].o.disposed;
+    for (size_t i = 0; i < inv->snapshot_count; i++)
+        n += inv->snapshots[i].o.disposed;
+    return n;
+}
+
+bool repo_covers_disposed(const struct repo_inventory *inv, struct lsn first, struct lsn last)
+{
+    for (size_t i = 0; i < inv->pack_count && inv->packs[i].first.v <= last.v; i++)
+        if (inv->packs[i].o.disposed && inv->packs[i].o.end.lsn.v >= first.v)
+            return true;
+    return false;
 }
 
 static bool starts_at_snapshot(const struct repo_inventory *inv, const struct repo_pack *p)
@@ -154,14 +190,15 @@ const struct repo_pack *repo_pack_of(const struct repo_inventory *inv, struct ls
 const struct repo_snapshot *repo_snapshot_below(const struct repo_inventory *inv, struct lsn lsn)
 {
     for (size_t i = inv->snapshot_count; i > 0; i--)
-        if (!inv->snapshots[i - 1].o.damaged && inv->snapshots[i - 1].o.end.lsn.v <= lsn.v)
+        if (!inv->snapshots[i - 1].o.damaged && !inv->snapshots[i - 1].o.disposed &&
+            inv->snapshots[i - 1].o.end.lsn.v <= lsn.v)
             return &inv->snapshots[i - 1];
     return NULL;
 }
 
 /* ---- indexes of keys ---- */
 
-/* Does it cover whole packs of this chain? What is damaged is known by its name alone. */
+/* Does it cover whole packs of this chain, none of which was disposed of? What is damaged is known by its name alone. */
 static bool index_fits(const struct repo_inventory *inv, const struct repo_index *x)
 {
     const struct repo_pack *a = repo_pack_of(inv, x->first);
@@ -169,7 +206,8 @@ static bool index_fits(const struct repo_inventory *inv, const struct repo_index
     return !x->o.damaged && a != NULL && b != NULL && a->first.v == x->first.v &&
            b->o.end.lsn.v == x->o.end.lsn.v &&
            (a->o.damaged || repo_position_equal(&a->prev, &x->prev)) &&
-           (b->o.damaged || repo_position_equal(&b->o.end, &x->o.end));
+           (b->o.damaged || repo_position_equal(&b->o.end, &x->o.end)) &&
+           !repo_covers_disposed(inv, x->first, x->o.end.lsn);
 }
 
 void repo_indexes_choose(struct repo_inventory *inv)
@@ -202,6 +240,8 @@ size_t repo_index_missing(const struct repo_inventory *inv)
 {
     size_t at = 0; /* of the chosen indexes, which stand in the order of the packs */
     for (size_t i = 0; i < inv->pack_count; i++) {
+        if (inv->packs[i].o.disposed)
+            continue;
         while (at < inv->index_count &&
                (!inv->indexes[at].used || inv->indexes[at].o.end.lsn.v < inv->packs[i].o.end.lsn.v))
             at++;
@@ -339,6 +379,8 @@ int repo_target_time(const struct repo_inventory *inv, struct utc time,
         if (p->first_time.us <= time.us)
             *out = p;
     }
+    if (*out != NULL && (*out)->o.disposed && (*out)->o.end.time.us > time.us)
+        return repo_disposed(&(*out)->o, e);
     if (*out != NULL)
         return next_known(inv, (size_t)(*out - inv->packs), time, e);
     if (oldest == NULL)
@@ -441,6 +483,8 @@ int repo_plan_lsn(const struct repo_inventory *inv, struct lsn lsn, struct repo_
         const struct repo_pack *p = &inv->packs[i];
         /* The first one is entered from the snapshot, whatever lies before it. */
         int rc = i > out->pack_begin || p->o.damaged ? repo_chain_check(inv, i, e) : 0;
+        if (rc == 0 && p->o.disposed)
+            rc = repo_disposed(&p->o, e);
         if (rc == 0 && i == out->pack_begin && out->snapshot != NULL && p->prev.lsn.v == at.v &&
             !repo_position_equal(&p->prev, &out->snapshot->o.end))
             rc = err_set(e, ERR_INTEGRITY,

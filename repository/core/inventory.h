@@ -2,11 +2,14 @@
  * and what must be read to restore to a target.
  *
  * Arrays are sorted: packs by first lsn, snapshots by lsn, the points of a pack by lsn. An object whose meta, key or
- * file is unusable stays in the inventory with `damaged` set and only what its name tells. */
+ * file is unusable stays in the inventory with `damaged` set and only what its name tells. One whose key was destroyed by an
+ * order (repository/custody.h) has `disposed` set, and where it begins and ends: the chain goes through it, and nothing in it can
+ * be read. */
 #ifndef REPOSITORY_CORE_INVENTORY_H
 #define REPOSITORY_CORE_INVENTORY_H
 
 #include "repository/core/names.h"
+#include "repository/core/order.h"
 #include "store/core/body.h"
 #include "store/core/digest.h"
 #include "store/core/entry.h"
@@ -22,8 +25,9 @@ struct repo_point {
 /* What both kinds of objects have. */
 struct repo_object {
     char name[REPO_NAME_BYTES];
-    bool damaged;
-    char reason[160]; /* why, when damaged */
+    bool damaged, disposed;
+    char reason[160];           /* why, when damaged */
+    struct repository_order by; /* by which its key was destroyed, when disposed */
     uint64_t bytes, plain_bytes;
     struct sha256 sha256,
         plain_sha256; /* of the object as it lies there; of the entries or records inside */
@@ -72,6 +76,14 @@ struct repo_inventory {
     size_t index_count;
 };
 
+/* What is asked for was disposed of: ERR_NOT_FOUND, with object and order. */
+int repo_disposed(const struct repo_object *o, struct err *e);
+/* Does the archive hold lsn in a pack that can be read, if it is whole? */
+bool repo_holds(const struct repo_inventory *inv, struct lsn lsn);
+/* How many packs and snapshots were disposed of; was any pack that has an lsn of first..last? */
+size_t repo_count_disposed(const struct repo_inventory *inv);
+bool repo_covers_disposed(const struct repo_inventory *inv, struct lsn first, struct lsn last);
+
 bool repo_position_equal(const struct entry_position *a, const struct entry_position *b);
 
 /* Does pack i stand where it must: usable, and right behind pack i-1 (for the first pack: behind nothing, or behind a
@@ -99,7 +111,7 @@ const struct repo_snapshot *repo_snapshot_below(const struct repo_inventory *inv
 void repo_indexes_choose(struct repo_inventory *inv);
 /* The chosen index that covers lsn; NULL: none. */
 struct repo_index *repo_index_of(const struct repo_inventory *inv, struct lsn lsn);
-/* The first pack that no chosen index covers; pack_count: none. */
+/* The first pack that no chosen index covers, and could be covered; pack_count: none. */
 size_t repo_index_missing(const struct repo_inventory *inv);
 /* The first of `want` chosen indexes of one level that stand side by side and hold at most `most` references together;
  * index_count: there are none. */
@@ -111,7 +123,8 @@ int repo_target_end(const struct repo_inventory *inv, struct lsn *out, struct er
 /* lsn of a restore point. ERR_NOT_FOUND names the most similar ones, ERR_USAGE when the name was given twice. */
 int repo_target_point(const struct repo_inventory *inv, const char *name, struct lsn *out,
                       struct err *e);
-/* The pack in which the last entry at or before `time` lies. ERR_NOT_FOUND with the range that can be asked for,
+/* The pack in which the last entry at or before `time` lies. ERR_NOT_FOUND with the range that can be asked for, or with the
+ * order by which it was disposed of,
  * ERR_INTEGRITY when a damaged or missing pack could hold it. */
 int repo_target_time(const struct repo_inventory *inv, struct utc time,
                      const struct repo_pack **out, struct err *e);
@@ -130,8 +143,8 @@ struct repo_plan {
     struct digest compared_digest;
     const char *compared_in;
 };
-/* What must be read to restore to lsn. ERR_NOT_FOUND when the archive does not reach it, ERR_INTEGRITY naming the missing
- * or damaged pack in between. */
+/* What must be read to restore to lsn. ERR_NOT_FOUND when the archive does not reach it or it was disposed of, ERR_INTEGRITY
+ * naming the missing or damaged pack in between. */
 int repo_plan_lsn(const struct repo_inventory *inv, struct lsn lsn, struct repo_plan *out,
                   struct err *e);
 

@@ -101,6 +101,11 @@ void repo_name_meta(const char *object, char out[REPO_NAME_BYTES])
     (void)snprintf(out, REPO_NAME_BYTES, "%.*s.meta", (int)stem_bytes(object), object);
 }
 
+void repo_name_mark(const char *object, char out[REPO_NAME_BYTES])
+{
+    (void)snprintf(out, REPO_NAME_BYTES, "%.*s.disposed", (int)stem_bytes(object), object);
+}
+
 void repo_name_key(const char *object, unsigned generation, char out[REPO_NAME_BYTES])
 {
     const char *slash = strchr(object, '/');
@@ -144,20 +149,32 @@ int repo_name_of_generation(const char *name, unsigned *generation, bool *retire
     return 0;
 }
 
-int repo_name_of_meta(const char *meta, char out[REPO_NAME_BYTES])
+/* The object beside which a file of that ending lies. */
+static int beside(const char *name, const char *ending, char out[REPO_NAME_BYTES])
 {
-    size_t n = strlen(meta);
-    if (n < 5 || n >= REPO_NAME_BYTES - 1 || strcmp(meta + n - 5, ".meta") != 0)
+    size_t n = strlen(name), end = strlen(ending);
+    if (n < end || n >= REPO_NAME_BYTES - 1 || strcmp(name + n - end, ending) != 0)
         return ERR_FORMAT;
     struct repo_name parsed;
     for (size_t i = 1; i < KINDS; i++) {
-        if (strncmp(meta, kinds[i].folder, strlen(kinds[i].folder)) != 0)
+        if (strncmp(name, kinds[i].folder, strlen(kinds[i].folder)) != 0)
             continue;
         int bytes =
-            snprintf(out, REPO_NAME_BYTES, "%.*s%s", (int)(n - 5), meta, kinds[i].extension);
+            snprintf(out, REPO_NAME_BYTES, "%.*s%s", (int)(n - end), name, kinds[i].extension);
         return bytes > 0 && bytes < REPO_NAME_BYTES ? repo_name_parse(out, &parsed) : ERR_FORMAT;
     }
     return ERR_FORMAT;
+}
+
+int repo_name_of_meta(const char *meta, char out[REPO_NAME_BYTES])
+{
+    return beside(meta, ".meta", out);
+}
+
+int repo_name_of_mark(const char *mark, char out[REPO_NAME_BYTES])
+{
+    return strncmp(mark, kinds[REPO_INDEX].folder, 8) == 0 ? ERR_FORMAT
+                                                           : beside(mark, ".disposed", out);
 }
 
 int repo_name_of_key(const char *key, char out[REPO_NAME_BYTES], unsigned *generation)
@@ -166,6 +183,10 @@ int repo_name_of_key(const char *key, char out[REPO_NAME_BYTES], unsigned *gener
     size_t n = base == NULL ? 0 : strlen(base);
     if (n < 6 || n >= REPO_NAME_BYTES - 6 || base[0] != '/' || strcmp(base + n - 4, ".key") != 0)
         return ERR_FORMAT;
+    if (strcmp(base, "/disposed.key") == 0) {
+        (void)snprintf(out, REPO_NAME_BYTES, "%s", REPO_MARKS);
+        return 0;
+    }
     struct repo_name parsed;
     for (size_t i = 1; i < KINDS; i++) {
         size_t end = strlen(kinds[i].extension), stem = n - 4; /* without ".key" */

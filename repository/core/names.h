@@ -5,8 +5,10 @@
  *   snapshots/<lsn>-<unique>.snap
  *   indexes/<first>-<last>-<unique>.index       of keys; first and last lsn of the packs that it covers
  *   <stem>.meta                                 beside the object, its extension replaced
+ *   <stem>.disposed                             beside a pack or snapshot whose key was destroyed: the mark
  *   keys/<generation>/<base name>.key           base name with its extension: <...>.pack.key
  *   keys/<generation>.key, keys/<generation>.retired    of a generation as a whole
+ *   keys/<generation>/disposed.key              that marks are sealed with; in the place of an object it is called REPO_MARKS
  *
  * <unique> is random, so that a range whose sealing was interrupted is sealed again without a clash and no name is ever
  * used twice. Names sort by lsn. */
@@ -19,6 +21,8 @@
 #include <stddef.h>
 
 enum { REPO_NAME_BYTES = 96, REPO_GENERATION_MAX = 9999 };
+
+#define REPO_MARKS "marks/disposed"
 
 enum repo_kind { REPO_PACK = 1, REPO_SNAPSHOT = 2, REPO_INDEX = 3 };
 
@@ -38,8 +42,10 @@ int repo_name_parse(const char *name, struct repo_name *out);
 /* Name of the meta file and of the wrapped key that belong to an object. */
 void repo_name_meta(const char *object, char out[REPO_NAME_BYTES]);
 void repo_name_key(const char *object, unsigned generation, char out[REPO_NAME_BYTES]);
-/* The object that a meta or key file belongs to. 0 or ERR_FORMAT. */
+void repo_name_mark(const char *object, char out[REPO_NAME_BYTES]);
+/* The object that a meta, mark or key file belongs to. 0 or ERR_FORMAT. */
 int repo_name_of_meta(const char *meta, char out[REPO_NAME_BYTES]);
+int repo_name_of_mark(const char *mark, char out[REPO_NAME_BYTES]);
 int repo_name_of_key(const char *key, char out[REPO_NAME_BYTES], unsigned *generation);
 
 /* A generation of keys: its folder ("keys/2"), and the file with its own key or with the word that it is given up. */

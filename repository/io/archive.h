@@ -39,12 +39,13 @@ void repo_keys_clean(struct repository *r);
 int repo_scan(struct repository *r, struct repo_inventory *known, struct repo_inventory *out,
               uint64_t *unfinished, struct err *e);
 void repo_inventory_release(struct repo_inventory *inv);
-/* The objects that have a meta, sorted. The caller releases them, also after an error. */
+/* What has a key, sorted: the objects that have a meta and were not disposed of, and REPO_MARKS when any was. The caller
+ * releases them, also after an error. */
 struct repo_names {
     char (*at)[REPO_NAME_BYTES];
     size_t n, cap;
 };
-int repo_list_finished(struct repository *r, struct repo_names *out, struct err *e);
+int repo_list_keyed(struct repository *r, struct repo_names *out, struct err *e);
 bool repo_names_have(const struct repo_names *l, const char *name);
 void repo_names_release(struct repo_names *l);
 /* The meta file of an object, whole; the caller frees it. */
@@ -116,6 +117,16 @@ int repo_snapshot_walk(struct repository *r, const struct repo_snapshot *s,
 /* ---- restore.c ---- */
 /* A directory with all that is in it, as far as it can be removed; symbolic links are not followed. */
 void repo_remove_tree(const char *path);
+
+/* ---- custody.c ---- */
+struct repo_destroyed {
+    uint64_t gone, stay; /* keys that are not there any more; that the place did not let go */
+};
+/* In the archive or a copy of it: destroy the keys, in every generation, of what was disposed of, also those that an interrupted
+ * writer left of the same entries; and remove the indexes of keys that cover it. Durable when it returns 0; again and again is as
+ * once. ERR_BUSY while keys are rotated. */
+int repo_keys_destroy(struct repository *r, struct repo_backend *where, struct repo_destroyed *out,
+                      struct err *e);
 
 /* Damage found in an object is ERR_INTEGRITY whatever the layer below called it; lack of memory or of access is not damage. */
 int repo_damage(struct err *e);

@@ -8,6 +8,9 @@
  * ORDER, so that the copy is whole after an interruption: keys, objects, metas, each durable before the next, packs by lsn;
  * then tiles and checkpoint of the operations log, then those of the tree, as both were read before all of it.
  *
+ * An object that was disposed of (custody.h) goes as it is, with its mark; then its key is destroyed in the copy, too. One that
+ * was disposed of in the copy stays so: the other way round, by healing from an old copy, nothing comes back.
+ *
  * What is there already is believed by name and size; `deep` reads and compares it, and puts what is damaged once more: in a
  * directory over the damaged file, in a bucket as a newer version with the same bytes (core/s3_text.h). */
 #include "repository/scrub.h"
@@ -27,6 +30,7 @@ struct repository_copy {
     uint64_t tree;               /* tiles of a tree of so many entries are there */
     bool listed;
     unsigned generation; /* of keys: the newest when all was looked at */
+    uint64_t disposed;   /* objects whose keys are destroyed there */
 };
 
 struct run {
@@ -205,6 +209,50 @@ static int copy_keys(const struct run *x, const struct repo_object *o, const str
     return rc;
 }
 
+static int copy_file(const struct run *x, const struct repo_object *o)
+{
+    const struct item it = {
+        .name = o->name, .is_object = true, .bytes = o->bytes, .sha256 = o->sha256};
+    return copy_item(x, &it);
+}
+
+/* The mark, whose seal holds, and the key of marks; the object itself, by the SHA-256 that the mark names; its meta, which is
+ * only needed so that it is listed. Keys are destroyed at the end of the run (repo_keys_destroy). */
+static int copy_disposed(const struct run *x, const struct repo_object *o)
+{
+    char mark[REPO_NAME_BYTES], meta[REPO_NAME_BYTES];
+    const struct repo_object marks = {.name = REPO_MARKS};
+    uint8_t *text = NULL, *meta_text = NULL;
+    size_t n = 0, meta_bytes = 0;
+    struct repo_key key;
+    repo_name_mark(o->name, mark);
+    repo_name_meta(o->name, meta);
+    int rc = repo_key_of(x->r, REPO_MARKS, &key, x->e);
+    if (rc == 0)
+        rc = sealed_text(x, mark, &key, &text, &n);
+    if (rc == 0)
+        rc = copy_keys(x, &marks, &key);
+    if (rc == 0)
+        rc = copy_text(x, mark, bytes_of(text, n));
+    if (rc == 0)
+        rc = copy_file(x, o);
+    if (rc == 0 && !repo_is_at(x->c->to, meta) &&
+        (rc = repo_meta_text(x->r, o->name, &meta_text, &meta_bytes, x->e)) == 0)
+        rc = copy_text(x, meta, bytes_of(meta_text, meta_bytes));
+    repo_wipe(&key, sizeof key);
+    free(meta_text);
+    free(text);
+    x->report->objects++;
+    return rc;
+}
+
+static bool is_disposed_there(const struct run *x, const struct repo_object *o)
+{
+    char mark[REPO_NAME_BYTES];
+    repo_name_mark(o->name, mark);
+    return repo_is_at(x->c->to, mark);
+}
+
 static int copy_object(const struct run *x, const struct repo_object *o)
 {
     char meta_name[REPO_NAME_BYTES];
@@ -217,10 +265,8 @@ static int copy_object(const struct run *x, const struct repo_object *o)
         rc = sealed_text(x, meta_name, &key, &meta_text, &meta_bytes);
     if (rc == 0)
         rc = copy_keys(x, o, &key);
-    const struct item it = {
-        .name = o->name, .is_object = true, .bytes = o->bytes, .sha256 = o->sha256};
     if (rc == 0)
-        rc = copy_item(x, &it);
+        rc = copy_file(x, o);
     if (rc == 0)
         rc = copy_text(x, meta_name, bytes_of(meta_text, meta_bytes));
     repo_wipe(&key, sizeof key);
@@ -238,6 +284,10 @@ static int copy_or_tell(const struct run *x, const struct repo_object *o, struct
     int rc = ERR_INTEGRITY;
     if (o->damaged)
         err_set(&why, rc, "%s", o->reason);
+    else if (o->disposed)
+        rc = copy_disposed(&inner, o);
+    else if (is_disposed_there(x, o))
+        rc = 0;
     else
         rc = copy_object(&inner, o);
     if (rc == 0 && x->report->damaged == 0)
@@ -250,6 +300,23 @@ static int copy_or_tell(const struct run *x, const struct repo_object *o, struct
     if (rc != 0 && x->e != NULL)
         *x->e = why;
     return rc;
+}
+
+/* Not one that holds keys of records which were disposed of, here or there. */
+static bool index_wanted(const struct run *x, const struct repo_index *index)
+{
+    const struct repo_inventory *inv = &x->r->inv;
+    char meta[REPO_NAME_BYTES];
+    if (repo_covers_disposed(inv, index->first, index->o.end.lsn))
+        return false;
+    repo_name_meta(index->o.name, meta);
+    if (repo_is_at(x->c->to, meta))
+        return true;
+    for (size_t i = 0; i < inv->pack_count; i++)
+        if (inv->packs[i].first.v <= index->o.end.lsn.v &&
+            inv->packs[i].o.end.lsn.v >= index->first.v && is_disposed_there(x, &inv->packs[i].o))
+            return false;
+    return true;
 }
 
 static bool enough(const struct run *x)
@@ -270,7 +337,22 @@ static int copy_objects(const struct run *x)
             rc = copy_or_tell(x, &inv->snapshots[i].o, &x->c->snapshots);
     struct lsn ignored; /* indexes are merged, and few: each is looked at */
     for (size_t i = 0; rc == 0 && i < inv->index_count && !enough(x); i++)
-        rc = copy_or_tell(x, &inv->indexes[i].o, &ignored);
+        if (index_wanted(x, &inv->indexes[i]))
+            rc = copy_or_tell(x, &inv->indexes[i].o, &ignored);
+    return rc;
+}
+
+/* Objects of which a mark came are looked at once more, and their keys destroyed. */
+static int destroy_keys(const struct run *x)
+{
+    struct repo_destroyed done;
+    int rc = repo_keys_destroy(x->r, x->c->to, &done, x->e);
+    x->report->destroyed += done.gone;
+    x->report->locked = done.stay;
+    if (rc == 0 && done.gone != 0)
+        tell(x, "keys", "destroyed, of what was disposed of");
+    if (rc == 0 && done.stay == 0)
+        x->c->disposed = repo_count_disposed(&x->r->inv);
     return rc;
 }
 
@@ -526,11 +608,15 @@ int repository_copy_run(struct repository_copy *c, struct repository *r, bool de
     const struct run x = {c, r, deep, most, &put_bytes, out, told, arg, e};
     struct trees *trees = calloc(1, sizeof *trees);
     int rc = trees == NULL ? err_set(e, ERR_NO_MEMORY, "no memory for a copy") : begin(&x);
-    put_bytes = 0; /* each run puts an object at least */
+    if (rc == 0 && c->disposed != repo_count_disposed(&r->inv))
+        c->packs.v = c->snapshots.v = 0; /* marks came: every object is looked at again */
+    put_bytes = 0;                       /* each run puts an object at least */
     if (rc == 0)
         read_trees(&x, trees);
     if (rc == 0)
         rc = copy_objects(&x);
+    if (rc == 0 && !out->more && c->disposed != repo_count_disposed(&r->inv))
+        rc = destroy_keys(&x);
     if (rc == 0 && !out->more)
         rc = copy_trees(&x, trees);
     if (trees != NULL) {

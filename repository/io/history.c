@@ -34,13 +34,28 @@ struct search {
     uint64_t done, total; /* bytes of packs that no index covers */
 };
 
+/* A pack that nothing can be read from: passed over when the caller asks for that. */
+static int pass_over(struct search *s, const struct repo_pack *p)
+{
+    struct repository_gap *gap = s->q.gap;
+    if (gap == NULL)
+        return repo_disposed(&p->o, s->e);
+    if (gap->last.v == 0) {
+        gap->last = p->o.end.lsn;
+        (void)repo_disposed(&p->o, &gap->why);
+    }
+    gap->first = p->first;
+    s->q.to.v = p->first.v - 1;
+    return 0;
+}
+
 static void search_begin(struct search *s, struct repository *r, const struct repository_query *q,
                          struct err *e)
 {
     *s = (struct search){.r = r, .q = *q, .e = e, .pack = REPO_PACK_READER_NONE};
     for (size_t i = 0; i < r->inv.pack_count; i++) {
         const struct repo_pack *p = &r->inv.packs[i];
-        if (p->first.v <= q->to.v && p->o.end.lsn.v >= q->from.v &&
+        if (p->first.v <= q->to.v && p->o.end.lsn.v >= q->from.v && !p->o.disposed &&
             repo_index_of(&r->inv, p->first) == NULL)
             s->total += p->o.bytes;
     }
@@ -242,6 +257,8 @@ static int search_stretch(struct search *s)
                        "the pack that holds lsn %llu is missing, and could hold a version; put it "
                        "back",
                        LSN(s->q.to));
+    if (p->o.disposed)
+        return pass_over(s, p);
     int rc = search_pack(s, (size_t)(p - s->r->inv.packs));
     if (rc == 0)
         s->q.to.v = p->first.v - 1;
@@ -272,6 +289,8 @@ int repository_history(struct repository *r, const struct repository_query *q,
         return rc;
     search_begin(&s, r, q, &why);
     s.q.from = from;
+    if (s.q.gap != NULL)
+        *s.q.gap = (struct repository_gap){.why = ERR_NONE};
     s.each = each;
     s.arg = arg;
     while (rc == 0 && s.q.to.v >= s.q.from.v)

@@ -12,7 +12,8 @@
  * INVARIANTS
  *   I1  An index is published as any object: synced, read back, decoded, compared; key, object, meta.
  *   I2  What is removed is covered by another one that is used, and was so for SUPERSEDED_SECONDS: a reader that knew the old
- *       one has had time.
+ *       one has had time. An index over packs that were disposed of is removed by custody.c, for it holds keys of records; what
+ *       is left below it is covered anew.
  * MEMORY: the references of the packs of one portion, 40 bytes and the key each: for 64 MiB of usual entries 10 MiB. */
 #include "repository/io/index.h"
 
@@ -222,7 +223,8 @@ static size_t portion_end(const struct repository *r, size_t begin)
     size_t end = begin + 1;
     for (; end < r->inv.pack_count; end++) {
         bytes += r->inv.packs[end].o.plain_bytes;
-        if (bytes > PORTION_BYTES || repo_index_of(&r->inv, r->inv.packs[end].first) != NULL)
+        if (bytes > PORTION_BYTES || r->inv.packs[end].o.disposed ||
+            repo_index_of(&r->inv, r->inv.packs[end].first) != NULL)
             break;
     }
     return end;

@@ -302,19 +302,29 @@ int repo_key_in(struct repository *r, unsigned generation, const struct repo_kek
     return repo_damage(e);
 }
 
-bool repo_is_there(struct repository *r, const char *name)
+bool repo_is_at(struct repo_backend *b, const char *name)
 {
     struct repo_blob f = REPO_BLOB_NONE;
-    bool there = repo_blob_open(&f, r->backend, name, NULL) == 0;
+    bool there = repo_blob_open(&f, b, name, NULL) == 0;
     repo_blob_close(&f);
     return there;
 }
 
+bool repo_is_there(struct repository *r, const char *name)
+{
+    return repo_is_at(r->backend, name);
+}
+
 bool repo_is_finished(struct repository *r, const char *object)
 {
-    char meta[REPO_NAME_BYTES];
-    repo_name_meta(object, meta);
-    return repo_is_there(r, meta);
+    char name[REPO_NAME_BYTES];
+    if (strcmp(object, REPO_MARKS) == 0)
+        return true;
+    repo_name_meta(object, name);
+    if (!repo_is_there(r, name))
+        return false;
+    repo_name_mark(object, name);
+    return !repo_is_there(r, name);
 }
 
 /* No generation of ours has it: does another one? */
@@ -365,6 +375,22 @@ int repo_key_of(struct repository *r, const char *object, struct repo_key *out, 
     if (e != NULL)
         *e = denied;
     return ERR_DENIED;
+}
+
+int repo_object_key(struct repository *r, const struct repo_object *o, struct repo_key *out,
+                    struct err *e)
+{
+    char mark[REPO_NAME_BYTES];
+    if (o->disposed)
+        return repo_disposed(o, e);
+    int rc = repo_key_of(r, o->name, out, e);
+    repo_name_mark(o->name, mark);
+    if (rc == ERR_INTEGRITY && repo_is_there(r, mark))
+        rc = err_set(e, ERR_NOT_FOUND,
+                     "%s was disposed of meanwhile: its key is destroyed; try again, for by whose "
+                     "order",
+                     o->name);
+    return rc;
 }
 
 int repo_key_write(struct repository *r, unsigned generation, const struct repo_kek *kek,
@@ -421,13 +447,19 @@ static int fill_one(struct repository *r, const char *object, unsigned number,
     return rc;
 }
 
+/* NULL: it was disposed of, and has no key. Behind them all stand the marks of those that were. */
 static const char *nth_object(const struct repo_inventory *inv, size_t i)
 {
+    const struct repo_object *o;
     if (i < inv->pack_count)
-        return inv->packs[i].o.name;
-    i -= inv->pack_count;
-    return i < inv->snapshot_count ? inv->snapshots[i].o.name
-                                   : inv->indexes[i - inv->snapshot_count].o.name;
+        o = &inv->packs[i].o;
+    else if ((i -= inv->pack_count) < inv->snapshot_count)
+        o = &inv->snapshots[i].o;
+    else if ((i -= inv->snapshot_count) < inv->index_count)
+        o = &inv->indexes[i].o;
+    else
+        return repo_count_disposed(inv) != 0 ? REPO_MARKS : NULL;
+    return o->disposed ? NULL : o->name;
 }
 
 int repo_keyring_fill(struct repository *r, const struct repo_inventory *inv, unsigned number,
@@ -435,10 +467,12 @@ int repo_keyring_fill(struct repository *r, const struct repo_inventory *inv, un
 {
     char name[REPO_NAME_BYTES];
     const uint64_t before = f->added;
-    const uint64_t total = inv->pack_count + inv->snapshot_count + inv->index_count;
+    const uint64_t total = inv->pack_count + inv->snapshot_count + inv->index_count + 1;
     for (size_t i = 0; i < total; i++) {
         const char *object = nth_object(inv, i);
         struct err why = ERR_NONE;
+        if (object == NULL)
+            continue;
         int rc = fill_one(r, object, number, kek, f, &why);
         if (rc == ERR_INTEGRITY || rc == ERR_DENIED) {
             bool gone = !repo_is_finished(r, object); /* an index that a larger one replaced */

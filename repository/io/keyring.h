@@ -3,7 +3,9 @@
  * generation of an older archive has none. keys/N.retired says that the generation is given up: nothing is read from it or
  * written to it.
  *
- * The newest generation that our KEK opens is written to. A key that is missing there is looked for in the older ones. */
+ * The newest generation that our KEK opens is written to. A key that is missing there is looked for in the older ones.
+ *
+ * keys/N/disposed.key seals the marks of what was disposed of, and is in each generation once there are any. */
 #ifndef REPOSITORY_IO_KEYRING_H
 #define REPOSITORY_IO_KEYRING_H
 
@@ -12,6 +14,8 @@
 
 struct repository;
 struct repo_inventory;
+struct repo_object;
+struct repo_backend;
 
 struct repo_generation {
     unsigned number;
@@ -51,6 +55,9 @@ int repo_keyring_follow(struct repository *r, struct err *e);
 /* Unwrap the data key of an object. ERR_DENIED when it is there under other KEKs only, ERR_INTEGRITY when it is missing or
  * damaged; the file, generations and KEK ids are named. */
 int repo_key_of(struct repository *r, const char *object, struct repo_key *out, struct err *e);
+/* Of an object of the inventory; ERR_NOT_FOUND and by whose order when it was disposed of, since the archive was opened too. */
+int repo_object_key(struct repository *r, const struct repo_object *o, struct repo_key *out,
+                    struct err *e);
 /* The same from one generation under one KEK; ERR_NOT_FOUND when the file is not there. */
 int repo_key_in(struct repository *r, unsigned generation, const struct repo_kek *kek,
                 const char *object, struct repo_key *out, struct err *e);
@@ -75,7 +82,8 @@ int repo_keyring_fill(struct repository *r, const struct repo_inventory *inv, un
 int repo_keys_lock(const struct repository *r, bool alone, bool wait, int *fd, struct err *e);
 void repo_keys_unlock(int fd);
 
-/* Is there such a file; is the object finished (or was it removed meanwhile, as indexes are)? */
+/* Is there such a file, in the archive or elsewhere; is the object finished (or was it removed or disposed of meanwhile)? */
+bool repo_is_at(struct repo_backend *b, const char *name);
 bool repo_is_there(struct repository *r, const char *name);
 bool repo_is_finished(struct repository *r, const char *object);
 

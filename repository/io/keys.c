@@ -71,7 +71,7 @@ int repository_generations(const char *dir,
     if (rc == 0)
         rc = repo_keyring_read(&r, NULL, &keys, e);
     if (rc == 0)
-        rc = repo_list_finished(&r, &finished, e);
+        rc = repo_list_keyed(&r, &finished, e);
     for (size_t i = keys.count; rc == 0 && i > 0; i--)
         rc = tell_generation(&r, &keys.at[i - 1], &finished, each, arg, e);
     repo_names_release(&finished);
@@ -180,7 +180,7 @@ static int check_one(struct repository *r, unsigned generation, const char *obje
     uint8_t *text = NULL;
     size_t n = 0;
     int rc = repo_key_in(r, generation, &r->kek, object, &key, e);
-    if (rc != 0)
+    if (rc != 0 || strcmp(object, REPO_MARKS) == 0) /* its seal is under itself, and held */
         return rc;
     repo_name_meta(object, meta);
     repo_identity_of(r, meta, identity);
@@ -242,7 +242,7 @@ int repository_keys_check(struct repository *r, unsigned generation,
     out->generation = g->number;
     if (g->id_known)
         repo_kek_hex(g->kek_id, out->kek_id);
-    int rc = repo_list_finished(r, &names, e);
+    int rc = repo_list_keyed(r, &names, e);
     if (rc == 0)
         rc = check_names(r, g->number, &names, work, out, e);
     repo_names_release(&names);
@@ -261,7 +261,7 @@ static int nothing_is_left_behind(struct repository *r, unsigned stays, unsigned
                                   struct err *e)
 {
     struct repo_names names = {0};
-    int rc = repo_list_finished(r, &names, e);
+    int rc = repo_list_keyed(r, &names, e);
     for (size_t i = 0; rc == 0 && i < names.n; i++) {
         char name[REPO_NAME_BYTES];
         repo_name_key(names.at[i], stays, name);

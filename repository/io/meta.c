@@ -152,6 +152,15 @@ static bool set_position(json_t *o, const char *name, const struct entry_positio
     return json_object_set_new(o, name, at) == 0 && ok;
 }
 
+static bool set_order(json_t *root, const struct repository_order *by)
+{
+    json_t *o = json_object();
+    bool ok = set_hex(o, "nonce", by->nonce, sizeof by->nonce) && set_u64(o, "lsn", by->lsn.v) &&
+              set_u64(o, "time_us", by->time.us) &&
+              set_hex(o, "warrant_sha256", by->warrant.b, sizeof by->warrant.b);
+    return json_object_set_new(root, "disposed", o) == 0 && ok;
+}
+
 /* What every object's meta says. */
 static json_t *object_json(const struct repo_object *o, enum repo_kind kind,
                            const struct uuid *cluster, bool *ok)
@@ -163,7 +172,8 @@ static json_t *object_json(const struct repo_object *o, enum repo_kind kind,
           set_hex(root, "sha256", o->sha256.b, 32) &&
           set_u64(root, "plain_bytes", o->plain_bytes) &&
           set_hex(root, "plain_sha256", o->plain_sha256.b, 32) &&
-          set_position(root, "end", &o->end) && set_digest(root, o->digest_known, o->digest);
+          set_position(root, "end", &o->end) && set_digest(root, o->digest_known, o->digest) &&
+          (!o->disposed || set_order(root, &o->by));
     return root;
 }
 
@@ -422,6 +432,18 @@ int repo_wrapped_read(struct bytes text, struct repo_wrapped *out, struct err *e
     return rc;
 }
 
+static void get_order(struct fields *f, struct repo_object *out)
+{
+    const json_t *o = json_object_get(f->root, "disposed");
+    out->disposed = o != NULL;
+    if (o == NULL)
+        return;
+    get_hex(f, o, "nonce", out->by.nonce, sizeof out->by.nonce);
+    out->by.lsn.v = get_u64(f, o, "lsn");
+    out->by.time.us = get_u64(f, o, "time_us");
+    get_hex(f, o, "warrant_sha256", out->by.warrant.b, sizeof out->by.warrant.b);
+}
+
 static void get_object(struct fields *f, enum repo_kind kind, const struct uuid *cluster,
                        const char *object, struct repo_object *out)
 {
@@ -440,6 +462,7 @@ static void get_object(struct fields *f, enum repo_kind kind, const struct uuid 
     get_hex(f, f->root, "plain_sha256", out->plain_sha256.b, 32);
     out->end = get_position(f, "end");
     out->digest = get_digest(f, f->root, &out->digest_known);
+    get_order(f, out);
 }
 
 /* Points and their names in one allocation: the names lie behind the array. */
@@ -488,6 +511,8 @@ static int get_frames(struct fields *f, struct repo_pack *out, struct repo_frame
 {
     const json_t *list = json_object_get(f->root, "frames");
     size_t n = json_array_size(list);
+    if (out->o.disposed && n == 0)
+        return 0;
     if (n == 0 || n > UINT32_MAX) {
         wrong(f, "frames");
         return 0;

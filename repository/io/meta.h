@@ -39,7 +39,8 @@ struct repo_retired {           /* keys/<generation>.retired */
     struct utc when;
 };
 
-/* Writers: *out is the whole file, allocated; the caller frees it. Identity is that of the text file's own name. */
+/* Of an object that was disposed of they write and read its mark: the same members, no frames and points, and "disposed".
+ * Writers: *out is the whole file, allocated; the caller frees it. Identity is that of the text file's own name. */
 int repo_about_write(const struct repo_about *a, uint8_t **out, size_t *n, struct err *e);
 int repo_wrapped_write(const struct repo_wrapped *k, const struct repo_key *key,
                        const char *identity, uint8_t **out, size_t *n, struct err *e);

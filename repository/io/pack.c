@@ -287,7 +287,9 @@ int repo_pack_open(struct repository *r, const struct repo_pack *pack, struct re
     *out = (struct repo_pack_reader)REPO_PACK_READER_NONE;
     out->r = r;
     out->pack = pack;
-    int rc = repo_key_of(r, pack->o.name, &key, e);
+    int rc = repo_object_key(r, &pack->o, &key, e);
+    if (rc == ERR_NOT_FOUND)
+        return rc;
     if (rc == 0)
         rc = repo_meta_text(r, pack->o.name, &text, &n, e);
     if (rc == 0) {

@@ -208,7 +208,8 @@ void repository_status(const struct repository *r, struct repository_status *out
     for (size_t i = 0; i < inv->snapshot_count; i++) {
         out->snapshots++;
         out->damaged += inv->snapshots[i].o.damaged;
-        if (inv->snapshots[i].o.damaged)
+        out->disposed += inv->snapshots[i].o.disposed;
+        if (inv->snapshots[i].o.damaged || inv->snapshots[i].o.disposed)
             continue;
         out->newest_snapshot = inv->snapshots[i].o.end.lsn;
         out->newest_snapshot_time = inv->snapshots[i].o.end.time;
@@ -218,6 +219,7 @@ void repository_status(const struct repository *r, struct repository_status *out
         out->packs++;
         if (inv->packs[i].first.v > out->newest_snapshot.v)
             out->behind_plain_bytes += inv->packs[i].o.plain_bytes;
+        out->disposed += inv->packs[i].o.disposed;
         out->points += inv->packs[i].point_count;
         out->pack_bytes += inv->packs[i].o.bytes;
         out->plain_bytes += inv->packs[i].o.plain_bytes;
@@ -249,7 +251,9 @@ int repository_packs(struct repository *r, int (*each)(void *arg, const struct r
                                     .last_time = p->o.end.time,
                                     .bytes = p->o.bytes,
                                     .plain_bytes = p->o.plain_bytes,
-                                    .damaged = p->o.damaged};
+                                    .damaged = p->o.damaged,
+                                    .disposed = p->o.disposed,
+                                    .by = p->o.by};
         (void)snprintf(x.name, sizeof x.name, "%s", p->o.name);
         rc = each(arg, &x);
     }
@@ -283,7 +287,9 @@ int repository_snapshots(struct repository *r,
                                              .records = s->records,
                                              .bytes = s->o.bytes,
                                              .digest = s->o.digest,
-                                             .damaged = s->o.damaged};
+                                             .damaged = s->o.damaged,
+                                             .disposed = s->o.disposed,
+                                             .by = s->o.by};
         (void)snprintf(x.name, sizeof x.name, "%s", s->o.name);
         rc = each(arg, &x);
     }

@@ -2,8 +2,9 @@
  *
  * The listing only says which metas there are; what an object is, where it belongs and what it must contain is what its
  * meta says, and the meta is sealed with the object's data key. A meta is the last thing written of an object, so an
- * object or a key without one was never finished and is only counted. Whether a pack is *missing* is decided by the chain
- * (core/inventory.c), not by the listing.
+ * object or a key without one was never finished and is only counted. Beside the meta of an object that was disposed of lies
+ * its mark, which takes its place: the key that the meta was sealed with is gone, or will be. Whether a pack is *missing* is
+ * decided by the chain (core/inventory.c), not by the listing.
  *
  * Memory: about 500 bytes a pack and 200 a restore point. */
 #include "repository/io/archive.h"
@@ -84,6 +85,7 @@ void repo_names_release(struct repo_names *l)
 
 struct listing {
     struct repo_names finished; /* objects that have a meta */
+    struct repo_names marked;   /* and those of them that were disposed of */
     struct repo_names others;   /* objects that are there, and objects that a key is there for */
 };
 
@@ -95,8 +97,10 @@ static int list_one(void *arg, const char *name)
     unsigned generation;
     if (repo_name_of_meta(name, object) == 0)
         return names_add(&l->finished, object);
+    if (repo_name_of_mark(name, object) == 0)
+        return names_add(&l->marked, object);
     if (repo_name_of_key(name, object, &generation) == 0)
-        return names_add(&l->others, object);
+        return strcmp(object, REPO_MARKS) == 0 ? 0 : names_add(&l->others, object);
     return repo_name_parse(name, &parsed) == 0 ? names_add(&l->others, name) : 0;
 }
 
@@ -115,17 +119,31 @@ static int list_folders(const struct repository *r, struct listing *l, bool keys
     if (rc == ERR_NO_MEMORY)
         err_set(e, rc, "no memory for the list of objects");
     names_sort(&l->finished);
+    names_sort(&l->marked);
     names_sort(&l->others);
     return rc;
 }
 
-int repo_list_finished(struct repository *r, struct repo_names *out, struct err *e)
+static void listing_release(struct listing *l)
+{
+    repo_names_release(&l->finished);
+    repo_names_release(&l->marked);
+    repo_names_release(&l->others);
+}
+
+int repo_list_keyed(struct repository *r, struct repo_names *out, struct err *e)
 {
     struct listing l = {0};
     int rc = list_folders(r, &l, false, e);
-    *out = l.finished;
-    repo_names_release(&l.others);
-    return rc;
+    *out = (struct repo_names){0};
+    for (size_t i = 0; rc == 0 && i < l.finished.n; i++)
+        if (!repo_names_have(&l.marked, l.finished.at[i]))
+            rc = names_add(out, l.finished.at[i]);
+    if (rc == 0 && l.marked.n != 0)
+        rc = names_add(out, REPO_MARKS);
+    names_sort(out);
+    listing_release(&l);
+    return rc != ERR_NO_MEMORY ? rc : err_set(e, rc, "no memory for the list of objects");
 }
 
 /* Objects, by name, that have no meta. */
@@ -177,23 +195,29 @@ static int read_meta(struct repository *r, const char *object, enum repo_kind ki
                            e);
 }
 
-/* Read key and meta of the object to its place behind the others. */
-static int load(struct repository *r, const char *object, enum repo_kind kind,
+/* Read key and meta, or mark, of the object to its place behind the others. */
+static int load(struct repository *r, const char *object, enum repo_kind kind, bool marked,
                 struct repo_inventory *inv, struct err *e)
 {
-    char meta[REPO_NAME_BYTES], identity[REPO_IDENTITY_BYTES];
+    char name[REPO_NAME_BYTES], identity[REPO_IDENTITY_BYTES];
     uint8_t *text = NULL;
     size_t n = 0;
     struct repo_key key;
-    int rc = repo_key_of(r, object, &key, e);
-    if (rc == 0)
-        rc = repo_meta_text(r, object, &text, &n, e);
+    int rc = repo_key_of(r, marked ? REPO_MARKS : object, &key, e);
+    if (marked)
+        repo_name_mark(object, name);
+    else
+        repo_name_meta(object, name);
+    if (rc == 0 &&
+        (rc = repo_backend_read(r->backend, name, REPO_TEXT_MAX_BYTES, &text, &n, e)) != 0)
+        rc = repo_damage(e);
     if (rc == 0) {
-        repo_name_meta(object, meta);
-        repo_identity_of(r, meta, identity);
+        repo_identity_of(r, name, identity);
         rc = read_meta(r, object, kind, &key, bytes_of(text, n), identity, inv, e);
+        if (rc == 0 && next_object(inv, kind)->disposed != marked)
+            rc = err_set(e, ERR_INTEGRITY, "it does not say by whose order, or is no mark");
         if (rc != 0)
-            err_wrap(e, "%s", meta);
+            err_wrap(e, "%s", name);
     }
     free(text);
     repo_wipe(&key, sizeof key);
@@ -233,12 +257,12 @@ static void *known_object(void *all, size_t count, size_t size, const char *name
 
 /* Move the object from `known` behind those in `inv`. */
 static bool take_known(struct repo_inventory *known, const char *name, enum repo_kind kind,
-                       struct repo_inventory *inv)
+                       bool marked, struct repo_inventory *inv)
 {
     if (kind == REPO_PACK) {
         struct repo_pack *p =
             known_object(known->packs, known->pack_count, sizeof *known->packs, name);
-        if (p == NULL || p->o.damaged)
+        if (p == NULL || p->o.damaged || p->o.disposed != marked)
             return false;
         inv->packs[inv->pack_count++] = *p;
         p->points = NULL;
@@ -246,7 +270,7 @@ static bool take_known(struct repo_inventory *known, const char *name, enum repo
     } else if (kind == REPO_SNAPSHOT) {
         struct repo_snapshot *s =
             known_object(known->snapshots, known->snapshot_count, sizeof *known->snapshots, name);
-        if (s == NULL || s->o.damaged)
+        if (s == NULL || s->o.damaged || s->o.disposed != marked)
             return false;
         inv->snapshots[inv->snapshot_count++] = *s;
     } else {
@@ -260,17 +284,18 @@ static bool take_known(struct repo_inventory *known, const char *name, enum repo
     return true;
 }
 
-static int load_one(struct repository *r, const char *object, struct repo_inventory *known,
-                    struct repo_inventory *inv, struct kek_tally *tally, struct err *e)
+static int load_one(struct repository *r, const char *object, bool marked,
+                    struct repo_inventory *known, struct repo_inventory *inv,
+                    struct kek_tally *tally, struct err *e)
 {
     struct repo_name name;
     struct err why = ERR_NONE;
     check(repo_name_parse(object, &name) == 0);
-    if (known != NULL && take_known(known, object, name.kind, inv)) {
+    if (known != NULL && take_known(known, object, name.kind, marked, inv)) {
         tally->ours++;
         return 0;
     }
-    int rc = load(r, object, name.kind, inv, &why);
+    int rc = load(r, object, name.kind, marked, inv, &why);
     if (rc == ERR_NO_MEMORY) {
         *e = why;
         return rc;
@@ -329,7 +354,8 @@ int repo_scan(struct repository *r, struct repo_inventory *known, struct repo_in
         err_set(e, rc, "no memory for the list of objects");
     }
     for (size_t i = 0; rc == 0 && i < l.finished.n; i++)
-        rc = load_one(r, l.finished.at[i], known, &inv, &tally, e);
+        rc = load_one(r, l.finished.at[i], repo_names_have(&l.marked, l.finished.at[i]), known,
+                      &inv, &tally, e);
     if (rc == 0 && tally.ours == 0 && tally.others != 0) {
         *e = tally.why;
         rc = err_wrap(e, "the key-encryption key is not the one of this archive, from %.80s",
@@ -340,8 +366,7 @@ int repo_scan(struct repository *r, struct repo_inventory *known, struct repo_in
         rc = drop_doubled(&inv, unfinished, e);
     repo_indexes_choose(&inv);
 out:
-    repo_names_release(&l.finished);
-    repo_names_release(&l.others);
+    listing_release(&l);
     if (rc == 0)
         *out = inv;
     else

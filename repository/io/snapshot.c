@@ -381,14 +381,15 @@ int repo_snapshot_walk(struct repository *r, const struct repo_snapshot *s,
         return err_set(e, ERR_NO_MEMORY, "no memory to read a snapshot");
     *w = (struct snap_walk){.r = r, .check = {.s = s}, .each = each, .arg = arg};
     repo_identity_of(r, s->o.name, identity);
-    int rc = repo_key_of(r, s->o.name, &key, e);
+    int rc = repo_object_key(r, &s->o, &key, e);
+    const bool gone = rc == ERR_NOT_FOUND;
     if (rc == 0)
         rc = repo_blob_open(&file, r->backend, s->o.name, e);
     if (rc == 0)
         rc = repo_reader_new(&reader, &file, &key, identity, e);
     if (rc == 0)
         rc = walk_object(w, reader, after_frame, e);
-    if (rc != 0 && !w->stopped) {
+    if (rc != 0 && !w->stopped && !gone) {
         err_wrap(e, "%s (lsn %llu)", s->o.name, LSN(s->o.end.lsn));
         rc = repo_damage(e);
     }

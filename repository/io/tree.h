@@ -33,8 +33,11 @@ void repo_tree_check_reach(struct repo_tree_check *c, struct lsn archived);
 const struct tlog_checkpoint *repo_tree_check_checkpoint(const struct repo_tree_check *c);
 /* The next entry in the order of the packs. */
 void repo_tree_check_entry(struct repo_tree_check *c, const struct entry_view *v);
-/* `read`: every pack's entries were given. Otherwise only the right edge is compared with the checkpoint. Returns how many
- * entries the signed tree has, 0 when anything was wrong. Frees. NULL is taken. */
+/* Instead of its entries: of a pack that was disposed of, from the headers in the tree. ERR_INTEGRITY when they are not those
+ * between its begin and its end. */
+int repo_tree_check_disposed(struct repo_tree_check *c, const struct repo_pack *p, struct err *e);
+/* `read`: every pack's entries or headers were given. Otherwise only the right edge is compared with the checkpoint. Returns how
+ * many entries the signed tree has, 0 when anything was wrong. Frees. NULL is taken. */
 uint64_t repo_tree_check_end(struct repo_tree_check *c, bool read);
 
 /* Origin of the checkpoints of a cluster's log, and name of the key that signs them at the archive: "triveni/<cluster id>". */

@@ -3,10 +3,12 @@
  * The tree is built once more from the headers as they come from the packs, without looking at its files; every tile and
  * bundle that this gives is compared with the file, and the root with the one in the signed checkpoint. Where packs could
  * not be read, the tree beyond them cannot be checked: the packs are the damage then, and it is said that the tree was not
- * compared. */
+ * compared. Of packs that were disposed of the headers are taken from the tree itself: they must be a chain from where the pack
+ * begins to where it ends, as its mark says, and what follows in the next pack continues that. */
 #include "repository/io/tree.h"
 
 #include "store/core/check.h"
+#include "store/core/hash.h"
 
 #include <stdio.h>
 
@@ -129,6 +131,43 @@ void repo_tree_check_entry(struct repo_tree_check *c, const struct entry_view *v
     struct sha256 leaf = tlog_leaf_hash(bytes_of(v->raw, ENTRY_HEADER_BYTES));
     repo_tree_leaf(c->bundle, c->edge.size, v->raw);
     check(tlog_edge_add(&c->edge, &leaf, compare_full, c) == 0);
+}
+
+static int check_bundle(struct repo_tree_check *c, struct entry_position *at,
+                        const struct repo_pack *p, struct err *e)
+{
+    const struct tlog_tile t = tlog_tile_of(0, at->lsn.v, c->checkpoint.size);
+    int rc = repo_tile_read(c->r->backend, REPO_TREE, &t, true, c->file, e);
+    for (uint64_t i = at->lsn.v % TLOG_TILE_WIDTH;
+         rc == 0 && i < t.width && at->lsn.v < p->o.end.lsn.v; i++) {
+        struct entry_view v = {.raw = c->file + i * TREE_LEAF_BYTES + 2};
+        rc = entry_header_decode(v.raw, &v.header, e);
+        if (rc == 0)
+            rc = entry_follows(at, &v.header, e);
+        if (rc == 0) {
+            v.hash = hash_sha256(bytes_of(v.raw, ENTRY_HEADER_BYTES));
+            *at = entry_position_of(&v);
+            repo_tree_check_entry(c, &v); /* reads into c->file behind the last of a tile */
+        }
+    }
+    return rc;
+}
+
+int repo_tree_check_disposed(struct repo_tree_check *c, const struct repo_pack *p, struct err *e)
+{
+    struct entry_position at = p->prev;
+    int rc = 0;
+    if (c->absent)
+        return 0; /* an archive without a tree, or one whose tree is told to be damaged */
+    while (rc == 0 && at.lsn.v < p->o.end.lsn.v)
+        rc = at.lsn.v < c->checkpoint.size
+                 ? check_bundle(c, &at, p, e)
+                 : err_set(e, ERR_INTEGRITY, "it was disposed of, and is not in the signed tree");
+    if (rc == 0 && !repo_position_equal(&at, &p->o.end))
+        rc = err_set(e, ERR_INTEGRITY,
+                     "the tree's header of lsn %llu is not the one that its mark names",
+                     (unsigned long long)at.lsn.v);
+    return rc == 0 ? 0 : repo_damage(e);
 }
 
 static void check_edge(struct repo_tree_check *c)

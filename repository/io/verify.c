@@ -13,6 +13,8 @@
  *              the meta has them; every snapshot record, with counts and digest;
  *              every index of keys names what the packs hold, and nothing else;
  *              the signed tree is built again from the entries and compared, tile by tile, to the root
+ * Of what was disposed of (custody.h) there is a mark instead of a meta: it says where the object begins and ends and which
+ * SHA-256 it has, so chain and fixity are checked as ever, and the tree is followed through the headers that it has.
  * At every level the checkpoint's signature must hold and its tree must not reach beyond the packs; below `readable` only the
  * tree's right edge is compared with its root.
  *
@@ -200,7 +202,10 @@ static int check_object(struct verify *v, const struct repo_object *o, const str
         rc = check_hash(v->r, o, &why);
     struct err deeper = ERR_NONE;
     int read = 0;
-    if (v->level >= REPOSITORY_READABLE)
+    v->report->disposed += o->disposed;
+    if (v->level >= REPOSITORY_READABLE && o->disposed)
+        read = p != NULL ? repo_tree_check_disposed(v->tree, p, &deeper) : 0;
+    else if (v->level >= REPOSITORY_READABLE)
         read = p != NULL ? read_pack(v, p, &deeper)
                          : repo_snapshot_walk(v->r, s, count_record, advance, v, &deeper);
     /* Reading says where and which lsns, the hash only that. */
@@ -275,8 +280,9 @@ static int check_all(struct verify *v, const struct repo_inventory *now)
             tell(v, p->o.name, why.text);
         uint64_t before = v->report->damaged;
         rc = check_object(v, &p->o, p, NULL);
-        v->sums[i] = (struct pack_sum){
-            v->report->damaged == before && repo_chain_check(now, i, NULL) == 0, v->sum};
+        v->sums[i] = (struct pack_sum){v->report->damaged == before && !p->o.disposed &&
+                                           repo_chain_check(now, i, NULL) == 0,
+                                       v->sum};
     }
     for (size_t i = 0; rc == 0 && i < now->snapshot_count; i++)
         rc = check_object(v, &now->snapshots[i].o, NULL, &now->snapshots[i]);

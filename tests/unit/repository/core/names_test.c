@@ -35,6 +35,12 @@ static void names_come_back(void **state)
         repo_name_meta(text, meta);
         assert_int_equal(repo_name_of_meta(meta, again), 0);
         assert_string_equal(again, text);
+        repo_name_mark(text, meta);
+        const bool marked = names[i].kind != REPO_INDEX; /* indexes are removed instead */
+        assert_int_equal(repo_name_of_mark(meta, again), marked ? 0 : ERR_FORMAT);
+        assert_int_equal(repo_name_of_meta(meta, key), ERR_FORMAT);
+        if (marked)
+            assert_string_equal(again, text);
         repo_name_key(text, REPO_GENERATION_MAX, key);
         assert_int_equal(repo_name_of_key(key, again, &generation), 0);
         assert_string_equal(again, text);
