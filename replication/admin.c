@@ -107,6 +107,8 @@ static void add_archive(struct site *s, json_t *o)
                                   trouble[0] != '\0' ? json_string(trouble) : json_null()));
     json_object_set_new(json_object_get(o, "archive"), "copies",
                         copies_json(archiver_copies(s->archiver)));
+    json_object_set_new(json_object_get(o, "archive"), "custody",
+                        disposer_json(archiver_disposer(s->archiver)));
     json_object_set_new(json_object_get(o, "archive"), "key_generation",
                         json_integer((json_int_t)r.generation));
     json_object_set_new(json_object_get(o, "archive"), "awaited_generation",
@@ -434,6 +436,8 @@ static int give_order(struct site *s, struct client *c, uint64_t request, const 
         return command_failover(s, c, request, e);
     if (strcmp(what, "solo") == 0)
         return solo_command(s, c, request, arguments, e);
+    if (strcmp(what, "archive-order") == 0)
+        return custody_command(s, c, request, arguments, e);
     if (strcmp(what, "isolate") == 0)
         return isolation_command(s, c, arguments, reply, e);
     if (strncmp(what, "member-", 7) == 0)
@@ -445,9 +449,10 @@ int admin_command(struct site *s, struct client *c, uint64_t request, struct byt
                   json_t *arguments, json_t **reply, struct err *e)
 {
     static const char *const for_operators[] = {
-        "switchover", "failover",       "solo",          "mode",          "isolate",
-        "divergence", "seal",           "drill",         "index-create",  "index-drop",
-        "member-add", "member-promote", "member-demote", "member-remove", "restore-records"};
+        "switchover",   "failover",       "solo",          "mode",          "isolate",
+        "divergence",   "seal",           "drill",         "index-create",  "index-drop",
+        "member-add",   "member-promote", "member-demote", "member-remove", "restore-records",
+        "archive-order"};
     for (size_t i = 0; i < sizeof for_operators / sizeof for_operators[0]; i++)
         if (bytes_equal(command, bytes_str(for_operators[i])) && c->kind != WIRE_OPERATOR)
             return err_set(e, ERR_DENIED,
@@ -478,9 +483,11 @@ int admin_command(struct site *s, struct client *c, uint64_t request, struct byt
         *reply = members_json(s);
         return 0;
     }
-    static const char *const orders[] = {"switchover",     "failover",      "solo",
-                                         "mode",           "isolate",       "member-add",
-                                         "member-promote", "member-demote", "member-remove"};
+    if (bytes_equal(command, bytes_str("custody")))
+        return custody_status(s, reply, e);
+    static const char *const orders[] = {
+        "switchover", "failover",   "solo",           "archive-order", "mode",
+        "isolate",    "member-add", "member-promote", "member-demote", "member-remove"};
     for (size_t i = 0; i < sizeof orders / sizeof orders[0]; i++)
         if (bytes_equal(command, bytes_str(orders[i])))
             return give_order(s, c, request, orders[i], arguments, reply, e);

@@ -47,6 +47,7 @@ struct archiver {
     struct site *site;
     struct repository *repository;
     struct copies *copies;
+    struct disposer *disposer;
     pthread_t thread;
     pthread_mutex_t lock;
     pthread_cond_t news;
@@ -464,6 +465,19 @@ static void copies_due_turn(struct archiver *a)
     (void)pthread_mutex_lock(&a->lock);
 }
 
+/* Holds and disposals. With the lock held, which is given up while it works. */
+static void disposal_turn(struct archiver *a)
+{
+    (void)pthread_mutex_unlock(&a->lock);
+    int rc = disposer_turn(a->disposer, a->repository);
+    (void)pthread_mutex_lock(&a->lock);
+    const uint64_t before = a->status.disposed;
+    repository_status(a->repository, &a->status);
+    a->index_more |= a->status.disposed != before; /* indexes over what is gone are gone */
+    if (rc == ERR_IO)
+        drop_repository(a);
+}
+
 /* ---- the index of keys over what is archived ---- */
 
 /* With the lock held. */
@@ -538,6 +552,8 @@ static void *archive_main(void *arg)
         if (tree_due(a))
             tree_turn(a);
         operations_turn(a);
+        if (a->repository != NULL && disposer_due(a->disposer))
+            disposal_turn(a);
         copies_due_turn(a);
         if (index_due(a))
             index_turn(a);
@@ -575,6 +591,8 @@ int archiver_start(struct site *s, struct archiver **out, struct err *e)
     if (rc == 0)
         rc = copies_new(s, &a->copies, e);
     if (rc == 0)
+        rc = disposer_new(s, &a->disposer, e);
+    if (rc == 0)
         rc = open_repository(a, e);
     if (rc == 0 || rc == ERR_IO || rc == ERR_NO_SPACE || rc == ERR_INTEGRITY ||
         rc == ERR_UNREACHABLE || rc == ERR_TIMEOUT) {
@@ -587,6 +605,7 @@ int archiver_start(struct site *s, struct archiver **out, struct err *e)
     if (rc != 0) {
         repository_close(a->repository);
         copies_free(a->copies);
+        disposer_free(a->disposer);
         free(a->buffer);
         free(a);
         return rc;
@@ -606,6 +625,7 @@ void archiver_stop(struct archiver *a)
     (void)pthread_join(a->thread, NULL);
     repository_close(a->repository);
     copies_free(a->copies);
+    disposer_free(a->disposer);
     (void)pthread_cond_destroy(&a->news);
     (void)pthread_mutex_destroy(&a->lock);
     free(a->buffer);
@@ -658,6 +678,11 @@ void archiver_status(struct archiver *a, struct repository_status *out,
         if (all.v < out->archived.lsn.v)
             out->archived.lsn = all;
     }
+}
+
+struct disposer *archiver_disposer(struct archiver *a)
+{
+    return a->disposer;
 }
 
 struct copies *archiver_copies(struct archiver *a)

@@ -9,7 +9,7 @@
 #include "repository/scrub.h"
 #include "store/core/check.h"
 
-enum { COPY_PORTION_BYTES = 64 << 20, COPY_RETRY_MS = 10000 };
+enum { COPY_PORTION_BYTES = 64 << 20, COPY_RETRY_MS = 10000, COPY_LOCKED_MS = 3600000 };
 
 struct copies {
     struct site *site;
@@ -24,6 +24,7 @@ struct copies {
         struct lsn proven;            /* its tree, as far as it was seen here */
         uint64_t at_ms;               /* not tried before */
         bool more;
+        uint64_t disposed; /* objects whose keys are destroyed there */
     } at[SITE_COPIES_MAX];
 };
 
@@ -61,7 +62,7 @@ static bool is_due(const struct copies *c, uint32_t i, const struct repository_s
 {
     return site_now_ms() >= c->at[i].at_ms &&
            (c->at[i].copy == NULL || c->at[i].more || c->at[i].reached.v < now->archived.lsn.v ||
-            c->at[i].proven.v < now->proven.v);
+            c->at[i].proven.v < now->proven.v || c->at[i].disposed != now->disposed);
 }
 
 bool copies_due(struct copies *c, const struct repository_status *now)
@@ -99,10 +100,21 @@ static void copy_turn(struct copies *c, uint32_t i, struct repository *r,
             "%llu objects are damaged in the archive and not copied: triveni archive verify "
             "names them",
             (unsigned long long)report.damaged);
-    if (rc == 0 && !report.more)
+    if (rc == 0 && !report.more) {
         c->at[i].proven = now->proven;
+        c->at[i].disposed = now->disposed;
+    }
+    if (rc == 0 && report.locked != 0) { /* whether it is done is asked again, not at once */
+        c->at[i].disposed = UINT64_MAX;
+        c->at[i].at_ms = site_now_ms() + COPY_LOCKED_MS;
+        rc = err_set(
+            &e, ERR_DENIED,
+            "%llu keys of what was disposed of cannot be destroyed there yet, as where objects "
+            "are locked; tried again each hour",
+            (unsigned long long)report.locked);
+    }
     c->at[i].more = rc == 0 && report.more;
-    if (rc != 0)
+    if (rc != 0 && report.locked == 0)
         c->at[i].at_ms = site_now_ms() + COPY_RETRY_MS;
     if (rc == ERR_IO) { /* what it knows of the place may be wrong */
         repository_copy_close(c->at[i].copy);

@@ -237,7 +237,8 @@ static int open_archive(struct past *past, struct repository_status *s, struct e
                              e);
     } else {
         repository_status(past->repository, s);
-        if (s->archived.lsn.v < there.archived.lsn.v || s->indexed.v < there.indexed.v)
+        if (s->archived.lsn.v < there.archived.lsn.v || s->indexed.v < there.indexed.v ||
+            s->disposed != there.disposed)
             rc = repository_refresh(past->repository, e);
         if (rc != 0) {
             repository_close(past->repository);
@@ -252,6 +253,7 @@ static int open_archive(struct past *past, struct repository_status *s, struct e
 static int answer_page(struct page *p, struct err *e)
 {
     struct repository_status before, after;
+    struct repository_gap gap = {.why = ERR_NONE};
     bool open_end = false;
     int rc = open_archive(p->past, &before, e);
     if (rc == 0)
@@ -263,6 +265,7 @@ static int answer_page(struct page *p, struct err *e)
         rc = read_log(p, (struct lsn){archived.v + 1}, e);
     if (rc == 0 && place_tail(p) && archived.v != 0) {
         p->query.to = to.v < archived.v ? to : archived;
+        p->query.gap = &gap;
         rc = repository_history(p->past->repository, &p->query, take_version, p, e);
     }
     repository_status(p->past->repository, &after);
@@ -274,6 +277,10 @@ static int answer_page(struct page *p, struct err *e)
         json_pack("{s:O, s:I, s:I, s:b}", "versions", p->versions, "to", (json_int_t)to.v, "begin",
                   (json_int_t)(before.first.v != 0 ? before.first.v : archived.v + 1), "open_end",
                   open_end && !p->passed);
+    if (gap.last.v != 0)
+        json_object_set_new(p->q->reply, "disposed",
+                            json_pack("{s:I, s:I, s:s}", "first", (json_int_t)gap.first.v, "last",
+                                      (json_int_t)gap.last.v, "why", gap.why.text));
     if (p->next != 0)
         json_object_set_new(p->q->reply, "next", json_integer((json_int_t)p->next));
     return p->q->reply != NULL ? 0 : err_set(e, ERR_NO_MEMORY, "out of memory for the answer");

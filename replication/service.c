@@ -400,6 +400,7 @@ void service_turn(struct site *s)
         failover_done(v, true, "");
     service_unique_progress(v);
     service_keys_progress(v);
+    custody_turn(s);
     if (v->parked_count == 0)
         return;
     bool ready = site_is_ready(s) && repl_lease_valid(s->repl, site_now_ms());

@@ -243,6 +243,13 @@ void warrants_names(const struct site_warrant *w, char *out, size_t n);
 /* Log that it is used, file and all, at the primary; `out` tells the lsn, before which it must not be said to be done. */
 int warrants_spend(struct site *s, const struct site_warrant *w, struct waiter *out, struct err *e);
 
+/* custody.c */
+/* {"warrant": file}: a hold, a release or a disposal is logged, and by that in force. As admin_command. */
+int custody_command(struct site *s, struct client *c, uint64_t request, json_t *arguments,
+                    struct err *e);
+/* What is in force, and, at the archive's site, how far it is carried out. */
+int custody_status(struct site *s, json_t **reply, struct err *e);
+
 /* solo.c */
 /* {"warrant": file}: this site goes on alone. As admin_command. */
 int solo_command(struct site *s, struct client *c, uint64_t request, json_t *arguments,

@@ -73,6 +73,7 @@ struct site_config {
     uint64_t pack_bytes;       /* seal when this many bytes wait */
     uint32_t pack_seconds;     /* or when the oldest has waited this long */
     uint32_t snapshot_entries; /* a snapshot after this many entries; 0: never */
+    uint64_t retain_us;        /* what is younger is not disposed of; 0: whatever its age */
     uint64_t snapshot_us;      /* ... and after this time; 0: not by time */
     uint64_t drill_us;         /* a restore drill this often; 0: only when asked */
 

@@ -6,6 +6,7 @@
 #include "replication/core/ages.h"
 #include "replication/core/answered.h"
 #include "replication/core/cosign.h"
+#include "replication/core/custody.h"
 #include "replication/core/freshness.h"
 #include "replication/core/isolation.h"
 #include "replication/core/marks.h"
@@ -202,6 +203,13 @@ struct site {
         uint32_t head, count;
         uint64_t bytes;
     } retained;
+    struct {
+        uint64_t at_ms, count; /* looked at not before; warrants that there were */
+        struct lsn newest;     /* the last of them */
+        struct lsn must;       /* to be applied before the state is believed; 0: to be set */
+        uint64_t must_until_ms;
+        bool told;
+    } custody; /* custody.c: what the archive thread was told */
 };
 
 uint64_t site_now_ms(void);  /* CLOCK_BOOTTIME */
@@ -390,6 +398,25 @@ enum applier_mark {
     MARK_MISSED, /* the state was beyond it already, or something else was asked since */
 };
 enum applier_mark applier_marked(struct applier *a, struct lsn lsn, struct state_sums *out);
+
+/* ---- custody.c: holds and disposals that are in force; disposer.c: the archive thread carries them out ---- */
+/* At the archive's site, once a turn: what is in force has changed? Then tell the archive thread. */
+void custody_turn(struct site *s);
+
+struct disposer; /* opaque */
+int disposer_new(struct site *s, struct disposer **out, struct err *e);
+void disposer_free(struct disposer *d);
+bool disposer_due(struct disposer *d);
+/* A portion of it. ERR_IO: open the archive anew. */
+int disposer_turn(struct disposer *d, struct repository *r);
+/* Any thread. `trouble` (empty: none): why not all that is ordered can be known or done; then nothing is disposed of. */
+void disposer_orders(struct disposer *d, const struct custody *in_force, const char *trouble);
+/* What is in force may not be known here at present: rest, until the next orders. */
+void disposer_pause(struct disposer *d);
+void disposer_resume(struct disposer *d); /* nothing else is in force */
+json_t *disposer_json(struct disposer *d);
+void disposer_trouble(struct disposer *d, char trouble[ERR_TEXT_BYTES]);
+struct disposer *archiver_disposer(struct archiver *a);
 
 /* ---- archiver.c: a thread seals packs and takes snapshots ---- */
 int archiver_start(struct site *s, struct archiver **out, struct err *e);

@@ -51,6 +51,9 @@ static void add_disks(struct site *s, json_t *list)
         add(list, "%s", trouble);
     drills_trouble(s->drills, add_line, list);
     archive_scrub_trouble(s->archive_scrub, add_line, list);
+    disposer_trouble(archiver_disposer(s->archiver), trouble);
+    if (trouble[0] != '\0')
+        add(list, "%s", trouble);
     if (archive.damaged > 0)
         add(list, "archive: %llu objects are damaged: triveni archive verify names them",
             (unsigned long long)archive.damaged);

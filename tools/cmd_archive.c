@@ -140,12 +140,12 @@ static int on_pack(void *arg, const struct repository_pack *p)
     char first[UTC_TEXT_BYTES];
     char last[UTC_TEXT_BYTES];
     if (l->json) {
-        output_json(json_pack("{s:s,s:I,s:I,s:I,s:s,s:s,s:I,s:I,s:o}", "name", p->name, "first",
-                              (json_int_t)p->first.v, "last", (json_int_t)p->last.v, "term",
-                              (json_int_t)p->term.v, "first_time", utc_text(p->first_time, first),
-                              "last_time", utc_text(p->last_time, last), "bytes",
-                              (json_int_t)p->bytes, "plain_bytes", (json_int_t)p->plain_bytes,
-                              "verified", verified_json(&l->ledger, p->name)));
+        output_json(json_pack(
+            "{s:s,s:I,s:I,s:I,s:s,s:s,s:I,s:I,s:o,s:b}", "name", p->name, "first",
+            (json_int_t)p->first.v, "last", (json_int_t)p->last.v, "term", (json_int_t)p->term.v,
+            "first_time", utc_text(p->first_time, first), "last_time", utc_text(p->last_time, last),
+            "bytes", (json_int_t)p->bytes, "plain_bytes", (json_int_t)p->plain_bytes, "verified",
+            verified_json(&l->ledger, p->name), "disposed", p->disposed));
         return 0;
     }
     lsn_cell(&l->table, p->first);
@@ -155,7 +155,7 @@ static int on_pack(void *arg, const struct repository_pack *p)
     size_cell(&l->table, p->bytes);
     size_cell(&l->table, p->plain_bytes);
     verified_cell(l, &l->table, p->name);
-    table_cell(&l->table, STYLE_NONE, "%s", p->name);
+    table_cell(&l->table, STYLE_NONE, "%s%s", p->name, p->disposed ? " (disposed)" : "");
     return 0;
 }
 
@@ -180,17 +180,17 @@ static int on_snapshot(void *arg, const struct repository_snapshot_info *s)
     char digest[DIGEST_HEX_BYTES];
     digest_hex(s->digest, digest);
     if (l->json) {
-        output_json(json_pack("{s:s,s:I,s:s,s:I,s:I,s:s}", "name", s->name, "lsn",
+        output_json(json_pack("{s:s,s:I,s:s,s:I,s:I,s:s,s:b}", "name", s->name, "lsn",
                               (json_int_t)s->lsn.v, "time", utc_text(s->time, time), "records",
                               (json_int_t)s->records, "bytes", (json_int_t)s->bytes, "digest",
-                              digest));
+                              digest, "disposed", s->disposed));
         return 0;
     }
     lsn_cell(&l->table, s->lsn);
     time_cell(&l->table, s->time);
     table_cell(&l->table, STYLE_NONE, "%llu", (unsigned long long)s->records);
     size_cell(&l->table, s->bytes);
-    table_cell(&l->table, STYLE_NONE, "%s", digest);
+    table_cell(&l->table, STYLE_NONE, "%s%s", digest, s->disposed ? " (disposed)" : "");
     return 0;
 }
 
@@ -334,6 +334,9 @@ static void print_report(const struct verifying *v, int level,
                  (unsigned long long)report->entries,
                  levels[(level < RESTORABLE ? level : REPOSITORY_READABLE) - 1],
                  (unsigned long long)report->damaged);
+    if (report->disposed != 0)
+        (void)printf("%llu of them were disposed of: fixity and tree hold, nobody can read them\n",
+                     (unsigned long long)report->disposed);
     if (v->restored)
         (void)printf("restored to lsn %llu: %llu records, equal to the digest that the sites had "
                      "at lsn %llu\n",
@@ -391,12 +394,12 @@ static int run_archive_verify(struct invocation *in, struct err *e)
         rc = verify_all(r, o, level, &target, &v, &report, e);
         if (v.json)
             output_json(json_pack(
-                "{s:s,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:O,s:o}", "level", levels[level - 1],
+                "{s:s,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:O,s:o}", "level", levels[level - 1],
                 "objects", (json_int_t)report.objects, "bytes", (json_int_t)report.bytes, "entries",
                 (json_int_t)report.entries, "proven", (json_int_t)report.proven, "operations",
                 (json_int_t)report.operations, "pending", (json_int_t)report.pending, "unnamed",
-                (json_int_t)report.unnamed, "damaged", (json_int_t)report.damaged, "damage",
-                v.damaged, "restored", restored_json(&v)));
+                (json_int_t)report.unnamed, "disposed", (json_int_t)report.disposed, "damaged",
+                (json_int_t)report.damaged, "damage", v.damaged, "restored", restored_json(&v)));
         else
             print_report(&v, level, &report);
     }

@@ -171,7 +171,9 @@ static int run_history(struct invocation *in, struct err *e)
     table_free(&s.table);
     if (rc == 0)
         say_end(&s, &reach);
-    if (rc == 0 && s.count == 0)
+    if (rc == 0 && s.count == 0 && reach.disposed != 0)
+        rc = err_set(e, ERR_NOT_FOUND, "no version is left: %s", reach.why);
+    else if (rc == 0 && s.count == 0)
         rc = err_set(e, ERR_NOT_FOUND, "no transaction up to lsn %llu wrote that record",
                      (unsigned long long)reach.to);
     repository_tree_close(s.tree);

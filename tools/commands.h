@@ -24,7 +24,8 @@ extern const struct command command_divergence_list, command_divergence_show,
 extern const struct command command_point, command_point_list;
 extern const struct command command_restore, command_archive_list, command_archive_verify,
     command_archive_points, command_archive_snapshots, command_archive_keys, command_archive_seal,
-    command_archive_heal, command_archive_checkpoint, command_archive_prove,
+    command_archive_heal, command_archive_holds, command_archive_hold, command_archive_release,
+    command_archive_dispose, command_archive_checkpoint, command_archive_prove,
     command_archive_consistency, command_archive_operations, command_verify_proof;
 extern const struct command command_drill_restore, command_archive_damage;
 extern const struct command command_check, command_dump_log;

@@ -118,6 +118,7 @@ static const cyaml_schema_field_t repository_fields[] = {
     IN(repository, scrub_mib_per_second, 0),
     IN(repository, scrub_seconds, 0),
     IN(repository, drill_dir, 0),
+    IN(repository, retain_days, 0),
     CYAML_FIELD_END,
 };
 

@@ -42,7 +42,8 @@ struct config_file {
         unsigned copies_count;
         char *archived_at;
         char *dir, *kek_file, *checkpoint_key_file, *pack_mib, *pack_seconds, *snapshot_entries;
-        char *snapshot_hours, *drill_hours, *drill_dir, *scrub_mib_per_second, *scrub_seconds;
+        char *snapshot_hours, *drill_hours, *drill_dir, *retain_days, *scrub_mib_per_second,
+            *scrub_seconds;
         struct config_kek kek;
     } repository;
 };
@@ -80,7 +81,8 @@ extern const cyaml_schema_value_t config_schema;
     X(repository, snapshot_hours, snapshot_us, uint64_t, 3600000000, 0, 87600, 168)                \
     X(repository, scrub_mib_per_second, archive_scrub_bytes, uint64_t, 1 << 20, 0, 1024, 4)        \
     X(repository, scrub_seconds, archive_scrub_us, uint64_t, 1000000, 1, 31536000, 86400)          \
-    X(repository, drill_hours, drill_us, uint64_t, 3600000000, 0, 87600, 168)
+    X(repository, drill_hours, drill_us, uint64_t, 3600000000, 0, 87600, 168)                      \
+    X(repository, retain_days, retain_us, uint64_t, 86400000000, 0, 36500, 0)
 
 struct config_number {
     const char *path; /* "store.segment_mib" */

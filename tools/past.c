@@ -131,14 +131,26 @@ static void on_read(void *arg, uint64_t done, uint64_t total)
     progress_show(arg, done, total, 0);
 }
 
+static void note_disposed(struct past_reach *reach, uint64_t last, const char *why)
+{
+    if (reach->disposed != 0 || last == 0)
+        return;
+    reach->disposed = last;
+    (void)snprintf(reach->why, sizeof reach->why, "%s", why);
+}
+
 static int local_history(struct past *p, struct local *l, struct err *e)
 {
+    struct repository_gap gap = {.why = ERR_NONE};
     const struct past_query *q = l->q;
     struct repository_status s;
     struct progress bar;
     bool ignored;
-    struct repository_query rq = {
-        .collection = q->collection, .key = q->key, .progress = on_read, .progress_arg = &bar};
+    struct repository_query rq = {.collection = q->collection,
+                                  .key = q->key,
+                                  .progress = on_read,
+                                  .progress_arg = &bar,
+                                  .gap = &gap};
     bool from = q->from.lsn.v != 0 || q->from.time.us != 0 || q->from.point != NULL;
     repository_status(p->repository, &s);
     int rc = repository_resolve(p->repository, &q->to, &rq.to, &l->reach->open_end, e);
@@ -151,6 +163,7 @@ static int local_history(struct past *p, struct local *l, struct err *e)
     progress_begin(&bar, "search", NULL, 0);
     rc = repository_history(p->repository, &rq, take_local, l, e);
     progress_end(&bar);
+    note_disposed(l->reach, gap.last.v, gap.why.text);
     return l->limited ? 0 : rc;
 }
 
@@ -262,6 +275,9 @@ static int remote_page(struct past *p, struct local *l, uint64_t *next, struct e
             rc = take_remote(row, l, e);
     }
     *next = json_number(reply, "next", &number) ? (uint64_t)number : 0;
+    const json_t *disposed = json_object_get(reply, "disposed");
+    if (json_number(disposed, "last", &number))
+        note_disposed(l->reach, (uint64_t)number, json_text(disposed, "why", ""));
     json_decref(reply);
     return rc;
 }
@@ -329,6 +345,11 @@ int past_records(struct past *p, struct bytes collection, const struct tvn_key *
         records[i].collection = (struct tvn_bytes){collection.p, collection.n};
         records[i].key = keys[i].key;
         rc = past_history(p, &q, keep_version, &k, reach, e);
+        if (rc == 0 && reach->disposed > records[i].lsn)
+            rc = err_set(e, ERR_NOT_FOUND,
+                         "what the record was up to lsn %llu cannot be told: %.330s. If it is the "
+                         "same since, a restore of a later moment has it",
+                         (unsigned long long)reach->to, reach->why);
         to = (struct restore_target){.lsn = {reach->to}}; /* all from one state */
     }
     if (rc == 0 && reach->open_end)
@@ -356,6 +377,9 @@ void say_reach(const struct past_reach *reach)
     if (reach->begin > 1)
         say("what is known begins with lsn %llu: earlier versions may have been",
             (unsigned long long)reach->begin);
+    if (reach->disposed != 0)
+        say("versions up to lsn %llu may have been: %s", (unsigned long long)reach->disposed,
+            reach->why);
     if (reach->open_end)
         say("what is known ends at lsn %llu, before that time: later transactions up to it may "
             "exist",

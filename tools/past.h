@@ -50,6 +50,9 @@ struct past_reach {
     uint64_t begin, to; /* lsns: where what can be answered begins; up to which was asked */
     bool open_end;      /* a time that what is known does not reach */
     bool more;          /* the limit ended it */
+    /* The newest lsn in the range that was disposed of, and by whose order; 0: none was. Versions up to it may have been. */
+    uint64_t disposed;
+    char why[ERR_TEXT_BYTES];
 };
 /* Newest first; non-zero results of `each` end it and are returned. */
 int past_history(struct past *p, const struct past_query *q,

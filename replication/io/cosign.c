@@ -84,12 +84,12 @@ static int read_text(CMS_ContentInfo *cms, struct cosigned *out, struct err *e)
     return rc;
 }
 
-static int judge(X509 *cert, STACK_OF(X509) * others, SSL_CTX *trust, struct identity *who,
-                 struct err *e)
+static int judge(X509 *cert, STACK_OF(X509) * others, SSL_CTX *trust, bool logged,
+                 struct identity *who, struct err *e)
 {
     char verdict[TLS_TEXT_BYTES];
-    if (tls_verify_cert(SSL_CTX_get_cert_store(trust), cert, others, X509_PURPOSE_SSL_CLIENT, 0,
-                        verdict) != 0)
+    if (tls_verify_cert(SSL_CTX_get_cert_store(trust), cert, others, X509_PURPOSE_SSL_CLIENT,
+                        logged ? TLS_AS_OF_THEN : 0, verdict) != 0)
         return err_set(e, ERR_DENIED, "the certificate of a signer %s", verdict);
     int rc = identity_of_cert(cert, who, e);
     if (rc != 0)
@@ -123,7 +123,8 @@ static int different(const struct cosigned *c, X509 *const *certs, struct err *e
 }
 
 /* After CMS_verify each signer info knows its certificate. */
-static int read_signers(CMS_ContentInfo *cms, SSL_CTX *trust, struct cosigned *out, struct err *e)
+static int read_signers(CMS_ContentInfo *cms, SSL_CTX *trust, bool logged, struct cosigned *out,
+                        struct err *e)
 {
     STACK_OF(CMS_SignerInfo) *all = CMS_get0_SignerInfos(cms);
     STACK_OF(X509) *others = CMS_get1_certs(cms);
@@ -131,7 +132,7 @@ static int read_signers(CMS_ContentInfo *cms, SSL_CTX *trust, struct cosigned *o
     int rc = 0;
     for (int i = 0; i < sk_CMS_SignerInfo_num(all) && rc == 0; i++) {
         CMS_SignerInfo_get0_algs(sk_CMS_SignerInfo_value(all, i), NULL, &certs[i], NULL, NULL);
-        rc = judge(certs[i], others, trust, &out->who[i], e);
+        rc = judge(certs[i], others, trust, logged, &out->who[i], e);
         if (rc == 0)
             rc = different(out, certs, e);
         out->count++;
@@ -141,24 +142,36 @@ static int read_signers(CMS_ContentInfo *cms, SSL_CTX *trust, struct cosigned *o
     return rc;
 }
 
-static int open_cms(CMS_ContentInfo *cms, SSL_CTX *trust, struct cosigned *out, struct err *e)
+static int open_cms(CMS_ContentInfo *cms, SSL_CTX *trust, bool logged, struct cosigned *out,
+                    struct err *e)
 {
     *out = (struct cosigned){.text = NULL};
     int rc = read_text(cms, out, e);
     if (rc == 0)
-        rc = read_signers(cms, trust, out, e);
+        rc = read_signers(cms, trust, logged, out, e);
     if (rc != 0)
         cosign_close(out);
     return rc;
 }
 
-int cosign_open(struct bytes file, SSL_CTX *trust, struct cosigned *out, struct err *e)
+static int open_file(struct bytes file, SSL_CTX *trust, bool logged, struct cosigned *out,
+                     struct err *e)
 {
     *out = (struct cosigned){.text = NULL};
     CMS_ContentInfo *cms = parse(file, e);
-    int rc = cms == NULL ? ERR_FORMAT : open_cms(cms, trust, out, e);
+    int rc = cms == NULL ? ERR_FORMAT : open_cms(cms, trust, logged, out, e);
     CMS_ContentInfo_free(cms);
     return rc;
+}
+
+int cosign_open(struct bytes file, SSL_CTX *trust, struct cosigned *out, struct err *e)
+{
+    return open_file(file, trust, false, out, e);
+}
+
+int cosign_open_logged(struct bytes file, SSL_CTX *trust, struct cosigned *out, struct err *e)
+{
+    return open_file(file, trust, true, out, e);
 }
 
 void cosign_close(struct cosigned *c)
@@ -254,7 +267,7 @@ static int may_add(CMS_ContentInfo *cms, SSL_CTX *own, struct err *e)
     struct cosigned before;
     int rc = own_operator(own, &who, e);
     if (rc == 0)
-        rc = open_cms(cms, own, &before, e);
+        rc = open_cms(cms, own, false, &before, e);
     if (rc != 0)
         return rc;
     for (uint32_t i = 0; i < before.count && rc == 0; i++)

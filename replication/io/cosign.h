@@ -29,6 +29,9 @@ int cosign_add(struct bytes file, SSL_CTX *own, char **pem, size_t *n, struct er
  * hold. ERR_DENIED: a certificate that `trust` (tls_context) does not accept now, expired and revoked ones among them, is no
  * operator's, or two that are one person: of one name, or with one key. Release with cosign_close, on success. */
 int cosign_open(struct bytes file, SSL_CTX *trust, struct cosigned *out, struct err *e);
+/* The same of what was looked at with cosign_open when it was logged: that a certificate has expired or was revoked since changes
+ * nothing. */
+int cosign_open_logged(struct bytes file, SSL_CTX *trust, struct cosigned *out, struct err *e);
 void cosign_close(struct cosigned *c);
 
 #endif

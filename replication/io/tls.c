@@ -223,7 +223,11 @@ int tls_verify_cert(X509_STORE *store, X509 *leaf, STACK_OF(X509) * chain, int p
         rc = ERR_DENIED;
     } else {
         X509_STORE_CTX_set_depth(check, CHAIN_DEPTH);
-        X509_STORE_CTX_set_flags(check, flags);
+        X509_STORE_CTX_set_flags(check,
+                                 flags == TLS_AS_OF_THEN ? X509_V_FLAG_NO_CHECK_TIME : flags);
+        if (flags == TLS_AS_OF_THEN)
+            (void)X509_VERIFY_PARAM_clear_flags(X509_STORE_CTX_get0_param(check),
+                                                X509_V_FLAG_CRL_CHECK | X509_V_FLAG_CRL_CHECK_ALL);
         if (X509_STORE_CTX_set_purpose(check, purpose) != 1 || X509_verify_cert(check) != 1) {
             tls_verdict_of(check, verdict);
             rc = ERR_DENIED;

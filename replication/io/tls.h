@@ -5,6 +5,7 @@
 #include "replication/core/wire.h"
 #include "store/core/err.h"
 
+#include <limits.h>
 #include <openssl/ssl.h>
 
 struct tls_files {
@@ -51,6 +52,8 @@ enum { TLS_TEXT_BYTES = 416 };
 void tls_verdict(int verify_error, X509 *cert, char out[TLS_TEXT_BYTES]);
 /* The same of a verification that failed. Names whose certificate it is, also where it is his CA that is not trusted. */
 void tls_verdict_of(X509_STORE_CTX *store, char out[TLS_TEXT_BYTES]);
+/* In place of flags: neither the time nor revocations count. */
+#define TLS_AS_OF_THEN ULONG_MAX
 /* Does the store accept the certificate for this purpose now? 0, or ERR_DENIED and the verdict. `chain` may be NULL. */
 int tls_verify_cert(X509_STORE *store, X509 *leaf, STACK_OF(X509) * chain, int purpose,
                     unsigned long flags, char verdict[TLS_TEXT_BYTES]);

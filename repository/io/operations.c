@@ -197,7 +197,7 @@ static bool pending_parse(const char *name, uint64_t *id)
 static const char *sealing_pack(const struct repository *r)
 {
     for (size_t i = r->inv.pack_count; i > 0; i--)
-        if (!r->inv.packs[i - 1].o.damaged)
+        if (!r->inv.packs[i - 1].o.damaged && !r->inv.packs[i - 1].o.disposed)
             return r->inv.packs[i - 1].o.name;
     return NULL;
 }

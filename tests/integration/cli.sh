@@ -54,6 +54,14 @@ done
 expect 2 history titles k --limit 0 && says "--limit must be at least 1"
 expect 2 history titles k --values && says "--values goes with -o json"
 expect 2 history titles k --to 2026-01-01T00:00:00 && says "--to"
+expect 2 archive hold case && says "give one of --ask"
+expect 2 archive hold case --ask f --reason r && says "--collection are needed"
+expect 2 archive release --ask f --reason r && says "the NAME of the hold is needed"
+expect 2 archive dispose --ask f --reason r && says "--before is needed"
+expect 2 archive dispose --preview --before 7 && says "--repository is needed"
+expect 2 archive dispose --preview --ask f && says "give one of --ask"
+expect 2 archive dispose --warrant f --valid 2h && says "--valid goes with --ask"
+expect 2 archive holds x
 expect 2 diff titles --from 1 && says "--repository is needed"
 expect 2 diff titles --from 1 -r "$DIR" && says "--kek is needed"
 expect 2 diff titles k --from 1 -r "$DIR" -k kek --prefix k && says "give a KEY or --prefix, not both"
@@ -135,6 +143,8 @@ expect 2 drill restore "${archive[@]}" --scratch "$DIR/scratch" --follow && says
 expect 5 drill restore "${c[@]}" && says "never restored as a drill"
 expect 8 drill restore --now "${c[@]}"
 expect 0 archive keys check "${archive[@]}"
+expect 0 archive holds "${o[@]}" -o json && [ "$(jq -c '[.holds, .disposals, .doubt]' "$DIR/out")" = '[[],[],null]' ]
+expect 3 archive dispose --before 1 --preview "${archive[@]}" "${o[@]}" && says "no snapshot before lsn 1"
 expect 0 archive keys list --repository "$DIR/cluster/gsr/archive" -o json && [ "$(jq -r .state "$DIR/out")" = whole ]
 expect 0 archive points "${archive[@]}" -o json && [ "$(jq -r .name "$DIR/out")" = "before the end" ]
 expect 2 restore "${archive[@]}" --to-time 2026-11-24T08:48:21 --preview && says "has no offset"
