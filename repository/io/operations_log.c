@@ -1,7 +1,7 @@
 /* The operations log: growing it, at the archive's site.
  *
- * What it lacks is found and not remembered: packs and snapshots of the inventory that no leaf names, and what was handed
- * in. So one way serves what was just sealed, what a crash left without a leaf, and an archive that is older than its log.
+ * What it lacks is found and not remembered: packs and snapshots of the inventory that no leaf names, those that were disposed of
+ * and no leaf says so, and what was handed in. So one way serves what was just sealed, what a crash left without a leaf, and an archive that is older than its log.
  *
  * Unlike the leaves of the tree, those of an operation cannot be made again as they were (they have a random id). So
  * before tiles are written, the new leaves are written down, signed, as `operations/next`:
@@ -21,6 +21,7 @@
 #include "repository/io/tree.h"
 #include "repository/operations.h"
 #include "store/core/check.h"
+#include "store/core/hex.h"
 
 #include <stdio.h>
 
@@ -291,9 +292,30 @@ static int lack(struct lacking *l, const struct operation *o, struct err *e)
     return 0;
 }
 
+/* That its key was destroyed, and by which warrant. The leaf that names the object comes before it. */
+static int lack_disposal(struct lacking *l, const struct repo_object *object, struct lsn first,
+                         struct err *e)
+{
+    const struct repository_order *by = &object->by;
+    char nonce[2 * REPOSITORY_NONCE_BYTES + 1];
+    struct operation o = {.kind = OPERATION_DISPOSE,
+                          .time.us = by->time.us > object->created.us ? by->time.us
+                                                                      : object->created.us + 1,
+                          .first = first,
+                          .last = object->end.lsn,
+                          .has_reference = true,
+                          .reference = by->warrant};
+    hex_format(by->nonce, sizeof by->nonce, nonce);
+    (void)snprintf(o.object, sizeof o.object, "%s", object->name);
+    (void)snprintf(o.detail, sizeof o.detail, "warrant %s", nonce);
+    int rc = repo_random(&o.id, sizeof o.id, e);
+    return rc == 0 ? lack(l, &o, e) : rc;
+}
+
 static int lack_object(struct repository *r, struct lacking *l, enum operation_kind kind,
                        const struct repo_object *object, struct lsn first, struct err *e)
 {
+    const struct operation_object *named = operation_find(&r->operations->inv, object->name);
     struct operation o = {.kind = kind,
                           .time = object->created,
                           .bytes = object->bytes,
@@ -301,8 +323,11 @@ static int lack_object(struct repository *r, struct lacking *l, enum operation_k
                           .first = first,
                           .last = object->end.lsn,
                           .mended = object->created.us < r->opened.us};
-    if (object->damaged || operation_find(&r->operations->inv, object->name) != NULL)
-        return 0;
+    int gone = object->disposed && (named == NULL || !named->disposed)
+                   ? lack_disposal(l, object, first, e)
+                   : 0;
+    if (gone != 0 || object->damaged || named != NULL)
+        return gone;
     (void)snprintf(o.object, sizeof o.object, "%s", object->name);
     int rc = repo_random(&o.id, sizeof o.id, e);
     return rc == 0 ? lack(l, &o, e) : rc;

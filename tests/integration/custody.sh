@@ -149,6 +149,12 @@ eventually "the copy without the keys" copied
 expect 0 "$lost of them were disposed of" "$TRIVENI" archive verify -r copy -k kek
 expect 0 "" "$TRIVENI" archive keys check "${archive[@]}"
 [ "$(site_status gsr | jq -c '.trouble')" = '[]' ] || die "gsr tells trouble: $(site_status gsr | jq -c .trouble)"
+for _ in $(seq 1 100); do
+    "$TRIVENI" archive operations -r gsr/archive -o json 2>/dev/null | jq -r 'select(.op == "dispose") | .object' | sort -u >leaves
+    [ "$(wc -l <leaves)" = "$lost" ] && break
+    sleep 0.2
+done
+[ "$(wc -l <leaves)" = "$lost" ] || die "the operations log names $(wc -l <leaves) of $lost objects that are disposed of"
 op events --site gsr -o json | grep -q "is disposed of" || die "gsr's events do not tell of it"
 wait_equal >/dev/null
 echo "ok: proof, tree, copy, the present and every later moment are whole"
