@@ -10,7 +10,7 @@
  *       local mode, which the log has had since the entry before its no-op, and never its own disk (R6).
  *   S6  An acknowledgement names only sites that have the entry on stable storage (P1).
  *   S7  Nothing is cut before it is exported (R9); in the end everything acknowledged is in the common log, or was acknowledged
- *       at local only and is in an export (P4).
+ *       at local only and is in an export (P4), or still in the log of a site that was removed.
  *   S8  No site ever finds itself broken.
  *   S9  The marks are sound after every step (replication/core/marks.c), no site applies what is not visible, and none makes
  *       durable in a checkpoint what is not committed and durable.
@@ -342,6 +342,17 @@ bool sim_check_settled(const struct sim *s)
     return true;
 }
 
+/* A site that was removed before it could follow has what it had: nothing of it was undone. */
+static bool kept_by_removed(const struct sim *s, const struct sim_site *primary, uint32_t id)
+{
+    const uint64_t lsn = s->entries[id].header.lsn.v;
+    for (uint8_t i = 0; i < s->sites_n; i++)
+        if (!repl_in(sim_members(s, primary).all, i) && s->sites[i].n >= lsn &&
+            s->sites[i].ids[lsn - 1] == id)
+            return true;
+    return false;
+}
+
 void sim_check_end(struct sim *s)
 {
     const struct sim_site *site = &s->sites[sim_primary(s)];
@@ -354,8 +365,8 @@ void sim_check_end(struct sim *s)
             continue;
         const struct sim_entry *e = &s->entries[op->answered_id];
         s->truth.lost++;
-        if (s->solo.loss)
-            continue; /* two operators have declared it */
+        if (s->solo.loss || kept_by_removed(s, site, op->answered_id))
+            continue; /* two operators have declared it; or it is not lost */
         if (!e->exported || e->denied)
             sim_fail(s, "S7: entry %llu of term %llu was acknowledged, is lost and %s",
                      U(e->header.lsn.v), U(e->header.term.v),
