@@ -37,6 +37,7 @@ def ours: if in_process then "triveni-embedded" else "triveni-single" end;
    machine: {cpu: $cpu, cores: ($cores | tonumber), memory: $memory, kernel: $kernel, disk: $disk, load_before: $load_before, load_after: $load_after},
    settings: {repetitions: ($reps | tonumber), records: ($records | tonumber), systems: ($about | rtrimstr("\n") | split("\n"))},
    missing: ($missing | split("\n") | map(select(. != ""))),
+   left_out: ($left_out | split("\n") | map(select(. != ""))),
    goals: ([
      at_most_and_possible("1 client, 1 KiB: p50 of the embedded store at most 1.15 of a raw synchronous 4 KiB write"; 1.15;
          ([$cells[] | select(.op == "floor" and .system == "triveni-embedded") | .p50_us / .raw_p50_us] | median)),
