@@ -198,7 +198,10 @@ static int pin_here(struct state *s, unsigned pin, struct slot *slot, struct err
 static int create_new(struct state *s, struct err *e)
 {
     struct stat st;
-    if (fstatat(s->dir_fd, CHECKPOINT_DATA, &st, 0) == 0 && st.st_size > 2 * SLOT_PAGE_MAX_BYTES)
+    const bool has_data = fstatat(s->dir_fd, CHECKPOINT_DATA, &st, 0) == 0;
+    if (!has_data && errno != ENOENT) /* may be all there is: nothing is removed on a guess */
+        return system_error(e, CHECKPOINT_DATA);
+    if (has_data && st.st_size > 2 * SLOT_PAGE_MAX_BYTES)
         return err_set(e, ERR_INTEGRITY,
                        CHECKPOINT_DATA
                        " has %lld bytes, but the file " CHECKPOINT_FILE

@@ -110,7 +110,8 @@ static int check_slots(struct check *c, int dir_fd, struct err *e)
     int fd = openat(dir_fd, CHECKPOINT_FILE, O_RDONLY | O_CLOEXEC);
     if (fd < 0 && errno == ENOENT) {
         if (fstatat(dir_fd, CHECKPOINT_DATA, &st, 0) != 0)
-            return err_set(e, ERR_NOT_FOUND, "there is no state here");
+            return errno == ENOENT ? err_set(e, ERR_NOT_FOUND, "there is no state here")
+                                   : file_error(e, CHECKPOINT_DATA, "look at", errno);
         found(c, FINDING_CHECKPOINT, CHECKPOINT_FILE, 0,
               "it is missing, and without it " CHECKPOINT_DATA " cannot be trusted");
         return 0;

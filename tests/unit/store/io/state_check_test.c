@@ -201,6 +201,29 @@ static void a_short_or_missing_data_file_is_named(void **state)
     free(data);
 }
 
+/* A name that leads to itself stands for any reason for which the system does not answer. */
+static void a_data_file_that_cannot_be_looked_at_is_not_taken_for_none(void **state)
+{
+    const struct place *p = *state;
+    char data[128], slots[128], target[16];
+    struct state *s;
+    struct err why = ERR_NONE;
+    struct state_options options = kit_options(p->dir);
+    kit_path(data, p->dir, "data.mdb");
+    kit_path(slots, p->dir, "checkpoint");
+    assert_int_equal(unlink(data), 0);
+    assert_int_equal(unlink(slots), 0);
+    assert_int_equal(symlink("data.mdb", data), 0);
+    assert_int_equal(state_check(p->fd, &(struct finding_sink){on_found, NULL, NULL},
+                                 &(struct state_check_totals){0}, &why),
+                     ERR_IO);
+    assert_non_null(strstr(why.text, "data.mdb"));
+    why = (struct err)ERR_NONE;
+    assert_int_equal(state_open(&s, &options, &why), ERR_IO);
+    assert_non_null(strstr(why.text, "data.mdb"));
+    assert_true(readlink(data, target, sizeof target) > 0); /* nothing was removed */
+}
+
 /* One is what a power cut leaves, and no damage; both copies of a slot are. */
 static void each_copy_of_a_slot_is_looked_at(void **state)
 {
@@ -238,6 +261,7 @@ int main(void)
         cmocka_unit_test(a_damaged_row_of_the_history_is_named_and_nothing_else),
         cmocka_unit_test(a_short_or_missing_data_file_is_named),
         cmocka_unit_test(each_copy_of_a_slot_is_looked_at),
+        cmocka_unit_test(a_data_file_that_cannot_be_looked_at_is_not_taken_for_none), /* the last */
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);
 }
