@@ -6,8 +6,8 @@
  * only, with --deep at every one
  *
  * SCENARIO, each life in a process of its own
- *   1  a new log and a new state: append, apply, checkpoint, recycle, snapshot and scan, cut the log and go on otherwise,
- *      begin a checkpoint; then the process ends without closing anything (a kill)
+ *   1  a new log and a new state: append, apply, checkpoint, recycle, snapshot and scan, mend a segment, cut the log and go
+ *      on otherwise, begin a checkpoint; then the process ends without closing anything (a kill)
  *   2  open again, replay, append, apply, checkpoint, scan, close
  *   3  open again without faults, replay, and judge
  * The fault happens in life 1 or 2. Then each call either does what it shall, or gives an error with words; an error ends the
@@ -351,6 +351,22 @@ static int cut(struct err *e)
     return rc;
 }
 
+static int fetch_none(void *arg, struct lsn from, struct lsn to, uint8_t *buf, size_t cap,
+                      size_t *used, size_t *count, struct err *e)
+{
+    (void)arg, (void)to, (void)buf, (void)cap;
+    *used = *count = 0;
+    return err_set(e, ERR_GAP, "no other site has lsn %" PRIu64, from.v);
+}
+
+/* Its segment is written anew, though it is not damaged. */
+static int mend(uint64_t lsn, uint64_t committed, struct err *e)
+{
+    struct log_mended done;
+    return log_mend(log_now, (struct lsn){lsn}, (struct lsn){committed}, fetch_none, NULL, &done,
+                    e);
+}
+
 static int first_life(struct err *e)
 {
     struct entry_position at;
@@ -367,6 +383,8 @@ static int first_life(struct err *e)
         rc = apply_to(24, e);
     if (rc == 0)
         rc = look(e);
+    if (rc == 0)
+        rc = mend(13, 24, e);
     if (rc == 0)
         rc = publish(e);
     if (rc == 0)

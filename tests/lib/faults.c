@@ -399,6 +399,12 @@ int renameat(int dir_fd, const char *path, int to_dir_fd, const char *to)
     return (int)syscall(SYS_renameat, dir_fd, path, to_dir_fd, to);
 }
 
+int linkat(int dir_fd, const char *path, int to_dir_fd, const char *to, int flags)
+{
+    FAIL(FAULT_NAME, "linkat", -1)
+    return (int)syscall(SYS_linkat, dir_fd, path, to_dir_fd, to, flags);
+}
+
 int unlinkat(int dir_fd, const char *path, int flags)
 {
     FAIL(FAULT_NAME, "unlinkat", -1)
@@ -421,6 +427,12 @@ int fstat(int fd, struct stat *st)
 {
     FAIL(FAULT_ASK, "fstat", -1)
     return (int)syscall(SYS_fstat, fd, st);
+}
+
+int fstatat(int dir_fd, const char *path, struct stat *st, int flags)
+{
+    FAIL(FAULT_ASK, "fstatat", -1)
+    return (int)syscall(SYS_newfstatat, dir_fd, path, st, flags);
 }
 
 int fstatfs(int fd, struct statfs *fs)
@@ -459,6 +471,12 @@ int io_uring_queue_init(unsigned entries, struct io_uring *ring, unsigned flags)
     FAIL(FAULT_RING, "io_uring_queue_init", -EPERM)
     init *real = (init *)dlsym(RTLD_NEXT, "io_uring_queue_init");
     return real(entries, ring, flags);
+}
+
+int io_uring_register(unsigned fd, unsigned code, const void *arg, unsigned n)
+{
+    FAIL(FAULT_RING, "io_uring_register", -EPERM)
+    return (int)syscall(SYS_io_uring_register, fd, code, arg, n);
 }
 
 /* The request is made one that the kernel answers so: of a descriptor that there is not, or of half the bytes. */

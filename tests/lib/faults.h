@@ -21,12 +21,12 @@ enum fault_kind {
     FAULT_READ,   /* pread, read */
     FAULT_WRITE,  /* pwrite, write, writev */
     FAULT_SYNC,   /* fsync, fdatasync */
-    FAULT_NAME,   /* renameat, unlinkat */
+    FAULT_NAME,   /* renameat, linkat, unlinkat */
     FAULT_SIZE,   /* ftruncate */
-    FAULT_ASK,    /* fstatvfs, fstatfs, fstat, getrandom */
+    FAULT_ASK,    /* fstatvfs, fstatfs, fstat, fstatat, getrandom */
     FAULT_LOCK,   /* flock */
     FAULT_THREAD, /* pthread_create */
-    FAULT_RING,   /* io_uring_queue_init */
+    FAULT_RING,   /* io_uring_queue_init, io_uring_register */
     FAULT_SUBMIT, /* io_uring_submit: of a write or a sync */
     FAULT_KINDS
 };
