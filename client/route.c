@@ -220,12 +220,13 @@ static bool holds_command(const struct link *l)
 static void link_tick(struct link *l, uint64_t now_ms)
 {
     uint64_t in = conn_bytes_in(l->conn), waiting = conn_queued_bytes(l->conn);
-    if (in != l->bytes_in || (waiting != 0 && waiting != l->bytes_queued)) {
+    bool deaf = l->route->db->paused; /* nobody listens: silence is no sign of anything */
+    if (in != l->bytes_in || deaf || (waiting != 0 && waiting != l->bytes_queued)) {
         l->heard_ms = now_ms;
         if (in != l->bytes_in)
             l->probe_ms = 0;
         else if (l->probe_ms != 0)
-            l->probe_ms = now_ms; /* a large request is still on its way, before the probe */
+            l->probe_ms = now_ms; /* or a large request is still on its way, before the probe */
     }
     l->bytes_in = in;
     l->bytes_queued = waiting;
@@ -236,7 +237,7 @@ static void link_tick(struct link *l, uint64_t now_ms)
         }
         l->retire_at_ms = now_ms + PROBE_AFTER_MS;
     }
-    if (now_ms < link_due_ms(l) || l->route->db->paused)
+    if (now_ms < link_due_ms(l))
         return;
     if (l->probe_ms == 0) {
         probe(l, now_ms);

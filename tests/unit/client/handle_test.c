@@ -3,6 +3,7 @@
 
 #include <poll.h>
 #include <signal.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
 
 /* ---- threads ---- */
@@ -154,7 +155,12 @@ static void unpolled_answers_stop_the_reading(void **state)
     assert_ok(tvn_put(db, "n", tvn_str("big"), tvn_view(big, sizeof big), NULL, &error), error);
     for (int i = 0; i < 64; i++)
         assert_ok(tvn_submit_get(db, &key, 1, &how, on_polled_records, &p, &error), error);
+    (void)usleep(1500000);
+    struct rusage before, after;
+    assert_int_equal(getrusage(RUSAGE_SELF, &before), 0);
     (void)usleep(3500000); /* longer than a site may be silent: being paused is not being lost */
+    assert_int_equal(getrusage(RUSAGE_SELF, &after), 0);
+    assert_true(after.ru_nvcsw - before.ru_nvcsw < 300); /* nor is it to look every millisecond */
     struct tvn_info info = {.size = sizeof info};
     tvn_describe(db, &info);
     assert_int_equal(info.in_flight, 64);
