@@ -538,6 +538,7 @@ int service_start(struct site *s, struct err *e)
         .max_body = FRAME_CLIENT_MAX_BYTES,
         .idle_ms = s->config->client_idle_ms,
         .max_per_identity = s->config->max_per_identity,
+        .more_for_operators = OPERATORS_MORE,
         .callbacks = &callbacks,
     };
     int rc = conn_listen(&s->client_listener, &options, self->client, s->config->max_clients,

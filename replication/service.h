@@ -11,6 +11,7 @@ enum {
     CLIENT_SNAPSHOTS_MAX = 16,
     /* of all clients: the state allows 512 readers, and requests, the archive and checkpoints need some, too */
     SNAPSHOTS_MAX = 384,
+    OPERATORS_MORE = 8, /* connections beyond max_clients, to ask why it is full */
     WAITERS_MAX = 1 << 20,
     PARKED_MAX = 65536,
     PARKED_MS = 10000, /* a parked read is answered with an error after this long */

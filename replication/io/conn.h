@@ -46,6 +46,8 @@ struct conn_options {
         alive_ms; /* when nothing was sent for so long, FRAME_ALIVE is; less than half of the peer's idle_ms; 0: never */
     /* Ready connections of one identity on a listener; 0: no limit of its own. */
     unsigned max_per_identity;
+    /* How many more ready ones a listener has when they are operators': who has taken all the others cannot keep them out. */
+    unsigned more_for_operators;
     /* An accepted peer has proven who it is (conn_identity), and is not ready yet: 0, or it is refused with `why`. NULL: all may
      * come. */
     int (*admit)(const struct conn *c, struct err *why);
@@ -55,8 +57,8 @@ struct conn_options {
 
 struct listener;
 /* Accepts on "host:port" (host may be an IPv6 literal in brackets; port 0 picks one). `arg` is the arg of each accepted
- * connection. ERR_EXISTS with host, port and what to do when it is in use. More than max_connections ready ones are refused with
- * ERR_BUSY. Blocks SIGPIPE in the calling thread, as does conn_connect. */
+ * connection. ERR_EXISTS with host, port and what to do when it is in use. More than max_connections ready ones (operators:
+ * and more_for_operators) are refused with ERR_BUSY. Blocks SIGPIPE in the calling thread, as does conn_connect. */
 int conn_listen(struct listener **out, const struct conn_options *options, const char *endpoint,
                 unsigned max_connections, void *arg, struct err *e);
 int listener_port(const struct listener *l);

@@ -50,6 +50,11 @@ static void list_remove(struct conn *c)
     list->count--;
 }
 
+static unsigned places_for(const struct listener *l, enum wire_kind kind)
+{
+    return l->max_ready + (kind == WIRE_OPERATOR ? l->shared->options.more_for_operators : 0);
+}
+
 int listener_admit(struct conn *c, struct err *e)
 {
     struct listener *l = c->listener;
@@ -67,11 +72,11 @@ int listener_admit(struct conn *c, struct err *e)
             e, ERR_BUSY,
             "%s %s has %u connections already, which is its limit: close some or raise it",
             identity_kind_name(c->peer.kind), c->peer.name, same);
-    if (l->ready.count >= l->max_ready)
+    if (l->ready.count >= places_for(l, c->peer.kind))
         return err_set(
             e, ERR_BUSY,
             "%u connections are served already, which is the limit: try another site or raise it",
-            l->max_ready);
+            l->ready.count);
     list_remove(c);
     list_add(&l->ready, c);
     return 0;

@@ -21,7 +21,7 @@ trap finish EXIT
 
 cluster_create "$DIR/cluster"
 cd "$DIR/cluster"
-for site in dc dr gsr; do sed -i 's/^store: {/store: {client_idle_seconds: 30, /' $site.yaml; done
+for site in dc dr gsr; do sed -i 's/^store: {/store: {client_idle_seconds: 30, max_clients: 6, /' $site.yaml; done
 grep -q client_idle_seconds dc.yaml
 cp gsr.yaml gsr.right
 sites_start
@@ -197,4 +197,22 @@ for who in living stopped; do # it comes back by itself, and misses nothing
 done
 kill "$living" "$stopped"
 echo "ok: a client that says nothing for 30 s is cut off, one that lives is not, nor are links on which nothing is said"
+
+# ---- an application has taken every place: operators come in all the same ----
+at_dc=(--endpoints "127.0.0.1:$(client_port dc)" --timeout 2)
+full=()
+for _ in $(seq 1 6); do # each stays, or tries again and again
+    "$TRIVENI" watch --profile client.yaml --endpoints "127.0.0.1:$(client_port dc)" >/dev/null 2>&1 &
+    full+=($!)
+    disown
+done
+for _ in $(seq 1 60); do
+    tv status "${at_dc[@]}" >/dev/null 2>"$DIR/err" || ! grep -q "connections are served already" "$DIR/err" || break
+    sleep 0.1
+done
+grep -q "6 connections are served already, which is the limit" "$DIR/err" || { echo "the one too many is not told: $(cat "$DIR/err")"; exit 1; }
+op events "${at_dc[@]}" >"$DIR/out" 2>"$DIR/err" || { echo "an operator does not come in: $(cat "$DIR/err")"; exit 1; }
+grep -q "6 connections are served already" "$DIR/out" || { echo "an operator does not see why: $(tail -n 5 "$DIR/out")"; exit 1; }
+kill "${full[@]}"
+echo "ok: when clients have taken every place, an operator comes in and sees it"
 echo "links: all told"

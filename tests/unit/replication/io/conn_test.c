@@ -532,6 +532,60 @@ static void one_identity_has_a_limit_of_its_own(void **state)
     pair_deinit(&p);
 }
 
+/* Applications have taken every place, by mistake or not: who is to find out why must come in all the same. */
+static void operators_have_places_beyond_the_limit(void **state)
+{
+    (void)state;
+    struct pair p;
+    struct conn *c;
+    pair_init(&p, "dc", WIRE_CLIENT, "alice");
+    p.options[0].more_for_operators = 1;
+    pair_listen(&p, 1);
+    pair_connect(&p, NULL);
+    assert_true(run_until(&p.loop, both_ready, p.ends));
+    struct end first = p.ends[0];
+    conn_set_arg(first.conn, &first);
+    SSL_CTX *olga = context_of("olga");
+    const struct conn_options operator= options_of(&p.loop, olga, WIRE_OPERATOR, "olga", SITES);
+    struct end olgas[2] = {{0}}, more = {0}, accepted = {0};
+    /* in this order: a client too many, an operator, an operator too many, a client too many */
+    const struct
+    try {
+        const struct conn_options *options;
+        struct end *end;
+        bool comes;
+    }
+    tries[] = {{&p.options[1], &more, false},
+               {&operator, & olgas[0], true},
+               {&operator, & olgas[1], false},
+               {&p.options[1], &more, false}};
+    for (unsigned i = 0; i < sizeof tries / sizeof tries[0]; i++) {
+        const struct try *t = &tries[i];
+        p.ends[0] = *t->end = (struct end){0};
+        assert_int_equal(conn_connect(&c, t->options, p.endpoint, NULL, t->end, NULL), 0);
+        while (t->comes ? t->end->ready == 0 && t->end->closed == 0
+                        : t->end->closed == 0 || p.ends[0].closed == 0)
+            (void)uv_run(&p.loop, UV_RUN_ONCE);
+        assert_int_equal(t->end->ready, t->comes);
+        if (t->comes) {
+            while (p.ends[0].ready == 0)
+                (void)uv_run(&p.loop, UV_RUN_ONCE);
+            accepted = p.ends[0];
+            conn_set_arg(accepted.conn, &accepted);
+            continue;
+        }
+        assert_int_equal(t->end->why.code, ERR_BUSY);
+        assert_non_null(strstr(t->end->why.text, "connections are served already"));
+    }
+    assert_int_equal(first.closed + p.ends[1].closed + olgas[0].closed, 0);
+    conn_close(olgas[0].conn, NULL);
+    conn_close(p.ends[1].conn, NULL);
+    assert_true(run_until(&p.loop, is_closed, &accepted));
+    assert_true(run_until(&p.loop, is_closed, &first));
+    SSL_CTX_free(olga);
+    pair_deinit(&p);
+}
+
 static int admit_operators(const struct conn *c, struct err *why)
 {
     const struct identity *who = conn_identity(c); /* proven already */
@@ -701,6 +755,7 @@ int main(void)
         cmocka_unit_test(nobody_there_is_said_with_the_address),
         cmocka_unit_test(one_connection_too_many_is_told_the_limit),
         cmocka_unit_test(one_identity_has_a_limit_of_its_own),
+        cmocka_unit_test(operators_have_places_beyond_the_limit),
         cmocka_unit_test(whom_the_owner_does_not_admit_is_told_why_and_takes_no_place),
         cmocka_unit_test(bytes_of_a_frame_count_as_they_come),
         cmocka_unit_test(two_that_have_nothing_to_say_keep_their_link),
