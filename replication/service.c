@@ -9,7 +9,7 @@
  *
  * BOUNDS: max_clients connections; WAITERS_MAX waiting writes; PARKED_MAX and memory_bytes of parked requests, each for
  * PARKED_MS; when the effects in flight exceed memory_bytes no client is read until a sixteenth of it is applied, except
- * operators, who want to know why. */
+ * operators, who want to know why. Answers that wait to be read: 64 MiB of one client, of all memory_bytes (bound_answers). */
 #include "replication/service.h"
 
 #include "store/core/check.h"
@@ -30,6 +30,36 @@ uint8_t *service_buffer(struct service *v, size_t bytes, struct err *e)
     return v->out;
 }
 
+/* Answers that nobody takes hold memory, and one connection may have ANSWERS_MIN_BYTES of them. When those of all come to more
+ * than is granted to all, the one that has most goes: that is who does not read. Looked at after each sixteenth of it. */
+static void bound_answers(struct service *v, size_t bytes)
+{
+    const uint64_t memory = v->site->config->memory_bytes;
+    const uint64_t limit = memory > ANSWERS_MIN_BYTES ? memory : ANSWERS_MIN_BYTES;
+    v->answered_bytes += bytes;
+    if (v->answered_bytes < limit / 16)
+        return;
+    v->answered_bytes = 0;
+    uint64_t all = 0;
+    struct client *most = NULL;
+    for (struct client *c = v->clients; c != NULL; c = c->next) {
+        if (c->cut)
+            continue;
+        all += conn_queued_bytes(c->conn);
+        if (most == NULL || conn_queued_bytes(c->conn) > conn_queued_bytes(most->conn))
+            most = c;
+    }
+    if (all <= limit)
+        return;
+    struct err why = ERR_NONE;
+    err_set(&why, ERR_BUSY,
+            "it has not read %zu bytes of its answers, and all clients together %llu, of which "
+            "%llu are allowed (store.memory_mib)",
+            conn_queued_bytes(most->conn), (unsigned long long)all, (unsigned long long)limit);
+    most->cut = true;
+    conn_cut(most->conn, &why);
+}
+
 static void send_frame(struct client *c, enum frame_type type, uint64_t request, struct bytes body)
 {
     if (c->conn == NULL)
@@ -38,6 +68,7 @@ static void send_frame(struct client *c, enum frame_type type, uint64_t request,
     /* A client that does not read its answers is cut off; it asks again for what it missed. */
     if (conn_send(c->conn, type, c->service->site->view.term, request, &body, 1, &e) != 0)
         conn_close(c->conn, &e);
+    bound_answers(c->service, body.n);
 }
 
 void service_reply(struct client *c, enum frame_type request_type, uint64_t request,
@@ -140,8 +171,9 @@ static void on_closed(struct conn *conn, const struct err *why)
         return;
     }
     struct service *v = c->service;
-    /* The certificates were read again; it said nothing for too long, or does not end what it began. */
-    if (why != NULL && (why->code == ERR_DENIED || why->code == ERR_TIMEOUT))
+    /* The certificates were read again; it said nothing for too long, or does not end what it began; or it does not read. */
+    if (why != NULL &&
+        (why->code == ERR_DENIED || why->code == ERR_TIMEOUT || why->code == ERR_BUSY))
         events_add(v->site->events, "connection of %s %s is cut off: %s",
                    identity_kind_name(c->kind), c->name, why->text);
     client_close_snapshots(c, UINT64_MAX);

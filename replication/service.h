@@ -11,6 +11,7 @@ enum {
     CLIENT_SNAPSHOTS_MAX = 16,
     /* of all clients: the state allows 512 readers, and requests, the archive and checkpoints need some, too */
     SNAPSHOTS_MAX = 384,
+    ANSWERS_MIN_BYTES = 64 << 20, /* what one connection may have queued (conn.h) */
     OPERATORS_MORE = 8, /* connections beyond max_clients, to ask why it is full */
     WAITERS_MAX = 1 << 20,
     PARKED_MAX = 65536,
@@ -25,6 +26,7 @@ struct client {
     char name[CLIENT_NAME_MAX_BYTES + 1];
     enum wire_kind kind;
     struct uuid session;  /* opened or resumed on this connection; zero: none */
+    bool cut;             /* it does not read; on_closed follows */
     bool fenced;          /* it was resumed on another one */
     struct {              /* service_session.c */
         struct term term; /* in which it is true; 0: nothing is known */
@@ -136,6 +138,7 @@ struct service {
     struct keys *keys;                     /* NULL: none was looked for yet */
     struct declared_ahead *declared_ahead; /* NULL: none was */
     size_t declared_ahead_count;
+    uint64_t answered_bytes;                      /* since what is queued was looked at */
     uint64_t committed, failed_conditions, reads; /* since start */
 };
 

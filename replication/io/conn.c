@@ -247,6 +247,11 @@ void conn_close(struct conn *c, const struct err *why)
         drain(c);
 }
 
+void conn_cut(struct conn *c, const struct err *why)
+{
+    link_destroy(c, why);
+}
+
 /* The peer ended first, with or without goodbye. */
 void link_peer_gone(struct conn *c, bool goodbye)
 {

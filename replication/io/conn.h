@@ -81,6 +81,9 @@ size_t conn_queued_bytes(const struct conn *c);
 /* Begin to close; `why` is given to on_closed (NULL: closed here on purpose) and, when it can be, to the peer. Sends what is
  * queued, for at most a second. */
 void conn_close(struct conn *c, const struct err *why);
+/* End now: nothing more is sent, not even `why`, which only on_closed gets. What is queued is given back within this turn of the
+ * loop. For a peer that does not read. */
+void conn_cut(struct conn *c, const struct err *why);
 /* The TLS files were loaded anew: close the connection, with the reason, if its peer is no longer trusted (revoked, or its CA is
  * gone). Expiry is not looked at: it is checked when a connection begins. */
 void conn_recheck(struct conn *c, SSL_CTX *tls);

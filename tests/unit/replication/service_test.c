@@ -241,6 +241,67 @@ static void who_says_nothing_is_cut_off_and_told_of(void **state)
     stop(&site);
 }
 
+static void ask_for(struct raw *r, const char *key, unsigned times)
+{
+    uint8_t body[128];
+    struct writer w = writer_of(body, sizeof body);
+    const struct op k = {OP_DELETE, bytes_str("land"), bytes_str(key), {NULL, 0}};
+    wire_write_get(&w, &(struct wire_get){.count = 1}, &k);
+    const struct bytes b = bytes_of(body, w.at);
+    struct err e = ERR_NONE;
+    assert_true(!w.bad && r->conn != NULL);
+    for (unsigned i = 0; i < times; i++)
+        if (conn_send(r->conn, FRAME_GET, (struct term){0}, ++r->sent, &b, 1, &e) != 0)
+            fail_msg("%s", e.text);
+    raw_turn(r, 1); /* they go out, and nothing is read from here on */
+}
+
+/* Each stays below its own limit; what they come to together is bounded too, and it is not the lesser one that pays. */
+static void of_those_who_do_not_read_their_answers_the_worst_is_cut_off(void **state)
+{
+    (void)state;
+    enum { VALUE = 1 << 20, WORST = 60, LESSER = 36 };
+    struct running site;
+    struct raw worst, lesser;
+    struct tvn_error e;
+    char *reply = NULL;
+    make_and_start("unread", &site);
+    struct tvn *db = connect_with(NULL);
+    char *large = malloc(VALUE + 1);
+    memset(large, 'x', VALUE);
+    large[VALUE] = '\0';
+    (void)put(db, "large", large);
+    free(large);
+    raw_open(&worst);
+    raw_open(&lesser);
+    ask_for(&worst, "large", WORST);
+    ask_for(&lesser, "large", LESSER);
+    const uint64_t end = uv_hrtime() + (uint64_t)PATIENCE_MS * 1000000;
+    for (bool told = false; !told; (void)usleep(10000)) {
+        assert_true(uv_hrtime() < end);
+        assert_int_equal(tvn_admin(db, "events", "{\"limit\":50}", 0, &reply, &e), 0);
+        told = strstr(reply, "connection of operator ops is cut off: 127.0.0.1:") != NULL;
+        assert_true(!told || strstr(reply, "it has not read ") != NULL);
+        assert_true(!told || strstr(reply, "of which 67108864 are allowed") != NULL);
+        tvn_free(reply);
+    }
+    while (!all_are_answered(&lesser)) {
+        assert_true(uv_hrtime() < end && !lesser.closed);
+        raw_turn(&lesser, 1);
+    }
+    while (!worst.closed) {
+        assert_true(uv_hrtime() < end);
+        raw_turn(&worst, 1);
+    }
+    assert_false(all_are_answered(&worst));
+    for (unsigned i = 1; i <= LESSER; i++)
+        assert_int_equal(lesser.codes[i], 0);
+    raw_close(&worst);
+    raw_close(&lesser);
+    tvn_close(db);
+    stop(&site);
+}
+
 #if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
 static atomic_bool no_chunk;
 void *__libc_malloc(size_t n);
@@ -272,6 +333,7 @@ int main(void)
 #endif
         cmocka_unit_test(a_snapshot_ends_when_it_is_too_old_and_says_so),
         cmocka_unit_test(who_says_nothing_is_cut_off_and_told_of),
+        cmocka_unit_test(of_those_who_do_not_read_their_answers_the_worst_is_cut_off),
     };
     return cmocka_run_group_tests(tests, kit_setup, kit_teardown);
 }
