@@ -16,9 +16,10 @@ operator() { "$TRIVENI" "$@" --profile operator.yaml; }
 
 cluster_create "$DIR/cluster"
 cd "$DIR/cluster"
-# Nobody stands by himself but the first one; and a primary goes on alone for 4 s in mode local.
+# Nobody stands by himself but the first one (dr says when it would); and a primary goes on alone for 4 s in mode local.
 for site in dc dr gsr; do echo 'replication: {election_ms: 5000, lease_ms: 4000, failover: manual}' >>$site.yaml; done
 sed -i 's/failover: manual/failover: automatic/' dc.yaml
+sed -i 's/failover: manual/failover: observe/' dr.yaml
 sites_start
 wait_primary dc >/dev/null
 sed -i 's/failover: automatic/failover: manual/' dc.yaml
@@ -36,8 +37,21 @@ expect 3 "no site is called" "$TRIVENI" failover --site dx --yes --profile opera
 [ "$(current_primary)" = dc ] || die "something was done"
 echo "ok: refused where it is not needed, or not possible"
 
-# ---- mode majority: nothing is lost ----
+# ---- policy observe: it says what it would do, and does nothing ----
 site_kill dc KILL
+for i in $(seq 1 300); do
+    grep -q "would stand, but the policy is observe" dr.log && break
+    sleep 0.1
+done
+grep -q "term 1: .*dc.* -> would stand, but the policy is observe" dr.log || die "dr does not say what it would do: $(tail -n 5 dr.log)"
+sleep 6 # longer than an election takes
+[ "$(grep -c "would stand, but the policy is observe" dr.log)" = 1 ] || die "it says so more than once in one silence"
+[ "$(site_status dr | jq -r .role)" = standby ] || die "dr did more than watch: $(site_status dr | jq -c .)"
+operator events --site dr | grep -q "would stand, but the policy is observe" || die "triveni events does not show it"
+grep -q "term [2-9]\|asking who would vote\|standing by" dr.log && die "dr stood: $(tail -n 5 dr.log)"
+echo "ok: who observes says once what it would do, and does nothing"
+
+# ---- mode majority: nothing is lost ----
 expect 0 "loss: nothing: everything that was ever acknowledged is here" "$TRIVENI" failover --site dr --dry-run --profile operator.yaml
 grep -q "primary dc in term 1: heard .* s ago" "$DIR/out" || die "does not say of the primary what is known: $(cat "$DIR/out")"
 expect 4 "does not answer here" "$TRIVENI" failover --site dc --yes --profile operator.yaml
