@@ -85,6 +85,9 @@ $(BUILD)/%.o: %.c Makefile | build/deps.ok
 	@echo "  CC    $<"
 	$(Q)$(CC) $(CPPFLAGS) $(PKG_CFLAGS) $(CFLAGS) -MMD -MP -c $< -o $@
 
+# Bytes of the program (.incbin).
+$(BUILD)/tools/bag_script.o: tools/bag_verify.sh
+
 $(BUILD)/lib%.a: | build/deps.ok
 	@echo "  AR    $(@F)"
 	@mkdir -p $(@D)

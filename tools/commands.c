@@ -93,6 +93,7 @@ const struct command *const commands[] = {
     &command_archive_prove,
     &command_archive_consistency,
     &command_archive_operations,
+    &command_archive_export,
     &command_verify_proof,
     &command_check,
     &command_dump_log,

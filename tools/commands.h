@@ -31,5 +31,6 @@ extern const struct command command_drill_restore, command_archive_damage;
 extern const struct command command_check, command_dump_log;
 extern const struct command command_version;
 extern const struct command command_receipt;
+extern const struct command command_archive_export;
 
 #endif
