@@ -12,7 +12,7 @@ enum {
     /* of all clients: the state allows 512 readers, and requests, the archive and checkpoints need some, too */
     SNAPSHOTS_MAX = 384,
     ANSWERS_MIN_BYTES = 64 << 20, /* what one connection may have queued (conn.h) */
-    OPERATORS_MORE = 8, /* connections beyond max_clients, to ask why it is full */
+    OPERATORS_MORE = 8,           /* connections beyond max_clients, to ask why it is full */
     WAITERS_MAX = 1 << 20,
     PARKED_MAX = 65536,
     PARKED_MS = 10000, /* a parked read is answered with an error after this long */

@@ -130,7 +130,7 @@ static void list(struct bag *b, const struct bag_file *f, const struct bag_sums 
 
 int bag_end(struct bag_file *f, struct bag_sums *sums, struct err *e)
 {
-    struct bag_sums own;
+    struct bag_sums own = {.bytes = 0};
     uint8_t hash[SHA512_BYTES];
     int rc = 0;
     if (f->f == NULL)

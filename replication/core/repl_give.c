@@ -8,8 +8,8 @@
  * What the log does not have any more comes from the archive, where this site keeps one; the driver reads it beside the loop, and
  * answers "not now" (SENT, 0 bytes) until it is there: then it is tried again at the next tick or question.
  *
- * Who is without its vote gives nothing before it has seen that what it has committed is in the log of the primary, too: if it was
- * declared lost, it may not be the history any more.
+ * Who is without its vote gives nothing before it has seen that what it has committed is in the log of the primary, too: if it
+ * was declared lost, it may not be the history any more.
  *
  * INVARIANTS
  *   V1  last <= commit in every GIVE, and no entry in it is beyond last.

@@ -1,7 +1,8 @@
 /* The operations log: growing it, at the archive's site.
  *
  * What it lacks is found and not remembered: packs and snapshots of the inventory that no leaf names, those that were disposed of
- * and no leaf says so, and what was handed in. So one way serves what was just sealed, what a crash left without a leaf, and an archive that is older than its log.
+ * and no leaf says so, and what was handed in. So one way serves what was just sealed, what a crash left without a leaf, and an
+ * archive that is older than its log.
  *
  * Unlike the leaves of the tree, those of an operation cannot be made again as they were (they have a random id). So
  * before tiles are written, the new leaves are written down, signed, as `operations/next`:
