@@ -315,8 +315,9 @@ struct sim_site {
     /* when the words were sent whose arrival it knows: the newest, the one that it waits for, and the one of which it has all */
     uint64_t told_sent_us, waits_sent_us, known_sent_us;
     uint64_t word_us, word_sent_us; /* when the newest word of a primary came here, and was sent */
-    uint64_t quorum_us;             /* as primary: when another site last answered in this term */
-    uint64_t writing_to;            /* 0: the disk is idle */
+    uint64_t quorum_us; /* as primary: since when, at least, answers of others are needed */
+    uint64_t answered_us[SIM_SITES]; /* ... and when each last answered in this term */
+    uint64_t writing_to;             /* 0: the disk is idle */
     uint32_t disk_generation;
     bool disk_slow;
     uint64_t crawls_until_us; /* the disk, for what is begun until then */

@@ -526,6 +526,7 @@ static bool execute(struct sim *s, uint8_t i, const struct repl_action *a)
                 sim_solo_granted(s, i);
             sim_check_role(s, i, a->term);
             site->quorum_us = s->now_us;
+            memset(site->answered_us, 0, sizeof site->answered_us);
             sim_note_handed(s, i);
             sim_election_fault(s, i);
             sim_plot_election(s, i);
@@ -707,8 +708,9 @@ static void step(struct sim *s, uint8_t i)
         e.metas = metas;
     }
     bool answer = in->type == REPL_EV_MESSAGE && m.type == REPL_MSG_ACK;
-    if ((answer && m.term.v == site->r->term.v && repl_in(sim_members(s, site).voters, m.from)) ||
-        site->r->handover == REPL_HANDOVER_ASKED)
+    if (answer && m.term.v == site->r->term.v)
+        site->answered_us[m.from] = s->now_us;
+    if (site->r->handover == REPL_HANDOVER_ASKED)
         site->quorum_us = s->now_us;
     sim_plant_before(s, site, &e);
     site->unshipped |= e.more;
