@@ -74,19 +74,24 @@ int repo_bundle_read(struct repo_backend *b, const char *root, const struct tlog
 {
     char name[REPO_TILE_NAME_BYTES];
     size_t size = 0, at = 0;
+    unsigned leaves = 0;
     uint8_t *bytes = NULL;
     repo_tile_name(root, t, true, name);
     int rc = read_file(b, root, t, true, &bytes, &size, e);
-    for (unsigned i = 0; rc == 0 && i < t->width; i++) {
+    for (; rc == 0 && at < size; leaves++) {
         size_t leaf = size - at < 2 ? 0 : (size_t)(bytes[at] << 8 | bytes[at + 1]);
         if (leaf == 0 || leaf > size - at - 2)
-            rc = err_set(e, ERR_INTEGRITY, "%s: leaf %u of %u runs over its end, at byte %zu", name,
-                         i, t->width, at);
+            rc = err_set(e, ERR_INTEGRITY, "%s: leaf %u runs over its end, at byte %zu", name,
+                         leaves, at);
         at += 2 + leaf;
+        if (rc == 0 && leaves < t->width)
+            *n = at;
     }
+    if (rc == 0 && leaves != t->width && leaves != TLOG_TILE_WIDTH)
+        rc = err_set(e, ERR_INTEGRITY, "%s: %u leaves where %u are expected", name, leaves,
+                     t->width);
     if (rc == 0) {
         *out = bytes;
-        *n = at;
         return 0;
     }
     free(bytes);
@@ -132,6 +137,7 @@ struct key_walk {
 static int walk_key(void *arg, const char *name)
 {
     const struct key_walk *w = arg;
+    char expected[REPO_NAME_BYTES];
     struct tlog_key key;
     uint8_t *text = NULL;
     size_t n = 0;
@@ -139,6 +145,9 @@ static int walk_key(void *arg, const char *name)
     if (rc == 0 && (rc = tlog_key_parse(bytes_of(text, n), &key, w->e)) != 0)
         err_wrap(w->e, "%s", name);
     free(text);
+    (void)snprintf(expected, sizeof expected, "tree/keys/%08x", rc == 0 ? key.id : 0);
+    if (rc == 0 && strcmp(expected, name) != 0)
+        rc = err_set(w->e, ERR_INTEGRITY, "%s: the key in it is that of %s", name, expected);
     return rc == 0 ? w->each(w->arg, &key) : damage(rc, w->e);
 }
 

@@ -275,7 +275,7 @@ static void refusals_say_why(void **state)
     struct wire_hello hello;
     assert_int_equal(wire_read_hello(bytes_of(in, n), &hello, &e), ERR_FORMAT);
     assert_string_equal(e.text,
-                        "hello: protocol version 4, this program speaks 3: upgrade the older side");
+                        "hello: protocol version 5, this program speaks 4: upgrade the older side");
     struct wire_scan scan;
     n = sample(WIRE_BODY_scan, in);
     put_le32(in + n - 9 - 4, WIRE_SCAN_MAX_RECORDS + 1);

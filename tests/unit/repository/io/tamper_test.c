@@ -22,7 +22,7 @@ static struct file files[FILES_MAX];
 static size_t count;
 static uint64_t unfinished; /* of the archive as it was made */
 
-/* ---- the archive: three packs with index, two snapshots, the signed tree ---- */
+/* ---- the archive: three packs with index, two snapshots, the signed tree, the operations log ---- */
 
 static void apply(struct state *s, const struct feed *f, size_t from)
 {
@@ -76,9 +76,25 @@ static void make(void)
 /* ---- its files ---- */
 
 static const char *const kinds[] = {
-    ".pack.key", ".snap.key",       ".index.key", ".pack",          ".snap",
-    ".index",    "tree/checkpoint", "tree/keys",  "tree/tile/entr", "tree/tile",
-    "keys/",     "repository.json", "packs/",     "indexes/",       "snapshots/",
+    ".pack.key",
+    ".snap.key",
+    ".index.key",
+    ".pack",
+    ".snap",
+    ".index",
+    "tree/checkpoint",
+    "tree/keys",
+    "tree/tile/entr",
+    "tree/tile",
+    "operations/checkpoint",
+    "operations/next",
+    "operations/tile/entr",
+    "operations/tile",
+    "keys/",
+    "repository.json",
+    "packs/",
+    "indexes/",
+    "snapshots/",
 };
 
 static const char *kind_of(const char *name)
@@ -94,7 +110,7 @@ static const char *kind_of(const char *name)
 
 static void path_of(const struct file *f, char out[300])
 {
-    (void)snprintf(out, 300, "%s/%s", place.dir, f->name);
+    (void)snprintf(out, 300, "%.130s/%.159s", place.dir, f->name);
 }
 
 static int add_file(const char *path, const struct stat *st, int flag, struct FTW *at)
@@ -152,10 +168,16 @@ static enum found look(void)
     return damaged != 0 ? FOUND : report.unfinished > unfinished ? UNFINISHED : NOTHING;
 }
 
+/* What was being added to the operations log: of an addition that is done it says nothing any more. */
+static bool is_over(const struct file *f)
+{
+    return strcmp(f->name, "operations/next") == 0;
+}
+
 static void assert_found(const struct file *f, const char *what, enum found least)
 {
     enum found x = look();
-    if (x < least)
+    if (x < least && !is_over(f))
         fail_msg("%s, %s: %s", f->name, what,
                  x == NOTHING ? "nobody notices" : "only counted as unfinished");
 }
