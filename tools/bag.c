@@ -131,24 +131,28 @@ static void list(struct bag *b, const struct bag_file *f, const struct bag_sums 
 int bag_end(struct bag_file *f, struct bag_sums *sums, struct err *e)
 {
     struct bag_sums own = {.bytes = 0};
-    uint8_t hash[SHA512_BYTES];
+    uint8_t short_hash[SHA256_BYTES];
+    uint8_t long_hash[SHA512_BYTES];
     int rc = 0;
     if (f->f == NULL)
         return 0;
-    sums = sums != NULL ? sums : &own;
+    errno = 0;
     if (fclose(f->f) != 0 && f->error == 0)
         f->error = errno != 0 ? errno : EIO;
     if (close(f->fd) != 0 && f->error == 0)
         f->error = errno;
     if (f->error != 0)
         rc = fault(f->bag, f->name, "cannot be written", f->error, e);
-    if (rc == 0 && EVP_DigestFinal_ex(f->hashes->sha256, hash, NULL) == 1) {
-        hex_format(hash, SHA256_BYTES, sums->sha256);
-        if (EVP_DigestFinal_ex(f->hashes->sha512, hash, NULL) == 1) {
-            hex_format(hash, SHA512_BYTES, sums->sha512);
-            sums->bytes = f->bytes;
-            list(f->bag, f, sums);
-        }
+    if (rc == 0 && (EVP_DigestFinal_ex(f->hashes->sha256, short_hash, NULL) != 1 ||
+                    EVP_DigestFinal_ex(f->hashes->sha512, long_hash, NULL) != 1))
+        rc = err_set(e, ERR_NO_MEMORY, "%s: OpenSSL makes no hash of it", f->name);
+    if (rc == 0) {
+        hex_format(short_hash, SHA256_BYTES, own.sha256);
+        hex_format(long_hash, SHA512_BYTES, own.sha512);
+        own.bytes = f->bytes;
+        list(f->bag, f, &own);
+        if (sums != NULL)
+            *sums = own;
     }
     free_hashes(f->hashes);
     f->f = NULL;
