@@ -361,7 +361,8 @@ static int verify_all(struct repository *r, const struct archive_options *o, int
                       const struct restore_target *target, struct verifying *v,
                       struct repository_report *report, struct err *e)
 {
-    enum repository_level deepest = level < RESTORABLE ? level : REPOSITORY_READABLE;
+    const enum repository_level deepest =
+        level < RESTORABLE ? (enum repository_level)level : REPOSITORY_READABLE;
     struct err why = ERR_NONE;
     progress_begin(&v->bar, "verify", NULL, 0);
     int rc = repository_verify(r, deepest, on_damage, on_verified, v, report, e);

@@ -1,5 +1,6 @@
 #!/bin/bash
 # Plants one breach of each kind in a copy of the sources and demands that `make layers` names it; and that it passes without.
+# limit: 300 s
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 copy=$(mktemp -d)
