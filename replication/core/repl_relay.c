@@ -267,13 +267,16 @@ static void in_vain(struct repl *r, struct repl_actions *out, const struct repl_
                     const char *why)
 {
     struct repl_relay *a = &r->relay;
+    char term[40] = "";
     if (a->vain == 0)
         a->vain_ms = r->now_ms;
     a->vain |= 1u << m->from;
+    if (m->term.v != r->term.v)
+        (void)snprintf(term, sizeof term, ", in term %llu,", U(m->term.v));
     if (repl_worth_telling(++a->failures))
-        repl_trace(r, out, "term %llu: %s, in term %llu, %s what follows %llu%s, %u times now",
-                   U(r->term.v), repl_site_name(r, m->from), U(m->term.v),
-                   m->rejected ? "cannot give" : "gives", U(a->at.v), why, a->failures);
+        repl_trace(r, out, "term %llu: %s%s %s what follows %llu%s, %u times now", U(r->term.v),
+                   repl_site_name(r, m->from), term, m->rejected ? "cannot give" : "gives",
+                   U(a->at.v), why, a->failures);
     ask_another(r, out);
 }
 
