@@ -5,6 +5,7 @@
 #
 # Usage: BUILD=build/gcc-release tests/integration/oplog.sh
 # limit: 240 s
+# suite: drills
 set -euo pipefail
 : "${BUILD:?set BUILD to the folder of the programs}"
 here=$(cd "$(dirname "$0")" && pwd)
