@@ -177,8 +177,8 @@ static void a_line_of_another_form_is_refused(void **state)
         "1 readable whole packs/1\n", /* no name of an object */
         "1 intact whole packs/00000000000000000001-00000000000000000010-1-00000000.pack\n",
         "1 readable well packs/00000000000000000001-00000000000000000010-1-00000000.pack\n",
-        "18446744073709551616 readable whole "
-        "packs/00000000000000000001-00000000000000000010-1-00000000.pack\n",
+        ("18446744073709551616 readable whole "
+         "packs/00000000000000000001-00000000000000000010-1-00000000.pack\n"),
         "1 readable whole packs/00000000000000000001-00000000000000000010-1-00000000.pack",
         "\n",
     };
