@@ -70,14 +70,22 @@ static void fail(const struct err *e)
 
 /* ---- durable ---- */
 
-/* With the lock held. */
+/* With the lock held, which is given up while they are woken: it is what each of them wants next. */
 static void wake(struct engine *g)
 {
+    sem_t *done[BENCH_CLIENTS_MAX];
+    unsigned n = 0;
     while (g->count > 0 && g->ring[g->head].lsn <= g->durable) {
-        (void)sem_post(g->ring[g->head].done);
+        done[n++] = g->ring[g->head].done;
         g->head = (g->head + 1) % BENCH_CLIENTS_MAX;
         g->count--;
     }
+    if (n == 0)
+        return;
+    (void)pthread_mutex_unlock(&g->lock);
+    for (unsigned i = 0; i < n; i++)
+        (void)sem_post(done[i]);
+    (void)pthread_mutex_lock(&g->lock);
 }
 
 static void on_durable(void *arg, struct entry_position last)
@@ -107,7 +115,8 @@ static void *wake_main(void *arg)
     (void)pthread_mutex_lock(&g->lock);
     while (!g->stop) {
         wake(g);
-        (void)pthread_cond_wait(&g->wake_news, &g->lock);
+        if (g->count == 0 || g->ring[g->head].lsn > g->durable)
+            (void)pthread_cond_wait(&g->wake_news, &g->lock);
     }
     (void)pthread_mutex_unlock(&g->lock);
     return NULL;
