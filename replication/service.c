@@ -13,6 +13,7 @@
 #include "replication/service.h"
 
 #include "store/core/check.h"
+#include "store/io/json_memory.h"
 
 /* ---- clients ---- */
 
@@ -120,8 +121,9 @@ void service_error(struct client *c, uint64_t request, const struct err *why)
 
 void service_reply_json(struct client *c, uint64_t request, json_t *reply)
 {
-    char *text = json_dumps(reply, JSON_COMPACT);
+    char *text = json_memory_lacked() ? NULL : json_dumps(reply, JSON_COMPACT);
     json_decref(reply);
+    json_memory_watch();
     struct err e = ERR_NONE;
     size_t n = text != NULL ? strlen(text) : 0;
     uint8_t *body = text != NULL ? service_buffer(c->service, n + 16, &e) : NULL;
@@ -231,11 +233,14 @@ int service_request(struct client *c, const struct frame *f, struct bytes body, 
     if (rc != 0)
         return rc;
     json_error_t where;
+    json_memory_watch();
     json_t *arguments = admin.arguments.n == 0 ? json_object()
                                                : json_loadb((const char *)admin.arguments.p,
                                                             admin.arguments.n, 0, &where);
     if (!json_is_object(arguments)) {
         json_decref(arguments);
+        if (json_memory_lacked())
+            return err_set(e, ERR_NO_MEMORY, "out of memory for the arguments of an order");
         return err_set(e, ERR_USAGE, "arguments of %.*s: not a JSON object: %s",
                        (int)admin.command.n, (const char *)admin.command.p, where.text);
     }

@@ -1,124 +1,34 @@
 /* JSON and indexes, through jansson: a declaration's text, the keys of documents, and the bounds of a scan. Numbers are
  * read as doubles from the start (JSON_DECODE_INT_AS_REAL): jansson would refuse a document for one integer above 2^63,
  * and the key is a double in any case. Zero bytes in strings are allowed, as JSON allows them; in names of members jansson
- * does not take them, and the document is then in no index.
- *
- * MEMORY. A value that could not be read for want of memory is not one that is no JSON: it would be missing in an index, or
- * twice in a unique one, and nobody would know. jansson does not tell the two apart, and where it gathers a text it takes no
- * notice of an allocation that fails, and then reads beyond what it has. So no allocation fails under it: what it reads into
- * is an arena, and where that cannot grow the reading is left at once (longjmp). The arena is given back whole. */
+ * does not take them, and the document is then in no index. What is read lies in an arena (json_memory.h). */
 #include "store/io/index_json.h"
 
-#include <jansson.h>
-#include <pthread.h>
-#include <setjmp.h>
+#include "store/io/json_memory.h"
+
 #include <stdlib.h>
-
-enum { CHUNK_BYTES = 4000 }; /* most documents are read into one */
-
-struct chunk {
-    struct chunk *before;
-    _Alignas(max_align_t) uint8_t bytes[];
-};
-
-struct arena {
-    struct chunk *last;
-    size_t used, size; /* of the last */
-    bool starved;
-    jmp_buf leave;
-};
 
 struct index_document {
     json_t *root;
-    struct chunk *last;
+    struct json_arena *arena; /* it lies in it */
 };
-
-static _Thread_local struct arena
-    *reading; /* into this one, in this thread; NULL: nothing is read */
-
-static void *arena_take(struct arena *a, size_t n)
-{
-    n = (n + _Alignof(max_align_t) - 1) / _Alignof(max_align_t) * _Alignof(max_align_t);
-    if (n > a->size - a->used) {
-        const size_t size = n > CHUNK_BYTES ? n : CHUNK_BYTES;
-        struct chunk *c = malloc(sizeof *c + size);
-        if (c == NULL)
-            return NULL;
-        c->before = a->last;
-        a->last = c;
-        a->used = 0;
-        a->size = size;
-    }
-    a->used += n;
-    return a->last->bytes + (a->used - n);
-}
-
-static void free_chunks(struct chunk *c)
-{
-    while (c != NULL) {
-        struct chunk *before = c->before;
-        free(c);
-        c = before;
-    }
-}
-
-/* jansson's allocations, in all of the process. Those of others stay the C library's, also what was allocated before. */
-static void *take(size_t n)
-{
-    struct arena *a = reading;
-    if (a == NULL)
-        return malloc(n);
-    void *p = arena_take(a, n);
-    if (p == NULL) {
-        a->starved = true;
-        longjmp(a->leave, 1);
-    }
-    return p;
-}
-
-static void give_back(void *p)
-{
-    if (reading == NULL)
-        free(p);
-}
-
-static void set_functions(void)
-{
-    json_set_alloc_funcs(take, give_back);
-}
-
-static json_t *load(struct arena *a, struct bytes text, json_error_t *error)
-{
-    static const size_t flags = JSON_DECODE_ANY | JSON_DECODE_INT_AS_REAL | JSON_ALLOW_NUL;
-    if (setjmp(a->leave) != 0)
-        return NULL;
-    return json_loadb((const char *)text.p, text.n, flags, error);
-}
 
 /* 0; ERR_FORMAT: it is no JSON, as `error` says; ERR_NO_MEMORY, said in `e`. What is in the document is read only. */
 static int read_json(struct bytes text, struct index_document **out, json_error_t *error,
                      struct err *e)
 {
-    static pthread_once_t once = PTHREAD_ONCE_INIT;
-    (void)pthread_once(&once, set_functions);
-    struct arena a = {.last = NULL};
-    struct index_document *doc = arena_take(&a, sizeof *doc);
     json_t *root = NULL;
-    if (doc != NULL) {
-        reading = &a;
-        root = load(&a, text, error);
-        reading = NULL;
-    }
-    if (root != NULL) {
-        *doc = (struct index_document){root, a.last};
-        *out = doc;
-        return 0;
-    }
-    free_chunks(a.last);
+    struct json_arena *arena = NULL;
     *out = NULL;
-    if (doc != NULL && !a.starved)
-        return ERR_FORMAT;
-    return err_set(e, ERR_NO_MEMORY, "no memory to read %zu bytes of JSON", text.n);
+    int rc = json_arena_read(text, JSON_DECODE_ANY | JSON_DECODE_INT_AS_REAL | JSON_ALLOW_NUL,
+                             &arena, &root, error);
+    if (rc == 0 && (*out = json_arena_take(arena, sizeof **out)) == NULL) {
+        json_arena_free(arena);
+        rc = ERR_NO_MEMORY;
+    }
+    if (rc == 0)
+        **out = (struct index_document){root, arena};
+    return rc != ERR_NO_MEMORY ? rc : err_set(e, rc, "no memory to read %zu bytes of JSON", text.n);
 }
 
 /* ---- declarations ---- */
@@ -221,7 +131,7 @@ int index_document_open(struct bytes value, struct index_document **out, struct 
 void index_document_close(struct index_document *doc)
 {
     if (doc != NULL)
-        free_chunks(doc->last); /* the document is in the first */
+        json_arena_free(doc->arena);
 }
 
 /* A token as an index of an array (RFC 6901, section 4): digits without a leading zero. */

@@ -1,5 +1,6 @@
 /* What of a JSON document is indexed, what is not, and how declarations and bounds are read. */
 #include "store/io/index_json.h"
+#include "store/io/json_memory.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -336,6 +337,32 @@ static void a_lack_of_memory_is_told_and_not_taken_for_other_json(void **unused)
         }
     free(document);
 }
+
+/* An answer that lacks a member would look whole. */
+static void what_was_built_without_memory_is_known(void **unused)
+{
+    (void)unused;
+    unsigned failed = 1, tries = 0;
+    for (; failed != 0; tries++) {
+        json_memory_watch();
+        failed_count = 0;
+        fail_at = tries + 1;
+        json_t *o = json_object();
+        (void)json_object_set_new(o, "a", json_integer(1));
+        (void)json_object_set_new(o, "b", json_string("two"));
+        char *text = json_dumps(o, JSON_COMPACT);
+        fail_at = 0;
+        failed = failed_count;
+        assert_int_equal(json_memory_lacked(), failed != 0);
+        if (failed == 0)
+            assert_string_equal(text, "{\"a\":1,\"b\":\"two\"}");
+        free(text);
+        json_decref(o);
+    }
+    assert_true(tries > 8);
+    json_memory_watch();
+    assert_false(json_memory_lacked());
+}
 #endif
 
 int main(void)
@@ -352,6 +379,7 @@ int main(void)
         cmocka_unit_test(bad_bounds_are_refused_with_the_reason),
 #if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
         cmocka_unit_test(a_lack_of_memory_is_told_and_not_taken_for_other_json),
+        cmocka_unit_test(what_was_built_without_memory_is_known),
 #endif
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
