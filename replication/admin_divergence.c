@@ -52,19 +52,6 @@ static char *details_of(json_t *a)
     return text;
 }
 
-static int propose(struct site *s, struct client *c, const char *act, const char *details,
-                   struct waiter *w, struct err *e)
-{
-    uint8_t salt[ENTRY_SALT_BYTES], scratch[2048];
-    int rc = salts_next(&s->salts, salt, e);
-    if (rc != 0)
-        return rc;
-    struct writer out = writer_of(scratch, sizeof scratch);
-    body_write_audit(&out, salt,
-                     &(struct body_audit){bytes_str(c->name), bytes_str(act), bytes_str(details)});
-    return service_propose(s, ENTRY_AUDIT, &out, w, e);
-}
-
 int admin_divergence(struct site *s, struct client *c, uint64_t request, json_t *arguments,
                      struct err *e)
 {
@@ -85,7 +72,7 @@ int admin_divergence(struct site *s, struct client *c, uint64_t request, json_t 
     }
     (void)snprintf(act, sizeof act, "divergence-%s",
                    json_string_value(json_object_get(arguments, "decision")));
-    rc = propose(s, c, act, details, &w, e);
+    rc = service_propose_audit(s, c, act, details, &w, e);
     if (rc == 0) {
         events_add(s->events, "operator %s: %s %s", c->name, act, details);
         service_wait(c, LEVEL_MAJORITY, &w);

@@ -220,8 +220,11 @@ int service_point(struct client *c, const struct frame *f, struct bytes body, st
 int service_members(struct client *c, uint64_t request, const char *what, json_t *arguments,
                     struct err *e);
 int service_mode(struct client *c, uint64_t request, enum commit_mode mode, struct err *e);
-void service_audit(struct site *s, const struct client *c, const char *act,
-                   json_t *details); /* takes details */
+/* What an operator does, for the audit trail; `details` is JSON. */
+int service_propose_audit(struct site *s, const struct client *c, const char *act,
+                          const char *details, struct waiter *w, struct err *e);
+/* The same, and an event, for who does not wait for it: the event says when it is not in the trail. Takes `details`. */
+void service_audit(struct site *s, const struct client *c, const char *act, json_t *details);
 void service_expire_sessions(struct service *v);
 
 /* warrants.c */

@@ -2,6 +2,7 @@
 #include "replication/service.h"
 
 #include "store/core/check.h"
+#include "store/io/json_memory.h"
 
 /* ---- sessions ---- */
 
@@ -282,18 +283,32 @@ int service_members(struct client *c, uint64_t request, const char *what, json_t
     return rc;
 }
 
+int service_propose_audit(struct site *s, const struct client *c, const char *act,
+                          const char *details, struct waiter *w, struct err *e)
+{
+    const struct body_audit b = {bytes_str(c->name), bytes_str(act), bytes_str(details)};
+    const size_t bytes =
+        ENTRY_SALT_BYTES + 3 * sizeof(uint32_t) + b.client.n + b.act.n + b.details.n;
+    uint8_t salt[ENTRY_SALT_BYTES], *body = service_buffer(s->service, bytes, e);
+    if (body == NULL)
+        return ERR_NO_MEMORY;
+    int rc = salts_next(&s->salts, salt, e);
+    if (rc != 0)
+        return rc;
+    struct writer out = writer_of(body, bytes);
+    body_write_audit(&out, salt, &b);
+    return service_propose(s, ENTRY_AUDIT, &out, w, e);
+}
+
 void service_audit(struct site *s, const struct client *c, const char *act, json_t *details)
 {
-    char *text = json_dumps(details, JSON_COMPACT);
-    uint8_t salt[ENTRY_SALT_BYTES], scratch[2048];
+    char *text = json_memory_lacked() ? NULL : json_dumps(details, JSON_COMPACT);
     struct err e = ERR_NONE;
     struct waiter w;
-    if (text != NULL && strlen(text) < 1024 && salts_next(&s->salts, salt, &e) == 0) {
-        struct writer out = writer_of(scratch, sizeof scratch);
-        body_write_audit(&out, salt,
-                         &(struct body_audit){bytes_str(c->name), bytes_str(act), bytes_str(text)});
-        (void)service_propose(s, ENTRY_AUDIT, &out, &w, &e);
-    }
+    if (text == NULL)
+        err_set(&e, ERR_NO_MEMORY, "out of memory");
+    else
+        (void)service_propose_audit(s, c, act, text, &w, &e);
     events_add(s->events, "operator %s: %s %s%s%s", c->name, act, text != NULL ? text : "",
                e.code != 0 ? "; not in the audit trail: " : "", e.code != 0 ? e.text : "");
     free(text);

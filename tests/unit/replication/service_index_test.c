@@ -156,6 +156,28 @@ static void an_index_is_declared_built_and_dropped(void **state)
     stop(&site);
 }
 
+/* However long it is: the entry before a declaration is that of the audit trail. */
+static void a_long_declaration_is_in_the_audit_trail(void **state)
+{
+    (void)state;
+    struct running site;
+    char pointers[4][252], arguments[2048];
+    make_and_start("audited", &site);
+    struct tvn *db = connect_with(NULL);
+    for (unsigned i = 0; i < 4; i++) {
+        memset(pointers[i], 'a' + (char)i, sizeof pointers[i] - 1);
+        pointers[i][sizeof pointers[i] - 1] = '\0';
+    }
+    (void)snprintf(
+        arguments, sizeof arguments,
+        "{\"collection\":\"land\",\"name\":\"x\",\"on\":[\"/%s\",\"/%s\",\"/%s\",\"/%s\"]}",
+        pointers[0], pointers[1], pointers[2], pointers[3]);
+    const json_int_t before = done(db, "index-create", BY_OWNER, NULL);
+    assert_int_equal(done(db, "index-create", arguments, NULL), before + 2);
+    tvn_close(db);
+    stop(&site);
+}
+
 static void what_is_no_declaration_is_refused(void **state)
 {
     (void)state;
@@ -426,6 +448,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(an_index_is_declared_built_and_dropped),
+        cmocka_unit_test(a_long_declaration_is_in_the_audit_trail),
         cmocka_unit_test(what_is_no_declaration_is_refused),
         cmocka_unit_test(a_collection_has_eight_indexes_at_most),
         cmocka_unit_test(a_scan_goes_on_from_the_token_of_any_record),
