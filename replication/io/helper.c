@@ -1,12 +1,13 @@
-/* A child process of this program. posix_spawn and not fork: a site maps gigabytes, and threads hold locks. The child dies
- * with the thread that began it if it asks for that itself (PR_SET_PDEATHSIG), which only it can. */
+/* A child process of this program. It dies with the thread that began it if it asks for that itself (PR_SET_PDEATHSIG), which
+ * only it can. */
 #include "replication/io/helper.h"
+
+#include "store/io/spawn.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
-#include <spawn.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -32,37 +33,6 @@ static char **environment(const char *const extra[])
     return out;
 }
 
-static int spawn(struct helper *h, char *const words[], char *const env[], int out)
-{
-    posix_spawn_file_actions_t actions;
-    posix_spawnattr_t attributes;
-    sigset_t none, all;
-    (void)sigemptyset(&none);
-    (void)sigfillset(&all);
-    if (posix_spawn_file_actions_init(&actions) != 0)
-        return ENOMEM;
-    if (posix_spawnattr_init(&attributes) != 0) {
-        (void)posix_spawn_file_actions_destroy(&actions);
-        return ENOMEM;
-    }
-    int rc = posix_spawn_file_actions_addopen(&actions, 0, "/dev/null", O_RDONLY, 0);
-    if (rc == 0)
-        rc = posix_spawn_file_actions_adddup2(&actions, out, 1);
-    if (rc == 0)
-        rc = posix_spawn_file_actions_addopen(&actions, 2, "/dev/null", O_WRONLY, 0);
-    if (rc == 0)
-        rc = posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF);
-    if (rc == 0)
-        rc = posix_spawnattr_setsigmask(&attributes, &none);
-    if (rc == 0)
-        rc = posix_spawnattr_setsigdefault(&attributes, &all);
-    if (rc == 0)
-        rc = posix_spawn(&h->pid, "/proc/self/exe", &actions, &attributes, words, env);
-    (void)posix_spawnattr_destroy(&attributes);
-    (void)posix_spawn_file_actions_destroy(&actions);
-    return rc;
-}
-
 int helper_start(struct helper *h, const char *const words[], const char *const extra[],
                  struct err *e)
 {
@@ -77,7 +47,13 @@ int helper_start(struct helper *h, const char *const words[], const char *const 
     if (pipe2(ends, O_CLOEXEC) != 0)
         return err_set(e, ERR_IO, "no pipe for a child process: %s", strerror(errno));
     char **env = environment(extra);
-    int rc = env == NULL ? ENOMEM : spawn(h, all, env, ends[1]);
+    int rc = env == NULL ? ENOMEM
+                         : spawn_start(&(struct spawn){.path = "/proc/self/exe",
+                                                       .words = all,
+                                                       .env = env,
+                                                       .out = ends[1],
+                                                       .complaints = -1},
+                                       &h->pid);
     free(env);
     (void)close(ends[1]);
     h->out = ends[0];

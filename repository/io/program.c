@@ -11,12 +11,12 @@
 #include "repository/io/program.h"
 
 #include "repository/io/crypto.h"
+#include "store/io/spawn.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
-#include <spawn.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
@@ -65,38 +65,6 @@ static int split(const char *line, char *copy, char *words[REPO_PROGRAM_WORDS + 
 }
 
 /* ---- the process ---- */
-
-static int spawn(struct run *r, char *const words[], const int out[2], const int complaints[2])
-{
-    posix_spawn_file_actions_t actions;
-    posix_spawnattr_t attributes;
-    sigset_t none, all;
-    (void)sigemptyset(&none);
-    (void)sigfillset(&all);
-    if (posix_spawn_file_actions_init(&actions) != 0)
-        return ENOMEM;
-    if (posix_spawnattr_init(&attributes) != 0) {
-        (void)posix_spawn_file_actions_destroy(&actions);
-        return ENOMEM;
-    }
-    int rc = posix_spawn_file_actions_addopen(&actions, 0, "/dev/null", O_RDONLY, 0);
-    if (rc == 0)
-        rc = posix_spawn_file_actions_adddup2(&actions, out[1], 1);
-    if (rc == 0)
-        rc = posix_spawn_file_actions_adddup2(&actions, complaints[1], 2);
-    if (rc == 0)
-        rc = posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETPGROUP | POSIX_SPAWN_SETSIGMASK |
-                                                       POSIX_SPAWN_SETSIGDEF);
-    if (rc == 0)
-        rc = posix_spawnattr_setsigmask(&attributes, &none);
-    if (rc == 0)
-        rc = posix_spawnattr_setsigdefault(&attributes, &all);
-    if (rc == 0)
-        rc = posix_spawn(&r->pid, words[0], &actions, &attributes, words, environ);
-    (void)posix_spawnattr_destroy(&attributes);
-    (void)posix_spawn_file_actions_destroy(&actions);
-    return rc;
-}
 
 /* The last bytes of what it complains of, without line ends. */
 static void note_complaint(struct run *r, const char *p, size_t n)
@@ -214,7 +182,13 @@ int repo_program_run(const char *line, uint32_t timeout_ms, char *out, size_t ro
                     .out = output[0],
                     .complaints = complaints[0],
                     .deadline_ms = now_ms() + timeout_ms};
-    int code = spawn(&r, words, output, complaints);
+    int code = spawn_start(&(struct spawn){.path = words[0],
+                                           .words = words,
+                                           .env = environ,
+                                           .out = output[1],
+                                           .complaints = complaints[1],
+                                           .leads = true},
+                           &r.pid);
     (void)close(output[1]);
     (void)close(complaints[1]);
     if (code == 0)
