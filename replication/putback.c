@@ -17,8 +17,6 @@
 
 #include "store/core/hex.h"
 
-enum { DETAILS_TEXT_BYTES = 768 };
-
 static int check_facts(const struct warrant *w, struct err *e)
 {
     static const char *const names[] = {
@@ -51,10 +49,8 @@ static json_t *details_of(const struct site_warrant *w, const char *by)
     hex_format(w->says.nonce, sizeof w->says.nonce, nonce);
     return json_pack("{s:o, s:o, s:o, s:s, s:s}", "archive_lsn",
                      json_stringn((const char *)lsn.p, lsn.n), "selection",
-                     json_stringn((const char *)selection.p,
-                                  selection.n < DETAILS_TEXT_BYTES / 2 ? selection.n : 0),
-                     "changes_sha256", json_stringn((const char *)sum.p, sum.n), "signed_by", by,
-                     "nonce", nonce);
+                     json_stringn((const char *)selection.p, selection.n), "changes_sha256",
+                     json_stringn((const char *)sum.p, sum.n), "signed_by", by, "nonce", nonce);
 }
 
 int putback_command(struct site *s, struct client *c, uint64_t request, json_t *arguments,
