@@ -259,30 +259,45 @@ static void on_damage(struct archive_scrub *c, const char *object, bool known, c
     save(c);
 }
 
-static void look_at(struct archive_scrub *c, const char *object, bool known)
+/* A file that cannot be read is lost as one that is damaged is, and healed like it. What hinders everything is not its damage:
+ * a bucket that does not answer, no memory. */
+static bool is_damage(int rc)
 {
-    struct err e = ERR_NONE;
+    return rc == ERR_INTEGRITY || rc == ERR_DENIED || rc == ERR_IO;
+}
+
+/* 0: it is known how the object is. */
+static int look_at(struct archive_scrub *c, const char *object, bool known, struct err *e)
+{
     c->object_bytes = 0;
-    int rc = repository_check(c->r, object, on_read, c, &e);
+    int rc = repository_check(c->r, object, on_read, c, e);
     if (rc != 0 && !is_stopped(c)) { /* it may have been replaced, or healed by hand */
-        struct err again = ERR_NONE;
         repository_close(c->r);
         c->r = NULL;
-        rc = follow(c, &again);
+        rc = follow(c, e);
         if (rc == 0 && repo_ledger_find(&c->ledger, object) == NULL)
-            return;
+            return 0;
         if (rc == 0)
-            rc = repository_check(c->r, object, NULL, NULL, &e);
+            rc = repository_check(c->r, object, NULL, NULL, e);
     }
-    if (rc == ERR_INTEGRITY || rc == ERR_DENIED)
-        on_damage(c, object, known, e.text);
-    else if (rc == 0)
-        note(c, object, false);
-    if (rc == 0 && known)
+    if (is_damage(rc))
+        return on_damage(c, object, known, e->text), 0;
+    if (rc != 0)
+        return rc;
+    note(c, object, false);
+    if (known)
         events_add(c->site->events, "archive scrub: %s is whole again", object);
+    return 0;
 }
 
 /* ---- the thread ---- */
+
+static const struct repo_ledger_line *due(struct archive_scrub *c)
+{
+    const uint64_t rest = c->site->config->archive_scrub_us;
+    return repo_ledger_next(&c->ledger, (struct utc){site_now_us()}, rest,
+                            rest < SCRUB_AGAIN_US ? rest : SCRUB_AGAIN_US);
+}
 
 /* True: there was something to read. */
 static bool step(struct archive_scrub *c)
@@ -291,20 +306,17 @@ static bool step(struct archive_scrub *c)
     const uint64_t now = site_now_ms();
     char object[REPO_NAME_BYTES];
     int rc = c->followed && now < c->followed_ms + SCRUB_FOLLOW_MS ? 0 : follow(c, &e);
+    const struct repo_ledger_line *next = rc == 0 ? due(c) : NULL;
+    if (next != NULL) {
+        (void)snprintf(object, sizeof object, "%s", next->name);
+        rc = look_at(c, object, next->damaged, &e);
+    }
     (void)pthread_mutex_lock(&c->lock);
     (void)snprintf(c->why, sizeof c->why, "%s", rc != 0 ? e.text : "");
     (void)pthread_mutex_unlock(&c->lock);
     if (rc != 0) {
         wait_ms(c, SCRUB_RETRY_MS);
         return false;
-    }
-    const uint64_t rest = c->site->config->archive_scrub_us;
-    const struct repo_ledger_line *next =
-        repo_ledger_next(&c->ledger, (struct utc){site_now_us()}, rest,
-                         rest < SCRUB_AGAIN_US ? rest : SCRUB_AGAIN_US);
-    if (next != NULL) {
-        (void)snprintf(object, sizeof object, "%s", next->name);
-        look_at(c, object, next->damaged);
     }
     if (c->changed && site_now_ms() >= c->saved_ms + SCRUB_SAVE_MS)
         save(c);

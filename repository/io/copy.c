@@ -109,16 +109,25 @@ static int look(const struct run *x, const struct item *it, enum place *out)
     return rc;
 }
 
+/* The source: what cannot be read there is damaged, and the others are copied all the same. A bucket that does not answer
+ * is not. */
+static int from_source(const struct run *x, int rc)
+{
+    if (rc == ERR_IO && x->e != NULL)
+        x->e->code = ERR_INTEGRITY;
+    return rc == ERR_IO ? ERR_INTEGRITY : rc;
+}
+
 static int stream(const struct run *x, const struct item *it, struct repo_temp *t)
 {
     enum { STEP = 256 << 10 };
     struct repo_blob f = REPO_BLOB_NONE;
     uint8_t *buf = malloc(STEP);
     int rc = buf == NULL ? err_set(x->e, ERR_NO_MEMORY, "no memory to copy an object")
-                         : repo_blob_open(&f, x->r->backend, it->name, x->e);
+                         : from_source(x, repo_blob_open(&f, x->r->backend, it->name, x->e));
     for (uint64_t at = 0; rc == 0 && at < f.bytes; at += STEP) {
         size_t n = f.bytes - at < STEP ? (size_t)(f.bytes - at) : STEP;
-        rc = repo_blob_read(&f, at, buf, n, x->e);
+        rc = from_source(x, repo_blob_read(&f, at, buf, n, x->e));
         if (rc == 0)
             rc = repo_temp_write(t, buf, n, x->e);
     }
@@ -183,7 +192,8 @@ static int sealed_text(const struct run *x, const char *name, const struct repo_
 {
     char identity[REPO_IDENTITY_BYTES];
     repo_identity_of(x->r, name, identity);
-    int rc = repo_backend_read(x->r->backend, name, REPO_TEXT_MAX_BYTES, text, n, x->e);
+    int rc =
+        from_source(x, repo_backend_read(x->r->backend, name, REPO_TEXT_MAX_BYTES, text, n, x->e));
     if (rc == 0 && (rc = repo_seal_check(bytes_of(*text, *n), key, identity, x->e)) != 0)
         err_wrap(x->e, "%s", name);
     return rc;

@@ -112,6 +112,16 @@ until_so 60 "a pack that is gone comes back" '.scrub.healed >= 2 and .scrub.dama
 [ "$(sha256sum <"$victim")" = "$before" ] || fail "$victim is not what it was"
 expect 0 archive verify -r "$A" -k "$K"
 
+# ---- what the disk does not give any more is lost like what is damaged, and healed like it ----
+site_kill gsr TERM
+: >"$DIR/bad" # the inode of the file that lies on a bad spot
+LD_PRELOAD=$(realpath "$BUILD/tests/lib/bad_disk.so") BAD_DISK_FILE=$DIR/bad site_start gsr
+until_so 20 "gsr is back" '.scrub.objects >= 6'
+stat -c %i "$victim" >"$DIR/bad"
+until_so 60 "a pack that cannot be read is healed" '.scrub.healed == 1 and .scrub.damaged == 0'
+op events --site gsr >"$DIR/out" && prints "DAMAGED packs/$(basename "$victim")" && prints "Input/output error"
+[ "$(sha256sum <"$victim")" = "$before" ] && [ "$(stat -c %i "$victim")" != "$(cat "$DIR/bad")" ] || fail "$victim was not written anew"
+
 # ---- without a copy that is whole it is told, with its records, until somebody has put it right; a drill fails ----
 site_kill gsr TERM
 gsr_with "scrub_seconds: 1"

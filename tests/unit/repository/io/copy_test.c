@@ -4,6 +4,9 @@
 #include "repository/proof.h"
 #include "tests/unit/repository/fixture.h"
 
+#include <errno.h>
+#include <sys/syscall.h>
+
 struct box {
     struct place place, other;
     struct repository *r;
@@ -200,6 +203,44 @@ static void what_is_damaged_here_is_not_copied(void **state)
     assert_int_not_equal(access(path, F_OK), 0); /* it would reach beyond the packs */
 }
 
+static ino_t unreadable; /* the inode of a file that lies on a bad spot of the disk; 0: none */
+
+ssize_t pread(int fd, void *p, size_t n, off_t at)
+{
+    struct stat st;
+    if (unreadable != 0 && fstat(fd, &st) == 0 && st.st_ino == unreadable) {
+        errno = EIO;
+        return -1;
+    }
+    return syscall(SYS_pread64, fd, p, n, at);
+}
+ssize_t pread64(int fd, void *p, size_t n, off_t at) __attribute__((alias("pread")));
+
+/* A bad spot of the disk costs what lies on it, and not what comes behind. */
+static void what_cannot_be_read_here_is_told_and_the_rest_copied(void **state)
+{
+    struct box *b = *state;
+    static const char *const files[] = {".pack", ".meta"};
+    char path[300];
+    struct stat st;
+    grow(b, 10);
+    grow(b, 10);
+    grow(b, 10);
+    for (unsigned i = 0; i < 2; i++) {
+        find_object(&b->place, "packs", files[i], 1, path);
+        assert_int_equal(stat(path, &st), 0);
+        unreadable = st.st_ino;
+        const struct repository_copy_report report = run(b, true, 0);
+        unreadable = 0;
+        assert_int_equal(report.damaged, 1);
+        assert_int_equal(report.reached.v, 10);
+        find_object(&b->other, "packs", ".pack", 1,
+                    path); /* there are two: the first and the third */
+    }
+    assert_int_equal(run(b, true, 0).damaged, 0);
+    assert_whole(b);
+}
+
 static void the_archive_of_another_cluster_is_not_touched(void **state)
 {
     struct box *b = *state;
@@ -231,6 +272,7 @@ int main(void)
         in_a_box(a_copy_is_made_in_portions),
         in_a_box(damage_in_a_copy_is_healed),
         in_a_box(what_is_damaged_here_is_not_copied),
+        in_a_box(what_cannot_be_read_here_is_told_and_the_rest_copied),
         in_a_box(the_archive_of_another_cluster_is_not_touched),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
