@@ -47,7 +47,6 @@ flip() {
     chmod u+w "$1"
     printf "\\x$(printf %02x $((byte ^ 16)))" | dd of="$1" bs=1 seek="$at" conv=notrunc status=none
 }
-packs() { ls "$A"/packs/*.pack; }
 
 cluster_create "$DIR/cluster"
 A=$DIR/cluster/gsr/archive
@@ -100,7 +99,9 @@ expect 2 archive verify -r "$A" -k "$K" --scratch "$DIR/scratch" && says "goes w
 # ---- the scrub: everything is in the ledger; damage is found and healed from the copy ----
 until_so 30 "the copy is whole" '.copies[0].archived >= .archived'
 until_so 30 "every object is verified" '.scrub.objects >= 6 and .scrub.damaged == 0 and .scrub.bytes > 0'
-victim=$(packs | sed -n 2p)
+lsn=$(tv get land2 plot-3 -o json | jq .lsn)
+expect 0 archive list -r "$A" -k "$K" -o json
+victim=$A/$(jq -r "select(.first <= $lsn and .last >= $lsn) | .name" "$DIR/out") # the pack that the later scenes ask for
 before=$(sha256sum <"$victim")
 flip "$victim"
 until_so 40 "damage is healed" '.scrub.healed == 1'
