@@ -7,6 +7,7 @@
  * record is never returned by a read in any case. */
 #include "replication/site_parts.h"
 
+#include "store/io/cond.h"
 #include "store/scrub.h"
 
 #include <fcntl.h>
@@ -15,6 +16,7 @@
 enum {
     STEPS_A_SECOND = 10,
     EVENTS_A_PASS = 50, /* so that a dead disk does not drive all else out of the event log */
+    STUCK_MS = 5000,    /* a step that cannot be done is tried again */
 };
 
 struct scrubber {
@@ -28,20 +30,10 @@ struct scrubber {
     uint64_t bytes, damaged;                            /* of the one under way */
     uint64_t repaired;            /* of what was found, since the last pass ended */
     char trouble[ERR_TEXT_BYTES]; /* what was found first, "" when nothing */
+    char stuck[ERR_TEXT_BYTES];   /* why the pass does not get on; "": it does */
     /* the thread's own */
     struct scrub walk;
 };
-
-/* With the lock held. */
-static void wait_ms(struct scrubber *c, uint64_t ms)
-{
-    struct timespec until;
-    (void)clock_gettime(CLOCK_MONOTONIC, &until);
-    until.tv_nsec += (long)(ms % 1000) * 1000000;
-    until.tv_sec += (time_t)(ms / 1000) + until.tv_nsec / 1000000000;
-    until.tv_nsec %= 1000000000;
-    (void)pthread_cond_timedwait(&c->news, &c->lock, &until);
-}
 
 static void on_found(void *arg, const struct finding *f)
 {
@@ -125,6 +117,17 @@ static void end_pass(struct scrubber *c)
     c->walk = (struct scrub){.bytes = 0};
 }
 
+/* A step that could not be done is neither damage nor a pass: it is told until one can. With the lock held. */
+static bool note_step(struct scrubber *c, int rc, const struct err *e)
+{
+    const bool stuck = rc != 0 && rc != ERR_NOT_FOUND && rc != ERR_BUSY;
+    const char *now = stuck ? e->text : "";
+    if (strcmp(now, c->stuck) != 0)
+        events_add(c->site->events, "scrub: %s%s", stuck ? "cannot go on: " : "goes on", now);
+    (void)snprintf(c->stuck, sizeof c->stuck, "%s", now);
+    return stuck;
+}
+
 static void *scrub_main(void *arg)
 {
     (void)pthread_setname_np(pthread_self(), "scrubber");
@@ -149,7 +152,9 @@ static void *scrub_main(void *arg)
         (void)pthread_mutex_lock(&c->lock);
         c->bytes = c->walk.bytes;
         c->damaged = c->walk.damaged;
-        if (rc == ERR_NOT_FOUND) {
+        if (note_step(c, rc, &e)) {
+            pause = STUCK_MS;
+        } else if (rc == ERR_NOT_FOUND) {
             end_pass(c);
             pause = now - began < period ? period - (now - began) : pause;
             began = now + pause;
@@ -157,7 +162,7 @@ static void *scrub_main(void *arg)
             pause = read * 1000 / rate;
         }
         for (const uint64_t until = now + pause; !c->stop && now < until; now = site_now_ms())
-            wait_ms(c, until - now);
+            (void)cond_wait_ms(&c->news, &c->lock, until - now);
     }
     (void)pthread_mutex_unlock(&c->lock);
     return NULL;
@@ -171,12 +176,8 @@ int scrubber_start(struct site *s, struct scrubber **out, struct err *e)
     struct scrubber *c = calloc(1, sizeof *c);
     if (c == NULL)
         return err_set(e, ERR_NO_MEMORY, "out of memory");
-    pthread_condattr_t monotonic;
-    (void)pthread_condattr_init(&monotonic);
-    (void)pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
     (void)pthread_mutex_init(&c->lock, NULL);
-    (void)pthread_cond_init(&c->news, &monotonic);
-    (void)pthread_condattr_destroy(&monotonic);
+    cond_init(&c->news);
     c->site = s;
     if (pthread_create(&c->thread, NULL, scrub_main, c) != 0) {
         free(c);
@@ -207,6 +208,17 @@ void scrubber_repaired(struct scrubber *c)
     (void)pthread_mutex_lock(&c->lock);
     c->repaired++;
     (void)pthread_mutex_unlock(&c->lock);
+}
+
+bool scrubber_trouble(struct scrubber *c, char text[ERR_TEXT_BYTES])
+{
+    if (c == NULL)
+        return false;
+    (void)pthread_mutex_lock(&c->lock);
+    const bool stuck = c->stuck[0] != '\0';
+    (void)snprintf(text, ERR_TEXT_BYTES, "the scrub cannot go on: %.450s", c->stuck);
+    (void)pthread_mutex_unlock(&c->lock);
+    return stuck;
 }
 
 json_t *scrubber_json(struct scrubber *c)

@@ -568,6 +568,7 @@ int scrubber_start(struct site *s, struct scrubber **out,
                    struct err *e);         /* *out NULL: switched off */
 void scrubber_stop(struct scrubber *c);    /* frees; NULL is fine */
 json_t *scrubber_json(struct scrubber *c); /* for status; null when it is switched off */
+bool scrubber_trouble(struct scrubber *c, char text[ERR_TEXT_BYTES]);
 /* Something that was found is whole again. Any thread; NULL is fine. */
 void scrubber_repaired(struct scrubber *c);
 

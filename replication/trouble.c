@@ -33,10 +33,12 @@ static void add_disks(struct site *s, json_t *list)
         add(list, "entries from the primary are not taken: %s", s->log_refused.text);
     if (applier_disk_full(s->applier, &why) || applier_disk_low(s->applier, &why))
         add(list, "the state takes no more: %s", why.text);
+    char trouble[ERR_TEXT_BYTES];
+    if (scrubber_trouble(s->scrubber, trouble))
+        add(list, "%s", trouble);
     if (s->archiver == NULL)
         return;
     struct repository_status archive;
-    char trouble[ERR_TEXT_BYTES];
     archiver_status(s->archiver, &archive, trouble);
     if (trouble[0] != '\0')
         add(list, "%s", trouble);
