@@ -4,7 +4,8 @@
  * to the other. A site that was removed is let go when it knows: when it has applied the list without it, as the primary sees,
  * or some seconds after that list is committed, for one that is behind, or asked another site. It is no member any more when it
  * comes back, and is refused with that word. A site that is in no list (it joins, or was removed itself) goes on knocking at all
- * that it knows: it may be added. */
+ * that it knows: it may be added. A site that was declared lost keeps its links: so it is told that it was
+ * (replication/core/repl_solo.c). */
 #include "replication/site_parts.h"
 
 enum { LET_GO_MS = 5000 };
@@ -14,10 +15,16 @@ static bool in(uint8_t set, uint8_t slot)
     return ((unsigned)set >> slot & 1u) != 0;
 }
 
+/* With whom the list in force has links. */
+static uint8_t linked(const struct site *s)
+{
+    return s->view.list.members.all | s->view.list.members.lost;
+}
+
 bool members_linked(const struct site *s, uint8_t slot, struct err *e)
 {
     const struct repl_member_list *l = &s->view.list;
-    if (!in(l->members.all, (uint8_t)s->config->self) || in(l->members.all | s->let_go.slots, slot))
+    if (!in(l->members.all, (uint8_t)s->config->self) || in(linked(s) | s->let_go.slots, slot))
         return true;
     (void)err_set(e, ERR_DENIED,
                   "%s is no member of the cluster, as of the list at lsn %llu: stop it, or add it "
@@ -83,7 +90,7 @@ void members_follow(struct site *s)
         s->let_go.slots = 0;
         s->let_go.since_ms = site_now_ms();
         for (uint8_t i = 0; i < s->config->member_count; i++) {
-            if (in(all, i))
+            if (in(linked(s), i))
                 peers_added(s, i);
             else if (in(all, (uint8_t)s->config->self) && s->peers[i].site != NULL)
                 s->let_go.slots |= (uint8_t)(1u << i);
