@@ -38,8 +38,8 @@ told() {
     echo $(($(date +%s%3N) - began))
 }
 used() { cat dc.log dr.log gsr.log | grep -cF "certificates: read again, in use from now on" || true; }
-watching() { # NAME: a connection that stays
-    "$TRIVENI" watch --profile client.yaml --endpoints "127.0.0.1:$(client_port "$primary")" --cert "pki/$1.crt" --key "pki/$1.key" -o json \
+watching() { # NAME: a connection that stays; it sees all there ever was
+    "$TRIVENI" watch --from 1 --profile client.yaml --endpoints "127.0.0.1:$(client_port "$primary")" --cert "pki/$1.crt" --key "pki/$1.key" -o json \
         >"$DIR/$1.seen" 2>"$DIR/$1.err" &
     watcher=$!
     for _ in $(seq 1 100); do
