@@ -42,6 +42,7 @@ struct config {
     uint64_t window_bytes;
     struct uuid session;
     uint64_t next_sequence;
+    bool warm; /* keep a second connection, idle, to a site that may be the next primary */
     bool poll;
     void (*on_event)(void *arg, const char *text);
     void *on_event_arg;
@@ -200,8 +201,12 @@ struct route {
     struct list waiting;
     struct link *links;
     struct link *active;
-    uint32_t tried;                   /* endpoints tried in this round: bit i, and HINT_BIT */
-    uint32_t first;                   /* endpoint that the next round begins with */
+    struct link *warm;        /* idle, or on its way to be; to another site than `active` */
+    uint64_t warm_at_ms;      /* when the next may be made; 0: once `active` has proved itself */
+    uint32_t warm_backoff_ms; /* after one that failed */
+    uint32_t warm_same;       /* endpoints that led to the primary's own site */
+    uint32_t tried;           /* endpoints tried in this round: bit i, and HINT_BIT */
+    uint32_t first;           /* endpoint that the next round begins with */
     char hint[CLIENT_ENDPOINT_BYTES]; /* where the primary is said to be; empty: unknown */
     uint64_t step_at_ms;              /* when to try the next endpoint; 0: not planned */
     bool resting;                     /* between two rounds */
@@ -223,6 +228,8 @@ void client_link_proved(struct link *l);  /* its site does what the route is for
 /* The primary is at `endpoint` (may be empty: unknown): leave the active link for it. */
 void client_route_redirect(struct route *rt, struct bytes endpoint, bool fresh);
 void client_route_seek(struct route *rt, uint64_t now_ms);
+void client_warm_tick(struct route *rt, uint64_t now_ms);
+uint64_t client_warm_due_ms(const struct route *rt);
 void client_link_retire(struct link *l);
 void client_link_drop(struct link *l, const struct err *why);
 /* route.c */

@@ -247,10 +247,14 @@ static void link_tick(struct link *l, uint64_t now_ms)
     err_set(&e, ERR_TIMEOUT, "%s: no sign of life for %llu ms", l->endpoint,
             (unsigned long long)(now_ms - l->heard_ms));
     client_event(l->route->db, "%s", e.text);
-    l->route->why = e;
-    l->route->tried |= l->endpoint_bit; /* the others first */
+    struct route *rt = l->route;
+    bool warm = l == rt->warm;
     client_link_drop(l, &e);
-    l->route->step_at_ms = now_ms;
+    if (warm)
+        return;
+    rt->why = e;
+    rt->tried |= l->endpoint_bit; /* the others first */
+    rt->step_at_ms = now_ms;
 }
 
 void client_route_tick(struct route *rt, uint64_t now_ms)
@@ -261,15 +265,17 @@ void client_route_tick(struct route *rt, uint64_t now_ms)
             link_tick(l, now_ms);
     }
     client_route_seek(rt, now_ms);
+    client_warm_tick(rt, now_ms);
     flush(rt, now_ms);
 }
 
 uint64_t client_route_due_ms(const struct route *rt)
 {
-    uint64_t due = UINT64_MAX;
+    uint64_t due = client_warm_due_ms(rt);
     if (rt->wanted && rt->active == NULL && rt->step_at_ms != 0)
         due = rt->step_at_ms;
-    if (rt->active != NULL && rt->waiting.head != NULL && rt->hold_until_ms > client_now_ms())
+    if (rt->active != NULL && rt->waiting.head != NULL && rt->hold_until_ms > client_now_ms() &&
+        rt->hold_until_ms < due)
         due = rt->hold_until_ms;
     for (const struct link *l = rt->links; l != NULL; l = l->next)
         if (l->ready && !l->dropped && link_due_ms(l) < due)

@@ -7,6 +7,14 @@
  * leads on, to the endpoint that it names at once, otherwise to the next of the round. Between rounds the route
  * rests, 10 ms at first and up to 1 s, with jitter, so that clients do not return in step after an outage.
  *
+ * THE WARM LINK. A handshake costs both ends about a millisecond of processor and the handle some round trips, and when a primary
+ * goes all its clients want theirs at once, of the site that is busy becoming primary. So a handle keeps one connection more,
+ * idle, to the first endpoint of its list that is not the primary's (`warm`). Its site tells it that it has become primary, and
+ * the link is used in that very turn. When the primary is lost, that word is waited for STAGGER_MS before others are asked; then
+ * the warm link has its turn as any endpoint, without a handshake. A site that answers "not primary" and names no other is
+ * kept as the warm one, because it is as likely as any to be the next. One that cannot be had is tried again after 1 s, at last
+ * 60 s: nothing depends on it.
+ *
  * A link that gave way is retired, not cut: its requests are about to be answered (mostly NOT_PRIMARY, which tells "not
  * done" from "unknown"), an operator's command must not be lost in its own switchover, and its site will push the news of
  * the next primary, which ends the rest at once. */
@@ -19,7 +27,11 @@ enum {
     RETIRE_MS = 1000, /* how long a retired link is listened to before its transactions move on */
     RETIRED_MAX = 4,
     ALIVE_MS =
-        10000,      /* said to a site when there is nothing else to say; sites wait 30 s and more */
+        10000, /* said to a site when there is nothing else to say; sites wait 30 s and more */
+    WARM_AFTER_MS =
+        2000, /* a handle that lives shorter needs none, and after a move sites have better to do */
+    WARM_BACKOFF_MIN_MS = 1000,
+    WARM_BACKOFF_MAX_MS = 60000,
     SPARE_MS = 500, /* how long a standby is preferred to a primary that is ready */
 };
 
@@ -71,10 +83,38 @@ static void leave_active(struct route *rt, struct link *l)
     note_reader(rt);
 }
 
+static bool warm_ready(const struct route *rt)
+{
+    return rt->warm != NULL && rt->warm->ready;
+}
+
 static void step_now(struct route *rt)
 {
     if (rt->active == NULL && rt->wanted && !rt->resting)
         rt->step_at_ms = client_now_ms();
+}
+
+/* The active link, to `endpoint`, is gone, and nobody has said yet where the primary is. The warm site may be about to, and is
+ * asked first after a while. */
+static void step_after(struct route *rt, const char *endpoint)
+{
+    step_now(rt);
+    if (!warm_ready(rt))
+        return;
+    rt->step_at_ms += STAGGER_MS;
+    if (strcmp(rt->hint, endpoint) == 0)
+        rt->hint[0] = '\0';
+}
+
+static void leave_warm(struct link *l)
+{
+    struct route *rt = l->route;
+    if (rt->warm != l)
+        return;
+    rt->warm = NULL;
+    rt->warm_at_ms = client_now_ms() + client_jitter(rt->db, rt->warm_backoff_ms);
+    rt->warm_backoff_ms = rt->warm_backoff_ms * 2 < WARM_BACKOFF_MAX_MS ? rt->warm_backoff_ms * 2
+                                                                        : WARM_BACKOFF_MAX_MS;
 }
 
 void client_link_drop(struct link *l, const struct err *why)
@@ -83,6 +123,7 @@ void client_link_drop(struct link *l, const struct err *why)
         return;
     l->dropped = true;
     leave_active(l->route, l);
+    leave_warm(l);
     client_link_lost(l);
     conn_close(l->conn, why);
 }
@@ -104,12 +145,17 @@ void client_link_retire(struct link *l)
 static void activate(struct route *rt, struct link *l)
 {
     struct tvn *db = rt->db;
+    if (l == rt->warm)
+        rt->warm = NULL;
     rt->active = l;
     rt->step_at_ms = 0;
     rt->resting = false;
+    rt->warm_at_ms = client_now_ms() + client_jitter(db, WARM_AFTER_MS);
+    rt->warm_backoff_ms = WARM_BACKOFF_MIN_MS;
+    rt->warm_same = 0;
     l->spare = false;
     for (struct link *o = rt->links; o != NULL; o = o->next)
-        if (o != l && !o->retiring)
+        if (o != l && o != rt->warm && !o->retiring)
             client_link_drop(o, NULL);
     note_reader(rt);
     pthread_mutex_lock(&db->lock);
@@ -125,6 +171,21 @@ static bool is_primary(const struct tvn *db, const struct link *l)
     return l->site[0] != '\0' && strcmp(db->primary_news.site, l->site) == 0;
 }
 
+/* It is there, and there is a primary: keep it, unless it is the same site under another name. */
+static void keep_warm(struct link *l)
+{
+    struct route *rt = l->route;
+    if (strcmp(l->site, rt->active->site) != 0) {
+        rt->warm_backoff_ms = WARM_BACKOFF_MIN_MS;
+        client_event(rt->db, "connected to %s at %s, in case that the primary goes", l->site,
+                     l->endpoint);
+        return;
+    }
+    rt->warm_same |= l->endpoint_bit;
+    client_link_drop(l, NULL);
+    rt->warm_at_ms = client_now_ms();
+}
+
 static void on_ready(struct conn *c, const struct wire_hello *hello)
 {
     struct link *l = conn_arg(c);
@@ -136,6 +197,10 @@ static void on_ready(struct conn *c, const struct wire_hello *hello)
     l->site[n] = '\0';
     l->ready = true;
     l->heard_ms = client_now_ms();
+    if (l == rt->warm && rt->active != NULL) {
+        keep_warm(l);
+        return;
+    }
     rt->reached = true;
     rt->ready++;
     if (rt->active != NULL)
@@ -162,20 +227,30 @@ static void on_closed(struct conn *c, const struct err *why)
 {
     struct link *l = conn_arg(c);
     struct route *rt = l->route;
-    bool was_active = rt->active == l;
-    if (!l->dropped) {
+    bool was_active = rt->active == l, was_warm = rt->warm == l;
+    if (was_warm && !l->dropped) {
+        l->dropped = true;
+        leave_warm(l);
+        client_event(rt->db, "lost the connection that was for later: %s",
+                     why == NULL ? l->endpoint : why->text);
+    } else if (!l->dropped) {
         l->dropped = true;
         leave_active(rt, l);
         client_link_lost(l);
         note_failure(rt, l->endpoint, why);
         client_event(rt->db, "%s%s", l->ready ? "lost " : "", rt->why.text);
+        if (why != NULL && why->code == ERR_NOT_PRIMARY)
+            rt->tried |=
+                l->endpoint_bit; /* it says itself that it is not the one: the others first */
         if (!l->ready && rt->why.code == ERR_DENIED)
             rt->denied++;
         else if (!l->ready)
             rt->others++;
     }
+    if (was_active)
+        step_after(rt, l->endpoint);
     link_free(l);
-    if (was_active || round_has_candidate(rt) || !any_connecting(rt))
+    if (!was_active && !was_warm && (round_has_candidate(rt) || !any_connecting(rt)))
         step_now(rt);
 }
 
@@ -192,13 +267,13 @@ static void on_drained(struct conn *c)
 
 static const struct conn_callbacks callbacks = {on_ready, on_frame, on_closed, on_drained};
 
-static void link_open(struct route *rt, const char *endpoint, uint32_t bit)
+static struct link *link_open(struct route *rt, const char *endpoint, uint32_t bit)
 {
     struct tvn *db = rt->db;
     struct link *l = calloc(1, sizeof *l);
     if (l == NULL) {
         err_set(&rt->why, ERR_NO_MEMORY, "%s: out of memory", endpoint);
-        return;
+        return NULL;
     }
     l->route = rt;
     l->number = ++db->links;
@@ -224,10 +299,11 @@ static void link_open(struct route *rt, const char *endpoint, uint32_t bit)
     };
     struct err e = ERR_NONE;
     if (conn_connect(&l->conn, &options, endpoint, NULL, l, &e) == 0)
-        return;
+        return l;
     note_failure(rt, endpoint, &e);
     rt->others++;
     link_free(l);
+    return NULL;
 }
 
 /* ---- rounds ---- */
@@ -249,6 +325,10 @@ static const char *candidate(const struct route *rt, uint32_t *bit)
         *bit = bit_of(rt, rt->hint);
         if ((rt->tried & *bit) == 0)
             return rt->hint;
+    }
+    if (warm_ready(rt) && (rt->tried & rt->warm->endpoint_bit) == 0) {
+        *bit = rt->warm->endpoint_bit;
+        return rt->warm->endpoint;
     }
     const char *last = NULL;
     for (uint32_t i = 0; i < c->endpoint_count; i++) {
@@ -309,6 +389,30 @@ static bool take_spare(struct route *rt, uint64_t now_ms)
     return false;
 }
 
+/* The warm link when that is the way to `endpoint`, or to the site that is said to be primary. */
+static struct link *warm_at(const struct route *rt, const char *endpoint)
+{
+    struct link *w = rt->warm;
+    bool there = w != NULL && (strcmp(w->endpoint, endpoint) == 0 ||
+                               (strcmp(rt->hint, endpoint) == 0 && is_primary(rt->db, w)));
+    return there ? w : NULL;
+}
+
+/* Begin with one endpoint. */
+static void try_endpoint(struct route *rt, const char *endpoint, uint32_t bit)
+{
+    struct link *w = warm_at(rt, endpoint);
+    if (w == NULL) {
+        (void)link_open(rt, endpoint, bit);
+    } else if (w->ready) {
+        rt->reached = true;
+        rt->ready++;
+        activate(rt, w);
+    } else {
+        rt->warm = NULL; /* one of the round, on its way already */
+    }
+}
+
 void client_route_seek(struct route *rt, uint64_t now_ms)
 {
     while (rt->wanted && rt->active == NULL && rt->step_at_ms != 0 && rt->step_at_ms <= now_ms) {
@@ -319,7 +423,7 @@ void client_route_seek(struct route *rt, uint64_t now_ms)
         if (endpoint != NULL) {
             rt->tried |= bit;
             rt->step_at_ms = now_ms + (rt->target == TVN_TARGET_NEAREST ? 0 : STAGGER_MS);
-            link_open(rt, endpoint, bit);
+            try_endpoint(rt, endpoint, bit);
         } else if (!take_spare(rt, now_ms)) {
             round_end(rt, now_ms);
         }
@@ -345,6 +449,67 @@ void client_link_proved(struct link *l)
     rt->backoff_ms = BACKOFF_MIN_MS;
 }
 
+/* ---- the warm link ---- */
+
+static bool warm_allowed(const struct route *rt)
+{
+    return rt->db->config.warm && rt->db->config.target == TVN_TARGET_PRIMARY &&
+           rt->target == TVN_TARGET_PRIMARY;
+}
+
+/* Which endpoint, when `active` is the primary: the first of the list that does not lead there. NULL: there is none. */
+static const char *warm_endpoint(const struct route *rt, const struct link *active, uint32_t *bit)
+{
+    const struct config *c = &rt->db->config;
+    *bit = 0;
+    for (uint32_t i = 0; i < c->endpoint_count; i++) {
+        *bit = 1u << i;
+        if (*bit != active->endpoint_bit && (rt->warm_same & *bit) == 0)
+            return c->endpoints[i];
+    }
+    return NULL;
+}
+
+static bool warm_is_due(const struct route *rt)
+{
+    uint32_t bit;
+    return rt->active != NULL && rt->active->proved && rt->warm == NULL && warm_allowed(rt) &&
+           warm_endpoint(rt, rt->active, &bit) != NULL;
+}
+
+uint64_t client_warm_due_ms(const struct route *rt)
+{
+    return warm_is_due(rt) ? rt->warm_at_ms : UINT64_MAX;
+}
+
+void client_warm_tick(struct route *rt, uint64_t now_ms)
+{
+    uint32_t bit = 0;
+    if (!warm_is_due(rt) || now_ms < rt->warm_at_ms)
+        return;
+    if (rt->warm_backoff_ms > WARM_BACKOFF_MIN_MS)
+        client_reload_tls(rt->db); /* it failed before: perhaps the certificate was renewed */
+    rt->warm = link_open(rt, warm_endpoint(rt, rt->active, &bit), bit);
+    if (rt->warm == NULL)
+        rt->warm_at_ms = now_ms + WARM_BACKOFF_MAX_MS;
+}
+
+/* It is not primary, and knows of none: may it be the warm one now? Only who could be it at another time, which is one of the
+ * first two of the list. */
+static bool may_be_warm(const struct route *rt, const struct link *l)
+{
+    return rt->warm == NULL && warm_allowed(rt) && l->watches == 0 && (l->endpoint_bit & 3) != 0;
+}
+
+static void cool(struct route *rt)
+{
+    struct link *l = rt->active;
+    leave_active(rt, l);
+    l->session_sent = l->session_confirmed = l->proved = false;
+    rt->warm = l;
+    step_now(rt);
+}
+
 void client_route_redirect(struct route *rt, struct bytes endpoint, bool fresh)
 {
     if (endpoint.n > 0 && endpoint.n < sizeof rt->hint) {
@@ -363,7 +528,10 @@ void client_route_redirect(struct route *rt, struct bytes endpoint, bool fresh)
         client_event(rt->db, "%s is not primary, %s%s", rt->active->site,
                      endpoint.n == 0 ? "and knows of none" : "the primary is at ",
                      endpoint.n == 0 ? "" : rt->hint);
-        client_link_retire(rt->active);
+        if (endpoint.n == 0 && may_be_warm(rt, rt->active))
+            cool(rt);
+        else
+            client_link_retire(rt->active);
     } else if (fresh && rt->wanted) {
         rt->resting = false;
         step_now(rt);

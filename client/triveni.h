@@ -203,7 +203,9 @@ struct tvn_options {
 /* Open a handle: checks the arguments, reads the certificates and starts the I/O thread, which connects in the
  * background; sites that cannot be reached show in the first call (tvn_ping() asks on purpose).
  *   triveni://HOST:PORT[,HOST:PORT...]/?id=UUID&ca=FILE&cert=FILE&key=FILE[&crl=FILE][&cluster=NAME]
- *           [&target=primary|nearest|standby][&ack=mode|local|majority|dr|gsr|all][&timeout_ms=N]
+ *           [&target=primary|nearest|standby][&ack=mode|local|majority|dr|gsr|all][&timeout_ms=N][&warm=yes|no]
+ * Write the sites that can be primary first. With target primary a handle keeps a second connection, idle, to the first of the
+ * list that is not the primary, so that a switchover or failover costs it no handshake; warm=no: none.
  * Values are percent-encoded where needed. `uri` may be NULL when options name the endpoints, `options` may be NULL.
  * TVN_USAGE (says which part of the URI), TVN_IO, TVN_DENIED (certificate: file and reason), TVN_NO_MEMORY. On failure *out
  * is NULL. */
@@ -234,7 +236,7 @@ struct tvn_info {
     uint64_t token;     /* see tvn_token() */
     uint64_t in_flight; /* requests submitted and not completed */
     uint64_t in_flight_bytes;
-    uint64_t connects; /* connections that became ready since open: 1 means never lost */
+    uint64_t connects; /* connections that were put to use since open: 1 means never lost */
     uint64_t resent;   /* transactions sent more than once */
 };
 /* What the handle knows now, without asking anybody. */

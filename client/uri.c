@@ -72,6 +72,14 @@ static int parse_target(const char *text, enum tvn_target *out, struct err *e)
     return err_set(e, ERR_USAGE, "target=%.40s: primary, nearest or standby is expected", text);
 }
 
+static int parse_warm(const char *text, bool *out, struct err *e)
+{
+    *out = strcmp(text, "yes") == 0;
+    return *out || strcmp(text, "no") == 0
+               ? 0
+               : err_set(e, ERR_USAGE, "warm=%.40s: yes or no is expected", text);
+}
+
 /* ---- endpoints ---- */
 
 static bool endpoint_valid(const char *s, size_t n)
@@ -123,8 +131,8 @@ static int set_cluster(struct config *c, const char *value, struct err *e)
     return 0;
 }
 
-static const char *const parameters[] = {"ca", "cert",   "key", "crl",       "cluster",
-                                         "id", "target", "ack", "timeout_ms"};
+static const char *const parameters[] = {"ca", "cert",   "key", "crl",        "cluster",
+                                         "id", "target", "ack", "timeout_ms", "warm"};
 enum { PARAMETERS = sizeof parameters / sizeof parameters[0] };
 
 static int set_parameter(struct config *c, unsigned which, const char *value, struct err *e)
@@ -149,6 +157,8 @@ static int set_parameter(struct config *c, unsigned which, const char *value, st
         return parse_target(value, &c->target, e);
     case 7:
         return level_parse(value, &c->level, e);
+    case 9:
+        return parse_warm(value, &c->warm, e);
     default:
         rc = parse_number("timeout_ms", value, 1, CLIENT_TIMEOUT_MAX_MS, &n, e);
         c->timeout_ms = rc == 0 ? (uint32_t)n : 0;
@@ -191,8 +201,8 @@ static int read_query(struct config *c, char *query, struct err *e)
             which++;
         if (which == PARAMETERS || value == NULL || *value == '\0')
             return err_set(e, ERR_USAGE,
-                           "parameter '%.40s' %s: ca, cert, key, crl, cluster, id, target, ack and "
-                           "timeout_ms are known",
+                           "parameter '%.40s' %s: ca, cert, key, crl, cluster, id, target, ack, "
+                           "timeout_ms and warm are known",
                            item, which == PARAMETERS ? "is unknown" : "has no value");
         if ((seen & 1u << which) != 0)
             return err_set(e, ERR_USAGE, "parameter '%s' is given twice", item);
@@ -300,6 +310,7 @@ int client_config_init(struct config *c, const char *uri, const struct tvn_optio
                        struct err *e)
 {
     memset(c, 0, sizeof *c);
+    c->warm = true;
     struct tvn_options o;
     int rc = copy_options(options, &o, e);
     if (rc == 0 && uri != NULL && (rc = read_uri(c, uri, e)) != 0)

@@ -50,6 +50,7 @@ struct site {
     int accepted; /* ever */
     /* orders, carried out on the site's thread */
     bool stop, kill, announce;
+    bool demote; /* closes its connections, as a primary does that has lost its role */
     bool frozen; /* takes frames and does nothing: a paused process */
     struct faults faults;
     uint64_t lag;                            /* how many transactions this site's state is behind */
@@ -634,7 +635,7 @@ static void site_orders(uv_async_t *async)
     pthread_mutex_lock(&s->cluster->lock);
     int n = s->conn_count;
     memcpy(conns, s->conns, sizeof conns);
-    bool kill = s->kill, stop = s->stop;
+    bool kill = s->kill, stop = s->stop, demote = s->demote;
     if (s->announce)
         for (int i = 0; i < n; i++)
             announce(s, conns[i]);
@@ -642,11 +643,13 @@ static void site_orders(uv_async_t *async)
         answer_admin(s, s->admin_conn, s->admin_request, bytes_str("{\"switched\":true}"));
         s->admin_conn = NULL;
     }
-    s->kill = s->announce = false;
+    s->kill = s->announce = s->demote = false;
     pthread_cond_broadcast(&s->cluster->changed);
     pthread_mutex_unlock(&s->cluster->lock);
-    for (int i = 0; i < n && (kill || stop); i++)
-        conn_close(conns[i], NULL);
+    struct err demoted = ERR_NONE;
+    (void)err_set(&demoted, ERR_NOT_PRIMARY, "this site is no longer the primary");
+    for (int i = 0; i < n && (kill || stop || demote); i++)
+        conn_close(conns[i], demote ? &demoted : NULL);
     if (stop && s->listener != NULL) {
         listener_close(s->listener);
         s->listener = NULL;

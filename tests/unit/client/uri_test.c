@@ -88,6 +88,7 @@ static void mistakes_are_named(void **state)
         {"triveni://a:1/?" FILES "&id=" ID "&target=any", "target=any"},
         {"triveni://a:1/?" FILES "&id=" ID "&timeout_ms=0", "timeout_ms=0"},
         {"triveni://a:1/?" FILES "&id=" ID "&timeout_ms=1s", "timeout_ms=1s"},
+        {"triveni://a:1/?" FILES "&id=" ID "&warm=1", "warm=1"},
         {"triveni://a:1/?" FILES "&id=1234", "id=1234"},
         {"triveni://a:1/?" FILES "&id=00000000-0000-0000-0000-000000000000", "UUID"},
         {"triveni://a:1/?" FILES "&id=1002030405-06-0708-090a-0b0c0d0e0f10", "UUID"},

@@ -412,6 +412,88 @@ static void a_cluster_without_a_primary_is_told(void **state)
     cluster_stop(c);
 }
 
+/* ---- the connection that waits for the next primary ---- */
+
+enum {
+    WARM_MS = 15000,
+    COLD_MS = 3500
+}; /* in which it must have come; after which it would have */
+
+static bool await_accepted(struct cluster *c, int site, int count)
+{
+    for (int i = 0; i < WARM_MS / 10 && locked_int(c, &c->sites[site].accepted) < count; i++)
+        (void)usleep(10000);
+    return locked_int(c, &c->sites[site].accepted) == count;
+}
+
+static struct tvn *open_cold(const struct cluster *c)
+{
+    struct tvn_options o;
+    struct tvn_error error;
+    struct tvn *db;
+    test_options(c, &o, "app");
+    assert_ok(tvn_open("triveni://127.0.0.1:1/?warm=no", &o, &db, &error), error);
+    return db;
+}
+
+static void the_next_primary_is_reached_without_a_handshake(void **state)
+{
+    (void)state;
+    struct cluster *c = cluster_start(3);
+    struct tvn *db = open_client(c);
+    struct tvn_error error;
+    assert_ok(tvn_put(db, "n", tvn_str("k"), tvn_str("1"), NULL, &error), error);
+    assert_int_equal(locked_int(c, &c->sites[1].accepted), 0); /* who lives shorter has none */
+    assert_true(await_accepted(c, 1, 1));
+    elect(c, 1); /* it says so, and nobody else does */
+    site_order(c, 1, &c->sites[1].announce);
+    assert_ok(tvn_put(db, "n", tvn_str("k"), tvn_str("2"), NULL, &error), error);
+    assert_int_equal(locked_int(c, &c->sites[1].accepted), 1);
+    assert_int_equal(locked_int(c, &c->sites[2].accepted), 0);
+    assert_true(await_accepted(c, 0, 2)); /* and now the other way round */
+    elect(c, 0);                          /* without a word, and the old primary is gone */
+    site_order(c, 1, &c->sites[1].kill);
+    assert_ok(tvn_put(db, "n", tvn_str("k"), tvn_str("3"), NULL, &error), error);
+    assert_int_equal(locked_int(c, &c->sites[0].accepted), 2);
+    assert_int_equal(locked_int(c, &c->sites[1].accepted), 1);
+    assert_int_equal(tvn_close(db), 0);
+    cluster_stop(c);
+}
+
+static void a_lost_connection_that_waited_is_made_again(void **state)
+{
+    (void)state;
+    struct cluster *c = cluster_start(2);
+    struct tvn *db = open_client(c);
+    struct tvn_error error;
+    assert_ok(tvn_put(db, "n", tvn_str("k"), tvn_str("1"), NULL, &error), error);
+    assert_true(await_accepted(c, 1, 1));
+    site_order(c, 1, &c->sites[1].kill);
+    assert_true(await_accepted(c, 1, 2));
+    assert_ok(tvn_put(db, "n", tvn_str("k"), tvn_str("2"), NULL, &error), error);
+    assert_int_equal(locked_int(c, &c->sites[0].accepted), 1); /* nothing happened to the other */
+    assert_int_equal(tvn_close(db), 0);
+    cluster_stop(c);
+}
+
+static void who_says_that_it_is_not_primary_is_not_asked_first(void **state)
+{
+    (void)state;
+    struct cluster *c = cluster_start(2);
+    struct tvn *db = open_cold(c);
+    struct tvn_error error;
+    assert_ok(tvn_put(db, "n", tvn_str("k"), tvn_str("1"), NULL, &error), error);
+    (void)usleep(COLD_MS * 1000);
+    assert_int_equal(locked_int(c, &c->sites[1].accepted), 0); /* warm=no */
+    elect(c, 1);
+    site_order(c, 0, &c->sites[0].demote);
+    assert_ok(tvn_put(db, "n", tvn_str("k"), tvn_str("2"), NULL, &error), error);
+    assert_int_equal(locked_int(c, &c->sites[0].accepted), 1);
+    assert_int_equal(locked_int(c, &c->sites[1].accepted), 1);
+    assert_int_equal(tvn_close(db), 0);
+    cluster_stop(c);
+}
+
 /* ---- sessions ---- */
 
 static void sessions_resume_in_another_process(void **state)
@@ -570,6 +652,9 @@ int main(void)
         cmocka_unit_test(a_frozen_primary_is_left),
         cmocka_unit_test(outcomes_can_be_asked_for),
         cmocka_unit_test(a_cluster_without_a_primary_is_told),
+        cmocka_unit_test(the_next_primary_is_reached_without_a_handshake),
+        cmocka_unit_test(a_lost_connection_that_waited_is_made_again),
+        cmocka_unit_test(who_says_that_it_is_not_primary_is_not_asked_first),
         cmocka_unit_test(sessions_resume_in_another_process),
         cmocka_unit_test(expired_sessions_are_replaced_or_reported),
         cmocka_unit_test(with_a_key_what_is_in_doubt_goes_on_under_a_new_session),
