@@ -134,6 +134,19 @@ static void recycle(struct site *s)
         site_fail(s, &e);
 }
 
+/* The last thing that a new primary's clients wait for. */
+static void tell_answering(struct site *s)
+{
+    if (s->answering.v == s->view.term.v || !site_is_ready(s))
+        return;
+    s->answering = s->view.term;
+    events_add(
+        s->events,
+        "term %llu: what was logged before is applied -> answering, after %llu ms as primary",
+        (unsigned long long)s->answering.v,
+        (unsigned long long)(site_now_ms() - s->primary_since_ms));
+}
+
 static void take_progress(struct site *s)
 {
     struct lsn checkpoint = state_checkpoint(s->state).lsn; /* first: see marks_progress() */
@@ -151,6 +164,7 @@ static void take_progress(struct site *s)
         const struct entry_position at = state_applied(s->state);
         (void)freshness_applied(&s->freshness, at.lsn, at.term, s->view.may_vote);
         tell_mode(s);
+        tell_answering(s);
     }
     if (moved.applied || moved.archived)
         driver_step(s, &(struct repl_event){.type = REPL_EV_PROGRESS,

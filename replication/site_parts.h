@@ -119,6 +119,7 @@ struct site {
     struct lsn term_start;     /* our no-op of the term in which we are primary */
     struct answered answered;  /* what this process has told clients in that term */
     uint64_t primary_since_ms; /* ... was appended then */
+    struct term answering;     /* the newest term in which this site has answered as primary */
     struct commit_clock clock;
     int64_t
         clock_jump_us; /* so far is the wall clock from what commit time follows; 0: it is followed */
