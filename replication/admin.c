@@ -131,6 +131,16 @@ static void add_history(json_t *o, const struct state_snapshot *snap)
 }
 
 /* What this site knows of itself. */
+/* Large requests that are coming, and how many clients wait with one until there is room. */
+static void add_receiving(const struct site *s, json_t *o)
+{
+    json_object_set_new(o, "receiving",
+                        json_pack("{s:I, s:I, s:I}", "bytes",
+                                  (json_int_t)listener_receiving_bytes(s->client_listener), "limit",
+                                  (json_int_t)s->config->receive_bytes, "waiting",
+                                  (json_int_t)listener_waiting(s->client_listener)));
+}
+
 static json_t *self_json(struct site *s, const struct state_totals *totals,
                          const struct state_snapshot *snap)
 {
@@ -158,6 +168,7 @@ static json_t *self_json(struct site *s, const struct state_totals *totals,
     add_snapshots(s, o);
     add_certificate(s, o);
     add_archive(s, o);
+    add_receiving(s, o);
     json_object_set_new(o, "isolated", isolation_json(s));
     json_object_set_new(o, "relay", refill_json(s));
     json_object_set_new(o, "failover", forecast_json(s));

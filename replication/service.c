@@ -574,6 +574,7 @@ int service_start(struct site *s, struct err *e)
         .accept_kinds = 1u << WIRE_CLIENT | 1u << WIRE_OPERATOR,
         .max_body = FRAME_CLIENT_MAX_BYTES,
         .idle_ms = s->config->client_idle_ms,
+        .receive_limit_bytes = s->config->receive_bytes,
         .max_per_identity = s->config->max_per_identity,
         .more_for_operators = OPERATORS_MORE,
         .callbacks = &callbacks,

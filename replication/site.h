@@ -61,6 +61,7 @@ struct site_config {
     uint32_t snapshot_ms;               /* clients' snapshots are closed when they are as old */
     uint32_t max_clients;
     uint32_t client_idle_ms;   /* who says nothing for so long is cut off; 0: nobody is */
+    uint64_t receive_bytes;    /* of large requests that are being received, all together */
     uint32_t max_per_identity; /* connections of one client's name; 0: no limit of their own */
 
     /* repository (kind: repository) */

@@ -62,6 +62,7 @@ static const cyaml_schema_field_t store_fields[] = {
     IN(store, checkpoint_mib, 0),
     IN(store, checkpoint_seconds, 0),
     IN(store, memory_mib, 0),
+    IN(store, receive_mib, 0),
     IN(store, scrub_mib_per_second, 0),
     IN(store, scrub_seconds, 0),
     IN(store, history_hours, 0),

@@ -62,11 +62,24 @@ static inline bool buffer_append(struct buffer *b, struct bytes in)
     b->n += in.n;
     return true;
 }
-/* Give memory back after a large burst: an empty buffer above `keep` is freed. */
+/* Give memory back after a large burst: a buffer above `keep` that has no more in it is cut to that, or freed when empty. */
 static inline void buffer_trim(struct buffer *b, size_t keep)
 {
-    if (b->at == b->n && b->cap > keep)
+    const size_t n = b->n - b->at;
+    if (b->cap <= keep || n > keep)
+        return;
+    if (n == 0) {
         buffer_deinit(b);
+        return;
+    }
+    memmove(b->p, b->p + b->at, n);
+    b->at = 0;
+    b->n = n;
+    uint8_t *p = realloc(b->p, keep);
+    if (p == NULL)
+        return;
+    b->p = p;
+    b->cap = keep;
 }
 
 #endif

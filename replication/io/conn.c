@@ -12,7 +12,8 @@
  * has closed too, or a second has passed.
  *
  * INVARIANTS of the four files
- *   I1  Memory: `in` holds at most one frame within the limit that holds now, and one read; the queue obeys its limit; ciphertext
+ *   I1  Memory: `in` holds at most one frame within the limit that holds now, and one read, and all that a listener's connections
+ *       have begun obeys receive_limit_bytes (conn_receive.c); the queue obeys its limit; ciphertext
  *       is at most LINK_SEAL_BYTES and one chunk. Nothing is allocated for a length that has not been checked.
  *   I2  on_closed is called exactly once, from the last close callback of libuv, and nothing of the connection is touched after.
  *   I3  Callbacks may call anything in conn.h: no function delivers frames from within another one's stack (resume goes through
@@ -158,6 +159,7 @@ void link_unpin(struct conn *c)
     link_queue_clear(c);
     channel_deinit(&c->channel);
     buffer_deinit(&c->in);
+    link_give_room_back(c);
     buffer_deinit(&c->flight);
     listener_on_freed(c);
     link_dial_free(c);
@@ -188,6 +190,7 @@ void link_destroy(struct conn *c, const struct err *why)
     if (link_is_open(c))
         keep_why(c, why);
     listener_on_end(c);
+    link_wait_no_more(c);
     bool tcp_is_closing = c->state == LINK_CONNECTING && uv_is_closing((uv_handle_t *)&c->tcp) != 0;
     if (c->state == LINK_CONNECTING)
         link_dial_end(c);
@@ -212,7 +215,8 @@ static void drain(struct conn *c)
     listener_on_end(c);
     link_move(c, LINK_DRAINING);
     link_deadline(c, LINK_CLOSE_MS);
-    bool deaf = c->paused || c->resuming;
+    bool deaf = c->paused || c->resuming || c->waits_for_room;
+    link_wait_no_more(c);
     c->paused = c->resuming = false;
     if (deaf && link_read_start(c) != 0)
         link_destroy(c, NULL);
@@ -299,7 +303,7 @@ static void look(struct conn *c)
     const struct conn_options *o = &c->shared->options;
     const uint64_t now = uv_now(o->loop);
     struct err why = ERR_NONE;
-    if (c->paused)
+    if (c->paused || c->waits_for_room)
         c->heard_ms = now; /* nobody listens */
     uint64_t next = patience_ms(c, now, &why);
     if (next == 0 && c->doubted) {
@@ -357,7 +361,7 @@ static void on_idle(uv_idle_t *idle)
         link_dispatch(c);
         if (c->goodbye && link_is_open(c) && !c->paused)
             link_peer_gone(c, true);
-        int status = link_is_open(c) && !c->paused ? link_read_start(c) : 0;
+        int status = link_is_open(c) && !c->paused && !c->waits_for_room ? link_read_start(c) : 0;
         if (status != 0 && status != UV_EALREADY)
             link_lost(c, status);
     }

@@ -37,6 +37,9 @@ struct conn_options {
     struct wire_hello hello; /* ours; strings are copied */
     unsigned accept_kinds;   /* bit (1u << enum wire_kind) of the peers welcome here */
     uint32_t max_body;       /* limit of a frame after HELLO */
+    /* Of frames above 64 KiB that the connections of a listener are receiving, all together. Who has begun one that does not fit
+     * is not read from until it does, in the order in which they came; one alone always fits. 0: no limit. */
+    uint64_t receive_limit_bytes;
     /* Of unsent bytes; conn_send gives ERR_BUSY beyond. 64 MiB when 0. */
     uint32_t queue_limit_bytes;
     uint32_t handshake_ms; /* 5000 when 0 */
@@ -62,6 +65,9 @@ struct listener;
 int conn_listen(struct listener **out, const struct conn_options *options, const char *endpoint,
                 unsigned max_connections, void *arg, struct err *e);
 int listener_port(const struct listener *l);
+/* How much of receive_limit_bytes is taken, and how many connections wait for some. */
+uint64_t listener_receiving_bytes(const struct listener *l);
+unsigned listener_waiting(const struct listener *l);
 /* New handshakes use it; established connections are rechecked (conn_recheck). */
 void listener_set_tls(struct listener *l, SSL_CTX *tls);
 /* From now on peers of these kinds (bits 1u << enum wire_kind) are refused with `why` once they have proven who they are; 0:

@@ -1,4 +1,12 @@
-/* What a connection receives: one read of up to 64 KiB is decrypted into `in`, then every whole frame in it is delivered. */
+/* What a connection receives: one read of up to 64 KiB is decrypted into `in`, then every whole frame in it is delivered.
+ *
+ * ROOM. Frames may be 40 MiB, and each of hundreds of clients may have begun one. So the connections of a listener together have
+ * receive_limit_bytes for frames above LINK_FREE_BYTES. When the header of such a frame has come it takes room for all of it,
+ * or the connection is not read from until there is some: TCP makes its peer wait. Room is given in the order in which it was
+ * asked for, so a large frame is not overtaken for ever, and to one alone always, so each comes to its end. Nobody who has room
+ * waits for anything but its peer, whose time for the frame is limited; so there is no deadlock. Smaller frames need none:
+ * requests for little, operators' commands among them, pass while large ones wait. What is decompressed is one frame at a time,
+ * for all. */
 #include "replication/io/link.h"
 
 #include "store/core/check.h"
@@ -72,6 +80,8 @@ static bool next_frame(struct conn *c, struct err *why, int *rc)
     *rc = deliver(c, bytes_of(at + FRAME_HEADER_BYTES, c->frame.body_bytes), why);
     c->bytes_in += whole;
     buffer_consume(&c->in, whole);
+    buffer_trim(&c->in, LINK_READ_BYTES * 4);
+    link_give_room_back(c);
     return *rc == 0;
 }
 
@@ -89,13 +99,83 @@ static void watch_part(struct conn *c, bool progress)
         c->heard_ms = uv_now(c->shared->options.loop);
         c->doubted = false;
     }
-    bool part = !c->paused && (buffer_size(&c->in) != 0 || channel_has_part_of_record(&c->channel));
+    bool part = !c->paused && !c->waits_for_room &&
+                (buffer_size(&c->in) != 0 || channel_has_part_of_record(&c->channel));
     if (!part)
         c->part_since_ms = 0;
     else if (c->part_since_ms == 0 || progress)
         c->part_since_ms = uv_now(c->shared->options.loop);
     if (part && uv_is_active((uv_handle_t *)&c->timer) == 0)
         link_deadline(c, c->shared->options.frame_ms);
+}
+
+/* ---- room ---- */
+
+static bool take_room(struct conn *c)
+{
+    struct link_shared *s = c->shared;
+    const uint32_t bytes = c->frame.body_bytes;
+    if (s->room_taken != 0 && s->room_taken + bytes > s->options.receive_limit_bytes)
+        return false;
+    c->room = bytes;
+    s->room_taken += bytes;
+    return true;
+}
+
+/* The frame that has begun needs room: take it, or wait for it. */
+static void ask_for_room(struct conn *c)
+{
+    struct link_shared *s = c->shared;
+    if (s->options.receive_limit_bytes == 0 || !c->have_header || c->room != 0 ||
+        c->waits_for_room || c->frame.body_bytes <= LINK_FREE_BYTES)
+        return;
+    if (s->waits_first == NULL && take_room(c))
+        return;
+    *(s->waits_first == NULL ? &s->waits_first : &s->waits_last->waits_next) = c;
+    s->waits_last = c;
+    c->waits_next = NULL;
+    c->waits_for_room = true;
+    c->part_since_ms = 0;
+    (void)uv_read_stop((uv_stream_t *)&c->tcp);
+}
+
+/* Room was given back, or who was the first to wait waits no more. */
+static void let_in(struct link_shared *s)
+{
+    while (s->waits_first != NULL && take_room(s->waits_first)) {
+        struct conn *c = s->waits_first;
+        s->waits_first = c->waits_next;
+        c->waits_for_room = false;
+        watch_part(c, true);
+        int status = c->paused || c->resuming ? 0 : link_read_start(c);
+        if (status != 0 && status != UV_EALREADY)
+            link_lost(c, status);
+    }
+}
+
+void link_give_room_back(struct conn *c)
+{
+    const uint32_t bytes = c->room;
+    c->room = 0;
+    check(bytes <= c->shared->room_taken);
+    c->shared->room_taken -= bytes;
+    if (bytes != 0)
+        let_in(c->shared);
+}
+
+void link_wait_no_more(struct conn *c)
+{
+    struct link_shared *s = c->shared;
+    if (!c->waits_for_room)
+        return;
+    c->waits_for_room = false;
+    struct conn *before = NULL;
+    for (struct conn *o = s->waits_first; o != c; o = o->waits_next)
+        before = o;
+    *(before == NULL ? &s->waits_first : &before->waits_next) = c->waits_next;
+    if (s->waits_last == c)
+        s->waits_last = before;
+    let_in(s);
 }
 
 void link_dispatch(struct conn *c)
@@ -110,8 +190,8 @@ void link_dispatch(struct conn *c)
             (void)err_set(&why, rc, "refused");
         link_fail(c, &why);
     } else if (c->state == LINK_READY) {
+        ask_for_room(c);
         watch_part(c, progress);
-        buffer_trim(&c->in, LINK_READ_BYTES * 4);
     }
 }
 

@@ -19,6 +19,7 @@ enum {
         << 10, /* the first chunk of a queue: many connections have an answer or two to send, and no more */
     /* of chunks kept for what is sent next, by all connections of a listener, of either size */
     LINK_SPARES_BYTES = 1 << 20,
+    LINK_FREE_BYTES = 64 << 10, /* of a body that needs no room of receive_limit_bytes */
     LINK_MIN_RATE = 128, /* bytes per ms that a large frame must arrive with beyond frame_ms */
 };
 
@@ -35,7 +36,9 @@ struct link_shared {
     char name[CLIENT_NAME_MAX_BYTES + 1], software[129];
     char members[WIRE_MEMBERS_MAX_BYTES + 1];
     struct packer packer;
-    struct link_spares small, large; /* chunks for the send queues; conn_send.c */
+    struct link_spares small, large;       /* chunks for the send queues; conn_send.c */
+    uint64_t room_taken;                   /* of receive_limit_bytes; conn_receive.c */
+    struct conn *waits_first, *waits_last; /* for room, by `waits_next` */
     uint8_t read_buffer[LINK_READ_BYTES];
 };
 /* Copies the options; 0, ERR_USAGE for options that cannot work, ERR_NO_MEMORY. Starts with one reference. */
@@ -80,7 +83,10 @@ struct conn {
     struct channel channel;
     struct buffer in; /* plaintext not yet delivered */
     struct frame frame;
-    bool have_header; /* `frame` is the header at the start of `in` */
+    bool have_header;    /* `frame` is the header at the start of `in` */
+    uint32_t room;       /* of receive_limit_bytes that this frame has */
+    bool waits_for_room; /* and nothing is read until it has it */
+    struct conn *waits_next;
     bool paused, resuming;
     bool goodbye;           /* the peer has closed; undelivered frames wait for resume */
     uint64_t part_since_ms; /* loop time since which a frame is incomplete; 0: none is */
@@ -146,6 +152,8 @@ void link_spares_free(struct link_shared *s);
 int link_read_start(struct conn *c); /* 0 or a status of libuv */
 void link_dispatch(struct conn *c);  /* deliver the whole frames that are in `in` */
 uint64_t link_frame_allowance_ms(const struct conn *c);
+void link_wait_no_more(struct conn *c); /* for room: it reads no more frames */
+void link_give_room_back(struct conn *c);
 /* Text from outside goes to logs and terminals: only printable ASCII. */
 void link_copy_printable(char *to, size_t cap, struct bytes from);
 

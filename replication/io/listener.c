@@ -213,6 +213,19 @@ int listener_port(const struct listener *l)
     return ntohs(in.sin6_port);
 }
 
+uint64_t listener_receiving_bytes(const struct listener *l)
+{
+    return l->shared->room_taken;
+}
+
+unsigned listener_waiting(const struct listener *l)
+{
+    unsigned n = 0;
+    for (const struct conn *c = l->shared->waits_first; c != NULL; c = c->waits_next)
+        n++;
+    return n;
+}
+
 void listener_set_tls(struct listener *l, SSL_CTX *tls)
 {
     (void)SSL_CTX_up_ref(tls);

@@ -186,6 +186,7 @@ static void a_snapshot_ends_when_it_is_too_old_and_says_so(void **state)
     tvn_records_free(found);
     assert_int_equal(tvn_admin(db, "status", NULL, 0, &reply, &e), 0);
     assert_non_null(strstr(reply, "\"open_snapshots\":1,\"oldest_snapshot_ms\":"));
+    assert_non_null(strstr(reply, "\"receiving\":{\"bytes\":0,\"limit\":"));
     assert_null(strstr(reply, "\"oldest_snapshot_ms\":null"));
     tvn_free(reply);
     int rc = 0;

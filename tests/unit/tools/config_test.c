@@ -85,6 +85,7 @@ static void good_with_defaults(void **state)
     assert_int_equal(c.history_bytes, (uint64_t)4 << 30);
     assert_int_equal(c.snapshot_ms, 600000);
     assert_int_equal(c.client_idle_ms, 60000);
+    assert_int_equal(c.receive_bytes, 64 << 20);
     assert_int_equal(c.pack_bytes, 16 << 20);
     assert_int_equal(c.snapshot_entries, 100000);
 }
@@ -106,6 +107,7 @@ static void good_all_given(void **state)
              "  checkpoint_mib: 4\n"
              "  checkpoint_seconds: 5\n"
              "  memory_mib: 16\n"
+             "  receive_mib: 2\n"
              "  session_hours: 7\n"
              "  history_hours: 0\n"
              "  history_mib: 3\n"
@@ -126,6 +128,7 @@ static void good_all_given(void **state)
     assert_int_equal(c.checkpoint_bytes, 4 << 20);
     assert_int_equal(c.checkpoint_ms, 5000);
     assert_int_equal(c.memory_bytes, 16 << 20);
+    assert_int_equal(c.receive_bytes, 2 << 20);
     assert_int_equal(c.session_hours, 7);
     assert_int_equal(c.history_us, 0);
     assert_int_equal(c.history_bytes, 3 << 20);
