@@ -237,7 +237,8 @@ void client_route_hold(struct route *rt); /* the site was busy: send nothing for
 void client_route_tick(struct route *rt, uint64_t now_ms);
 uint64_t client_route_due_ms(const struct route *rt);
 void client_route_requeue(struct route *rt, struct request *r); /* send it again, in its turn */
-void client_link_lost(struct link *l);                          /* requeue what was on it */
+/* Requeue what was on it, or fail it with the reason (NULL: none was given). */
+void client_link_lost(struct link *l, const struct err *why);
 void client_route_fail_waiting(struct route *rt, enum frame_type type, const struct err *why);
 /* answer.c */
 int client_answer_frame(struct link *l, const struct frame *f, struct bytes body, struct err *why);

@@ -153,13 +153,14 @@ static bool repeatable(const struct request *r)
     return r->type != FRAME_ADMIN && r->type != FRAME_POINT && r->link == 0;
 }
 
-void client_link_lost(struct link *l)
+void client_link_lost(struct link *l, const struct err *why)
 {
     struct route *rt = l->route;
     struct tvn *db = rt->db;
     client_session_link_lost(db, l);
     client_watch_link_lost(l);
     struct err e = ERR_NONE;
+    const char *text = why == NULL ? "" : why->text, *colon = why == NULL ? "" : ": ";
     for (struct request *r = l->sent.tail, *prev; r != NULL; r = prev) {
         prev = r->prev;
         r->doubtful = true;
@@ -168,10 +169,11 @@ void client_link_lost(struct link *l)
             continue;
         }
         if (r->link != 0)
-            err_set(&e, ERR_STALE, "the snapshot ended with the connection to %s", l->site);
+            err_set(&e, ERR_STALE, "the snapshot ended with the connection to %s%s%s", l->site,
+                    colon, text);
         else
-            err_set(&e, ERR_OUTCOME_UNKNOWN, "the connection to %s was lost before the answer",
-                    l->site);
+            err_set(&e, ERR_OUTCOME_UNKNOWN, "the connection to %s was lost before the answer%s%s",
+                    l->site, colon, text);
         client_fail(db, r, &e);
     }
 }

@@ -124,7 +124,7 @@ void client_link_drop(struct link *l, const struct err *why)
     l->dropped = true;
     leave_active(l->route, l);
     leave_warm(l);
-    client_link_lost(l);
+    client_link_lost(l, why);
     conn_close(l->conn, why);
 }
 
@@ -236,7 +236,7 @@ static void on_closed(struct conn *c, const struct err *why)
     } else if (!l->dropped) {
         l->dropped = true;
         leave_active(rt, l);
-        client_link_lost(l);
+        client_link_lost(l, why);
         note_failure(rt, l->endpoint, why);
         client_event(rt->db, "%s%s", l->ready ? "lost " : "", rt->why.text);
         if (why != NULL && why->code == ERR_NOT_PRIMARY)

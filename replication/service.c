@@ -608,6 +608,8 @@ void service_stop(struct site *s)
     v->declared_ahead = NULL;
     v->declared_ahead_count = 0;
     service_forget_orders(v, (struct utc){UINT64_MAX});
+    struct err why = ERR_NONE;
+    err_set(&why, ERR_CANCELLED, "the site is stopping");
     if (v->switchover.active)
         client_unref(v->switchover.client);
     if (v->failover.active)
@@ -616,6 +618,6 @@ void service_stop(struct site *s)
     v->switchover.active = v->failover.active = false;
     for (struct client *c = v->clients; c != NULL; c = c->next) {
         client_close_snapshots(c, UINT64_MAX);
-        conn_close(c->conn, NULL);
+        conn_close(c->conn, &why);
     }
 }

@@ -479,7 +479,7 @@ static int on_admin(struct site *s, struct conn *conn, const struct frame *f, st
         return 0;
     }
     if (bytes_equal(m.command, bytes_str("drop")))
-        return err_set(why, ERR_UNREACHABLE, "a fault");
+        return err_set(why, ERR_DENIED, "its certificate was revoked");
     answer_admin(s, conn, f->request, m.arguments);
     return 0;
 }

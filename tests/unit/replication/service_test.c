@@ -242,6 +242,27 @@ static void who_says_nothing_is_cut_off_and_told_of(void **state)
     stop(&site);
 }
 
+/* A stop is no riddle for those who are connected. */
+static void who_is_connected_is_told_that_the_site_stops(void **state)
+{
+    (void)state;
+    struct running site;
+    struct raw r;
+    struct err err = ERR_NONE;
+    make_config("stopped");
+    assert_int_equal(site_init(&config, SITE_NEW_CLUSTER, &err), 0);
+    start(&site);
+    raw_open(&r);
+    stop(&site);
+    const uint64_t end = uv_hrtime() + (uint64_t)PATIENCE_MS * 1000000;
+    while (!r.closed) {
+        assert_true(uv_hrtime() < end);
+        raw_turn(&r, 10);
+    }
+    assert_non_null(strstr(r.why.text, "closed: the site is stopping"));
+    raw_close(&r);
+}
+
 static void ask_for(struct raw *r, const char *key, unsigned times)
 {
     uint8_t body[128];
@@ -334,6 +355,7 @@ int main(void)
 #endif
         cmocka_unit_test(a_snapshot_ends_when_it_is_too_old_and_says_so),
         cmocka_unit_test(who_says_nothing_is_cut_off_and_told_of),
+        cmocka_unit_test(who_is_connected_is_told_that_the_site_stops),
         cmocka_unit_test(of_those_who_do_not_read_their_answers_the_worst_is_cut_off),
     };
     return cmocka_run_group_tests(tests, kit_setup, kit_teardown);
