@@ -563,8 +563,8 @@ static void operators_have_places_beyond_the_limit(void **state)
         const struct try *t = &tries[i];
         p.ends[0] = *t->end = (struct end){0};
         assert_int_equal(conn_connect(&c, t->options, p.endpoint, NULL, t->end, NULL), 0);
-        while (t->comes ? t->end->ready == 0 && t->end->closed == 0
-                        : t->end->closed == 0 || p.ends[0].closed == 0)
+        /* who comes although no place is left is ready and stays */
+        while (t->end->ready == 0 && (t->end->closed == 0 || p.ends[0].closed == 0))
             (void)uv_run(&p.loop, UV_RUN_ONCE);
         assert_int_equal(t->end->ready, t->comes);
         if (t->comes) {
