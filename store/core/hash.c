@@ -11,6 +11,9 @@
 #define XXH_INLINE_ALL
 #include <xxhash.h>
 
+/* What is no longer is copied together and hashed by one call: copying costs less than the state of a running hash. */
+enum { JOINED_BYTES = 256 };
+
 struct sha256 hash_sha256(struct bytes b)
 {
     return hash_sha256_2(b, (struct bytes){NULL, 0});
@@ -29,6 +32,24 @@ struct sha256 hash_sha256_2(struct bytes a, struct bytes b)
     return out;
 }
 
+/* ISA-L 2.30 computes with AVX-512 and leaves the upper halves of the registers in use. On Intel's processors each
+ * instruction of the older kind (SSE, and with it OpenSSL's SHA-256) has to keep them then: hashing 440 bytes took 770 ns
+ * behind a CRC, and takes 450 behind this instruction. */
+#if defined(__x86_64__)
+__attribute__((target("avx"))) static void clear_upper_halves(void)
+{
+    __builtin_ia32_vzeroupper();
+}
+#endif
+
+static void leave_vector_unit(void)
+{
+#if defined(__x86_64__)
+    if (__builtin_cpu_supports("avx"))
+        clear_upper_halves();
+#endif
+}
+
 uint32_t hash_crc32c(uint32_t crc, struct bytes b)
 {
     /* crc32_iscsi takes an int length and neither pre- nor post-inverts. The cast drops a const that the
@@ -40,13 +61,21 @@ uint32_t hash_crc32c(uint32_t crc, struct bytes b)
         b.p += step;
         b.n -= step;
     }
+    leave_vector_unit();
     return ~state;
 }
 
 uint32_t hash_crc32c_around(struct bytes b, size_t at)
 {
     static const uint8_t zero[4] = {0};
+    uint8_t copy[JOINED_BYTES];
     check(at + sizeof zero <= b.n);
+    if (b.n <=
+        sizeof copy) { /* one call instead of three, which for a header is most of its time */
+        memcpy(copy, b.p, b.n);
+        memcpy(copy + at, zero, sizeof zero);
+        return hash_crc32c(0, bytes_of(copy, b.n));
+    }
     uint32_t crc = hash_crc32c(0, bytes_of(b.p, at));
     crc = hash_crc32c(crc, bytes_of(zero, sizeof zero));
     return hash_crc32c(crc, bytes_of(b.p + at + sizeof zero, b.n - at - sizeof zero));
@@ -54,11 +83,23 @@ uint32_t hash_crc32c_around(struct bytes b, size_t at)
 
 struct digest hash_xxh128(const struct bytes *pieces, size_t n)
 {
+    uint8_t joined[JOINED_BYTES] = {0};
     XXH3_state_t s;
+    size_t total = 0, at = 0;
+    XXH128_hash_t h;
+    for (size_t i = 0; i < n; i++)
+        total += pieces[i].n;
+    if (total <= sizeof joined) {
+        for (size_t i = 0; i < n; at += pieces[i].n, i++)
+            if (pieces[i].n != 0)
+                memcpy(joined + at, pieces[i].p, pieces[i].n);
+        h = XXH3_128bits(joined, total);
+        return (struct digest){h.low64, h.high64};
+    }
     (void)XXH3_128bits_reset(&s);
     for (size_t i = 0; i < n; i++)
         if (pieces[i].n != 0)
             (void)XXH3_128bits_update(&s, pieces[i].p, pieces[i].n);
-    XXH128_hash_t h = XXH3_128bits_digest(&s);
+    h = XXH3_128bits_digest(&s);
     return (struct digest){h.low64, h.high64};
 }
