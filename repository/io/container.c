@@ -225,14 +225,19 @@ struct repo_reader {
     bool have_segment;
     uint8_t *frame;
     size_t frame_cap;
+    struct repo_sha *hash; /* NULL, or of the object's first `hashed` bytes */
+    uint64_t hashed;
+    uint8_t header[REPO_CIPHER_HEADER_BYTES];
     uint8_t plain[REPO_SEGMENT_PLAIN_BYTES];
     uint8_t sealed[REPO_SEGMENT_BYTES];
+    uint8_t joined[REPO_SEGMENT_PLAIN_BYTES]; /* a frame that two segments hold */
 };
 
 void repo_reader_free(struct repo_reader *r)
 {
     if (r == NULL)
         return;
+    repo_sha_free(r->hash);
     repo_cipher_free(r->cipher);
     (void)ZSTD_freeDCtx(r->zstd);
     free(r->frames);
@@ -247,6 +252,10 @@ static int load_segment(struct repo_reader *r, uint64_t at, struct err *e)
         return 0;
     r->have_segment = false;
     int rc = repo_blob_read(r->f, s.offset, r->sealed, s.bytes, e);
+    if (rc == 0 && r->hash != NULL && s.offset == r->hashed) {
+        repo_sha_add(r->hash, bytes_of(r->sealed, s.bytes));
+        r->hashed += s.bytes;
+    }
     if (rc == 0)
         rc =
             repo_cipher_open(r->cipher, s.index, s.last, bytes_of(r->sealed, s.bytes), r->plain, e);
@@ -315,7 +324,6 @@ static int load_table(struct repo_reader *r, struct err *e)
 int repo_reader_new(struct repo_reader **out, struct repo_blob *f, const struct repo_key *key,
                     const char *identity, struct err *e)
 {
-    uint8_t header[REPO_CIPHER_HEADER_BYTES];
     struct repo_reader *r = calloc(1, sizeof *r);
     *out = NULL;
     if (r == NULL)
@@ -330,9 +338,9 @@ int repo_reader_new(struct repo_reader **out, struct repo_blob *f, const struct 
     if (rc == 0)
         rc = repo_segment_plain(f->bytes, &r->stream_bytes, e);
     if (rc == 0)
-        rc = repo_blob_read(f, 0, header, sizeof header, e);
+        rc = repo_blob_read(f, 0, r->header, sizeof r->header, e);
     if (rc == 0)
-        rc = repo_cipher_new(&r->cipher, false, key, identity, header, e);
+        rc = repo_cipher_new(&r->cipher, false, key, identity, r->header, e);
     if (rc == 0)
         rc = load_table(r, e);
     if (rc == 0)
@@ -357,6 +365,22 @@ uint64_t repo_reader_position(const struct repo_reader *r, uint32_t frame)
     return s.offset + (f->offset + f->bytes - s.plain_offset);
 }
 
+/* As much of a frame's bytes from `at` as there is in one piece. zstd decodes a frame without copies when it has all of it, so
+ * one that lies in two segments is joined, unless it is as long as a segment. */
+static int frame_view(struct repo_reader *r, const struct repo_frame *f, uint64_t at,
+                      struct bytes *out, struct err *e)
+{
+    const size_t left = (size_t)(f->offset + f->bytes - at);
+    int rc = stream_view(r, at, out, e);
+    if (rc == 0 && out->n < left && at == f->offset && left <= sizeof r->joined) {
+        rc = stream_copy(r, at, r->joined, left, e);
+        *out = bytes_of(r->joined, left);
+    }
+    if (rc == 0)
+        out->n = out->n < left ? out->n : left;
+    return rc;
+}
+
 /* The bytes of a frame, wherever its segments lie, through zstd into r->frame. */
 static int decode_frame(struct repo_reader *r, const struct repo_frame *f, struct err *e)
 {
@@ -366,10 +390,10 @@ static int decode_frame(struct repo_reader *r, const struct repo_frame *f, struc
     (void)ZSTD_DCtx_reset(r->zstd, ZSTD_reset_session_only);
     while (at < end) {
         struct bytes view;
-        int rc = stream_view(r, at, &view, e);
+        int rc = frame_view(r, f, at, &view, e);
         if (rc != 0)
             return rc;
-        ZSTD_inBuffer in = {view.p, view.n < end - at ? view.n : (size_t)(end - at), 0};
+        ZSTD_inBuffer in = {view.p, view.n, 0};
         while (in.pos < in.size) {
             size_t in_before = in.pos, out_before = out.pos;
             left = ZSTD_decompressStream(r->zstd, &out, &in);
@@ -410,6 +434,34 @@ int repo_reader_frame(struct repo_reader *r, uint32_t frame, struct bytes *out, 
     return 0;
 }
 
+int repo_reader_hash_begin(struct repo_reader *r, struct err *e)
+{
+    check(r->hash == NULL);
+    int rc = repo_sha_new(&r->hash, e);
+    if (rc != 0)
+        return rc;
+    repo_sha_add(r->hash, bytes_of(r->header, sizeof r->header));
+    r->hashed = sizeof r->header;
+    return 0;
+}
+
+int repo_reader_hash_end(struct repo_reader *r, struct sha256 *out, struct err *e)
+{
+    while (r->hashed < r->bytes) {
+        const uint64_t left = r->bytes - r->hashed;
+        const size_t n = left < sizeof r->sealed ? (size_t)left : sizeof r->sealed;
+        int rc = repo_blob_read(r->f, r->hashed, r->sealed, n, e);
+        if (rc != 0)
+            return rc;
+        repo_sha_add(r->hash, bytes_of(r->sealed, n));
+        r->hashed += n;
+    }
+    *out = repo_sha_end(r->hash);
+    repo_sha_free(r->hash);
+    r->hash = NULL;
+    return 0;
+}
+
 int repo_blob_hash(struct repo_blob *f, struct sha256 *out, struct err *e)
 {
     enum { STEP = 256 << 10 };
@@ -436,11 +488,11 @@ int repo_reader_facts(struct repo_blob *f, const struct repo_key *key, const cha
     struct repo_reader *r = NULL;
     struct repo_sha *sha = NULL;
     *out = (struct repo_container_facts){.bytes = f->bytes};
-    int rc = repo_blob_hash(f, &out->sha256, e);
-    if (rc == 0)
-        rc = repo_sha_new(&sha, e);
+    int rc = repo_sha_new(&sha, e);
     if (rc == 0)
         rc = repo_reader_new(&r, f, key, identity, e);
+    if (rc == 0)
+        rc = repo_reader_hash_begin(r, e);
     for (uint32_t i = 0; rc == 0 && i < r->frame_count; i++) {
         struct bytes frame;
         rc = repo_reader_frame(r, i, &frame, e);
@@ -448,6 +500,8 @@ int repo_reader_facts(struct repo_blob *f, const struct repo_key *key, const cha
             repo_sha_add(sha, frame);
         out->plain_bytes += rc == 0 ? frame.n : 0;
     }
+    if (rc == 0)
+        rc = repo_reader_hash_end(r, &out->sha256, e);
     if (rc == 0) {
         out->frames = r->frame_count;
         out->plain_sha256 = repo_sha_end(sha);

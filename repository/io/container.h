@@ -36,6 +36,10 @@ uint64_t repo_reader_position(const struct repo_reader *r, uint32_t frame);
 /* Decrypt, decompress and check one frame; *out is valid until the next call. ERR_INTEGRITY with segment and byte, or
  * ERR_FORMAT. */
 int repo_reader_frame(struct repo_reader *r, uint32_t frame, struct bytes *out, struct err *e);
+/* Hash the object as it lies there while its frames are read, so that it is read once when they are read in order. What was not
+ * is read at the end; *out is what repo_blob_hash() gives. ERR_IO, ERR_NO_MEMORY. */
+int repo_reader_hash_begin(struct repo_reader *r, struct err *e);
+int repo_reader_hash_end(struct repo_reader *r, struct sha256 *out, struct err *e);
 void repo_reader_free(struct repo_reader *r);
 
 /* SHA-256 of a whole file as it lies there. */

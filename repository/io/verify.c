@@ -72,6 +72,13 @@ static void advance(void *arg, uint64_t bytes)
 
 /* ---- one object ---- */
 
+static int compare_hash(const struct sha256 *found, const struct repo_object *o, struct err *e)
+{
+    return sha256_equal(found, &o->sha256)
+               ? 0
+               : err_set(e, ERR_INTEGRITY, "its SHA-256 is not the one in its meta");
+}
+
 static int check_hash(struct repository *r, const struct repo_object *o, struct err *e)
 {
     struct repo_blob f = REPO_BLOB_NONE;
@@ -79,8 +86,8 @@ static int check_hash(struct repository *r, const struct repo_object *o, struct 
     int rc = repo_blob_open(&f, r->backend, o->name, e);
     if (rc == 0)
         rc = repo_blob_hash(&f, &found, e);
-    if (rc == 0 && !sha256_equal(&found, &o->sha256))
-        rc = err_set(e, ERR_INTEGRITY, "its SHA-256 is not the one in its meta");
+    if (rc == 0)
+        rc = compare_hash(&found, o, e);
     repo_blob_close(&f);
     return rc == 0 ? 0 : repo_damage(e);
 }
@@ -113,19 +120,27 @@ static int check_entry(void *arg, const struct entry_view *x)
     return 0;
 }
 
+/* Its entries, and in passing the hash of the object. */
 static int read_pack(struct verify *v, const struct repo_pack *p, struct err *e)
 {
     struct repo_pack_reader reader = REPO_PACK_READER_NONE;
+    struct sha256 found;
     v->pack = p;
     v->point = 0;
     v->sum = (struct digest){0, 0};
     int rc = repo_pack_open(v->r, p, &reader, e);
+    if (rc == 0)
+        rc = repo_reader_hash_begin(reader.reader, e);
     if (rc == 0) {
         err_set(e, ERR_INTEGRITY, "its restore points are not those that its meta names");
         rc = repo_pack_walk(&reader, 0, check_entry, advance, v, e);
     }
     if (rc == 0 && v->point != p->point_count)
         rc = err_set(e, ERR_INTEGRITY, "its meta names restore points that it does not hold");
+    if (rc == 0)
+        rc = repo_reader_hash_end(reader.reader, &found, e);
+    if (rc == 0)
+        rc = compare_hash(&found, &p->o, e);
     repo_pack_close(&reader);
     return rc;
 }
@@ -197,12 +212,13 @@ static int check_object(struct verify *v, const struct repo_object *o, const str
         tell(v, o->name, o->reason);
         return 0;
     }
-    v->report->bytes += o->bytes;
-    if (v->level >= REPOSITORY_INTACT)
-        rc = check_hash(v->r, o, &why);
     struct err deeper = ERR_NONE;
     int read = 0;
+    const bool in_passing = v->level >= REPOSITORY_READABLE && p != NULL && !o->disposed;
+    v->report->bytes += o->bytes;
     v->report->disposed += o->disposed;
+    if (v->level >= REPOSITORY_INTACT && !in_passing)
+        rc = check_hash(v->r, o, &why);
     if (v->level >= REPOSITORY_READABLE && o->disposed)
         read = p != NULL ? repo_tree_check_disposed(v->tree, p, &deeper) : 0;
     else if (v->level >= REPOSITORY_READABLE)

@@ -115,6 +115,32 @@ static void frames_come_back_whatever_segments_they_cross(void **state)
     }
 }
 
+/* Its hash, however much of it was read, and in which order. */
+static void an_object_is_hashed_while_it_is_read(void **state)
+{
+    struct box *b = *state;
+    static const size_t sizes[] = {1, 65000, 0, 200000, 3, 30000, 40000};
+    enum { FRAMES = sizeof sizes / sizeof sizes[0] };
+    for (size_t n = 0; n <= FRAMES; n++) {
+        struct repo_container_facts facts = write_frames(b, sizes, n);
+        for (size_t read = 0; read <= n; read++) {
+            struct repo_reader *r;
+            struct sha256 hash;
+            struct bytes frame;
+            struct err e = ERR_NONE;
+            assert_ok(repo_reader_new(&r, blob_of(b, facts.bytes), &key, "a", &e), e);
+            assert_ok(repo_reader_hash_begin(r, &e), e);
+            if (n > 0) /* one out of turn */
+                assert_ok(repo_reader_frame(r, (uint32_t)n / 2, &frame, &e), e);
+            for (size_t i = 0; i < read; i++)
+                assert_ok(repo_reader_frame(r, (uint32_t)i, &frame, &e), e);
+            assert_ok(repo_reader_hash_end(r, &hash, &e), e);
+            assert_true(sha256_equal(&hash, &facts.sha256));
+            repo_reader_free(r);
+        }
+    }
+}
+
 /* I1: whole segments are sealed when more comes, so an object may end exactly at the end of one. */
 static void no_object_ends_in_an_empty_segment(void **state)
 {
@@ -357,6 +383,7 @@ int main(void)
 #define in_a_box(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
     const struct CMUnitTest tests[] = {
         in_a_box(frames_come_back_whatever_segments_they_cross),
+        in_a_box(an_object_is_hashed_while_it_is_read),
         in_a_box(no_object_ends_in_an_empty_segment),
         in_a_box(a_cut_object_is_found_wherever_it_is_cut),
         in_a_box(segments_that_change_places_are_found_and_named),

@@ -29,8 +29,8 @@ static int teardown(void **state)
     return 0;
 }
 
-/* One pack of what the feed holds, under a meta with points that are the caller's. */
-static void publish_pack(struct box *b, struct repo_point *points, size_t n)
+/* One pack of what the feed holds, under a meta with points that are the caller's, and with a hash of something else. */
+static void publish_pack_hashed(struct box *b, struct repo_point *points, size_t n, bool other_hash)
 {
     struct repo_draft d = REPO_DRAFT_NONE;
     struct repo_name name = {.kind = REPO_PACK, .first = {1}, .last = b->feed.at.lsn};
@@ -46,6 +46,7 @@ static void publish_pack(struct box *b, struct repo_point *points, size_t n)
     assert_ok(repo_writer_frame(d.writer, &piece, 1, &e), e);
     assert_ok(repo_draft_seal(b->r, &d, &e), e);
     repo_draft_object(&d, &p.o);
+    p.o.sha256.b[31] ^= other_hash;
     p.o.end = b->feed.at;
     p.points = points;
     p.point_count = n;
@@ -55,6 +56,11 @@ static void publish_pack(struct box *b, struct repo_point *points, size_t n)
     assert_ok(repo_draft_publish(b->r, &d, bytes_of(meta, bytes), &e), e);
     free(meta);
     repo_draft_drop(&d);
+}
+
+static void publish_pack(struct box *b, struct repo_point *points, size_t n)
+{
+    publish_pack_hashed(b, points, n, false);
 }
 
 static void verifies(struct box *b, enum repository_level level, const char *why)
@@ -172,6 +178,19 @@ static void each_level_looks_deeper(void **state)
     free(p);
 }
 
+/* It decrypts and decodes, and yet is not the object that was sealed: its hash is compared at every level that reads it. */
+static void another_object_under_the_same_key_is_found(void **state)
+{
+    struct box *b = *state;
+    feed_mixed(&b->feed, 50);
+    publish_pack_hashed(b, NULL, 0, true);
+    repository_close(b->r);
+    b->r = archive_open(&b->place, false);
+    verifies(b, REPOSITORY_PRESENT, NULL);
+    verifies(b, REPOSITORY_INTACT, "its SHA-256 is not the one in its meta");
+    verifies(b, REPOSITORY_READABLE, "its SHA-256 is not the one in its meta");
+}
+
 /* ---- what went away ---- */
 
 static void a_snapshot_whose_meta_went_away_is_missed(void **state)
@@ -210,6 +229,7 @@ int main(void)
         in_a_box(a_meta_that_names_another_place_of_a_point_is_found),
         in_a_box(a_meta_that_names_another_time_of_a_point_is_found),
         in_a_box(each_level_looks_deeper),
+        in_a_box(another_object_under_the_same_key_is_found),
         in_a_box(a_snapshot_whose_meta_went_away_is_missed),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
