@@ -37,6 +37,8 @@ struct repo_object {
     struct digest digest; /* of the state at end */
 };
 
+struct repo_frame_start; /* io */
+
 struct repo_pack {
     struct repo_object o;
     struct lsn first;
@@ -45,6 +47,8 @@ struct repo_pack {
     uint32_t frames;
     size_t point_count;
     struct repo_point *points;
+    struct repo_frame_start
+        *starts; /* of its frames, kept for the next question; mostly NULL (repo_pack_open_again) */
 };
 
 struct repo_snapshot {

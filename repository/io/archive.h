@@ -21,6 +21,7 @@ struct repository {
     unsigned awaited; /* a newer generation whose KEK we were not given yet; 0: none */
     struct repo_inventory inv;
     uint64_t unfinished;
+    size_t starts_bytes;                /* of packs in `inv`, at most */
     struct err failed;                  /* a sync failed: nothing more is written */
     struct repo_tree *tree;             /* NULL: not opened */
     struct repo_operations *operations; /* the same */
@@ -96,6 +97,10 @@ struct repo_pack_reader {
     }
 int repo_pack_open(struct repository *r, const struct repo_pack *pack, struct repo_pack_reader *out,
                    struct err *e);
+/* Pack i of r->inv, by who will come back to it: what its meta says of frames is kept, up to 16 MiB of all packs, and its meta is
+ * read once. Its key is read each time: it may have been destroyed. */
+int repo_pack_open_again(struct repository *r, size_t i, struct repo_pack_reader *out,
+                         struct err *e);
 void repo_pack_close(struct repo_pack_reader *p);
 /* Frame that holds lsn, which must be in the pack; last frame that begins at or before a time (0 when none does). */
 uint32_t repo_pack_frame_of(const struct repo_pack_reader *p, struct lsn lsn);

@@ -95,8 +95,9 @@ static int pack_at(struct search *s, struct lsn lsn)
     if (s->pack.pack == p)
         return 0;
     repo_pack_close(&s->pack);
-    int rc = repo_chain_check(&s->r->inv, (size_t)(p - s->r->inv.packs), s->e);
-    return rc == 0 ? repo_pack_open(s->r, p, &s->pack, s->e) : rc;
+    const size_t i = (size_t)(p - s->r->inv.packs);
+    int rc = repo_chain_check(&s->r->inv, i, s->e);
+    return rc == 0 ? repo_pack_open_again(s->r, i, &s->pack, s->e) : rc;
 }
 
 enum { WRONG_LSN = 2 }; /* the entry does not write the record: the index is wrong */

@@ -540,7 +540,9 @@ static int get_frames(struct fields *f, struct repo_pack *out, struct repo_frame
 void repo_pack_release(struct repo_pack *p)
 {
     free(p->points);
+    free(p->starts);
     p->points = NULL;
+    p->starts = NULL;
     p->point_count = 0;
 }
 

@@ -16,7 +16,10 @@
 
 #define LSN(x) ((unsigned long long)(x).v)
 
-enum { FRAME_BYTES = 64 << 10 };
+enum {
+    FRAME_BYTES = 64 << 10,
+    STARTS_MAX_BYTES = 16 << 20, /* that are kept: a thousand packs of 64 MiB */
+};
 
 /* ---- sealing ---- */
 
@@ -173,6 +176,7 @@ static int keep_pack(struct repository *r, const struct repo_pack *p, struct rep
     r->inv.packs = more;
     *out = *p;
     out->points = NULL;
+    out->starts = NULL;
     if (p->point_count == 0)
         return 0;
     out->points = calloc(p->point_count, sizeof *out->points + POINT_NAME_MAX_BYTES);
@@ -276,42 +280,91 @@ static int open_object(struct repository *r, struct repo_pack_reader *p, const s
     return rc;
 }
 
-int repo_pack_open(struct repository *r, const struct repo_pack *pack, struct repo_pack_reader *out,
-                   struct err *e)
+/* Where its frames begin, as its meta says. */
+static int read_starts(struct repository *r, const struct repo_pack *pack,
+                       const struct repo_key *key, struct repo_frame_start **out, struct err *e)
 {
     char meta[REPO_NAME_BYTES], identity[REPO_IDENTITY_BYTES];
     struct repo_pack again = {0};
-    struct repo_key key;
     uint8_t *text = NULL;
     size_t n = 0;
+    int rc = repo_meta_text(r, pack->o.name, &text, &n, e);
+    if (rc == 0) {
+        repo_name_meta(pack->o.name, meta);
+        repo_identity_of(r, meta, identity);
+        rc = repo_pack_read(bytes_of(text, n), &r->about.cluster_id, pack->o.name, key, identity,
+                            &again, out, e);
+        if (rc == 0 && again.frames != pack->frames)
+            rc = err_set(e, ERR_INTEGRITY, "it changed since the archive was opened");
+        if (rc != 0)
+            err_wrap(e, "%s", meta);
+    }
+    free(text);
+    repo_pack_release(&again);
+    return rc;
+}
+
+/* `known`: where its frames begin, or NULL. */
+static int open_pack(struct repository *r, const struct repo_pack *pack,
+                     const struct repo_frame_start *known, struct repo_pack_reader *out,
+                     struct err *e)
+{
+    const size_t bytes = ((size_t)pack->frames + 1) * sizeof *known;
+    struct repo_key key;
     *out = (struct repo_pack_reader)REPO_PACK_READER_NONE;
     out->r = r;
     out->pack = pack;
     int rc = repo_object_key(r, &pack->o, &key, e);
     if (rc == ERR_NOT_FOUND)
         return rc;
-    if (rc == 0)
-        rc = repo_meta_text(r, pack->o.name, &text, &n, e);
-    if (rc == 0) {
-        repo_name_meta(pack->o.name, meta);
-        repo_identity_of(r, meta, identity);
-        rc = repo_pack_read(bytes_of(text, n), &r->about.cluster_id, pack->o.name, &key, identity,
-                            &again, &out->starts, e);
-        if (rc == 0 && again.frames != pack->frames)
-            rc = err_set(e, ERR_INTEGRITY, "it changed since the archive was opened");
-        if (rc != 0)
-            err_wrap(e, "%s", meta);
-    }
+    if (rc == 0 && known == NULL)
+        rc = read_starts(r, pack, &key, &out->starts, e);
+    else if (rc == 0 && (out->starts = malloc(bytes)) == NULL)
+        rc = err_set(e, ERR_NO_MEMORY, "no memory for the index of a pack");
+    else if (rc == 0)
+        memcpy(out->starts, known, bytes - sizeof *known);
     if (rc == 0)
         rc = open_object(r, out, &key, e);
-    free(text);
-    repo_pack_release(&again);
     repo_wipe(&key, sizeof key);
     if (rc == 0)
         return 0;
     repo_pack_close(out);
     rc = repo_damage(e);
     check(rc != 0);
+    return rc;
+}
+
+int repo_pack_open(struct repository *r, const struct repo_pack *pack, struct repo_pack_reader *out,
+                   struct err *e)
+{
+    return open_pack(r, pack, NULL, out, e);
+}
+
+/* A copy for the next time, if there is memory for it. When there are too many, all are let go. */
+static void keep_starts(struct repository *r, struct repo_pack *pack,
+                        const struct repo_frame_start *starts)
+{
+    const size_t bytes = (size_t)pack->frames * sizeof *starts;
+    if (r->starts_bytes + bytes > STARTS_MAX_BYTES) {
+        for (size_t i = 0; i < r->inv.pack_count; i++) {
+            free(r->inv.packs[i].starts);
+            r->inv.packs[i].starts = NULL;
+        }
+        r->starts_bytes = 0;
+    }
+    if (bytes > STARTS_MAX_BYTES || (pack->starts = malloc(bytes + 1)) == NULL)
+        return;
+    memcpy(pack->starts, starts, bytes);
+    r->starts_bytes += bytes;
+}
+
+int repo_pack_open_again(struct repository *r, size_t i, struct repo_pack_reader *out,
+                         struct err *e)
+{
+    struct repo_pack *pack = &r->inv.packs[i];
+    int rc = open_pack(r, pack, pack->starts, out, e);
+    if (rc == 0 && pack->starts == NULL)
+        keep_starts(r, pack, out->starts);
     return rc;
 }
 

@@ -266,6 +266,7 @@ static bool take_known(struct repo_inventory *known, const char *name, enum repo
             return false;
         inv->packs[inv->pack_count++] = *p;
         p->points = NULL;
+        p->starts = NULL;
         p->point_count = 0;
     } else if (kind == REPO_SNAPSHOT) {
         struct repo_snapshot *s =

@@ -486,6 +486,38 @@ static void a_reader_takes_up_what_is_new(void **state)
     place_drop(&p);
 }
 
+/* What was asked of a pack is answered by its frames alone the next time, also after the archive was looked at anew. */
+static void the_meta_of_a_pack_is_read_once(void **state)
+{
+    (void)state;
+    struct place p;
+    struct feed f = {0};
+    struct err e = ERR_NONE;
+    static struct told t;
+    char path[300], away[304];
+    place_make(&p);
+    struct repository *r = archive_open(&p, false);
+    seal_packs(&f, r, 3, 30);
+    extend(r);
+    repository_close(r);
+    find_object(&p, "packs", ".meta", 1, path);
+    (void)snprintf(away, sizeof away, "%s.a", path);
+    for (int asked = 0; asked < 2; asked++) {
+        r = archive_open(&p, true);
+        if (asked != 0)
+            assert_histories(r, &f, 30);
+        assert_int_equal(rename(path, away), 0);
+        assert_int_equal(ask(r, "court-files", "hot", 0, f.at.lsn.v, &t, &e),
+                         asked != 0 ? 0 : ERR_INTEGRITY);
+        assert_int_equal(rename(away, path), 0);
+        assert_ok(repository_refresh(r, &e), e);
+        assert_histories(r, &f, 30);
+        repository_close(r);
+    }
+    feed_drop(&f);
+    place_drop(&p);
+}
+
 static void nothing_is_indexed_for_reading(void **state)
 {
     (void)state;
@@ -514,6 +546,7 @@ int main(void)
         cmocka_unit_test(an_index_of_another_history_is_not_asked),
         cmocka_unit_test(a_lost_pack_matters_where_it_holds_a_version),
         cmocka_unit_test(a_reader_takes_up_what_is_new),
+        cmocka_unit_test(the_meta_of_a_pack_is_read_once),
         cmocka_unit_test(nothing_is_indexed_for_reading),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
