@@ -172,7 +172,7 @@ forged() {
     stranger 1 "$1" "$DIR/forged" "$vkey"
 }
 forged 'does not prove line 1 of data/records.jsonl' '1s/Neha/Nena/' data/records.jsonl
-forged 'does not prove line 1 of data/records.jsonl' '1s/T0/T1/;1s/T1/T2/' data/records.jsonl
+forged 'does not prove line 1 of data/records.jsonl' '1s/T2/T0/;t;1s/T[01]/T2/' data/records.jsonl
 forged 'does not prove line 2 of data/records.jsonl' '2s/"lsn":1/"lsn":2/;2s/"lsn":([0-9])/"lsn":1\1/' data/records.jsonl
 forged 'does not prove line 2 of data/records.jsonl' '2s/"value":.*/"value":{"base64":"QUJD"}}/' data/records.jsonl
 forged 'not all of it is proven' '$p' data/records.jsonl
