@@ -32,7 +32,9 @@ struct repository; /* opaque */
 struct repository_options {
     const char *dir; /* or "s3:..." */
     /* Where the key-encryption key comes from: a file of 64 hex digits that only its owner can access, "command:/PATH WORD...",
-     * which writes the same, or the RFC 7512 URI of an AES-256 key that stays in a PKCS #11 token ("pkcs11:..."). */
+     * which writes the same, or the RFC 7512 URI of an AES-256 key that stays in a PKCS #11 token ("pkcs11:...").
+     * NULL, with read_only: keyless, for repository_verify up to REPOSITORY_INTACT and for nothing else; what else needs a
+     * key is ERR_DENIED then. */
     const char *kek_file;
     struct uuid cluster_id; /* zero for restore: taken from the repository */
     const char *cluster;    /* name; NULL for restore */
@@ -138,11 +140,18 @@ struct repository_report {
 };
 /* Check every object at that level, and that every one is there that the operations log names; each damaged one is told to
  * `damage` (name and reason), and the check goes on.
- * 0, or ERR_INTEGRITY when any was damaged. */
+ * 0, or ERR_INTEGRITY when any was damaged. Of an archive that was opened keyless: up to REPOSITORY_INTACT (ERR_DENIED);
+ * ERR_NOT_FOUND when it has no operations log; the signed tree is followed from header to header, and the metas, whose seals
+ * nobody can check then, are believed only as far as log and tree say the same. */
 int repository_verify(struct repository *r, enum repository_level level,
                       void (*damage)(void *arg, const char *object, const char *reason),
                       void (*progress)(void *arg, uint64_t done, uint64_t total), void *arg,
                       struct repository_report *out, struct err *e);
+
+/* Who signed? Before a verification: `vouched` is given the notes that it rests on ("tree/checkpoint" and "operations/checkpoint"),
+ * each signed by a key that lies beside it. What it refuses, by ERR_INTEGRITY with the reason, is damage. NULL: any is taken. */
+typedef int (*repository_vouched_fn)(void *arg, const char *file, struct bytes note, struct err *e);
+void repository_vouch(struct repository *r, repository_vouched_fn vouched, void *arg);
 
 /* ---- copies in other places ---- */
 struct repository_copy; /* opaque: another place, open for writing */

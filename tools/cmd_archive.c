@@ -1,28 +1,30 @@
 /* archive: what the repository holds, read from its directory; no site has to run. */
 #include "tools/commands.h"
 
+#include "repository/proof.h"
 #include "repository/scrub.h"
 #include "tools/progress.h"
 #include "tools/table.h"
 #include "tools/text.h"
+#include "tools/verifier_keys.h"
 
 #include <unistd.h>
 
 struct archive_options {
     struct common common;
     const char *dir, *kek;
-    const char *level, *scratch, *point, *time, *ledger;
+    const char *level, *scratch, *point, *time, *ledger, *require;
+    struct option_list keys;
     struct option_number lsn;
 };
 #define AT(member) offsetof(struct archive_options, member)
+#define REPOSITORY_OPTION                                                                          \
+    {                                                                                              \
+        "repository", 'r', OPTION_TEXT, AT(dir), "DIR", "TRIVENI_REPOSITORY",                      \
+            "the archive: its directory, or s3:https://HOST/BUCKET... (required)"                  \
+    }
 #define REPOSITORY_OPTIONS                                                                         \
-    {"repository",                                                                                 \
-     'r',                                                                                          \
-     OPTION_TEXT,                                                                                  \
-     AT(dir),                                                                                      \
-     "DIR",                                                                                        \
-     "TRIVENI_REPOSITORY",                                                                         \
-     "the archive: its directory, or s3:https://HOST/BUCKET... (required)"},                       \
+    REPOSITORY_OPTION,                                                                             \
     {                                                                                              \
         "kek", 'k', OPTION_TEXT, AT(kek), "SOURCE", "TRIVENI_KEK", KEK_HELP                        \
     }
@@ -34,10 +36,21 @@ static const struct option list_table[] = {
     {0},
 };
 static const struct option verify_table[] = {
-    REPOSITORY_OPTIONS,
+    REPOSITORY_OPTION,
+    {"kek", 'k', OPTION_TEXT, AT(kek), "SOURCE", "TRIVENI_KEK",
+     "where the archive's key comes from: a file of 64 hex digits, command:/PATH..., pkcs11:...; "
+     "without it levels present and intact can be checked"},
     {"level", 0, OPTION_TEXT, AT(level), "LEVEL", NULL,
      "present, intact (checksums), readable (decrypted and decoded), restorable (restored and "
-     "compared); default readable"},
+     "compared); default readable, and intact without --kek"},
+    {"key", 0, OPTION_LIST, AT(keys), "VKEY|FILE", NULL,
+     "verifier key of the log that must have signed, and those of cosigners: the keys themselves, "
+     "or "
+     "files with one a line; default: whoever signed and has his key in the archive"},
+    {"require", 0, OPTION_TEXT, AT(require), "NAMES|N", NULL,
+     "with --key: cosigners that must have signed: their names, as in dc,dr, or how many are "
+     "enough "
+     "(default: all whose keys were given)"},
     {"scratch", 0, OPTION_TEXT, AT(scratch), "DIR", NULL,
      "with restorable: directory in which it is restored, and removed again (required then)"},
     {"to-lsn", 0, OPTION_NUMBER, AT(lsn), "LSN", NULL,
@@ -243,9 +256,29 @@ struct verifying {
     bool json;
     struct progress bar;
     json_t *damaged;
+    bool keyless;              /* no --kek */
+    bool tied;                 /* --key was given: */
+    struct verifier_keys keys; /* to those */
+    struct cosigner_rule rule;
     bool restored; /* and equal: */
     struct repository_drill drill;
 };
+
+/* Does the note hold against the keys that were given? The operations log is signed with the log's key, under another name. */
+static int on_note(void *arg, const char *file, struct bytes note, struct err *e)
+{
+    struct verifying *v = arg;
+    struct tlog_checkpoint c;
+    struct tlog_key key = v->keys.log;
+    char name[TLOG_NAME_BYTES];
+    bool entries = strcmp(file, "tree/checkpoint") == 0;
+    if (!entries) {
+        (void)snprintf(name, sizeof name, "%.100s/operations", key.name);
+        tlog_key_make(name, TLOG_KEY_LOG, v->keys.log.public_key, &key);
+    }
+    int rc = tree_checkpoint(note, &key, &c, e);
+    return rc == 0 && entries ? verifier_keys_check(&v->keys, &v->rule, note, e) : rc;
+}
 
 static void on_damage(void *arg, const char *object, const char *reason)
 {
@@ -287,9 +320,10 @@ enum { LEVELS = 4, RESTORABLE = 4 };
 static int choose_level(const struct archive_options *o, int *level, struct restore_target *target,
                         struct err *e)
 {
+    const enum repository_level usual = o->kek == NULL ? REPOSITORY_INTACT : REPOSITORY_READABLE;
     int given = o->lsn.given + (o->point != NULL) + (o->time != NULL);
     *target = (struct restore_target){.lsn = {o->lsn.v}, .point = o->point};
-    *level = o->level == NULL ? REPOSITORY_READABLE : 0;
+    *level = o->level == NULL ? (int)usual : 0;
     for (int i = 0; i < LEVELS && o->level != NULL; i++)
         if (strcmp(levels[i], o->level) == 0)
             *level = i + 1;
@@ -300,6 +334,12 @@ static int choose_level(const struct archive_options *o, int *level, struct rest
     if (*level != RESTORABLE && (given != 0 || o->scratch != NULL))
         return err_set(e, ERR_USAGE, "--%s goes with --level restorable",
                        o->scratch != NULL ? "scratch" : "to-...");
+    if (*level > REPOSITORY_INTACT && o->kek == NULL)
+        return err_set(
+            e, ERR_USAGE,
+            "--kek is needed: level %s reads what is in the archive, which is encrypted. "
+            "Without the key, give --level present or intact",
+            levels[*level - 1]);
     if (*level == RESTORABLE && o->scratch == NULL)
         return err_set(e, ERR_USAGE,
                        "--scratch DIR is needed: a directory with room for the restored state");
@@ -324,8 +364,9 @@ static void print_report(const struct verifying *v, int level,
     char size[24];
     if (report->proven != 0)
         (void)printf("signed tree of %llu entries: %s\n", (unsigned long long)report->proven,
-                     level >= REPOSITORY_READABLE ? "follows from the packs"
-                                                  : "its right edge has the signed root");
+                     v->keyless ? "its headers are one chain and lead to the signed root"
+                     : level >= REPOSITORY_READABLE ? "follows from the packs"
+                                                    : "its right edge has the signed root");
     else
         (void)printf("no signed tree that could be relied on\n");
     print_operations(report);
@@ -337,6 +378,16 @@ static void print_report(const struct verifying *v, int level,
     if (report->disposed != 0)
         (void)printf("%llu of them were disposed of: fixity and tree hold, nobody can read them\n",
                      (unsigned long long)report->disposed);
+    if (v->tied)
+        verifier_keys_print(&v->keys);
+    if (v->keyless)
+        (void)printf(
+            "NOT checked, for it takes the key (--kek): the seals of metas, marks and keys; "
+            "restore "
+            "points and digests; that what is inside decrypts and is what the tree says\n");
+    if (!v->tied && v->keyless)
+        say("whoever signed was believed, for his key lies in the archive: --key ties it to one "
+            "that you know");
     if (v->restored)
         (void)printf("restored to lsn %llu: %llu records, equal to the digest that the sites had "
                      "at lsn %llu\n",
@@ -367,6 +418,11 @@ static int verify_all(struct repository *r, const struct archive_options *o, int
     progress_begin(&v->bar, "verify", NULL, 0);
     int rc = repository_verify(r, deepest, on_damage, on_verified, v, report, e);
     progress_end(&v->bar);
+    if (rc == 0 && v->tied && report->proven == 0)
+        rc =
+            err_set(e, ERR_INTEGRITY,
+                    "the archive has no signed tree that could be held against --key: its site has "
+                    "not signed yet, or the tree was removed");
     if (level < RESTORABLE || (rc != 0 && rc != ERR_INTEGRITY))
         return rc;
     progress_begin(&v->bar, "read", NULL, 0);
@@ -380,6 +436,26 @@ static int verify_all(struct repository *r, const struct archive_options *o, int
     return rc != 0 ? rc : drill;
 }
 
+/* Open it, and say which keys must have signed. */
+static int begin_verify(const struct archive_options *o, struct verifying *v,
+                        struct repository **out, struct err *e)
+{
+    const struct repository_options options = {
+        .dir = o->dir, .kek_file = o->kek, .read_only = true};
+    v->keyless = o->kek == NULL;
+    v->tied = o->keys.count != 0;
+    if (o->dir == NULL)
+        return err_set(e, ERR_USAGE, "--repository is needed");
+    if (!v->tied && o->require != NULL)
+        return err_set(e, ERR_USAGE, "--require goes with --key");
+    int rc = v->tied ? verifier_keys_load(&o->keys, o->require, &v->keys, &v->rule, e) : 0;
+    if (rc == 0)
+        rc = repository_open(out, &options, e);
+    if (rc == 0 && v->tied)
+        repository_vouch(*out, on_note, v);
+    return rc;
+}
+
 static int run_archive_verify(struct invocation *in, struct err *e)
 {
     const struct archive_options *o = in->options;
@@ -390,17 +466,19 @@ static int run_archive_verify(struct invocation *in, struct err *e)
     struct verifying v = {.json = o->common.format == OUTPUT_JSON, .damaged = json_array()};
     int rc = choose_level(o, &level, &target, e);
     if (rc == 0)
-        rc = open_archive(o, &r, e);
+        rc = begin_verify(o, &v, &r, e);
     if (rc == 0) {
         rc = verify_all(r, o, level, &target, &v, &report, e);
         if (v.json)
             output_json(json_pack(
-                "{s:s,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:O,s:o}", "level", levels[level - 1],
-                "objects", (json_int_t)report.objects, "bytes", (json_int_t)report.bytes, "entries",
-                (json_int_t)report.entries, "proven", (json_int_t)report.proven, "operations",
-                (json_int_t)report.operations, "pending", (json_int_t)report.pending, "unnamed",
-                (json_int_t)report.unnamed, "disposed", (json_int_t)report.disposed, "damaged",
-                (json_int_t)report.damaged, "damage", v.damaged, "restored", restored_json(&v)));
+                "{s:s,s:b,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:O,s:o,s:o}", "level",
+                levels[level - 1], "keyless", v.keyless, "objects", (json_int_t)report.objects,
+                "bytes", (json_int_t)report.bytes, "entries", (json_int_t)report.entries, "proven",
+                (json_int_t)report.proven, "operations", (json_int_t)report.operations, "pending",
+                (json_int_t)report.pending, "unnamed", (json_int_t)report.unnamed, "disposed",
+                (json_int_t)report.disposed, "damaged", (json_int_t)report.damaged, "damage",
+                v.damaged, "restored", restored_json(&v), "cosigners",
+                v.tied ? verifier_keys_json(&v.keys) : json_null()));
         else
             print_report(&v, level, &report);
     }
@@ -436,16 +514,20 @@ ARCHIVE(snapshots, "list the snapshots of the archive", archive_table,
         "triveni archive snapshots --repository /srv/archive --kek kek");
 ARCHIVE(points, "list the restore points of the archive", archive_table, NULL, "all",
         "triveni archive points --repository /srv/archive --kek kek");
-ARCHIVE(verify, "check every object of the archive, or that it can be restored", verify_table,
-        "Damaged objects are listed with the reason; the check goes on to the end. Exit code 7 "
-        "when any is damaged.\n"
-        "What must be there comes from the signed log of operations, which names each object with "
-        "its SHA-256; an archive that has none yet is checked by the chain of its metas.\n"
-        "The signed tree is checked too: its checkpoint's signature, that it does not reach beyond "
-        "the packs, and at level readable that it follows from their entries.\n"
-        "Each level includes those before it. Restorable restores into DIR as 'triveni restore' "
-        "does, compares the digest with the one\n"
-        "that the sites had, and removes what it restored; a state that differs stays as "
-        "DIR/triveni-drill.rejected.",
-        "read, decrypt and decode everything",
-        "triveni archive verify --repository /srv/archive --kek kek");
+ARCHIVE(
+    verify, "check every object of the archive, or that it can be restored", verify_table,
+    "Damaged objects are listed with the reason; the check goes on to the end. Exit code 7 "
+    "when any is damaged.\n"
+    "What must be there comes from the signed log of operations, which names each object with "
+    "its SHA-256; an archive that has none yet is checked by the chain of its metas.\n"
+    "The signed tree is checked too: its checkpoint's signature, that it does not reach beyond "
+    "the packs, and at level readable that it follows from their entries.\n"
+    "Without --kek, for an auditor: that everything is there which the signed log names, with "
+    "its SHA-256, and that the signed\n"
+    "tree follows from its headers, which are one chain. What takes the key is said at the end.\n"
+    "Each level includes those before it. Restorable restores into DIR as 'triveni restore' "
+    "does, compares the digest with the one\n"
+    "that the sites had, and removes what it restored; a state that differs stays as "
+    "DIR/triveni-drill.rejected.",
+    "read, decrypt and decode everything",
+    "triveni archive verify --repository /srv/archive --kek kek");

@@ -12,6 +12,9 @@
 struct repository {
     struct repo_backend *backend;
     bool read_only;
+    bool keyless; /* opened without a key-encryption key: kek and kek_source mean nothing */
+    repository_vouched_fn vouched; /* NULL: whoever signed */
+    void *vouched_arg;
     struct repo_about about;
     char *where; /* as it was opened */
     char *kek_source;

@@ -351,9 +351,35 @@ static int only_elsewhere(struct repository *r, const char *object, struct err *
                    name);
 }
 
+int repo_key_seen(struct repository *r, const char *object, struct err *e)
+{
+    char name[REPO_NAME_BYTES];
+    int rc = ERR_NOT_FOUND;
+    for (size_t i = 0; rc == ERR_NOT_FOUND && i < r->keys.count; i++) {
+        struct repo_wrapped w;
+        struct err why = ERR_NONE;
+        uint8_t *text = NULL;
+        size_t n = 0;
+        if (r->keys.at[i].retired)
+            continue;
+        repo_name_key(object, r->keys.at[i].number, name);
+        rc = read_text(r, name, &text, &n, &why);
+        if (rc == 0 && (rc = repo_wrapped_read(bytes_of(text, n), &w, &why)) != 0)
+            err_wrap(&why, "%s", name);
+        if (rc != 0 && e != NULL)
+            *e = why;
+        free(text);
+    }
+    if (rc == ERR_NOT_FOUND)
+        err_set(e, rc, "no generation of the archive's keys has a key of it");
+    return rc == 0 ? 0 : repo_damage(e);
+}
+
 int repo_key_of(struct repository *r, const char *object, struct repo_key *out, struct err *e)
 {
     struct err denied = ERR_NONE;
+    if (r->keyless)
+        return err_set(e, ERR_DENIED, "it takes the key-encryption key, and none was given");
     for (size_t i = 0; i < r->keys.count; i++) {
         const struct repo_generation *g = &r->keys.at[i];
         struct err why = ERR_NONE;

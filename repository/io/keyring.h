@@ -52,9 +52,11 @@ int repo_generation_begin(struct repository *r, unsigned number, const struct re
  * */
 int repo_keyring_follow(struct repository *r, struct err *e);
 
-/* Unwrap the data key of an object. ERR_DENIED when it is there under other KEKs only, ERR_INTEGRITY when it is missing or
- * damaged; the file, generations and KEK ids are named. */
+/* Unwrap the data key of an object. ERR_DENIED when it is there under other KEKs only, or the archive was opened keyless;
+ * ERR_INTEGRITY when it is missing or damaged; the file, generations and KEK ids are named. */
 int repo_key_of(struct repository *r, const char *object, struct repo_key *out, struct err *e);
+/* Without a KEK: is the key there, in any generation, and the file of a key? ERR_INTEGRITY. */
+int repo_key_seen(struct repository *r, const char *object, struct err *e);
 /* Of an object of the inventory; ERR_NOT_FOUND and by whose order when it was disposed of, since the archive was opened too. */
 int repo_object_key(struct repository *r, const struct repo_object *o, struct repo_key *out,
                     struct err *e);

@@ -66,8 +66,8 @@ int repo_retired_read(struct bytes text, struct repo_retired *out, struct err *e
 int repo_wrapped_read(struct bytes text, struct repo_wrapped *out, struct err *e);
 int repo_seal_check(struct bytes text, const struct repo_key *key, const char *identity,
                     struct err *e);
-/* Seal and content; the object named in the text must be `object` and its cluster `cluster`. out->points (and *frames when
- * not NULL, out->frames of them) are allocated: repo_pack_release, free. */
+/* Seal (key NULL: only that there is one) and content; the object named in the text must be `object` and its cluster `cluster`.
+ * out->points (and *frames when not NULL, out->frames of them) are allocated: repo_pack_release, free. */
 int repo_pack_read(struct bytes text, const struct uuid *cluster, const char *object,
                    const struct repo_key *key, const char *identity, struct repo_pack *out,
                    struct repo_frame_start **frames, struct err *e);

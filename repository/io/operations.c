@@ -402,13 +402,16 @@ static int each_leaf(struct repository *r, struct repo_operations_read *log, str
                        "of an older version");
     if (rc != 0)
         return rc;
+    if (r->vouched != NULL && (rc = r->vouched(r->vouched_arg, "operations/checkpoint",
+                                               bytes_of(log->note, log->note_bytes), e)) != 0)
+        return rc;
     out->leaves = log->checkpoint.size;
     tlog_key_format(&log->by, out->key);
     rc = repo_operations_each(log, signed_one, x, e);
-    if (rc == 0 && r->keys.count != 0)
+    if (rc == 0 && !r->keyless)
         rc = repo_pending_read(r, &x->pending, x->bad, x->bad_arg, e);
     out->pending = x->pending.n;
-    for (size_t i = 0; rc == 0 && r->keys.count != 0 && i < x->pending.n; i++)
+    for (size_t i = 0; rc == 0 && !r->keyless && i < x->pending.n; i++)
         rc = x->each(x->arg, UINT64_MAX, &x->pending.at[i].o);
     return rc;
 }
@@ -441,7 +444,7 @@ int repository_operations(const char *dir,
                           int (*each)(void *arg, uint64_t index, const struct operation *),
                           void *arg, struct operations_summary *out, struct err *e)
 {
-    struct repository r = {.read_only = true};
+    struct repository r = {.read_only = true, .keyless = true};
     int rc = repo_backend_open(dir, false, false, &r.backend, e);
     if (rc == 0)
         rc = repo_about_load(&r, e);

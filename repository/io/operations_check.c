@@ -57,10 +57,16 @@ int repo_operations_check_begin(struct repository *r, repo_tree_damage_fn damage
     repo_operations_origin(&r->about.cluster_id, key.origin);
     if (rc == ERR_NO_MEMORY)
         return err_set(e, rc, "%s", why.text);
-    if (rc == ERR_NOT_FOUND && repo_tree_keys(r->backend, find_key, &key, NULL) == 0 && key.found)
+    const bool none = rc == ERR_NOT_FOUND;
+    if (none && repo_tree_keys(r->backend, find_key, &key, NULL) == 0 && key.found)
         damage(arg, "operations/checkpoint",
                "it is missing, though its key lies in tree/keys: it was removed");
-    else if (rc != 0 && rc != ERR_NOT_FOUND)
+    else if (none && r->keyless)
+        return err_set(e, rc,
+                       "%s; without a log only the metas say what must be there, and they are "
+                       "sealed: give the key-encryption key",
+                       why.text);
+    else if (rc != 0 && !none)
         damage(arg, REPO_OPERATIONS, why.text);
     return 0;
 }
@@ -69,7 +75,14 @@ static void check_named(struct repo_operations_check *c, const struct operation_
                         const struct repo_inventory *now)
 {
     const struct repo_object *o = repo_inventory_find(now, named->name);
+    if (o == NULL && named->disposed)
+        return;
     if (o != NULL) {
+        if (c->r->keyless && o->disposed && !named->disposed)
+            c->damage(
+                c->arg, named->name,
+                "it has the mark of what was disposed of, and the signed log does not say so: "
+                "verify again when the archive's site has signed, or with the key");
         if (!o->damaged && (o->bytes != named->bytes || !sha256_equal(&o->sha256, &named->sha256)))
             c->damage(c->arg, named->name,
                       "it is not the object that the operations log names: its meta has other "
@@ -141,8 +154,7 @@ void repo_operations_check_end(struct repo_operations_check *c, const struct rep
     if (c == NULL)
         return;
     for (size_t i = 0; c->usable && now != NULL && i < c->inv.n; i++)
-        if (!c->inv.at[i].disposed)
-            check_named(c, &c->inv.at[i], now);
+        check_named(c, &c->inv.at[i], now);
     for (size_t i = 0; c->usable && now != NULL && i < now->pack_count; i++)
         check_unnamed(c, &now->packs[i].o, true, tree, &out->unnamed);
     for (size_t i = 0; c->usable && now != NULL && i < now->snapshot_count; i++)

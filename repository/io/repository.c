@@ -133,22 +133,24 @@ int repository_open(struct repository **out, const struct repository_options *op
     if (r == NULL)
         return err_set(e, ERR_NO_MEMORY, "no memory for an archive");
     r->read_only = options->read_only;
+    r->keyless = options->kek_file == NULL;
+    check(!r->keyless || r->read_only);
     r->opened = repo_now();
     r->where = strdup(options->dir);
-    r->kek_source = strdup(options->kek_file);
+    r->kek_source = strdup(r->keyless ? "" : options->kek_file);
     int rc = r->where == NULL || r->kek_source == NULL
                  ? err_set(e, ERR_NO_MEMORY, "no memory for an archive")
                  : 0;
     if (rc == 0)
         rc = repo_backend_open(options->dir, options->create && write, write, &r->backend, e);
-    if (rc == 0)
+    if (rc == 0 && !r->keyless)
         rc = repo_kek_open(options->kek_file, &r->kek, e);
     if (rc == 0 && (rc = repo_about_load(r, e)) == ERR_NOT_FOUND && options->create && write)
         rc = create_about(r, options, e);
     if (rc == 0)
         rc = check_cluster(r, options, e);
     if (rc == 0)
-        rc = repo_keyring_open(r, e);
+        rc = r->keyless ? repo_keyring_read(r, NULL, &r->keys, e) : repo_keyring_open(r, e);
     if (rc == 0)
         rc = repo_scan(r, NULL, &r->inv, &r->unfinished, e);
     if (rc == 0 && write)
@@ -189,6 +191,12 @@ void repository_close(struct repository *r)
     free(r->kek_source);
     free(r->where);
     free(r);
+}
+
+void repository_vouch(struct repository *r, repository_vouched_fn vouched, void *arg)
+{
+    r->vouched = vouched;
+    r->vouched_arg = arg;
 }
 
 void repository_status(const struct repository *r, struct repository_status *out)

@@ -2,7 +2,8 @@
  *
  * The listing only says which metas there are; what an object is, where it belongs and what it must contain is what its
  * meta says, and the meta is sealed with the object's data key. A meta is the last thing written of an object, so an
- * object or a key without one was never finished and is only counted. Beside the meta of an object that was disposed of lies
+ * object or a key without one was never finished and is only counted. Who opened the archive keyless has metas whose seals nobody
+ * checked: a verification holds them against what was signed. Beside the meta of an object that was disposed of lies
  * its mark, which takes its place: the key that the meta was sealed with is gone, or will be. Whether a pack is *missing* is
  * decided by the chain (core/inventory.c), not by the listing.
  *
@@ -202,8 +203,9 @@ static int load(struct repository *r, const char *object, enum repo_kind kind, b
     char name[REPO_NAME_BYTES], identity[REPO_IDENTITY_BYTES];
     uint8_t *text = NULL;
     size_t n = 0;
-    struct repo_key key;
-    int rc = repo_key_of(r, marked ? REPO_MARKS : object, &key, e);
+    struct repo_key key = {{0}};
+    const char *keyed = marked ? REPO_MARKS : object;
+    int rc = r->keyless ? repo_key_seen(r, keyed, e) : repo_key_of(r, keyed, &key, e);
     if (marked)
         repo_name_mark(object, name);
     else
@@ -213,7 +215,8 @@ static int load(struct repository *r, const char *object, enum repo_kind kind, b
         rc = repo_damage(e);
     if (rc == 0) {
         repo_identity_of(r, name, identity);
-        rc = read_meta(r, object, kind, &key, bytes_of(text, n), identity, inv, e);
+        rc = read_meta(r, object, kind, r->keyless ? NULL : &key, bytes_of(text, n), identity, inv,
+                       e);
         if (rc == 0 && next_object(inv, kind)->disposed != marked)
             rc = err_set(e, ERR_INTEGRITY, "it does not say by whose order, or is no mark");
         if (rc != 0)

@@ -36,6 +36,10 @@ void repo_tree_check_entry(struct repo_tree_check *c, const struct entry_view *v
 /* Instead of its entries: of a pack that was disposed of, from the headers in the tree. ERR_INTEGRITY when they are not those
  * between its begin and its end. */
 int repo_tree_check_disposed(struct repo_tree_check *c, const struct repo_pack *p, struct err *e);
+/* Instead of its entries, when nobody can read any: the tree is followed from header to header, and this pack must begin and end
+ * where the tree has these headers. ERR_INTEGRITY when it does not; what is wrong with the tree is told. */
+int repo_tree_check_pack(struct repo_tree_check *c, const struct repo_pack *p, struct err *e);
+int repo_tree_check_rest(struct repo_tree_check *c, struct err *e); /* and behind the last pack */
 /* `read`: every pack's entries or headers were given. Otherwise only the right edge is compared with the checkpoint. Returns how
  * many entries the signed tree has, 0 when anything was wrong. Frees. NULL is taken. */
 uint64_t repo_tree_check_end(struct repo_tree_check *c, bool read);

@@ -4,7 +4,11 @@
  * bundle that this gives is compared with the file, and the root with the one in the signed checkpoint. Where packs could
  * not be read, the tree beyond them cannot be checked: the packs are the damage then, and it is said that the tree was not
  * compared. Of packs that were disposed of the headers are taken from the tree itself: they must be a chain from where the pack
- * begins to where it ends, as its mark says, and what follows in the next pack continues that. */
+ * begins to where it ends, as its mark says, and what follows in the next pack continues that.
+ *
+ * Without a key no entry can be read, and all headers are taken from the tree itself: from the first one on they must be one
+ * chain (hash of the one before, lsn, term, time), its tiles must follow from them, its root be the signed one, and each pack
+ * begin and end at the headers that its meta names. */
 #include "repository/io/tree.h"
 
 #include "store/core/check.h"
@@ -18,7 +22,9 @@ struct repo_tree_check {
     struct repository *r;
     repo_tree_damage_fn damage;
     void *arg;
-    bool absent, wrong; /* no checkpoint that could be read; something was told */
+    bool absent, wrong;       /* no checkpoint that could be read; something was told */
+    bool lost;                /* the tree cannot be followed any further */
+    struct entry_position at; /* so far it was, without a key */
     struct tlog_checkpoint checkpoint;
     struct tlog_edge edge; /* built from the packs */
     uint8_t bundle[TREE_BUNDLE_BYTES], file[TREE_BUNDLE_BYTES];
@@ -50,6 +56,8 @@ static int read_checkpoint(struct repo_tree_check *c, struct err *e)
     repo_tree_origin(&c->r->about.cluster_id, origin);
     if (rc == 0 && strcmp(origin, c->checkpoint.origin) != 0)
         rc = err_set(e, ERR_INTEGRITY, "it is of another log: %.120s", c->checkpoint.origin);
+    if (rc == 0 && c->r->vouched != NULL)
+        rc = c->r->vouched(c->r->vouched_arg, checkpoint_object, bytes_of(text, n), e);
     free(text);
     return rc;
 }
@@ -110,8 +118,9 @@ static void compare(struct repo_tree_check *c, const struct tlog_tile *t, bool e
         tell(c, name, why.text);
     else if (memcmp(c->file, expected, n) != 0)
         tell(c, name,
-             entries ? "its headers are not those in the packs"
-                     : "its hashes do not follow from the packs");
+             entries         ? "its headers are not those in the packs"
+             : c->r->keyless ? "its hashes do not follow from the headers"
+                             : "its hashes do not follow from the packs");
 }
 
 static int compare_full(void *arg, const struct tlog_tile *t, const struct sha256 *hashes)
@@ -133,13 +142,14 @@ void repo_tree_check_entry(struct repo_tree_check *c, const struct entry_view *v
     check(tlog_edge_add(&c->edge, &leaf, compare_full, c) == 0);
 }
 
-static int check_bundle(struct repo_tree_check *c, struct entry_position *at,
-                        const struct repo_pack *p, struct err *e)
+/* The headers of a bundle behind `at`, up to lsn `to`, continue it. */
+static int follow_bundle(struct repo_tree_check *c, struct entry_position *at, struct lsn to,
+                         struct err *e)
 {
     const struct tlog_tile t = tlog_tile_of(0, at->lsn.v, c->checkpoint.size);
     int rc = repo_tile_read(c->r->backend, REPO_TREE, &t, true, c->file, e);
-    for (uint64_t i = at->lsn.v % TLOG_TILE_WIDTH;
-         rc == 0 && i < t.width && at->lsn.v < p->o.end.lsn.v; i++) {
+    for (uint64_t i = at->lsn.v % TLOG_TILE_WIDTH; rc == 0 && i < t.width && at->lsn.v < to.v;
+         i++) {
         struct entry_view v = {.raw = c->file + i * TREE_LEAF_BYTES + 2};
         rc = entry_header_decode(v.raw, &v.header, e);
         if (rc == 0)
@@ -161,13 +171,56 @@ int repo_tree_check_disposed(struct repo_tree_check *c, const struct repo_pack *
         return 0; /* an archive without a tree, or one whose tree is told to be damaged */
     while (rc == 0 && at.lsn.v < p->o.end.lsn.v)
         rc = at.lsn.v < c->checkpoint.size
-                 ? check_bundle(c, &at, p, e)
+                 ? follow_bundle(c, &at, p->o.end.lsn, e)
                  : err_set(e, ERR_INTEGRITY, "it was disposed of, and is not in the signed tree");
     if (rc == 0 && !repo_position_equal(&at, &p->o.end))
         rc = err_set(e, ERR_INTEGRITY,
                      "the tree's header of lsn %llu is not the one that its mark names",
                      (unsigned long long)at.lsn.v);
     return rc == 0 ? 0 : repo_damage(e);
+}
+
+/* Without a key: up to lsn `to`, or as far as the tree goes. */
+static int follow(struct repo_tree_check *c, uint64_t to, struct err *e)
+{
+    const struct lsn end = {to < c->checkpoint.size ? to : c->checkpoint.size};
+    char name[REPO_TILE_NAME_BYTES];
+    struct err why = ERR_NONE;
+    int rc = 0;
+    while (rc == 0 && !c->lost && c->at.lsn.v < end.v) {
+        const struct tlog_tile t = tlog_tile_of(0, c->at.lsn.v, c->checkpoint.size);
+        rc = follow_bundle(c, &c->at, end, &why);
+        if (rc == 0)
+            continue;
+        if (rc == ERR_NO_MEMORY)
+            return err_set(e, rc, "%s", why.text);
+        c->lost = true;
+        repo_tile_name(REPO_TREE, &t, true, name);
+        tell(c, name, why.text);
+        rc = 0;
+    }
+    return rc;
+}
+
+int repo_tree_check_pack(struct repo_tree_check *c, const struct repo_pack *p, struct err *e)
+{
+    const struct entry_position *const ends[] = {&p->prev, &p->o.end};
+    int rc = 0;
+    for (size_t i = 0; rc == 0 && i < 2 && !c->absent; i++) {
+        const struct entry_position *x = ends[i];
+        rc = follow(c, x->lsn.v, e);
+        /* Beyond the tree nothing is signed; behind it, the chain of packs is broken, and that is told. */
+        if (rc == 0 && c->at.lsn.v == x->lsn.v && !repo_position_equal(&c->at, x))
+            rc = err_set(e, ERR_INTEGRITY,
+                         "the tree's header of lsn %llu is not the one that its meta names",
+                         (unsigned long long)x->lsn.v);
+    }
+    return rc;
+}
+
+int repo_tree_check_rest(struct repo_tree_check *c, struct err *e)
+{
+    return c->absent ? 0 : follow(c, UINT64_MAX, e);
 }
 
 static void check_edge(struct repo_tree_check *c)
@@ -204,8 +257,10 @@ uint64_t repo_tree_check_end(struct repo_tree_check *c, bool read)
         struct sha256 root = tlog_edge_root(&c->edge);
         if (!sha256_equal(&root, &c->checkpoint.root))
             tell(c, "tree/checkpoint",
-                 "the root that was signed does not follow from the packs: "
-                 "the history was changed");
+                 c->r->keyless ? "the root that was signed does not follow from the headers: the "
+                                 "history was changed"
+                               : "the root that was signed does not follow from the packs: "
+                                 "the history was changed");
     }
     uint64_t size = c->wrong ? 0 : c->checkpoint.size;
     free(c);

@@ -18,6 +18,12 @@
  * At every level the checkpoint's signature must hold and its tree must not reach beyond the packs; below `readable` only the
  * tree's right edge is compared with its root.
  *
+ * WITHOUT A KEY (keyless), for somebody who audits and must not read: `present` and `intact`. The metas are read, and their
+ * seals cannot be checked. So nothing that a meta says is believed alone: size and SHA-256 must be those that the operations
+ * log names, begin and end those that the tree has, and the tree is followed from its first header to its signed root. What
+ * remains unchecked: what metas say beyond that (frames, restore points, digests), the keys, what was handed in and is not
+ * signed yet, and all that is inside objects.
+ *
  * Damage is told per object and the check goes on. Lack of memory or a read error that is not damage ends it. */
 #include "repository/io/archive.h"
 #include "repository/io/index.h"
@@ -219,7 +225,9 @@ static int check_object(struct verify *v, const struct repo_object *o, const str
     v->report->disposed += o->disposed;
     if (v->level >= REPOSITORY_INTACT && !in_passing)
         rc = check_hash(v->r, o, &why);
-    if (v->level >= REPOSITORY_READABLE && o->disposed)
+    if (v->r->keyless)
+        read = p != NULL ? repo_tree_check_pack(v->tree, p, &deeper) : 0;
+    else if (v->level >= REPOSITORY_READABLE && o->disposed)
         read = p != NULL ? repo_tree_check_disposed(v->tree, p, &deeper) : 0;
     else if (v->level >= REPOSITORY_READABLE)
         read = p != NULL ? read_pack(v, p, &deeper)
@@ -304,6 +312,8 @@ static int check_all(struct verify *v, const struct repo_inventory *now)
         rc = check_object(v, &now->snapshots[i].o, NULL, &now->snapshots[i]);
     for (size_t i = 0; rc == 0 && i < now->index_count; i++)
         rc = check_index(v, &now->indexes[i], now);
+    if (rc == 0 && v->r->keyless)
+        rc = repo_tree_check_rest(v->tree, NULL);
     return rc;
 }
 
@@ -317,6 +327,10 @@ int repository_verify(struct repository *r, enum repository_level level,
     struct verify v = {
         .r = r, .level = level, .damage = damage, .progress = progress, .arg = arg, .report = out};
     struct repo_operations_check *operations = NULL;
+    if (r->keyless && level > REPOSITORY_INTACT)
+        return err_set(e, ERR_DENIED,
+                       "to read what is in the archive takes the key-encryption key, and none was "
+                       "given; without it: levels present and intact");
     int rc = repo_tree_check_begin(r, tell_tree, &v, &v.tree, e);
     if (rc == 0)
         rc = repo_operations_check_begin(r, tell_tree, &v, &operations, e);
@@ -330,7 +344,7 @@ int repository_verify(struct repository *r, enum repository_level level,
     repo_operations_check_end(operations, rc == 0 ? &now : NULL,
                               rc == 0 ? repo_tree_check_checkpoint(v.tree) : NULL, out);
     if (rc == 0)
-        out->proven = repo_tree_check_end(v.tree, level >= REPOSITORY_READABLE);
+        out->proven = repo_tree_check_end(v.tree, r->keyless || level >= REPOSITORY_READABLE);
     else
         free(v.tree);
     repo_inventory_release(&now);

@@ -26,7 +26,7 @@ sealed() { tv put deeds "$1" x >/dev/null && op archive seal >/dev/null 2>"$DIR/
 settled() {
     local i
     for i in $(seq 1 150); do
-        if [ "$(operations "$archive" | jq -r 'select(.op == "pack") | .object' | sort)" = "$(cd "$archive" && ls packs/*.pack)" ] &&
+        if [ "$(operations "$archive" | jq -r 'select(.op == "pack") | .object' | sort)" = "$(cd "$archive" && ls packs/*.meta | sed s/meta$/pack/)" ] &&
             site_status gsr | jq -e '.archive | .proven != null and .proven == .archived' >/dev/null; then
             return 0
         fi
@@ -100,6 +100,7 @@ echo "ok: killed while it seals, the site finds what its log lacks"
 site_kill gsr TERM
 rm -rf "$archive/operations" "$archive/tree" "$DIR/older"
 expect 0 'no operations log' triveni archive verify -r "$archive" -k "$kek"
+expect 3 'give the key-encryption key' triveni archive verify -r "$archive"
 site_start gsr
 settled
 [ "$(operations "$archive" | jq -s 'all(.mended)')" = true ] || die "old packs are not marked: $(operations "$archive")"
@@ -110,6 +111,28 @@ expect 0 ' 0 damaged' triveni archive verify -r "$archive" -k "$kek"
 stranger "$archive" >/dev/null
 site_kill gsr TERM
 
+# ---- who has no key ----
+expect 2 'Without the key, give --level present or intact' triveni archive verify -r "$archive" --level readable
+expect 2 '--require goes with --key' triveni archive verify -r "$archive" --require 1
+expect 0 'its headers are one chain and lead to the signed root' triveni archive verify -r "$archive"
+grep -q '^NOT checked' "$DIR/out" || die "what was not checked is not said: $(cat "$DIR/out")"
+triveni archive checkpoint -r "$archive" -o json 2>/dev/null | jq -r '.key, .cosigners[].key' >"$DIR/vkeys"
+expect 0 '/dr at 20' triveni archive verify -r "$archive" --key "$DIR/vkeys"
+expect 0 '' triveni archive verify -r "$archive" --key "$DIR/vkey" --level present -o json
+jq -e '.keyless and .damaged == 0 and .proven > 0 and .operations > 0' "$DIR/out" >/dev/null || die "not this JSON: $(cat "$DIR/out")"
+expect 2 'no key of that cosigner was given' triveni archive verify -r "$archive" --key "$DIR/vkeys" --require gsr
+# A whole archive that somebody else signed: his own keys lie beside it, and only a key from elsewhere tells.
+openssl genpkey -algorithm ed25519 -out "$DIR/other.key" 2>/dev/null
+python3 - "$(cat "$DIR/vkey")" "$DIR/other.key" >"$DIR/other-vkey" <<'PY'
+import base64, hashlib, subprocess, sys
+name = sys.argv[1].split("+")[0].encode()
+key = b"\1" + subprocess.run(["openssl", "pkey", "-in", sys.argv[2], "-pubout", "-outform", "DER"], check=True, capture_output=True).stdout[-32:]
+print(name.decode() + "+" + hashlib.sha256(name + b"\n" + key).hexdigest()[:8] + "+" + base64.b64encode(key).decode())
+PY
+expect 7 'DAMAGED tree/checkpoint: not signed by triveni/' triveni archive verify -r "$archive" --key "$DIR/other-vkey"
+expect 7 'DAMAGED operations: not signed by triveni/' triveni archive verify -r "$archive" -k "$kek" --level intact --key "$DIR/other-vkey"
+echo "ok: without the key everything that was signed is checked, and what is not is said"
+
 # ---- what is wrong is told ----
 # broken NAME COMMAND...: a copy of the archive in DIR/copy after the command; both programs refuse it, ours with the text.
 broken() {
@@ -119,6 +142,7 @@ broken() {
     cp -a "$archive" "$DIR/copy"
     (cd "$DIR/copy" && "$@")
     expect 7 "$text" triveni archive verify -r "$DIR/copy" -k "$kek" --level intact
+    expect 7 DAMAGED triveni archive verify -r "$DIR/copy"
     ! stranger "$DIR/copy" >/dev/null 2>&1 || die "the other program takes it: $*"
 }
 last=$(cd "$archive" && ls packs/*.pack | tail -n 1)

@@ -403,7 +403,7 @@ static void a_wrapped_key_is_read_before_its_seal_can_be(void **state)
     forge(&t, "\"wrapped\":\"03", "\"wrapped\":\"0", &key);
     assert_int_equal(repo_wrapped_read(bytes_of_text(&t), &got, &e), ERR_FORMAT);
     assert_non_null(strstr(e.text, "\"wrapped\""));
-    assert_int_equal(repo_wrapped_read(bytes_of("{}", 2), &got, &e), ERR_FORMAT);
+    assert_int_equal(repo_wrapped_read(bytes_of("{}", 2), &got, &e), ERR_INTEGRITY);
     free(t.p);
 }
 

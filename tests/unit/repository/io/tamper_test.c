@@ -1,9 +1,13 @@
 /* Whatever somebody does to one file of an archive is found by who opens it and verifies it: each file deleted, cut, with a
- * flipped bit at many places, and exchanged for each other of its kind. What a single archive cannot tell by itself, that all
- * of it was put back to an earlier day, the sites tell: witness_test.c, tests/integration/cosign.sh. */
+ * flipped bit at many places, and exchanged for each other of its kind. Who has no key-encryption key finds the same, except
+ * where a seal alone would tell: in the files of keys, and in what a meta says beyond what was signed. What a single archive
+ * cannot tell by itself, that all of it was put back to an earlier day, the sites tell: witness_test.c,
+ * tests/integration/cosign.sh. */
 #include "repository/history.h"
 #include "repository/proof.h"
 #include "repository/repository.h"
+#include "store/core/hash.h"
+#include "store/core/hex.h"
 #include "tests/unit/repository/fixture.h"
 
 #include <stdbool.h>
@@ -126,6 +130,7 @@ static int add_file(const char *path, const struct stat *st, int flag, struct FT
     if (f->kind == NULL)
         fail_msg("%s is of no kind that this test knows", f->name);
     f->bytes = slurp(path, &f->n);
+    f->bytes[f->n] = '\0'; /* of texts */
     return 0;
 }
 
@@ -148,6 +153,8 @@ static void told(void *arg, const char *object, const char *reason)
     ++*(unsigned *)arg;
 }
 
+static bool keyless; /* who looks has no key */
+
 static enum found look(void)
 {
     struct repository *r = NULL;
@@ -155,13 +162,14 @@ static enum found look(void)
     struct err e = ERR_NONE;
     unsigned damaged = 0;
     const struct repository_options o = {
-        .dir = place.dir, .kek_file = place.kek, .read_only = true};
+        .dir = place.dir, .kek_file = keyless ? NULL : place.kek, .read_only = true};
     int rc = repository_open(&r, &o, &e);
     if (rc != 0) {
         assert_true(e.text[0] != '\0' && rc != ERR_NO_MEMORY);
         return FOUND;
     }
-    rc = repository_verify(r, REPOSITORY_READABLE, told, NULL, &damaged, &report, &e);
+    rc = repository_verify(r, keyless ? REPOSITORY_INTACT : REPOSITORY_READABLE, told, NULL,
+                           &damaged, &report, &e);
     repository_close(r);
     assert_true(rc == 0 || rc == ERR_INTEGRITY);
     assert_int_equal(rc != 0, damaged != 0);
@@ -174,10 +182,23 @@ static bool is_over(const struct file *f)
     return strcmp(f->name, "operations/next") == 0;
 }
 
+/* Only a seal would tell: of keys; of metas, as long as they say what was signed. */
+static bool only_sealed(const struct file *f, const char *what)
+{
+    static const char *const sealed[] = {".pack.key", ".snap.key",  ".index.key", "keys/",
+                                         "packs/",    "snapshots/", "indexes/"};
+    const size_t keys = 4, all = sizeof sealed / sizeof sealed[0];
+    size_t kind = 0;
+    while (kind < all && strcmp(f->kind, sealed[kind]) != 0)
+        kind++;
+    return kind < all &&
+           (strstr(what, "flipped") != NULL || (kind < keys && strncmp(what, "exchanged", 9) == 0));
+}
+
 static void assert_found(const struct file *f, const char *what, enum found least)
 {
     enum found x = look();
-    if (x < least && !is_over(f))
+    if (x < least && !is_over(f) && !(keyless && only_sealed(f, what)))
         fail_msg("%s, %s: %s", f->name, what,
                  x == NOTHING ? "nobody notices" : "only counted as unfinished");
 }
@@ -341,6 +362,186 @@ static void a_pack_that_is_gone_with_all_its_files_is_missed(void **state)
     assert_int_equal(look(), NOTHING);
 }
 
+/* ---- who has no key ---- */
+
+static const struct file *nth_of(const char *kind, size_t n)
+{
+    for (size_t i = 0; i < count; i++)
+        if (strcmp(files[i].kind, kind) == 0 && n-- == 0)
+            return &files[i];
+    fail_msg("no such file of kind %s", kind);
+    return NULL;
+}
+
+/* The file with `from` in the place of each `to`, which is as long. */
+static void put_edited(const struct file *f, const char *from, const char *to)
+{
+    uint8_t *text = malloc(f->n + 1);
+    size_t n = strlen(from), found = 0;
+    assert_int_equal(n, strlen(to));
+    memcpy(text, f->bytes, f->n);
+    for (size_t at = 0; at + n <= f->n; at++)
+        if (memcmp(text + at, from, n) == 0) {
+            memcpy(text + at, to, n);
+            found++;
+        }
+    assert_true(found != 0);
+    put(f, text, f->n);
+    free(text);
+}
+
+/* Size and SHA-256 in a meta that nobody can check were made to fit: the operations log names others. */
+static void an_object_that_was_changed_with_its_meta_is_found_without_a_key(void **state)
+{
+    static const char *const objects[][2] = {{".pack", "packs/"}, {".snap", "snapshots/"}};
+    (void)state;
+    for (size_t i = 0; i < 2; i++) {
+        const struct file *object = nth_of(objects[i][0], 1), *meta = nth_of(objects[i][1], 1);
+        char was[65], is[65];
+        struct sha256 h = hash_sha256(bytes_of(object->bytes, object->n));
+        hex_format(h.b, sizeof h.b, was);
+        object->bytes[object->n / 2] ^= 1;
+        h = hash_sha256(bytes_of(object->bytes, object->n));
+        hex_format(h.b, sizeof h.b, is);
+        put(object, object->bytes, object->n);
+        put_edited(meta, was, is);
+        assert_found(object, "changed with its meta", FOUND);
+        object->bytes[object->n / 2] ^= 1;
+        put(object, object->bytes, object->n);
+        put(meta, meta->bytes, meta->n);
+    }
+    assert_int_equal(look(), NOTHING);
+}
+
+/* Two metas that agree on where one pack ends and the next begins, and on nothing that was signed. */
+static void packs_that_meet_elsewhere_are_found_without_a_key(void **state)
+{
+    const struct file *first = nth_of("packs/", 0), *second = nth_of("packs/", 1);
+    static const char end[] = "\"end\":{\"lsn\":";
+    (void)state;
+    const char *at = strstr((const char *)first->bytes, end);
+    assert_non_null(at);
+    at = strstr(at, "\"hash\":\"");
+    assert_non_null(at);
+    char was[65] = "", is[65] = "";
+    memcpy(was, at + 8, 64);
+    memcpy(is, was, 64);
+    is[5] = is[5] == '0' ? '1' : '0';
+    put_edited(first, was, is);
+    put_edited(second, was, is);
+    assert_found(first, "with another end", FOUND);
+    put(first, first->bytes, first->n);
+    put(second, second->bytes, second->n);
+    assert_int_equal(look(), NOTHING);
+}
+
+static void a_mark_that_nobody_signed_is_found_without_a_key(void **state)
+{
+    const struct file *meta = nth_of("packs/", 1), *key = nth_of(".pack.key", 1);
+    struct file mark = *meta, sealing = *key;
+    char path[300];
+    (void)state;
+    (void)snprintf(strstr(mark.name, ".meta"), 12, ".disposed");
+    (void)snprintf(sealing.name, sizeof sealing.name, "keys/1/disposed.key");
+    char *text = malloc(meta->n + 400);
+    const char *line = strchr((const char *)meta->bytes, '\n');
+    int n = snprintf(text, meta->n + 400,
+                     "%.*s,\"disposed\":{\"nonce\":\"%032d\",\"lsn\":1,\"time_us\":1,"
+                     "\"warrant_sha256\":\"%064d\"}}%s",
+                     (int)(line - (const char *)meta->bytes) - 1, (const char *)meta->bytes, 0, 0,
+                     line);
+    put(&mark, text, (size_t)n);
+    put(&sealing, key->bytes, key->n);
+    path_of(key, path);
+    assert_int_equal(unlink(path), 0);
+    assert_found(&mark, "made up", FOUND);
+    put(key, key->bytes, key->n);
+    path_of(&mark, path);
+    assert_int_equal(unlink(path), 0);
+    path_of(&sealing, path);
+    assert_int_equal(unlink(path), 0);
+    free(text);
+    assert_int_equal(look(), NOTHING);
+}
+
+static void what_takes_a_key_is_refused_without_one(void **state)
+{
+    struct repository *r = NULL;
+    struct repository_report report;
+    struct restore_plan plan;
+    struct err e = ERR_NONE;
+    uint64_t leaves;
+    const struct repository_options o = {.dir = place.dir, .read_only = true};
+    (void)state;
+    assert_ok(repository_open(&r, &o, &e), e);
+    assert_ok(repository_verify(r, REPOSITORY_PRESENT, NULL, NULL, NULL, &report, &e), e);
+    leaves = report.operations;
+    assert_true(leaves == 5 && report.unnamed == 0);
+    assert_int_equal(report.proven, PACKS * (ENTRIES + 1));
+    assert_int_equal(repository_verify(r, REPOSITORY_READABLE, NULL, NULL, NULL, &report, &e),
+                     ERR_DENIED);
+    e = (struct err)ERR_NONE;
+    assert_int_equal(repository_entries(r, (struct lsn){1}, (struct lsn){1}, NULL, NULL, &e),
+                     ERR_DENIED);
+    assert_int_equal(repository_plan(r, &(struct restore_target){.lsn = {5}}, &plan, &e),
+                     ERR_DENIED);
+    repository_close(r);
+}
+
+static int refuse(void *arg, const char *file, struct bytes note, struct err *e)
+{
+    const char *which = arg;
+    assert_true(note.n != 0);
+    return strcmp(file, which) == 0 ? err_set(e, ERR_INTEGRITY, "signed by somebody else") : 0;
+}
+
+static void a_signature_that_is_not_vouched_for_is_damage(void **state)
+{
+    static const char *const notes[] = {"tree/checkpoint", "operations/checkpoint", "none"};
+    (void)state;
+    for (size_t i = 0; i < 3; i++)
+        for (int with_key = 0; with_key < 2; with_key++) {
+            struct repository *r = NULL;
+            struct repository_report report;
+            struct damages d = {0};
+            struct err e = ERR_NONE;
+            char which[32];
+            const struct repository_options o = {
+                .dir = place.dir, .kek_file = with_key ? place.kek : NULL, .read_only = true};
+            (void)snprintf(which, sizeof which, "%s", notes[i]);
+            assert_ok(repository_open(&r, &o, &e), e);
+            repository_vouch(r, refuse, which);
+            int rc = repository_verify(r, REPOSITORY_INTACT, note_damage, NULL, &d, &report, &e);
+            assert_int_equal(rc, i < 2 ? ERR_INTEGRITY : 0);
+            assert_int_equal(d.n != 0, i < 2);
+            assert_true(i == 2 || strstr(d.all, "signed by somebody else") != NULL);
+            repository_close(r);
+        }
+}
+
+static void without_a_log_nothing_is_verified_without_a_key(void **state)
+{
+    struct repository *r = NULL;
+    struct repository_report report;
+    struct err e = ERR_NONE;
+    char command[600];
+    const struct repository_options o = {.dir = place.dir, .read_only = true};
+    (void)state;
+    (void)snprintf(command, sizeof command, "cd %s && mv tree ../t && mv operations ../o",
+                   place.dir);
+    assert_int_equal(system(command),
+                     0); /* NOLINT(cert-env33-c): a directory that this test made */
+    assert_ok(repository_open(&r, &o, &e), e);
+    assert_int_equal(repository_verify(r, REPOSITORY_INTACT, NULL, NULL, NULL, &report, &e),
+                     ERR_NOT_FOUND);
+    assert_non_null(strstr(e.text, "give the key-encryption key"));
+    repository_close(r);
+    (void)snprintf(command, sizeof command, "cd %s && mv ../t tree && mv ../o operations",
+                   place.dir);
+    assert_int_equal(system(command), 0); /* NOLINT(cert-env33-c) */
+    assert_int_equal(look(), NOTHING);
+}
+
 static int by_name(const void *a, const void *b)
 {
     return strcmp(((const struct file *)a)->name, ((const struct file *)b)->name);
@@ -349,6 +550,7 @@ static int by_name(const void *a, const void *b)
 static int group_setup(void **state)
 {
     (void)state;
+    count = 0;
     make();
     assert_int_equal(nftw(place.dir, add_file, 8, FTW_PHYS), 0);
     qsort(files, count, sizeof *files, by_name);
@@ -366,6 +568,14 @@ static int group_teardown(void **state)
 
 int main(void)
 {
+    const struct CMUnitTest without_key[] = {
+        cmocka_unit_test(an_object_that_was_changed_with_its_meta_is_found_without_a_key),
+        cmocka_unit_test(packs_that_meet_elsewhere_are_found_without_a_key),
+        cmocka_unit_test(a_mark_that_nobody_signed_is_found_without_a_key),
+        cmocka_unit_test(what_takes_a_key_is_refused_without_one),
+        cmocka_unit_test(a_signature_that_is_not_vouched_for_is_damage),
+        cmocka_unit_test(without_a_log_nothing_is_verified_without_a_key),
+    };
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_kind_of_file_is_there),
         cmocka_unit_test(every_deleted_file_is_missed),
@@ -375,5 +585,9 @@ int main(void)
         cmocka_unit_test(two_objects_that_were_exchanged_whole_are_found),
         cmocka_unit_test(a_pack_that_is_gone_with_all_its_files_is_missed),
     };
-    return cmocka_run_group_tests(tests, group_setup, group_teardown);
+    int failed = cmocka_run_group_tests(tests, group_setup, group_teardown);
+    keyless = true;
+    failed += cmocka_run_group_tests_name("without a key", tests, group_setup, group_teardown);
+    failed += cmocka_run_group_tests(without_key, group_setup, group_teardown);
+    return failed;
 }
