@@ -25,7 +25,7 @@
  * signed yet, and all that is inside objects.
  *
  * Damage is told per object and the check goes on. Lack of memory or a read error that is not damage ends it. */
-#include "repository/io/archive.h"
+#include "repository/io/ahead.h"
 #include "repository/io/index.h"
 #include "repository/io/operations.h"
 #include "repository/io/tree.h"
@@ -49,6 +49,7 @@ struct verify {
     struct repository_report *report;
     uint64_t total, done_before;
     struct repo_tree_check *tree;
+    struct repo_ahead *ahead; /* the hashes of what is whole so far, and is not hashed in passing */
     const struct repo_pack *pack; /* being read */
     size_t point;
     struct pack_sum *sums; /* of each pack */
@@ -85,16 +86,12 @@ static int compare_hash(const struct sha256 *found, const struct repo_object *o,
                : err_set(e, ERR_INTEGRITY, "its SHA-256 is not the one in its meta");
 }
 
-static int check_hash(struct repository *r, const struct repo_object *o, struct err *e)
+static int check_hash(const struct verify *v, const struct repo_object *o, struct err *e)
 {
-    struct repo_blob f = REPO_BLOB_NONE;
     struct sha256 found;
-    int rc = repo_blob_open(&f, r->backend, o->name, e);
-    if (rc == 0)
-        rc = repo_blob_hash(&f, &found, e);
+    int rc = repo_ahead_take(v->ahead, o, &found, e);
     if (rc == 0)
         rc = compare_hash(&found, o, e);
-    repo_blob_close(&f);
     return rc == 0 ? 0 : repo_damage(e);
 }
 
@@ -194,7 +191,7 @@ static int check_index(struct verify *v, struct repo_index *x, const struct repo
     v->report->objects++;
     v->report->bytes += x->o.bytes;
     if (rc == 0 && v->level >= REPOSITORY_INTACT)
-        rc = check_hash(v->r, &x->o, &why);
+        rc = check_hash(v, &x->o, &why);
     if (rc == 0 && v->level >= REPOSITORY_READABLE)
         rc = read_index(v, x, now, &why);
     if (rc == ERR_NO_MEMORY)
@@ -206,6 +203,12 @@ static int check_index(struct verify *v, struct repo_index *x, const struct repo
     v->done_before += x->o.bytes;
     advance(v, 0);
     return 0;
+}
+
+/* While it is decrypted and decoded, so that it is read once. */
+static bool is_hashed_in_passing(const struct verify *v, const struct repo_object *o, bool is_pack)
+{
+    return v->level >= REPOSITORY_READABLE && is_pack && !o->disposed;
 }
 
 static int check_object(struct verify *v, const struct repo_object *o, const struct repo_pack *p,
@@ -220,11 +223,10 @@ static int check_object(struct verify *v, const struct repo_object *o, const str
     }
     struct err deeper = ERR_NONE;
     int read = 0;
-    const bool in_passing = v->level >= REPOSITORY_READABLE && p != NULL && !o->disposed;
     v->report->bytes += o->bytes;
     v->report->disposed += o->disposed;
-    if (v->level >= REPOSITORY_INTACT && !in_passing)
-        rc = check_hash(v->r, o, &why);
+    if (v->level >= REPOSITORY_INTACT && !is_hashed_in_passing(v, o, p != NULL))
+        rc = check_hash(v, o, &why);
     if (v->r->keyless)
         read = p != NULL ? repo_tree_check_pack(v->tree, p, &deeper) : 0;
     else if (v->level >= REPOSITORY_READABLE && o->disposed)
@@ -285,16 +287,26 @@ static void check_generations(struct verify *v)
     }
 }
 
+static void expect(struct verify *v, const struct repo_object *o, bool is_pack)
+{
+    v->total += o->bytes;
+    if (!o->damaged && !is_hashed_in_passing(v, o, is_pack))
+        repo_ahead_add(v->ahead, o);
+}
+
 static int check_all(struct verify *v, const struct repo_inventory *now)
 {
     v->sums = calloc(now->pack_count + 1, sizeof *v->sums);
     int rc = v->sums != NULL ? 0 : ERR_NO_MEMORY;
-    for (size_t i = 0; i < now->pack_count; i++)
-        v->total += now->packs[i].o.bytes;
-    for (size_t i = 0; i < now->snapshot_count; i++)
-        v->total += now->snapshots[i].o.bytes;
-    for (size_t i = 0; i < now->index_count; i++)
-        v->total += now->indexes[i].o.bytes;
+    if (rc == 0)
+        rc = repo_ahead_new(v->r->backend, now->pack_count + now->snapshot_count + now->index_count,
+                            &v->ahead, NULL);
+    for (size_t i = 0; rc == 0 && i < now->pack_count; i++)
+        expect(v, &now->packs[i].o, true);
+    for (size_t i = 0; rc == 0 && i < now->snapshot_count; i++)
+        expect(v, &now->snapshots[i].o, false);
+    for (size_t i = 0; rc == 0 && i < now->index_count; i++)
+        expect(v, &now->indexes[i].o, false);
     check_vanished(v, now);
     check_generations(v);
     for (size_t i = 0; rc == 0 && i < now->pack_count; i++) {
@@ -339,6 +351,7 @@ int repository_verify(struct repository *r, enum repository_level level,
     if (rc == 0) {
         repo_tree_check_reach(v.tree, repo_archived(&now).lsn);
         rc = check_all(&v, &now);
+        repo_ahead_free(v.ahead);
         free(v.sums);
     }
     repo_operations_check_end(operations, rc == 0 ? &now : NULL,

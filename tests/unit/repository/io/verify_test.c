@@ -191,6 +191,36 @@ static void another_object_under_the_same_key_is_found(void **state)
     verifies(b, REPOSITORY_READABLE, "its SHA-256 is not the one in its meta");
 }
 
+/* More than are open at once: each is told for itself, in the order of the archive, and those between are whole. */
+static void each_damaged_pack_of_many_is_told_in_order(void **state)
+{
+    enum { MANY = 50, NTH = 7 };
+    struct box *b = *state;
+    struct damages d = {0};
+    struct repository_report report;
+    struct err e = ERR_NONE;
+    char path[300], expected[4096] = "";
+    for (int i = 0; i < MANY; i++) {
+        feed_mixed(&b->feed, 3);
+        assert_ok(feed_seal(&b->feed, b->r, NULL, NULL, &e), e);
+    }
+    for (unsigned i = 3; i < MANY; i += NTH) {
+        size_t n, used = strlen(expected);
+        find_object(&b->place, "packs", ".pack", i, path);
+        uint8_t *p = slurp(path, &n);
+        assert_int_equal(chmod(path, 0600), 0);
+        p[n / 2] ^= 1;
+        write_file(path, p, n, 0600);
+        (void)snprintf(expected + used, sizeof expected - used,
+                       "%s: its SHA-256 is not the one in its meta\n", strstr(path, "packs/"));
+        free(p);
+    }
+    assert_int_equal(repository_verify(b->r, REPOSITORY_INTACT, note_damage, NULL, &d, &report, &e),
+                     ERR_INTEGRITY);
+    assert_string_equal(d.all, expected);
+    assert_int_equal(report.objects, MANY);
+}
+
 /* ---- what went away ---- */
 
 static void a_snapshot_whose_meta_went_away_is_missed(void **state)
@@ -230,6 +260,7 @@ int main(void)
         in_a_box(a_meta_that_names_another_time_of_a_point_is_found),
         in_a_box(each_level_looks_deeper),
         in_a_box(another_object_under_the_same_key_is_found),
+        in_a_box(each_damaged_pack_of_many_is_told_in_order),
         in_a_box(a_snapshot_whose_meta_went_away_is_missed),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
