@@ -27,8 +27,10 @@ triveni_restore() { # PHASE VERSION: restore as it was after it, to $WORK/restor
           replayed: $r.entries, bytes: ($snapshot + $r.entries * ($log / $total))}'
 }
 
-triveni_verify() { # LEVEL
-    run verify "$BUILD/triveni" archive verify -r "$WORK/archive" -k "$WORK/archive.kek" --level "$1" -o json
+triveni_verify() { # LEVEL, or keyless: intact, as who has no key sees it
+    local with=(-k "$WORK/archive.kek" --level "$1")
+    [ "$1" != keyless ] || with=(--level intact)
+    run verify "$BUILD/triveni" archive verify -r "$WORK/archive" "${with[@]}" -o json
     [ "$(jq .damaged "$WORK/verify.out")" = 0 ]
     note --arg level "$1" --argjson rep "$REP" --argjson wall "$WALL" --argjson cpu "$CPU" --slurpfile r "$WORK/verify.out" \
         --argjson plain $((PLAIN + SNAPSHOT_PLAIN)) \
@@ -53,6 +55,7 @@ triveni_run() {
         triveni_restore base "$BASE"
         triveni_restore time "$TARGET_AT"
         triveni_verify intact
+        triveni_verify keyless
         triveni_verify readable
     done
     # What was restored, for the peer to be compared with.

@@ -68,6 +68,7 @@ def per_core(f): if .cpu_s > 0 then (f | mb) / .cpu_s else null end;
      row("history of one record: p99 of processor time, ms"; values("triveni"; "history"; .cpu_p99_us / 1000)),
      row("verify intact: Triveni, MB/s of archive"; values("triveni"; "verify-intact"; (.stored_bytes | mb) / .wall_s)),
      row("verify intact: Triveni, MB/s of archive a core"; values("triveni"; "verify-intact"; per_core(.stored_bytes))),
+     row("verify intact without a key: Triveni, MB/s of archive a core"; values("triveni"; "verify-keyless"; per_core(.stored_bytes))),
      row("verify readable: Triveni, MB/s of raw bytes"; values("triveni"; "verify-readable"; (.raw_bytes | mb) / .wall_s)),
      row("verify readable: Triveni, MB/s of raw bytes a core"; values("triveni"; "verify-readable"; per_core(.raw_bytes))),
      row("verify: pgBackRest, MB/s of repository"; values("pgbackrest"; "verify-readable"; (.stored_bytes | mb) / .wall_s)),
