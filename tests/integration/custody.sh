@@ -154,6 +154,8 @@ for _ in $(seq 1 100); do
     [ "$(wc -l <leaves)" = "$lost" ] && break
     sleep 0.2
 done
+unset TRIVENI_KEK
+expect 0 "$lost of them were disposed of" "$TRIVENI" archive verify -r gsr/archive # who has no key, by the signed leaves
 [ "$(wc -l <leaves)" = "$lost" ] || die "the operations log names $(wc -l <leaves) of $lost objects that are disposed of"
 op events --site gsr -o json | grep -q "is disposed of" || die "gsr's events do not tell of it"
 wait_equal >/dev/null
