@@ -12,8 +12,8 @@
  * past are found. Trouble with either stops neither the site nor the sealing.
  *
  * A checkpoint that was signed is a *draft* first: the loop has the other sites cosign it (collector.c), and says when that is
- * over; then it is published with what came. Nothing waits longer than DRAFT_MS for that. A cosignature that comes later is added
- * to what is published.
+ * over; then it is published with what came. Nothing waits longer than DRAFT_MS for that. A cosignature that comes later is
+ * added to what is published.
  *
  * Before that the operations log (repository/operations.h) gets what it lacks; and from time to time it is looked whether a
  * command handed in an operation. */
@@ -440,7 +440,8 @@ static void operations_turn(struct archiver *a)
     if (a->repository == NULL || !a->tree_open || site_now_ms() < a->operations_at_ms)
         return;
     (void)pthread_mutex_unlock(&a->lock);
-    int rc = repository_operations_settle(a->repository, &e);
+    const struct repository_orders orders = disposer_recorded(a->disposer);
+    int rc = repository_operations_settle(a->repository, &orders, &e);
     (void)pthread_mutex_lock(&a->lock);
     const char *now = rc != 0 ? e.text : "";
     if (strcmp(now, a->operations_trouble) != 0)

@@ -3,10 +3,16 @@
  * The primary checks a warrant (warrants.c) and whether it would change anything, and logs it whole. Nothing else is written:
  * what is in force is folded from the warrants in the state (replication/core/custody.h), by whoever asks.
  *
- * WHO BELIEVES WHOM. The archive's site destroys keys on nobody's word: it checks both signatures itself, against its own trusted
- * CAs, that the warrant is of this cluster, and that it was logged before it expired. When it cannot check one of them (its CA is
- * not trusted any more, the record is damaged), it says so and disposes of nothing: that one might be a hold. For the same
- * reason it disposes of nothing while it follows no primary, or has not applied what its log had when it began to look. */
+ * WHO BELIEVES WHOM. The archive's site destroys keys on nobody's word: it checks both signatures itself, against its own
+ * trusted CAs, that the warrant is of this cluster, and that it was logged before it expired. When it cannot check one of them
+ * (its CA is not trusted any more, the record is damaged), it says so and disposes of nothing: that one might be a hold. For
+ * the same reason it disposes of nothing while it follows no primary, or has not applied what its log had when it began to
+ * look.
+ *
+ * The archive's operations log names each hold and each release: all that ever came into force, as the fold meets them, is
+ * handed to the archive thread, which adds what the log lacks. While a warrant is in doubt nothing is handed over: what came
+ * into force behind it might be something else. What is applied at the archive's site is committed, so nothing of it is ever
+ * undone. */
 #include "replication/service.h"
 
 #include "store/core/hash.h"
@@ -81,8 +87,27 @@ static int check_logged(const struct site *s, const struct record *r, const stru
     return warrant_admit(says, &here, names, by->count, r->time, e);
 }
 
+static struct repository_order order_of(const struct custody_logged *by)
+{
+    struct repository_order o = {.lsn = by->lsn, .time = by->time, .warrant = by->file};
+    memcpy(o.nonce, by->nonce, sizeof o.nonce);
+    return o;
+}
+
+/* `orders` has room for it, or is NULL: nobody asks. */
+static void apply_order(struct custody *out, const struct custody_order *o,
+                        const struct custody_logged *by, struct repository_orders *orders)
+{
+    struct custody_logged ended = {.lsn = {0}};
+    if (!custody_apply(out, o, by, &ended) || o->act == CUSTODY_DISPOSE || orders == NULL)
+        return;
+    struct repository_ordered *x = &orders->at[orders->n++];
+    *x = (struct repository_ordered){.release = o->act == CUSTODY_RELEASE, .by = order_of(by)};
+    memcpy(x->ends, ended.nonce, sizeof x->ends);
+}
+
 static int apply_one(struct site *s, struct state_snapshot *snap, const struct spent *x,
-                     struct custody *out, struct err *e)
+                     struct custody *out, struct repository_orders *orders, struct err *e)
 {
     struct record r;
     struct cosigned by;
@@ -97,21 +122,22 @@ static int apply_one(struct site *s, struct state_snapshot *snap, const struct s
     if (rc == 0 && (rc = custody_read(&says, &order, e)) == 0) {
         struct custody_logged logged = {.lsn = r.lsn, .time = r.time, .file = hash_sha256(r.value)};
         memcpy(logged.nonce, says.nonce, sizeof logged.nonce);
-        custody_apply(out, &order, &logged);
+        apply_order(out, &order, &logged, orders);
     }
     cosign_close(&by);
     return rc == ERR_NOT_FOUND ? 0 : rc; /* it orders something else */
 }
 
-/* Fold those on the list. ERR_*: of the first that cannot be believed; the others are folded all the same. */
+/* Fold those on the list. ERR_*: of the first that cannot be believed; the others are folded all the same. `orders` (may be
+ * NULL) has room for as many. */
 static int fold(struct site *s, struct state_snapshot *snap, const struct list *l,
-                struct custody *out, struct err *e)
+                struct custody *out, struct repository_orders *orders, struct err *e)
 {
     int rc = 0;
     *out = (struct custody){.hold_count = 0};
     for (size_t i = 0; i < l->count; i++) {
         struct err why = ERR_NONE;
-        int one = apply_one(s, snap, &l->at[i], out, &why);
+        int one = apply_one(s, snap, &l->at[i], out, orders, &why);
         if (one != 0 && rc == 0)
             rc = err_set(e, one,
                          "warrant %s (lsn %llu) cannot be verified here, so nothing of the archive "
@@ -131,7 +157,7 @@ static int in_force(struct site *s, struct custody **out, struct err *doubt, str
     if (rc == 0)
         rc = list_warrants(snap, &l, e);
     if (rc == 0)
-        (void)fold(s, snap, &l, *out, doubt);
+        (void)fold(s, snap, &l, *out, NULL, doubt);
     free(l.at);
     if (rc != 0) {
         free(*out);
@@ -180,14 +206,16 @@ void custody_turn(struct site *s)
     if (same)
         disposer_resume(archiver_disposer(s->archiver));
     struct custody *now = same ? NULL : calloc(1, sizeof *now);
-    if (now != NULL) {
+    struct repository_orders orders = {.at = same ? NULL : calloc(l.count + 1, sizeof *orders.at)};
+    if (now != NULL && orders.at != NULL) {
         if (rc == 0)
-            rc = fold(s, snap, &l, now, &e);
-        disposer_orders(archiver_disposer(s->archiver), now, rc != 0 ? e.text : "");
+            rc = fold(s, snap, &l, now, &orders, &e);
+        disposer_orders(archiver_disposer(s->archiver), now, &orders, rc != 0 ? e.text : "");
         s->custody.told = rc == 0; /* otherwise it is looked at again: certificates can change */
         s->custody.count = l.count;
         s->custody.newest = newest;
     }
+    free(orders.at);
     free(now);
     free(l.at);
 }

@@ -1,8 +1,8 @@
 /* Disposals carried out by the archive thread, a portion between two packs (repository/custody.h).
  *
  * When it was told what is in force it goes through the archive until a turn has nothing left to do, and then rests: until
- * something else is in force, or, when an object stays only for a time (its age, the signed tree, a bucket's lock), until it may
- * have passed. A disposal that was interrupted is gone through at the next start, like every other. */
+ * something else is in force, or, when an object stays only for a time (its age, the signed tree, a bucket's lock), until it
+ * may have passed. A disposal that was interrupted is gone through at the next start, like every other. */
 #include "replication/site_parts.h"
 
 #include "repository/custody.h"
@@ -22,7 +22,9 @@ struct disposer {
     struct repository_custody_report report;             /* of the last turn that saw all */
     uint64_t reported;                                   /* and of which generation */
     bool paused;
+    struct repository_orders came; /* that the archive thread did not take yet; at is NULL: none */
     /* archive thread only */
+    struct repository_orders orders;
     uint64_t done; /* generation that needs no further turn, before at_ms */
     uint64_t at_ms;
     struct custody own; /* copy, while it works */
@@ -45,14 +47,22 @@ void disposer_free(struct disposer *d)
     if (d == NULL)
         return;
     (void)pthread_mutex_destroy(&d->lock);
+    free(d->came.at);
+    free(d->orders.at);
     free(d);
 }
 
-void disposer_orders(struct disposer *d, const struct custody *in_force, const char *trouble)
+void disposer_orders(struct disposer *d, const struct custody *in_force,
+                     struct repository_orders *orders, const char *trouble)
 {
     (void)pthread_mutex_lock(&d->lock);
     const bool news = trouble[0] == '\0' || strcmp(d->doubt, trouble) != 0;
     d->paused = false;
+    if (trouble[0] == '\0') {
+        free(d->came.at);
+        d->came = *orders;
+        *orders = (struct repository_orders){.at = NULL};
+    }
     if (news) {
         d->in_force = *in_force;
         d->generation++;
@@ -61,6 +71,18 @@ void disposer_orders(struct disposer *d, const struct custody *in_force, const c
     (void)pthread_mutex_unlock(&d->lock);
     if (news && trouble[0] != '\0')
         events_add(d->site->events, "archive: %s", trouble);
+}
+
+struct repository_orders disposer_recorded(struct disposer *d)
+{
+    (void)pthread_mutex_lock(&d->lock);
+    if (d->came.at != NULL) {
+        free(d->orders.at);
+        d->orders = d->came;
+        d->came = (struct repository_orders){.at = NULL};
+    }
+    (void)pthread_mutex_unlock(&d->lock);
+    return d->orders;
 }
 
 void disposer_pause(struct disposer *d)

@@ -16,6 +16,7 @@
 #include "replication/io/conn.h"
 #include "replication/io/vote.h"
 #include "replication/site.h"
+#include "repository/operations.h"
 #include "repository/repository.h"
 #include "store/core/commit_time.h"
 #include "store/io/salts.h"
@@ -277,7 +278,8 @@ void driver_give_orders(struct site *s); /* the first half */
 bool site_is_ready(const struct site *s);
 
 /* ---- members.c ---- */
-/* Before the core is made: s->members is what site.json says. ERR_DENIED when the file's list is another and none was logged. */
+/* Before the core is made: s->members is what site.json says. ERR_DENIED when the file's list is another and none was logged.
+ * */
 int members_find(struct site *s, struct member_lists *out, struct err *e);
 /* The body of an entry as sets of slots; names that are new here get one. ERR_FORMAT; ERR_LIMIT: only a restart helps. */
 int members_read(struct site *s, struct bytes body, struct repl_members *out, struct err *e);
@@ -410,8 +412,12 @@ void disposer_free(struct disposer *d);
 bool disposer_due(struct disposer *d);
 /* A portion of it. ERR_IO: open the archive anew. */
 int disposer_turn(struct disposer *d, struct repository *r);
-/* Any thread. `trouble` (empty: none): why not all that is ordered can be known or done; then nothing is disposed of. */
-void disposer_orders(struct disposer *d, const struct custody *in_force, const char *trouble);
+/* Any thread. `trouble` (empty: none): why not all that is ordered can be known or done; then nothing is disposed of, or
+ * recorded; otherwise `orders`, all holds and releases that ever came into force, is taken over (its array is allocated). */
+void disposer_orders(struct disposer *d, const struct custody *in_force,
+                     struct repository_orders *orders, const char *trouble);
+/* Archive thread: those that are to be in the operations log; valid until the next call. */
+struct repository_orders disposer_recorded(struct disposer *d);
 /* What is in force may not be known here at present: rest, until the next orders. */
 void disposer_pause(struct disposer *d);
 void disposer_resume(struct disposer *d); /* nothing else is in force */
@@ -438,8 +444,8 @@ void archiver_index_trouble(struct archiver *a, char trouble[ERR_TEXT_BYTES]);
 /* An index was found damaged: find it, and make it again. Any thread. */
 void archiver_check_index(struct archiver *a);
 
-/* The newest signed checkpoint. Each has a number of its own, which is not 0; one that was published before this process began is
- * the first. */
+/* The newest signed checkpoint. Each has a number of its own, which is not 0; one that was published before this process began
+ * is the first. */
 struct archiver_draft {
     uint64_t generation; /* 0: none yet */
     char key[192];       /* verifier key of the log */
@@ -525,8 +531,8 @@ bool ahead_news(struct ahead *a);   /* something was read since the last call */
 int packs_start(struct site *s, struct packs **out, struct err *e);
 void packs_stop(struct packs *p); /* NULL is fine, as below */
 /* What follows m->lsn, for m->to: fills lsn_term, hash and count of `m`; *entries is lent until packs_return(), which has to be
- * called. 0; or nothing is lent: ERR_BUSY: not read yet, ask again soon; ERR_NOT_FOUND: the archive does not have it; others: it
- * cannot be read. */
+ * called. 0; or nothing is lent: ERR_BUSY: not read yet, ask again soon; ERR_NOT_FOUND: the archive does not have it; others:
+ * it cannot be read. */
 int packs_borrow(struct packs *p, struct repl_message *m, struct bytes *entries,
                  struct entry_position *last, struct err *e);
 void packs_return(struct packs *p, bool sent);                  /* false: it is lent again */

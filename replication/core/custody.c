@@ -167,18 +167,19 @@ static void add_disposal(struct custody *c, const struct custody_order *o,
     keep(d->reason, sizeof d->reason, o->reason);
 }
 
-void custody_apply(struct custody *c, const struct custody_order *o,
-                   const struct custody_logged *by)
+bool custody_apply(struct custody *c, const struct custody_order *o,
+                   const struct custody_logged *by, struct custody_logged *ended)
 {
     bool found;
     if (custody_admit(c, o, NULL) != 0) /* K1 */
-        return;
+        return false;
     const uint32_t at = place_of(c, o->name, &found);
     switch (o->act) {
     case CUSTODY_HOLD:
         add_hold(c, o, by);
         break;
     case CUSTODY_RELEASE: /* K2 */
+        *ended = c->holds[at].by;
         c->hold_count--;
         memmove(&c->holds[at], &c->holds[at + 1], (c->hold_count - at) * sizeof c->holds[0]);
         break;
@@ -186,4 +187,5 @@ void custody_apply(struct custody *c, const struct custody_order *o,
         add_disposal(c, o, by);
         break;
     }
+    return true;
 }

@@ -1,6 +1,6 @@
 /* Legal holds and disposals of the archive: what is in force, as the warrants in the log say (P12). Each is an order of two
- * operators (replication/core/warrant.h), and is logged whole when it is carried out; so what is in force at an lsn follows from
- * the log alone, and is the same at every site.
+ * operators (replication/core/warrant.h), and is logged whole when it is carried out; so what is in force at an lsn follows
+ * from the log alone, and is the same at every site.
  *
  * ACTS and their facts; none may be missing but those in brackets, and none come twice:
  *   archive-hold      name, collection, [prefix | key], reason
@@ -62,8 +62,9 @@ int custody_read(const struct warrant *w, struct custody_order *out, struct err 
 /* Would it change anything? ERR_EXISTS: a hold of that name is in force, or a disposal that reaches as far. ERR_NOT_FOUND: no
  * such hold. ERR_LIMIT: CUSTODY_HOLDS_MAX are in force. */
 int custody_admit(const struct custody *c, const struct custody_order *o, struct err *e);
-/* The next one in the order of the log. What custody_admit would refuse changes nothing: two were logged at the same time. */
-void custody_apply(struct custody *c, const struct custody_order *o,
-                   const struct custody_logged *by);
+/* The next one in the order of the log; true: it came into force, and when it is a release, *ended is by what the hold was
+ * ordered that it ends. What custody_admit would refuse changes nothing: two were logged at the same time. */
+bool custody_apply(struct custody *c, const struct custody_order *o,
+                   const struct custody_logged *by, struct custody_logged *ended);
 
 #endif

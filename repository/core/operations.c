@@ -74,6 +74,8 @@ static bool complete(const struct operation *o)
         return o->bytes != 0 && repo_name_parse(o->object, &name) == 0 && name.kind == kind &&
                name.first.v == o->first.v && name.last.v == o->last.v;
     }
+    if (o->kind == OPERATION_HOLD || o->kind == OPERATION_RELEASE)
+        return o->has_reference && o->last.v != 0 && o->detail[0] != '\0';
     return o->kind > OPERATION_SNAPSHOT && (size_t)o->kind < NAMES;
 }
 

@@ -33,9 +33,9 @@ enum operation_kind {
     OPERATION_VERIFY,   /* checked, damaged; detail: the level */
     OPERATION_DRILL,    /* a restore was tried */
     OPERATION_HEAL,     /* what was damaged or missing was put back: checked, damaged: how many */
-    OPERATION_HOLD,     /* nothing that `reference` or `object` names may be disposed of */
-    OPERATION_RELEASE,  /* the end of a hold */
-    OPERATION_DISPOSE,  /* on purpose: with `object`, that object need not be there any more */
+    OPERATION_HOLD, /* came into force: detail names the warrant, reference is its file's, last the entry that logged it */
+    OPERATION_RELEASE, /* of a hold: the same; detail names the hold's warrant, too */
+    OPERATION_DISPOSE, /* on purpose: with `object`, that object need not be there any more */
 };
 const char *operation_name(enum operation_kind kind);
 

@@ -202,6 +202,13 @@ static const char *sealing_pack(const struct repository *r)
     return NULL;
 }
 
+/* What follows from the archive or from the log of entries, and from nobody's word. */
+static bool of_the_site(enum operation_kind kind)
+{
+    return kind == OPERATION_PACK || kind == OPERATION_SNAPSHOT || kind == OPERATION_HOLD ||
+           kind == OPERATION_RELEASE;
+}
+
 static const char before_pack[] = "{\"sealed_as\":\"", before_leaf[] = "\",\"operation\":";
 enum { PENDING_LINE_BYTES = OPERATION_MAX_BYTES + REPO_NAME_BYTES + 64 };
 
@@ -247,7 +254,7 @@ int repository_operations_add(struct repository *r, struct operation *o, struct 
     struct repo_key key = {{0}};
     size_t n = 0;
     int lock = -1;
-    if (o->kind == OPERATION_PACK || o->kind == OPERATION_SNAPSHOT)
+    if (of_the_site(o->kind))
         return err_set(e, ERR_USAGE, "a %s is not handed in", operation_name(o->kind));
     if (pack == NULL)
         return err_set(e, ERR_CONDITION, "the archive holds no pack: nothing in it is recorded");
@@ -327,7 +334,7 @@ static int read_sealed(struct repository *r, struct repo_handed_in *x, struct er
     const uint8_t *end = n == 0 ? NULL : memchr(text, '\n', n);
     rc = pending_read(bytes_of(text, end == NULL ? 0 : (size_t)(end - text)), pack, &x->o, e);
     if (rc == 0 && (repo_name_parse(pack, &name) != 0 || name.kind != REPO_PACK || x->o.id != id ||
-                    x->o.kind == OPERATION_PACK || x->o.kind == OPERATION_SNAPSHOT))
+                    of_the_site(x->o.kind)))
         rc = err_set(e, ERR_INTEGRITY, "it is not what its name says");
     if (rc == 0)
         rc = repo_key_of(r, pack, &key, e);

@@ -1,8 +1,8 @@
 /* The operations log: growing it, at the archive's site.
  *
- * What it lacks is found and not remembered: packs and snapshots of the inventory that no leaf names, those that were disposed of
- * and no leaf says so, and what was handed in. So one way serves what was just sealed, what a crash left without a leaf, and an
- * archive that is older than its log.
+ * What it lacks is found and not remembered: packs and snapshots of the inventory that no leaf names, those that were disposed
+ * of and no leaf says so, holds and releases that came into force, and what was handed in. So one way serves what was just
+ * sealed, what a crash left without a leaf, and an archive that is older than its log.
  *
  * Unlike the leaves of the tree, those of an operation cannot be made again as they were (they have a random id). So
  * before tiles are written, the new leaves are written down, signed, as `operations/next`:
@@ -32,6 +32,11 @@ enum {
 };
 static const char checkpoint_name[] = "operations/checkpoint", next_name[] = "operations/next";
 
+struct ordered_leaf {
+    enum operation_kind kind;
+    struct sha256 warrant;
+};
+
 struct repo_operations {
     struct repo_signer *signer;
     bool ready, key_published;
@@ -41,6 +46,8 @@ struct repo_operations {
     struct operation_inventory inv; /* its array is allocated */
     uint64_t *taken;                /* ids of the leaves that were handed in */
     size_t taken_count, taken_cap;
+    struct ordered_leaf *ordered; /* holds and releases that have a leaf */
+    size_t ordered_count, ordered_cap;
     struct repo_tree_files files;
     uint8_t next[TLOG_CHECKPOINT_MAX_BYTES];
 };
@@ -69,15 +76,33 @@ void repo_operations_free(struct repo_operations *o)
     repo_tree_files_drop(&o->files);
     free(o->inv.at);
     free(o->taken);
+    free(o->ordered);
     free(o);
 }
 
 /* ---- what is in it ---- */
 
+static int note_ordered(struct repo_operations *x, const struct operation *o, struct err *e)
+{
+    if (x->ordered_count == x->ordered_cap) {
+        size_t cap = x->ordered_cap == 0 ? 64 : 2 * x->ordered_cap;
+        struct ordered_leaf *more = realloc(x->ordered, cap * sizeof *more);
+        if (more == NULL)
+            return err_set(e, ERR_NO_MEMORY, "no memory for the operations log");
+        x->ordered = more;
+        x->ordered_cap = cap;
+    }
+    x->ordered[x->ordered_count++] = (struct ordered_leaf){o->kind, o->reference};
+    return 0;
+}
+
 static int note_leaf(struct repo_operations *x, const struct operation *o, struct err *e)
 {
     if (o->kind == OPERATION_PACK || o->kind == OPERATION_SNAPSHOT)
         return repo_operations_replay(&x->inv, o, e);
+    int rc = o->kind == OPERATION_HOLD || o->kind == OPERATION_RELEASE ? note_ordered(x, o, e) : 0;
+    if (rc != 0)
+        return rc;
     if (x->taken_count == x->taken_cap) {
         size_t cap = x->taken_cap == 0 ? 64 : 2 * x->taken_cap;
         uint64_t *more = realloc(x->taken, cap * sizeof *more);
@@ -334,6 +359,38 @@ static int lack_object(struct repository *r, struct lacking *l, enum operation_k
     return rc == 0 ? lack(l, &o, e) : rc;
 }
 
+/* In most cases it is the i-th leaf of its kinds. */
+static bool is_named(const struct repo_operations *x, enum operation_kind kind,
+                     const struct sha256 *warrant, size_t i)
+{
+    for (size_t k = 0; k < x->ordered_count; k++) {
+        const struct ordered_leaf *l = &x->ordered[(i + k) % x->ordered_count];
+        if (l->kind == kind && sha256_equal(&l->warrant, warrant))
+            return true;
+    }
+    return false;
+}
+
+/* A leaf is for strangers: which records are held, and what the hold is called, stands in the warrant. */
+static int lack_order(struct repository *r, struct lacking *l, const struct repository_ordered *x,
+                      size_t i, struct err *e)
+{
+    char nonce[2 * REPOSITORY_NONCE_BYTES + 1], ends[2 * REPOSITORY_NONCE_BYTES + 1];
+    struct operation o = {.kind = x->release ? OPERATION_RELEASE : OPERATION_HOLD,
+                          .time = x->by.time,
+                          .last = x->by.lsn,
+                          .has_reference = true,
+                          .reference = x->by.warrant};
+    if (is_named(r->operations, o.kind, &o.reference, i))
+        return 0;
+    hex_format(x->by.nonce, sizeof x->by.nonce, nonce);
+    hex_format(x->ends, sizeof x->ends, ends);
+    (void)snprintf(o.detail, sizeof o.detail,
+                   x->release ? "warrant %s ends warrant %s" : "warrant %s", nonce, ends);
+    int rc = repo_random(&o.id, sizeof o.id, e);
+    return rc == 0 ? lack(l, &o, e) : rc;
+}
+
 /* What was handed in before and cannot be removed, or was not, is left out, and removed. */
 static int lack_pending(struct repository *r, struct lacking *l, struct repo_pending *pending,
                         struct err *e)
@@ -357,8 +414,8 @@ static int by_time(const void *a, const void *b)
     return (x->last.v > y->last.v) - (x->last.v < y->last.v);
 }
 
-static int gather(struct repository *r, struct lacking *l, struct repo_pending *pending,
-                  struct err *e)
+static int gather(struct repository *r, const struct repository_orders *orders, struct lacking *l,
+                  struct repo_pending *pending, struct err *e)
 {
     const struct repo_inventory *inv = &r->inv;
     int rc = 0;
@@ -366,6 +423,8 @@ static int gather(struct repository *r, struct lacking *l, struct repo_pending *
         rc = lack_object(r, l, OPERATION_PACK, &inv->packs[i].o, inv->packs[i].first, e);
     for (size_t i = 0; rc == 0 && i < inv->snapshot_count; i++)
         rc = lack_object(r, l, OPERATION_SNAPSHOT, &inv->snapshots[i].o, (struct lsn){0}, e);
+    for (size_t i = 0; rc == 0 && orders != NULL && i < orders->n; i++)
+        rc = lack_order(r, l, &orders->at[i], i, e);
     if (rc == 0)
         rc = lack_pending(r, l, pending, e);
     if (rc == 0 && l->n != 0)
@@ -395,7 +454,7 @@ static int add_all(struct repository *r, struct repo_operations *x, struct lacki
 static int load(struct repository *r, struct repo_operations *x, struct err *e)
 {
     memset(&x->edge, 0, sizeof x->edge);
-    x->bundle_bytes = x->taken_count = 0;
+    x->bundle_bytes = x->taken_count = x->ordered_count = 0;
     x->inv.n = 0;
     x->inv.tree_size = 0;
     int rc = load_log(r, x, e);
@@ -405,7 +464,8 @@ static int load(struct repository *r, struct repo_operations *x, struct err *e)
     return rc;
 }
 
-int repository_operations_settle(struct repository *r, struct err *e)
+int repository_operations_settle(struct repository *r, const struct repository_orders *orders,
+                                 struct err *e)
 {
     struct repo_operations *x = r->operations;
     struct lacking l = {0};
@@ -416,7 +476,7 @@ int repository_operations_settle(struct repository *r, struct err *e)
                        r->failed.text);
     int rc = x->ready ? 0 : load(r, x, e);
     if (rc == 0)
-        rc = gather(r, &l, &pending, e);
+        rc = gather(r, orders, &l, &pending, e);
     if (rc == 0)
         rc = add_all(r, x, &l, e);
     for (size_t i = 0; rc == 0 && i < pending.n; i++)

@@ -329,7 +329,7 @@ static int publish(struct repository *r, struct repo_tree *t, struct err *e)
     if (!t->changed)
         return 0;
     /* First the operations: no entry is published whose pack their log does not name. */
-    int rc = repository_operations_settle(r, e);
+    int rc = repository_operations_settle(r, NULL, e);
     if (rc == 0)
         rc = repo_tree_replace(r->backend, "tree/checkpoint", bytes_of(t->note, t->note_bytes),
                                &t->files.sync_failed, e);

@@ -3,6 +3,8 @@
 # it go; what is disposed of is gone from the archive and its copy, by the name of who ordered it, also after kill -9; a proof made
 # before holds after, the archive verifies, and everything later is restored.
 #
+# The operations log names hold, release and disposal once each, and a program that shares no line with ours checks them.
+#
 # Usage: BUILD=build/gcc-release tests/integration/custody.sh
 # suite: drills
 # limit: 240 s
@@ -36,6 +38,8 @@ both() { # both ACT FILE: the second operator signs, the first carries it out
     by 0 "signed by operator ravi" ravi warrant sign "$2" --yes
     by 0 "from lsn" asha archive "$1" --warrant "$2" --yes
 }
+leaves() { "$TRIVENI" archive operations -r gsr/archive -o json 2>/dev/null | jq -c "select(.op == \"$1\")"; }
+named() { [ "$(leaves "$1" | wc -l)" = "$2" ]; } # so many leaves of that kind
 # A pack of its own, heavy enough that a snapshot follows.
 chapter() {
     local i
@@ -91,6 +95,12 @@ by 0 "the hold is in force, from lsn" asha archive hold --warrant hold.warrant -
 by 1 "carried out already" ravi archive hold --warrant hold.warrant --yes
 by 0 "court" asha archive holds
 eventually "the hold at gsr" is '.archive.holds' 1
+eventually "the leaf of the hold" named hold 1
+nonce_of() { openssl cms -verify -inform PEM -in "$1" -CAfile pki/ca.crt -purpose sslclient 2>/dev/null | sed -n 's/^nonce //p'; }
+hold=$(nonce_of hold.warrant)
+leaves hold | jq -e --arg w "warrant $hold" --arg h "$(sha256sum <hold.warrant | cut -d' ' -f1)" \
+    '.detail == $w and .reference == $h and .last > 0' >/dev/null || die "the leaf of the hold: $(leaves hold)"
+! leaves hold | grep -q 'case\|court' || die "a leaf tells a stranger what is held: $(leaves hold)"
 by 0 "" asha archive hold case-7 --collection land --reason again --ask twice.warrant
 by 0 "" ravi warrant sign twice.warrant --yes
 by 1 "a hold 'case-7' is in force" asha archive hold --warrant twice.warrant --yes
@@ -125,6 +135,9 @@ by 0 "" asha archive release case-7 --reason closed --ask release.warrant
 both release release.warrant
 site_kill gsr KILL
 site_start gsr
+eventually "the leaf of the release" named release 1
+leaves release | jq -e --arg w "warrant $(nonce_of release.warrant) ends warrant $hold" '.detail == $w' >/dev/null ||
+    die "the leaf of the release: $(leaves release)"
 eventually "disposal of what was held" is '[.archive.holds, .archive.held, .archive.disposals] | tostring' '[0,0,1]'
 expect 3 "disposed of by warrant $nonce" "$TRIVENI" get court case --as-of "$(cat case.lsn)" "${archive[@]}"
 gone() { [ "$(keys_of "$1" pack)" = "$(find "$1/packs" -name '*.pack' | while read -r p; do [ -e "${p%.pack}.disposed" ] || echo x; done | wc -l)" ]; }
@@ -158,5 +171,15 @@ unset TRIVENI_KEK
 expect 0 "$lost of them were disposed of" "$TRIVENI" archive verify -r gsr/archive # who has no key, by the signed leaves
 [ "$(wc -l <leaves)" = "$lost" ] || die "the operations log names $(wc -l <leaves) of $lost objects that are disposed of"
 op events --site gsr -o json | grep -q "is disposed of" || die "gsr's events do not tell of it"
+expect 0 "" "$TRIVENI" archive checkpoint -r gsr/archive -o json
+jq -r .key "$DIR/out" >vkey
+site_kill gsr KILL # and everything is looked at once more
+site_start gsr
+chapter
+eventually "the log behind the last pack" sh -c '"$TRIVENI" archive operations -r gsr/archive -o json | grep -q "$(ls gsr/archive/packs/*.pack | tail -n 1 | cut -d/ -f3-)"'
+sleep 6 # twice the turn in which the site looks what its log lacks
+{ named hold 1 && named release 1; } || die "not one hold and one release: $("$TRIVENI" archive operations -r gsr/archive)"
+timeout 60 python3 "$here/../repository/verify_tree.py" operations gsr/archive "$(cat vkey)" >stranger
+grep -q "^holds $(leaves hold | jq .last)-$(leaves release | jq .last)$" stranger || die "the other program reads: $(cat stranger)"
 wait_equal >/dev/null
 echo "ok: proof, tree, copy, the present and every later moment are whole"

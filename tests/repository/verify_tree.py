@@ -15,6 +15,7 @@ operations log may be given as the tree's. Python's own modules, and `openssl` f
 import base64
 import hashlib
 import json
+import re
 import os
 import struct
 import subprocess
@@ -250,6 +251,18 @@ def leaf_of(text, number):
     return leaf
 
 
+def check_hold(leaf, holds, what):
+    """Each warrant is named once, and a release ends a hold that is in force. `holds`: by warrant, the lsns where it began and ended."""
+    words = re.fullmatch("warrant ([0-9a-f]{32})( ends warrant ([0-9a-f]{32}))?", leaf.get("detail", ""))
+    need(words and "reference" in leaf and "last" in leaf and (words[2] is None) == (leaf["op"] == "hold"), what + "has no warrant")
+    need(words[1] not in holds, what + "was there before")
+    holds[words[1]] = [leaf["last"], None if leaf["op"] == "hold" else leaf["last"]]
+    if leaf["op"] == "release":
+        hold = holds.get(words[3], [0, 0])
+        need(hold[1] is None and hold[0] < leaf["last"], what + "ends no hold that is in force")
+        hold[1] = leaf["last"]
+
+
 def file_hash(path):
     h = hashlib.sha256()
     with open(path, "rb") as f:
@@ -262,7 +275,7 @@ def check_operations(archive, vkey):
     root = os.path.join(archive, "operations")
     with open(os.path.join(root, "checkpoint"), "rb") as f:
         size, signed_root = checkpoint(f.read(), operations_key(vkey))
-    hashes, objects, ids, tree = [], {}, set(), (0, "")
+    hashes, objects, ids, holds, tree = [], {}, set(), {}, (0, "")
     for i, text in enumerate(tiles(root, "entries", size)):
         leaf = leaf_of(text, i)
         hashes.append(leaf_hash(text))
@@ -276,6 +289,8 @@ def check_operations(archive, vkey):
             objects[leaf["object"]] = leaf
         elif leaf["op"] == "dispose":
             objects.pop(leaf.get("object"), None)
+        elif leaf["op"] in ("hold", "release"):
+            check_hold(leaf, holds, "leaf %d " % i)
     need(tree_hash(hashes) == signed_root, "the leaves do not lead to the signed root")
     check_levels(root, hashes)
     for name, leaf in objects.items():
@@ -288,6 +303,7 @@ def check_operations(archive, vkey):
              "the tree of entries does not begin with the one that the log names")
         last = max((o["last"] for o in objects.values() if o["op"] == "pack"), default=0)
         need(last >= len(entries), "the log ends before the tree of entries")
+    print("holds", *("%d-%s" % (began, ended or "") for began, ended in holds.values() if began != ended))
     print("operations", size, len(objects), base64.b64encode(signed_root).decode())
 
 

@@ -44,18 +44,20 @@ static struct custody_order dispose(uint64_t before)
         .act = CUSTODY_DISPOSE, .before = {before}, .reason = bytes_str("law")};
 }
 
-static void apply(struct custody *c, struct custody_order o, uint64_t lsn)
+/* The lsn of the hold that it ends; 1: in force, and it ends none; 0: not in force. */
+static uint64_t apply(struct custody *c, struct custody_order o, uint64_t lsn)
 {
-    custody_apply(c, &o, &(struct custody_logged){.lsn = {lsn}});
+    struct custody_logged ended = {.lsn = {1}};
+    return custody_apply(c, &o, &(struct custody_logged){.lsn = {lsn}}, &ended) ? ended.lsn.v : 0;
 }
 
 static void a_hold_is_in_force_until_it_is_released(void **state)
 {
     struct custody *c = *state;
     struct err e = ERR_NONE;
-    apply(c, hold("b", "plot-", ""), 5);
-    apply(c, hold("a", "", "plot-1"), 6);
-    apply(c, hold("c", "", ""), 7);
+    assert_int_equal(apply(c, hold("b", "plot-", ""), 5), 1);
+    (void)apply(c, hold("a", "", "plot-1"), 6);
+    (void)apply(c, hold("c", "", ""), 7);
     assert_int_equal(c->hold_count, 3);
     assert_string_equal(c->holds[0].name, "a");
     assert_string_equal(c->holds[0].key, "plot-1");
@@ -66,17 +68,20 @@ static void a_hold_is_in_force_until_it_is_released(void **state)
     assert_int_equal(c->holds[1].by.lsn.v, 5);
     struct custody_order again = hold("b", "", "");
     assert_int_equal(custody_admit(c, &again, &e), ERR_EXISTS);
-    apply(c, again, 8); /* logged all the same, at the same time: nothing changes */
+    assert_int_equal(apply(c, again, 8),
+                     0); /* logged all the same, at the same time: nothing changes */
     assert_int_equal(c->hold_count, 3);
     assert_int_equal(c->holds[1].by.lsn.v, 5);
-    apply(c, release("b"), 9);
+    assert_int_equal(apply(c, release("b"), 9), 5);
     assert_int_equal(c->hold_count, 2);
     assert_string_equal(c->holds[1].name, "c");
     struct custody_order none = release("b");
     assert_int_equal(custody_admit(c, &none, &e), ERR_NOT_FOUND);
-    apply(c, none, 10);
+    assert_int_equal(apply(c, none, 10), 0);
     assert_int_equal(c->hold_count, 2);
     assert_int_equal(custody_admit(c, &again, &e), 0);
+    assert_int_equal(apply(c, again, 11), 1);
+    assert_int_equal(apply(c, release("b"), 12), 11); /* the second one of that name */
 }
 
 static void holds_have_a_limit(void **state)
@@ -86,14 +91,14 @@ static void holds_have_a_limit(void **state)
     for (unsigned i = 0; i < CUSTODY_HOLDS_MAX; i++) {
         char name[24];
         (void)snprintf(name, sizeof name, "hold-%u", i * 37 % CUSTODY_HOLDS_MAX);
-        apply(c, hold(name, "", ""), i + 1);
+        (void)apply(c, hold(name, "", ""), i + 1);
     }
     assert_int_equal(c->hold_count, CUSTODY_HOLDS_MAX);
     for (unsigned i = 1; i < CUSTODY_HOLDS_MAX; i++)
         assert_true(strcmp(c->holds[i - 1].name, c->holds[i].name) < 0);
     struct custody_order more = hold("one more", "", "");
     assert_int_equal(custody_admit(c, &more, &e), ERR_LIMIT);
-    apply(c, more, 100);
+    (void)apply(c, more, 100);
     assert_int_equal(c->hold_count, CUSTODY_HOLDS_MAX);
 }
 
@@ -101,13 +106,13 @@ static void each_disposal_reaches_further(void **state)
 {
     struct custody *c = *state;
     struct err e = ERR_NONE;
-    apply(c, dispose(100), 200);
+    (void)apply(c, dispose(100), 200);
     struct custody_order less = dispose(100);
     assert_int_equal(custody_admit(c, &less, &e), ERR_EXISTS);
-    apply(c, less, 201);
+    (void)apply(c, less, 201);
     assert_int_equal(c->disposal_count, 1);
     for (uint64_t i = 1; i <= CUSTODY_DISPOSALS_MAX; i++)
-        apply(c, dispose(100 + i), 300 + i);
+        (void)apply(c, dispose(100 + i), 300 + i);
     assert_int_equal(c->disposal_count, CUSTODY_DISPOSALS_MAX);
     assert_int_equal(c->disposals[0].before.v, 101); /* the oldest is forgotten */
     assert_int_equal(c->disposals[CUSTODY_DISPOSALS_MAX - 1].before.v, 100 + CUSTODY_DISPOSALS_MAX);

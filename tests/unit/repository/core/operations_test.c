@@ -66,6 +66,7 @@ static void a_leaf_is_this_line_and_comes_back_as_it_was(void **state)
         struct operation x = {.kind = (enum operation_kind)kind,
                               .id = kind,
                               .time = {kind},
+                              .last = {3},
                               .generation = 2,
                               .checked = 5,
                               .damaged = 1,
@@ -101,6 +102,10 @@ static void no_other_text_is_taken(void **state)
         "{\"op\":\"drill\",\"id\":\"0123456789abcdef\",\"time_us\":1,\"generation\":10000}",
         "{\"op\":\"drill\",\"id\":\"0123456789abcdef\",\"time_us\":1,\"mended\":false}",
         "{\"op\":\"drill\",\"id\":\"0123456789abcdef\",\"time_us\":1,\"more\":1}",
+        "{\"op\":\"hold\",\"id\":\"0123456789abcdef\",\"time_us\":1,\"last\":3,\"detail\":"
+        "\"warrant\"}",
+        "{\"op\":\"release\",\"id\":\"0123456789abcdef\",\"time_us\":1,\"detail\":\"w\","
+        "\"reference\":\"" AB8 AB8 AB8 AB8 "\"}",
     };
     struct operation o;
     struct err e = ERR_NONE;

@@ -241,7 +241,7 @@ static void what_is_handed_in_counts_at_once_and_is_signed_later(void **state)
     assert_ok(repository_operations_of(b->r, see, &all, &sum, &e), e);
     assert_true(all.n == 3 && all.pending == 2 && sum.pending == 2 && sum.leaves == 1);
     assert_true(all.at[1].checked == 7 && all.at[2].checked == 8);
-    assert_ok(repository_operations_settle(b->r, &e), e);
+    assert_ok(repository_operations_settle(b->r, NULL, &e), e);
     struct seen *s = read_log(b);
     assert_int_equal(s->n, 3);
     assert_true(s->at[1].kind == OPERATION_VERIFY && s->at[1].id == all.at[1].id);
@@ -272,7 +272,7 @@ static void what_cannot_be_removed_is_taken_once(void **state)
     publish(b);
     for (int i = 0; i < 2; i++) {
         assert_true(link(saved, path) == 0 || errno == EEXIST); /* as if it were still there */
-        assert_ok(repository_operations_settle(b->r, &e), e);
+        assert_ok(repository_operations_settle(b->r, NULL, &e), e);
         assert_whole(b, 2);
         reopen(b);
     }
@@ -294,7 +294,7 @@ static void nothing_is_taken_whose_seal_does_not_hold(void **state)
     assert_int_equal(unlink(path), 0);
     write_file(path, p, n, 0440);
     free(p);
-    assert_ok(repository_operations_settle(b->r, &e), e); /* the site goes on */
+    assert_ok(repository_operations_settle(b->r, NULL, &e), e); /* the site goes on */
     struct seen *s = read_log(b);
     assert_int_equal(s->n, 1);
     free(s);
@@ -333,12 +333,12 @@ static void an_interrupted_writer_is_finished_with_the_same_leaves(void **state)
     /* Without what was written down before, other leaves do not get over the tiles: nothing is signed. */
     assert_int_equal(link(path, saved), 0);
     hand_in(b, OPERATION_VERIFY, 8);
-    assert_ok(repository_operations_settle(b->r, &e), e);
+    assert_ok(repository_operations_settle(b->r, NULL, &e), e);
     assert_int_equal(rename(saved, path), 0);
     assert_int_equal(unlink(next), 0);
     reopen(b);
     seal(b, 3);
-    assert_int_equal(repository_operations_settle(b->r, &e), ERR_INTEGRITY);
+    assert_int_equal(repository_operations_settle(b->r, NULL, &e), ERR_INTEGRITY);
 }
 
 static void the_log_grows_over_many_tiles(void **state)
@@ -350,19 +350,105 @@ static void the_log_grows_over_many_tiles(void **state)
     publish(b);
     for (unsigned i = 0; i < 530; i++)
         hand_in(b, OPERATION_DRILL, i + 1);
-    assert_ok(repository_operations_settle(b->r, &e), e);
+    assert_ok(repository_operations_settle(b->r, NULL, &e), e);
     struct seen *s = read_log(b);
     assert_int_equal(s->n, 531);
     free(s);
     assert_whole(b, 531);
     reopen(b);
     hand_in(b, OPERATION_DRILL, 1000);
-    assert_ok(repository_operations_settle(b->r, &e), e);
+    assert_ok(repository_operations_settle(b->r, NULL, &e), e);
     assert_whole(b, 532);
     (void)snprintf(path, sizeof path, "%s/operations/tile/entries/000.p", b->place.dir);
     assert_int_equal(access(path, F_OK), -1); /* partial ones go when the full one is there */
     (void)snprintf(path, sizeof path, "%s/operations/tile/entries/000", b->place.dir);
     assert_int_equal(access(path, F_OK), 0);
+}
+
+/* ---- holds and releases ---- */
+
+static struct repository_ordered ordered(bool release, uint8_t nonce, uint8_t ends, uint64_t lsn)
+{
+    return (struct repository_ordered){
+        release, {{nonce}, {lsn}, {1700000000000000 + lsn}, {{nonce, 7}}}, {ends}};
+}
+
+static void assert_ordered(const struct operation *o, enum operation_kind kind, uint64_t lsn,
+                           const char *detail)
+{
+    assert_int_equal(o->kind, kind);
+    assert_int_equal(o->last.v, lsn);
+    assert_int_equal(o->time.us, 1700000000000000 + lsn);
+    assert_string_equal(o->detail, detail);
+    assert_true(o->has_reference && o->reference.b[1] == 7);
+}
+
+#define ZEROS "000000000000000000000000000000"
+static void each_hold_and_release_has_one_leaf_however_often_it_is_told(void **state)
+{
+    struct box *b = *state;
+    struct err e = ERR_NONE;
+    struct repository_ordered at[3] = {ordered(false, 0xa1, 0, 5), ordered(true, 0xa2, 0xa1, 6),
+                                       ordered(false, 0xa3, 0, 7)};
+    const struct repository_orders two = {at, 2}, three = {at, 3};
+    seal(b, 8);
+    assert_ok(repository_operations_settle(b->r, &two, &e), e);
+    assert_ok(repository_operations_settle(b->r, &two, &e), e);
+    publish(b);
+    reopen(b); /* and all of them are told again */
+    assert_ok(repository_operations_settle(b->r, &three, &e), e);
+    reopen(b);
+    assert_ok(repository_operations_settle(b->r, &three, &e), e);
+    struct seen *s = read_log(b);
+    assert_int_equal(s->n, 4);
+    assert_ordered(&s->at[0], OPERATION_HOLD, 5, "warrant a1" ZEROS);
+    assert_ordered(&s->at[1], OPERATION_RELEASE, 6, "warrant a2" ZEROS " ends warrant a1" ZEROS);
+    assert_ordered(&s->at[3], OPERATION_HOLD, 7, "warrant a3" ZEROS);
+    free(s);
+    assert_whole(b, 4);
+}
+
+static void a_hold_that_was_being_written_down_is_neither_lost_nor_doubled(void **state)
+{
+    struct box *b = *state;
+    struct err e = ERR_NONE;
+    char path[200], next[200], saved[200];
+    struct repository_ordered at[1] = {ordered(false, 0xa1, 0, 2)};
+    const struct repository_orders orders = {at, 1};
+    (void)snprintf(path, sizeof path, "%s/operations/checkpoint", b->place.dir);
+    (void)snprintf(next, sizeof next, "%s/operations/next", b->place.dir);
+    (void)snprintf(saved, sizeof saved, "%s/saved", b->place.root);
+    for (int written = 0; written < 2; written++) {
+        seal(b, 3);
+        publish(b);
+        assert_int_equal(link(path, saved), 0);
+        assert_ok(repository_operations_settle(b->r, &orders, &e), e);
+        struct seen *before = read_log(b);
+        assert_int_equal(rename(saved, path), 0); /* the power goes before the checkpoint */
+        reopen(b);
+        assert_ok(repository_operations_settle(b->r, &orders, &e), e);
+        struct seen *after = read_log(b);
+        assert_int_equal(after->n, before->n);
+        assert_memory_equal(after->at, before->at, before->n * sizeof before->at[0]);
+        free(before);
+        free(after);
+        at[0] = ordered(true, 0xa2, 0xa1, 3);
+    }
+    assert_whole(b, 4);
+}
+
+static void who_holds_is_said_by_the_site_alone(void **state)
+{
+    struct box *b = *state;
+    struct err e = ERR_NONE;
+    struct operation o = {
+        .kind = OPERATION_HOLD, .last = {1}, .detail = "warrant a1" ZEROS, .has_reference = true};
+    seal(b, 3);
+    assert_int_equal(repository_operations_add(b->r, &o, &e), ERR_USAGE);
+    o.kind = OPERATION_RELEASE;
+    assert_int_equal(repository_operations_add(b->r, &o, &e), ERR_USAGE);
+    o.kind = OPERATION_DRILL;
+    assert_ok(repository_operations_add(b->r, &o, &e), e);
 }
 
 /* ---- what is wrong is found ---- */
@@ -469,7 +555,7 @@ static void a_changed_log_is_told(void **state)
             assert_told(b, "operations", "operations/");
             struct err e = ERR_NONE;
             reopen(b);
-            assert_int_equal(repository_operations_settle(b->r, &e), ERR_INTEGRITY);
+            assert_int_equal(repository_operations_settle(b->r, NULL, &e), ERR_INTEGRITY);
             assert_int_equal(rename(saved, path), 0);
         }
     assert_whole(b, 3);
@@ -550,6 +636,11 @@ int main(void)
         cmocka_unit_test_setup_teardown(nothing_is_taken_whose_seal_does_not_hold, setup, teardown),
         cmocka_unit_test_setup_teardown(an_interrupted_writer_is_finished_with_the_same_leaves,
                                         setup, teardown),
+        cmocka_unit_test_setup_teardown(each_hold_and_release_has_one_leaf_however_often_it_is_told,
+                                        setup, teardown),
+        cmocka_unit_test_setup_teardown(
+            a_hold_that_was_being_written_down_is_neither_lost_nor_doubled, setup, teardown),
+        cmocka_unit_test_setup_teardown(who_holds_is_said_by_the_site_alone, setup, teardown),
         cmocka_unit_test_setup_teardown(the_log_grows_over_many_tiles, setup, teardown),
         cmocka_unit_test_setup_teardown(an_object_that_is_gone_with_all_its_files_is_missed_by_name,
                                         setup, teardown),
