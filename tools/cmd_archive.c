@@ -1,6 +1,7 @@
 /* archive: what the repository holds, read from its directory; no site has to run. */
 #include "tools/commands.h"
 
+#include "repository/operations.h"
 #include "repository/proof.h"
 #include "repository/scrub.h"
 #include "tools/progress.h"
@@ -16,6 +17,7 @@ struct archive_options {
     const char *level, *scratch, *point, *time, *ledger, *require;
     struct option_list keys;
     struct option_number lsn;
+    bool record;
 };
 #define AT(member) offsetof(struct archive_options, member)
 #define REPOSITORY_OPTION                                                                          \
@@ -58,6 +60,8 @@ static const struct option verify_table[] = {
     {"to-point", 0, OPTION_TEXT, AT(point), "NAME", NULL, "with restorable: to this restore point"},
     {"to-time", 0, OPTION_TEXT, AT(time), "TIME", NULL,
      "with restorable: as it was at this time: ISO 8601 with Z or an offset"},
+    {"record", 0, OPTION_FLAG, AT(record), NULL, NULL,
+     "hand the outcome in to the archive's operations log, which its site signs"},
     {0},
 };
 #undef AT
@@ -436,6 +440,27 @@ static int verify_all(struct repository *r, const struct archive_options *o, int
     return rc != 0 ? rc : drill;
 }
 
+/* A failure is recorded, too; one that is not recorded is a failure. */
+static int record(struct repository *r, int level, const struct repository_report *report,
+                  int outcome, struct err *e)
+{
+    struct operation done = {
+        .kind = OPERATION_VERIFY, .checked = report->objects, .damaged = report->damaged};
+    struct repository_status status;
+    struct err why = ERR_NONE;
+    const bool told = outcome == 0 || report->damaged != 0; /* the numbers say how it ended */
+    repository_status(r, &status);
+    done.last = status.archived.lsn;
+    (void)snprintf(done.detail, sizeof done.detail, "%s%s%s", levels[level - 1], told ? "" : ", ",
+                   told ? "" : err_name(outcome));
+    int rc = repository_operations_add(r, &done, &why);
+    if (rc != 0 && outcome == 0)
+        return err_set(e, rc, "%s", why.text);
+    if (rc != 0)
+        (void)fprintf(stderr, "triveni: archive verify: %s\n", why.text);
+    return outcome;
+}
+
 /* Open it, and say which keys must have signed. */
 static int begin_verify(const struct archive_options *o, struct verifying *v,
                         struct repository **out, struct err *e)
@@ -448,6 +473,8 @@ static int begin_verify(const struct archive_options *o, struct verifying *v,
         return err_set(e, ERR_USAGE, "--repository is needed");
     if (!v->tied && o->require != NULL)
         return err_set(e, ERR_USAGE, "--require goes with --key");
+    if (v->keyless && o->record)
+        return err_set(e, ERR_USAGE, "--record takes --kek: what is handed in is sealed");
     int rc = v->tied ? verifier_keys_load(&o->keys, o->require, &v->keys, &v->rule, e) : 0;
     if (rc == 0)
         rc = repository_open(out, &options, e);
@@ -469,6 +496,8 @@ static int run_archive_verify(struct invocation *in, struct err *e)
         rc = begin_verify(o, &v, &r, e);
     if (rc == 0) {
         rc = verify_all(r, o, level, &target, &v, &report, e);
+        if (o->record)
+            rc = record(r, level, &report, rc, e);
         if (v.json)
             output_json(json_pack(
                 "{s:s,s:b,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:O,s:o,s:o}", "level",
@@ -528,6 +557,8 @@ ARCHIVE(
     "Each level includes those before it. Restorable restores into DIR as 'triveni restore' "
     "does, compares the digest with the one\n"
     "that the sites had, and removes what it restored; a state that differs stays as "
-    "DIR/triveni-drill.rejected.",
+    "DIR/triveni-drill.rejected.\n"
+    "With --record level and numbers are handed in to the operations log, also when something "
+    "is damaged.",
     "read, decrypt and decode everything",
     "triveni archive verify --repository /srv/archive --kek kek");

@@ -76,6 +76,13 @@ has retire 1
 settled
 operations "$archive" | jq -e 'select(.op == "retire" and .generation == 1)' >/dev/null || die "the retired generation is not named"
 [ -z "$(ls "$archive/operations/pending")" ] || die "what was taken is still there"
+has verify 0 # nobody has asked for it so far
+expect 0 ' 0 damaged' triveni archive verify -r "$archive" -k "$kek" --level intact --record
+checked=$(sed -n 's/ objects, .*//p' "$DIR/out")
+has verify 1
+operations "$archive" | jq -e --argjson n "$checked" \
+    'select(.op == "verify") | .checked == $n and .damaged == null and .detail == "intact" and .last > 0' >/dev/null ||
+    die "the verification of $checked objects is not named: $(operations "$archive" | tail -n 1)"
 stranger "$archive" >/dev/null
 echo "ok: what commands hand in is signed"
 
@@ -156,6 +163,10 @@ put_back() { rm -rf operations && cp -a "$DIR/older" operations; }
 bundle=$(cd "$archive" && find operations/tile/entries -type f | sort | tail -n 1)
 tile=$(cd "$archive" && find operations/tile/0 -type f | sort | tail -n 1)
 broken "DAMAGED $last: the operations log names it, and it is missing" without "$last"
+expect 7 'DAMAGED' triveni archive verify -r "$DIR/copy" -k "$kek" --level present --record # damage is recorded, too
+expect 0 '' triveni archive operations -r "$DIR/copy" -k "$kek" -o json
+tail -n 1 "$DIR/out" | jq -e '.op == "verify" and .damaged > 0 and .detail == "present" and (.signed | not)' >/dev/null ||
+    die "damage is not recorded: $(tail -n 1 "$DIR/out")"
 broken "DAMAGED $middle: the operations log names it, and it is missing" without "$middle"
 broken "DAMAGED $middle" flip "$middle"
 broken "DAMAGED $middle" swap "$middle" "$last"
