@@ -5,6 +5,8 @@
  * minute and with each change of what is damaged: after a restart the scrub goes on with the oldest. An object that the ledger
  * knows and that is not there any more is missed, also when it was the last.
  *
+ * When it has gone once round the whole archive, that is one operation in the archive's log (repository/operations.h).
+ *
  * Damage is told with the entries and the records that are concerned (the index of keys names them when the pack cannot), and
  * healed from a copy that has the object whole; an index is made again. What cannot be healed stays trouble, and is looked at
  * again every SCRUB_AGAIN_US, so that it ends when somebody has put it right. */
@@ -40,7 +42,7 @@ struct archive_scrub {
     struct repository *r;
     struct repo_ledger ledger;
     bool followed, changed;
-    uint64_t followed_ms, saved_ms, object_bytes, unpaid_bytes;
+    uint64_t followed_ms, saved_ms, round_ms, object_bytes, unpaid_bytes;
 };
 
 /* ---- the budget ---- */
@@ -232,14 +234,13 @@ static bool heal(struct archive_scrub *c, const char *object, struct err *e)
 
 /* ---- one object ---- */
 
-static void note(struct archive_scrub *c, const char *object, bool damaged)
+static void note(struct archive_scrub *c, const char *object, bool damaged, bool still)
 {
     struct repo_ledger_line *x = repo_ledger_find(&c->ledger, object);
     if (x == NULL)
         return;
     c->changed = true;
-    x->damaged = damaged;
-    x->verified.us = site_now_us();
+    repo_ledger_note(&c->ledger, x, (struct utc){site_now_us()}, damaged, still);
 }
 
 static void on_damage(struct archive_scrub *c, const char *object, bool known, const char *why)
@@ -251,7 +252,7 @@ static void on_damage(struct archive_scrub *c, const char *object, bool known, c
         events_add(c->site->events, "archive scrub: DAMAGED %s: %.200s (%s)", object, why, what);
     }
     bool whole = heal(c, object, &e);
-    note(c, object, !whole);
+    note(c, object, true, !whole);
     if (!whole)
         name_it(c, object, why, e.text);
     if (!whole && !known)
@@ -284,10 +285,33 @@ static int look_at(struct archive_scrub *c, const char *object, bool known, stru
         return on_damage(c, object, known, e->text), 0;
     if (rc != 0)
         return rc;
-    note(c, object, false);
+    note(c, object, false, false);
     if (known)
         events_add(c->site->events, "archive scrub: %s is whole again", object);
     return 0;
+}
+
+/* ---- rounds ---- */
+
+/* The whole archive was read once: one operation in its log. */
+static void end_round(struct archive_scrub *c)
+{
+    struct err e = ERR_NONE;
+    const struct repo_ledger_round before = c->ledger.round;
+    bool ended = false;
+    if (site_now_ms() < c->round_ms)
+        return;
+    int rc = repository_ledger_round(c->r, &c->ledger, (struct utc){site_now_us()}, &ended, &e);
+    if (rc != 0) {
+        events_add(c->site->events, "archive scrub: its round is not recorded yet: %.400s", e.text);
+        c->round_ms = site_now_ms() + SCRUB_FOLLOW_MS;
+    }
+    if (ended)
+        events_add(c->site->events,
+                   "archive scrub: once round the archive: %llu objects read, %llu damaged",
+                   (unsigned long long)before.checked, (unsigned long long)before.damaged);
+    if (before.id != c->ledger.round.id)
+        save(c);
 }
 
 /* ---- the thread ---- */
@@ -318,6 +342,8 @@ static bool step(struct archive_scrub *c)
         wait_ms(c, SCRUB_RETRY_MS);
         return false;
     }
+    if (c->r != NULL)
+        end_round(c);
     if (c->changed && site_now_ms() >= c->saved_ms + SCRUB_SAVE_MS)
         save(c);
     publish(c);

@@ -26,6 +26,13 @@ int repository_ledger_follow(struct repository *r, struct repo_ledger *l, struct
 int repository_check(struct repository *r, const char *object,
                      void (*progress)(void *arg, uint64_t bytes), void *arg, struct err *e);
 
+/* Is the round over? Then it is handed in to the operations log as one operation, "verify", with what it found (*ended), and the
+ * next one begins; so does the first one. Save the ledger then. Called again after a crash between the two it hands in nothing
+ * twice, for a round has its id from its beginning. Errors as repository_operations_add: it is not over, try again. An archive
+ * with no pack that can be read has no rounds. */
+int repository_ledger_round(struct repository *r, struct repo_ledger *l, struct utc now,
+                            bool *ended, struct err *e);
+
 /* The records that entries from..to wrote, by the index of keys, so that it can be told when their pack cannot be read: each
  * reference, in the order of the records. A non-zero result of `each` ends it and is returned. ERR_NOT_FOUND when no index
  * covers the range. */

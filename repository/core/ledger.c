@@ -1,6 +1,8 @@
 #include "repository/core/ledger.h"
 
+#include "store/core/bytes.h"
 #include "store/core/hash.h"
+#include "store/core/hex.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -84,7 +86,37 @@ const struct repo_ledger_line *repo_ledger_oldest(const struct repo_ledger *l)
     return oldest;
 }
 
+/* ---- rounds ---- */
+
+void repo_ledger_note(struct repo_ledger *l, struct repo_ledger_line *x, struct utc now,
+                      bool damaged, bool still)
+{
+    if (x->verified.us < l->round.began.us) { /* the first time in this round */
+        l->round.checked++;
+        l->round.damaged += damaged;
+    }
+    x->verified = now;
+    x->damaged = still;
+}
+
+bool repo_ledger_round_over(const struct repo_ledger *l, struct utc now)
+{
+    const struct repo_ledger_line *oldest = repo_ledger_oldest(l);
+    return l->round.began.us != 0 && l->round.began.us <= now.us && oldest != NULL &&
+           oldest->verified.us >= l->round.began.us;
+}
+
 /* ---- the text ---- */
+
+static const char round_word[] = "round ";
+
+size_t repo_ledger_round_write(const struct repo_ledger_round *x, char out[REPO_LEDGER_LINE_BYTES])
+{
+    int n = snprintf(out, REPO_LEDGER_LINE_BYTES, "%s%llu %016llx %llu %llu\n", round_word,
+                     (unsigned long long)x->began.us, (unsigned long long)x->id,
+                     (unsigned long long)x->checked, (unsigned long long)x->damaged);
+    return n < 0 ? 0 : (size_t)n;
+}
 
 size_t repo_ledger_line_write(const struct repo_ledger_line *x, char out[REPO_LEDGER_LINE_BYTES])
 {
@@ -150,4 +182,26 @@ int repo_ledger_line_read(struct bytes lines, size_t *at, struct repo_ledger_lin
         return ERR_FORMAT;
     memcpy(out->name, name.p, name.n);
     return repo_name_parse(out->name, &parsed) == 0 ? 0 : ERR_FORMAT;
+}
+
+int repo_ledger_round_read(struct bytes *lines, struct repo_ledger_round *out)
+{
+    const size_t head = sizeof round_word - 1;
+    char hex[2 * sizeof out->id + 1] = "";
+    uint8_t id[sizeof out->id];
+    size_t at = head;
+    *out = (struct repo_ledger_round){.id = 0};
+    if (lines->n < head || memcmp(lines->p, round_word, head) != 0)
+        return 0;
+    struct bytes began = word(*lines, &at, ' '), name = word(*lines, &at, ' '),
+                 checked = word(*lines, &at, ' '), damaged = word(*lines, &at, '\n');
+    if (!number(began, &out->began.us) || name.n != sizeof hex - 1 ||
+        !number(checked, &out->checked) || !number(damaged, &out->damaged))
+        return ERR_FORMAT;
+    memcpy(hex, name.p, name.n);
+    if (hex_parse(hex, id, sizeof id) != 0)
+        return ERR_FORMAT;
+    out->id = get_be64(id);
+    *lines = bytes_of(lines->p + at, lines->n - at);
+    return 0;
 }

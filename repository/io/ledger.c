@@ -27,6 +27,8 @@ static int parse(struct bytes text, struct repo_ledger *out, struct err *e)
     struct repo_ledger_line x;
     size_t at = 0, n = 0;
     int rc = repo_ledger_lines(text, &lines, e);
+    if (rc == 0 && repo_ledger_round_read(&lines, &out->round) != 0)
+        rc = err_set(e, ERR_FORMAT, "its round is none");
     if (rc != 0)
         return rc;
     for (size_t i = 0; i < lines.n; i++)
@@ -69,17 +71,20 @@ static int write_all(int fd, const char *path, const struct repo_ledger *l, stru
 {
     char line[REPO_LEDGER_LINE_BYTES];
     const size_t head = strlen(repo_ledger_head);
-    uint8_t *text = malloc(head + (l->n + 1) * REPO_LEDGER_LINE_BYTES);
+    uint8_t *text = malloc(head + (l->n + 2) * REPO_LEDGER_LINE_BYTES);
     size_t n = head;
     if (text == NULL)
         return err_set(e, ERR_NO_MEMORY, "no memory for the ledger");
     memcpy(text, repo_ledger_head, head);
+    size_t length = l->round.began.us != 0 ? repo_ledger_round_write(&l->round, line) : 0;
+    memcpy(text + n, line, length);
+    n += length;
     for (size_t i = 0; i < l->n; i++) {
-        size_t length = repo_ledger_line_write(&l->at[i], line);
+        length = repo_ledger_line_write(&l->at[i], line);
         memcpy(text + n, line, length);
         n += length;
     }
-    size_t length = repo_ledger_end_write(hash_crc32c(0, bytes_of(text, n)), line);
+    length = repo_ledger_end_write(hash_crc32c(0, bytes_of(text, n)), line);
     memcpy(text + n, line, length);
     int rc = file_write_at(fd, path, text, n + length, 0, e);
     free(text);

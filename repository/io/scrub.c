@@ -5,7 +5,9 @@
 #include "repository/scrub.h"
 
 #include "repository/io/archive.h"
+#include "repository/io/crypto.h"
 #include "repository/io/index.h"
+#include "repository/operations.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -78,6 +80,38 @@ int repository_ledger_follow(struct repository *r, struct repo_ledger *l, struct
         return err_set(e, rc, "no memory for the ledger");
     l->n = kept;
     return 0;
+}
+
+/* ---- rounds ---- */
+
+static int hand_in(struct repository *r, const struct repo_ledger *l, struct err *e)
+{
+    struct operation o = {.kind = OPERATION_VERIFY,
+                          .id = l->round.id,
+                          .last = repo_archived(&r->inv).lsn,
+                          .checked = l->round.checked,
+                          .damaged = l->round.damaged,
+                          .detail = "readable, scrub"};
+    int rc = repository_operations_add(r, &o, e);
+    return rc == ERR_EXISTS ? 0 : rc; /* before a crash */
+}
+
+int repository_ledger_round(struct repository *r, struct repo_ledger *l, struct utc now,
+                            bool *ended, struct err *e)
+{
+    struct repo_ledger_round next = {.began = now};
+    const bool over = repo_ledger_round_over(l, now);
+    *ended = over && l->round.checked != 0; /* otherwise all was sealed since it began */
+    if (!over && l->round.began.us != 0 && l->round.began.us <= now.us)
+        return 0;
+    int rc = repo_random(&next.id, sizeof next.id, e);
+    if (rc == 0 && *ended)
+        rc = hand_in(r, l, e);
+    if (rc == 0)
+        l->round = next;
+    else
+        *ended = false;
+    return rc == ERR_CONDITION ? 0 : rc; /* nothing could seal it */
 }
 
 /* ---- one object ---- */

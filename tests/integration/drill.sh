@@ -99,6 +99,13 @@ expect 2 archive verify -r "$A" -k "$K" --scratch "$DIR/scratch" && says "goes w
 # ---- the scrub: everything is in the ledger; damage is found and healed from the copy ----
 until_so 30 "the copy is whole" '.copies[0].archived >= .archived'
 until_so 30 "every object is verified" '.scrub.objects >= 6 and .scrub.damaged == 0 and .scrub.bytes > 0'
+rounds() { "$TRIVENI" archive operations -r "$A" -o json 2>/dev/null | jq -s '[.[] | select(.op == "verify" and .detail == "readable, scrub" and .checked >= 6)] | length'; }
+for _ in $(seq 1 200); do
+    [ "$(rounds)" -gt 0 ] && break
+    sleep 0.1
+done
+[ "$(rounds)" -gt 0 ] || fail "the operations log does not name a round of the scrub"
+op events --site gsr >"$DIR/out" && prints "once round the archive"
 lsn=$(tv get land2 plot-3 -o json | jq .lsn)
 expect 0 archive list -r "$A" -k "$K" -o json
 victim=$A/$(jq -r "select(.first <= $lsn and .last >= $lsn) | .name" "$DIR/out") # the pack that the later scenes ask for

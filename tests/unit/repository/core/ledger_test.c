@@ -30,7 +30,7 @@ static int setup(void **state)
 {
     (void)state;
     memset(memory, 0, sizeof memory);
-    ledger = (struct repo_ledger){memory, 0, ROOM};
+    ledger = (struct repo_ledger){.at = memory, .cap = ROOM};
     return 0;
 }
 
@@ -113,6 +113,38 @@ static void a_clock_that_was_set_back_does_not_stop_it(void **state)
     assert_string_equal(next(NOW), name_of(0));
 }
 
+/* ---- rounds ---- */
+
+static void a_round_is_over_when_nothing_was_verified_before_it_began(void **state)
+{
+    (void)state;
+    const struct utc now = {NOW + HOUR};
+    struct repo_ledger_line *a = add(0, NOW - 5), *b = add(1, NOW - 3);
+    assert_false(repo_ledger_round_over(&ledger, now)); /* none was begun */
+    ledger.round.began.us = NOW;
+    assert_false(repo_ledger_round_over(&ledger, now));
+    repo_ledger_note(&ledger, a, now, true, true);
+    repo_ledger_note(&ledger, a, now, true, true); /* what is damaged is looked at again */
+    assert_false(repo_ledger_round_over(&ledger, now));
+    repo_ledger_note(&ledger, b, now, true, false); /* healed */
+    assert_true(a->damaged && !b->damaged);
+    assert_true(ledger.round.checked == 2 && ledger.round.damaged == 2);
+    assert_true(repo_ledger_round_over(&ledger, now));
+    assert_false(
+        repo_ledger_round_over(&ledger, (struct utc){NOW - 1})); /* the clock was set back */
+    add(2, NOW + 2); /* sealed meanwhile: read back then */
+    assert_true(repo_ledger_round_over(&ledger, now));
+    add(3, 0); /* damaged, as a listing showed */
+    assert_false(repo_ledger_round_over(&ledger, now));
+}
+
+static void an_empty_archive_has_no_round_that_is_over(void **state)
+{
+    (void)state;
+    ledger.round.began.us = NOW;
+    assert_false(repo_ledger_round_over(&ledger, (struct utc){NOW + 1}));
+}
+
 /* ---- the text ---- */
 
 static char text[4096];
@@ -121,6 +153,11 @@ static struct bytes write_text(void)
 {
     size_t n = (size_t)snprintf(text, sizeof text, "%s", repo_ledger_head);
     char line[REPO_LEDGER_LINE_BYTES];
+    if (ledger.round.began.us != 0) {
+        size_t head = repo_ledger_round_write(&ledger.round, line);
+        memcpy(text + n, line, head);
+        n += head;
+    }
     for (size_t i = 0; i < ledger.n; i++) {
         size_t length = repo_ledger_line_write(&ledger.at[i], line);
         memcpy(text + n, line, length);
@@ -150,6 +187,32 @@ static void what_is_written_is_read_again(void **state)
     assert_string_equal(x.name, name_of(1));
     assert_true(x.damaged);
     assert_int_equal(repo_ledger_line_read(lines, &at, &x), ERR_NOT_FOUND);
+}
+
+static void a_round_is_read_again_and_a_ledger_without_one_has_none(void **state)
+{
+    static const char *const bad[] = {
+        "round 1 00000000000000ff 1", "round x 00000000000000ff 1 1\n",
+        "round 1 00000000000000f 1 1\n", "round 1 00000000000000fg 1 1\n",
+        "round 1 00000000000000ff 1 -\n"};
+    struct bytes lines;
+    struct repo_ledger_round x;
+    struct err e = ERR_NONE;
+    (void)state;
+    add(0, NOW);
+    assert_int_equal(repo_ledger_lines(write_text(), &lines, &e), 0);
+    const size_t whole = lines.n;
+    assert_int_equal(repo_ledger_round_read(&lines, &x), 0);
+    assert_true(x.began.us == 0 && lines.n == whole);
+    ledger.round = (struct repo_ledger_round){{NOW}, 0xfedcba9876543210, 7, 1};
+    assert_int_equal(repo_ledger_lines(write_text(), &lines, &e), 0);
+    assert_int_equal(repo_ledger_round_read(&lines, &x), 0);
+    assert_memory_equal(&x, &ledger.round, sizeof x);
+    assert_int_equal(lines.n, whole);
+    for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
+        lines = bytes_str(bad[i]);
+        assert_int_equal(repo_ledger_round_read(&lines, &x), ERR_FORMAT);
+    }
 }
 
 static void every_flipped_bit_and_every_cut_is_found(void **state)
@@ -198,6 +261,9 @@ int main(void)
         fresh(nothing_is_added_beyond_the_room),
         fresh(the_one_that_was_longest_not_verified_is_next),
         fresh(what_was_verified_just_now_rests),
+        fresh(a_round_is_over_when_nothing_was_verified_before_it_began),
+        fresh(an_empty_archive_has_no_round_that_is_over),
+        fresh(a_round_is_read_again_and_a_ledger_without_one_has_none),
         fresh(what_is_damaged_is_looked_at_again_sooner),
         fresh(a_clock_that_was_set_back_does_not_stop_it),
         fresh(what_is_written_is_read_again),

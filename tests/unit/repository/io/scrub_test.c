@@ -1,6 +1,8 @@
 /* One object at a time: what the ledger follows, what a check finds, what is lost, and what comes back from a copy. */
 #include "repository/scrub.h"
 #include "repository/history.h"
+#include "repository/operations.h"
+#include "repository/proof.h"
 #include "tests/unit/repository/fixture.h"
 
 enum { PACKS = 3 };
@@ -332,6 +334,108 @@ static void what_the_copy_does_not_have_whole_is_not_taken(void **state)
     assert_int_equal(checks(b, name, &e), ERR_INTEGRITY);
 }
 
+/* ---- rounds ---- */
+
+struct handed_in {
+    unsigned n;
+    struct operation last;
+};
+
+static int note_operation(void *arg, uint64_t index, const struct operation *o)
+{
+    struct handed_in *h = arg;
+    if (o->kind == OPERATION_VERIFY) {
+        h->n++;
+        h->last = *o;
+    }
+    (void)index;
+    return 0;
+}
+
+/* What the log has, signed by the site or not yet. */
+static struct handed_in operations_of(struct box *b)
+{
+    struct operations_summary sum;
+    struct handed_in h = {0};
+    struct err e = ERR_NONE;
+    assert_ok(repository_operations_of(b->r, note_operation, &h, &sum, &e), e);
+    return h;
+}
+
+static void sign(struct box *b)
+{
+    char key[200], vkey[TLOG_VKEY_BYTES];
+    bool made;
+    struct err e = ERR_NONE;
+    struct repository *w = archive_open(&b->place, false);
+    (void)snprintf(key, sizeof key, "%s/checkpoint.key", b->place.root);
+    assert_ok(repository_tree_open(w, key, vkey, &made, &e), e);
+    assert_ok(repository_tree_extend(w, UINT64_MAX, &e), e);
+    assert_ok(repository_operations_settle(w, NULL, &e), e);
+    repository_close(w);
+}
+
+static bool round_ends(struct box *b, uint64_t now)
+{
+    struct err e = ERR_NONE;
+    bool ended;
+    assert_ok(repository_ledger_round(b->r, &b->ledger, (struct utc){now}, &ended, &e), e);
+    return ended;
+}
+
+static void once_round_the_archive_is_one_operation_also_after_a_crash(void **state)
+{
+    enum { HOURS = 3600 };
+    struct box *b = *state;
+    const uint64_t now = b->ledger.at[0].verified.us + HOURS * UINT64_C(1000000);
+    char path[200];
+    bool whole;
+    struct err e = ERR_NONE;
+    (void)snprintf(path, sizeof path, "%s/archive.ledger", b->place.root);
+    sign(b);
+    assert_false(round_ends(b, now)); /* it begins */
+    for (size_t i = 0; i < b->ledger.n; i++) {
+        assert_false(round_ends(b, now + 1));
+        repo_ledger_note(&b->ledger, &b->ledger.at[i], (struct utc){now + 1}, i == 0, false);
+    }
+    const struct repo_ledger_round round = b->ledger.round;
+    assert_ok(repository_ledger_save(path, &b->ledger, &e), e);
+    for (int crash = 0; crash < 3; crash++) {
+        assert_true(round_ends(b, now + 2));
+        assert_int_equal(b->ledger.round.began.us, now + 2);
+        assert_true(b->ledger.round.id != round.id && b->ledger.round.checked == 0);
+        if (crash == 1)
+            sign(b); /* meanwhile the site has taken it */
+        struct handed_in h = operations_of(b);
+        assert_int_equal(h.n, 1);
+        assert_true(h.last.id == round.id && h.last.checked == 2 * PACKS && h.last.damaged == 1);
+        assert_string_equal(h.last.detail, "readable, scrub");
+        /* It crashes before the ledger is saved. */
+        repository_ledger_release(&b->ledger);
+        assert_ok(repository_ledger_load(path, &b->ledger, &whole, &e), e);
+        assert_true(whole);
+        assert_memory_equal(&b->ledger.round, &round, sizeof round);
+    }
+    sign(b);
+    assert_int_equal(operations_of(b).n, 1);
+}
+
+static void a_round_in_which_all_was_sealed_is_none(void **state)
+{
+    struct box *b = *state;
+    const struct repo_ledger_line *x = &b->ledger.at[0];
+    sign(b);
+    assert_false(round_ends(b, 1000)); /* before anything was sealed */
+    const uint64_t id = b->ledger.round.id;
+    assert_false(round_ends(b, x->verified.us + 10000000));
+    assert_true(b->ledger.round.id != id && b->ledger.round.began.us > x->verified.us);
+    assert_int_equal(operations_of(b).n, 0);
+    for (size_t i = 0; i < b->ledger.n; i++)
+        repo_ledger_note(&b->ledger, &b->ledger.at[i], b->ledger.round.began, false, false);
+    assert_true(round_ends(b, b->ledger.round.began.us));
+    assert_int_equal(operations_of(b).n, 1);
+}
+
 int main(void)
 {
 #define in_a_box(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
@@ -345,6 +449,8 @@ int main(void)
         in_a_box(the_index_tells_which_records_an_unreadable_pack_had),
         in_a_box(what_is_damaged_or_gone_comes_back_from_a_copy),
         in_a_box(what_the_copy_does_not_have_whole_is_not_taken),
+        in_a_box(a_round_in_which_all_was_sealed_is_none),
+        in_a_box(once_round_the_archive_is_one_operation_also_after_a_crash),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
