@@ -104,14 +104,18 @@ static void copy_turn(struct copies *c, uint32_t i, struct repository *r,
         c->at[i].proven = now->proven;
         c->at[i].disposed = now->disposed;
     }
-    if (rc == 0 && report.locked != 0) { /* whether it is done is asked again, not at once */
+    if (rc == 0 && report.locked != 0) {
+        char until[SITE_TIME_BYTES] = "a date that it does not tell";
+        if (report.locked_until.us != 0)
+            site_time_text(report.locked_until.us, until);
+        /* whether it is done is asked again, not at once */
         c->at[i].disposed = UINT64_MAX;
         c->at[i].at_ms = site_now_ms() + COPY_LOCKED_MS;
         rc = err_set(
             &e, ERR_DENIED,
-            "%llu keys of what was disposed of cannot be destroyed there yet, as where objects "
-            "are locked; tried again each hour",
-            (unsigned long long)report.locked);
+            "%llu keys of what was disposed of or retired cannot be destroyed there before %s, as "
+            "where objects are locked; tried again each hour",
+            (unsigned long long)report.locked, until);
     }
     c->at[i].more = rc == 0 && report.more;
     if (rc != 0 && report.locked == 0)

@@ -2,7 +2,7 @@
  *
  * When it was told what is in force it goes through the archive until a turn has nothing left to do, and then rests: until
  * something else is in force, or, when an object stays only for a time (its age, the signed tree, a bucket's lock), until it
- * may have passed. A disposal that was interrupted is gone through at the next start, like every other. */
+ * may have passed, a day at most. A disposal that was interrupted is gone through at the next start, like every other. */
 #include "replication/site_parts.h"
 
 #include "repository/custody.h"
@@ -10,7 +10,8 @@
 enum {
     PORTION_BYTES = 64 << 20, /* read to see what is held; then packs are sealed */
     RETRY_MS = 10000,
-    LOCKED_MS = 3600000, /* a bucket's dates are far away */
+    LOCKED_MS = 3600000, /* a bucket's dates are far away: not more often */
+    REST_MS = 86400000,  /* somebody may have retired a generation of keys that its bucket locked */
 };
 
 struct disposer {
@@ -36,7 +37,6 @@ int disposer_new(struct site *s, struct disposer **out, struct err *e)
     if (d == NULL)
         return err_set(e, ERR_NO_MEMORY, "out of memory");
     d->site = s;
-    d->at_ms = UINT64_MAX;
     (void)pthread_mutex_init(&d->lock, NULL);
     *out = d;
     return 0;
@@ -105,7 +105,7 @@ bool disposer_due(struct disposer *d)
     const bool orders = d->generation != 0 && d->doubt[0] == '\0' && !d->paused;
     const bool news = d->generation != d->done;
     (void)pthread_mutex_unlock(&d->lock);
-    return orders && (d->at_ms == UINT64_MAX ? news : news || site_now_ms() >= d->at_ms);
+    return orders && (news || site_now_ms() >= d->at_ms);
 }
 
 /* Each object once, as it goes: that is what is told for ever. */
@@ -147,6 +147,18 @@ static int work(struct disposer *d, struct repository *r, struct repository_cust
     return repository_dispose(r, &c, out, e);
 }
 
+/* When to look again. */
+static uint64_t rest_ms(const struct repository_custody_report *x)
+{
+    const uint64_t now = site_now_us(), until = x->locked_until.us;
+    if (x->more)
+        return 0;
+    if (x->locked == 0)
+        return x->retained + x->unsigned_yet + x->needed != 0 ? RETRY_MS : REST_MS;
+    const uint64_t locked_ms = until > now ? (until - now) / 1000 : 0;
+    return locked_ms < LOCKED_MS ? LOCKED_MS : locked_ms < REST_MS ? locked_ms : REST_MS;
+}
+
 int disposer_turn(struct disposer *d, struct repository *r)
 {
     struct repository_custody_report report;
@@ -156,15 +168,7 @@ int disposer_turn(struct disposer *d, struct repository *r)
     const uint64_t generation = d->generation;
     (void)pthread_mutex_unlock(&d->lock);
     int rc = work(d, r, &report, &e);
-    const bool later = report.retained + report.unsigned_yet + report.needed + report.locked != 0;
-    if (rc != 0)
-        d->at_ms = site_now_ms() + RETRY_MS;
-    else if (report.more)
-        d->at_ms = 0;
-    else
-        d->at_ms = report.locked != 0 ? site_now_ms() + LOCKED_MS
-                   : later            ? site_now_ms() + RETRY_MS
-                                      : UINT64_MAX;
+    d->at_ms = site_now_ms() + (rc != 0 ? RETRY_MS : rest_ms(&report));
     d->done = generation;
     const char *now = rc != 0 ? e.text : "";
     (void)pthread_mutex_lock(&d->lock);
@@ -186,7 +190,7 @@ json_t *disposer_json(struct disposer *d)
     (void)pthread_mutex_lock(&d->lock);
     const bool current = d->reported == d->generation && d->generation != 0;
     json_t *o = json_pack(
-        "{s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:I, s:o}", "holds",
+        "{s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:I, s:o}", "holds",
         d->generation != 0 ? json_integer(d->in_force.hold_count) : json_null(), "disposals",
         d->generation != 0 ? json_integer(d->in_force.disposal_count) : json_null(), "disposed",
         current ? json_integer((json_int_t)x->disposed) : json_null(), "held",
@@ -195,8 +199,10 @@ json_t *disposer_json(struct disposer *d)
         current ? json_integer((json_int_t)x->retained) : json_null(), "unsigned",
         current ? json_integer((json_int_t)x->unsigned_yet) : json_null(), "damaged",
         current ? json_integer((json_int_t)x->damaged) : json_null(), "locked",
-        current ? json_integer((json_int_t)x->locked) : json_null(), "retain_days",
-        (json_int_t)(d->site->config->retain_us / UINT64_C(86400000000)), "trouble",
+        current ? json_integer((json_int_t)x->locked) : json_null(), "locked_until_us",
+        current && x->locked_until.us != 0 ? json_integer((json_int_t)x->locked_until.us)
+                                           : json_null(),
+        "retain_days", (json_int_t)(d->site->config->retain_us / UINT64_C(86400000000)), "trouble",
         d->doubt[0] != '\0'     ? json_string(d->doubt)
         : d->trouble[0] != '\0' ? json_string(d->trouble)
                                 : json_null());

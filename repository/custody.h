@@ -46,6 +46,7 @@ struct repository_custody_report {
     uint64_t held, needed, retained, unsigned_yet, damaged;
     uint64_t
         locked; /* keys that the place does not let go yet, as a bucket with Object Lock: disposal is not done */
+    struct utc locked_until; /* when it lets the first of them go; 0: not known */
     bool more;
 };
 /* Mark, then destroy keys. After an error or a crash the next call goes on. ERR_IO after a failed sync: open the archive anew. */

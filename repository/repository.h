@@ -165,6 +165,7 @@ struct repository_copy_report {
     struct lsn reached;      /* the copy holds every pack up to here */
     uint64_t destroyed;      /* keys of what was disposed of (custody.h) */
     uint64_t locked;         /* and such that the place does not let go yet */
+    struct utc locked_until; /* when it lets the first of them go; 0: not known */
     bool more;               /* it ended at `most` */
 };
 /* Put what `r` holds, verified on the way, where it is missing. With `deep` everything there is read and compared, and what

@@ -428,11 +428,16 @@ static void print_progress(const json_t *archive)
                                         "not in the signed tree yet",
                                         "keys pending, until a bucket lets them go",
                                         "damaged"};
+    char time[UTC_TEXT_BYTES];
+    int64_t until = 0;
     for (size_t i = 0; i < sizeof members / sizeof members[0]; i++) {
         int64_t n = 0;
         if (json_number(archive, members[i], &n) && n != 0)
             (void)printf("%lld %s\n", (long long)n, words[i]);
     }
+    if (json_number(archive, "locked_until_us", &until))
+        (void)printf("the first of these keys stays until %s\n",
+                     utc_text((struct utc){(uint64_t)until}, time));
     if (json_text(archive, "trouble", NULL) != NULL)
         (void)printf("trouble: %s\n", json_text(archive, "trouble", ""));
 }

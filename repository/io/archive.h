@@ -129,10 +129,11 @@ void repo_remove_tree(const char *path);
 /* ---- custody.c ---- */
 struct repo_destroyed {
     uint64_t gone, stay; /* keys that are not there any more; that the place did not let go */
+    struct utc until;    /* when it lets the first of these go; 0: not known */
 };
 /* In the archive or a copy of it: destroy the keys, in every generation, of what was disposed of, also those that an interrupted
- * writer left of the same entries; and remove the indexes of keys that cover it. Durable when it returns 0; again and again is as
- * once. ERR_BUSY while keys are rotated. */
+ * writer left of the same entries, and those of a generation that was retired; and remove the indexes of keys that cover what was
+ * disposed of. Durable when it returns 0; again and again is as once. Nothing to destroy: 0. ERR_BUSY while keys are rotated. */
 int repo_keys_destroy(struct repository *r, struct repo_backend *where, struct repo_destroyed *out,
                       struct err *e);
 

@@ -192,3 +192,9 @@ bool repo_backend_remove(struct repo_backend *b, const char *name)
 {
     return b->kind->remove != NULL && b->kind->remove(b, name);
 }
+
+bool repo_backend_destroy(struct repo_backend *b, const char *name, struct utc *until)
+{
+    until->us = 0;
+    return b->kind->destroy(b, name, until);
+}

@@ -60,6 +60,7 @@ struct repo_backend_kind {
     void (*drop)(struct repo_temp *t);
     void (*forget)(struct repo_backend *b, const char *folder);
     bool (*remove)(struct repo_backend *b, const char *name); /* NULL: what is there stays */
+    bool (*destroy)(struct repo_backend *b, const char *name, struct utc *until);
 };
 
 struct repo_backend {
@@ -116,5 +117,8 @@ void repo_temp_drop(struct repo_temp *t);
 void repo_backend_forget(struct repo_backend *b, const char *folder);
 /* A file is not needed any more. True: it is gone; false: it stays, as may be. */
 bool repo_backend_remove(struct repo_backend *b, const char *name);
+/* A file must not be there any more, in any version that the place keeps. True: it is gone; false: not yet, or not all of it, and
+ * *until is when the place will let it go (0: not known). Asked again it goes on; it costs a bucket some requests. */
+bool repo_backend_destroy(struct repo_backend *b, const char *name, struct utc *until);
 
 #endif

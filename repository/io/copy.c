@@ -31,6 +31,7 @@ struct repository_copy {
     bool listed;
     unsigned generation; /* of keys: the newest when all was looked at */
     uint64_t disposed;   /* objects whose keys are destroyed there */
+    uint64_t retired;    /* generations whose keys are */
 };
 
 struct run {
@@ -352,6 +353,14 @@ static int copy_objects(const struct run *x)
     return rc;
 }
 
+static uint64_t retired(const struct repository *r)
+{
+    uint64_t n = 0;
+    for (size_t i = 0; i < r->keys.count; i++)
+        n += r->keys.at[i].retired;
+    return n;
+}
+
 /* Objects of which a mark came are looked at once more, and their keys destroyed. */
 static int destroy_keys(const struct run *x)
 {
@@ -359,10 +368,13 @@ static int destroy_keys(const struct run *x)
     int rc = repo_keys_destroy(x->r, x->c->to, &done, x->e);
     x->report->destroyed += done.gone;
     x->report->locked = done.stay;
+    x->report->locked_until = done.until;
     if (rc == 0 && done.gone != 0)
         tell(x, "keys", "destroyed, of what was disposed of");
-    if (rc == 0 && done.stay == 0)
+    if (rc == 0 && done.stay == 0) {
         x->c->disposed = repo_count_disposed(&x->r->inv);
+        x->c->retired = retired(x->r);
+    }
     return rc;
 }
 
@@ -539,8 +551,8 @@ static int nothing(void *arg, const char *name)
     return 0;
 }
 
-/* What is said of generations of keys as a whole; of a retired one the copy keeps the keys that it has, and nobody reads
- * them. After a rotation every object is looked at again. */
+/* What is said of generations of keys as a whole. After a rotation every object is looked at again, and so that the keys of a
+ * generation that was retired are destroyed in the copy, too, at the end of the run. */
 static int copy_generations(const struct run *x)
 {
     const struct repo_keyring *keys = &x->r->keys;
@@ -625,7 +637,8 @@ int repository_copy_run(struct repository_copy *c, struct repository *r, bool de
         read_trees(&x, trees);
     if (rc == 0)
         rc = copy_objects(&x);
-    if (rc == 0 && !out->more && c->disposed != repo_count_disposed(&r->inv))
+    if (rc == 0 && !out->more &&
+        (c->disposed != repo_count_disposed(&r->inv) || c->retired != retired(r)))
         rc = destroy_keys(&x);
     if (rc == 0 && !out->more)
         rc = copy_trees(&x, trees);

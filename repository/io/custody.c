@@ -12,7 +12,8 @@
  * begun meanwhile, are looked at as well, with the keys locked against rotation.
  *
  * INVARIANTS
- *   C1  A key is destroyed only of what is marked, or lies wholly within marked packs.
+ *   C1  A key is destroyed only of what is marked, or lies wholly within marked packs; or in a generation that was retired, when
+ *       a later one has the object's key in the same place.
  *   C2  While anything is held, an object is marked only when it was read now, and no hold selects a record that it has a
  *       version of.
  *   C3  Every moment at or behind a disposal's lsn can be restored to after it as before it. The snapshot on which that rests was
@@ -32,6 +33,8 @@ struct destruction {
     struct repo_backend *where;
     struct repo_destroyed *done;
     char last[REPO_NAME_BYTES]; /* that was removed: its folder is to be synced; empty: none */
+    unsigned
+        later; /* the generation that is looked at was retired; this one has its keys. 0: it was not */
 };
 
 static int by_name(const void *name, const void *object)
@@ -72,14 +75,20 @@ static bool is_lost(const struct repo_inventory *inv, const char *object)
     return true;
 }
 
-static int remove_file(struct destruction *d, const char *name, bool is_key)
+static void note_gone(struct destruction *d, const char *name, bool gone)
 {
-    bool gone = repo_backend_remove(d->where, name);
-    d->done->gone += is_key && gone;
-    d->done->stay += is_key && !gone;
     if (gone)
         (void)snprintf(d->last, sizeof d->last, "%s", name);
-    return 0;
+}
+
+/* C1. */
+static bool has_later_key(const struct destruction *d, const char *object)
+{
+    char key[REPO_NAME_BYTES];
+    if (d->later == 0)
+        return false;
+    repo_name_key(object, d->later, key);
+    return repo_is_at(d->where, key);
 }
 
 static int destroy_key(void *arg, const char *name)
@@ -87,9 +96,16 @@ static int destroy_key(void *arg, const char *name)
     struct destruction *d = arg;
     char object[REPO_NAME_BYTES];
     unsigned generation;
-    return repo_name_of_key(name, object, &generation) == 0 && is_lost(&d->r->inv, object)
-               ? remove_file(d, name, true)
-               : 0;
+    struct utc until;
+    if (repo_name_of_key(name, object, &generation) != 0 ||
+        !(is_lost(&d->r->inv, object) || has_later_key(d, object)))
+        return 0;
+    bool gone = repo_backend_destroy(d->where, name, &until);
+    *(gone ? &d->done->gone : &d->done->stay) += 1;
+    if (!gone && until.us != 0 && (d->done->until.us == 0 || until.us < d->done->until.us))
+        d->done->until = until;
+    note_gone(d, name, gone);
+    return 0;
 }
 
 /* The meta too: without it there is no index. */
@@ -99,7 +115,9 @@ static int remove_index(void *arg, const char *name)
     char object[REPO_NAME_BYTES];
     if (repo_name_of_meta(name, object) != 0)
         (void)snprintf(object, sizeof object, "%s", name);
-    return is_lost(&d->r->inv, object) ? remove_file(d, name, false) : 0;
+    if (is_lost(&d->r->inv, object))
+        note_gone(d, name, repo_backend_remove(d->where, name));
+    return 0;
 }
 
 static int destroy_in(struct destruction *d, const char *folder,
@@ -115,13 +133,27 @@ static int destroy_all(struct destruction *d, struct err *e)
 {
     struct repo_keyring now = {0};
     int rc = repo_keyring_read(d->r, NULL, &now, e);
+    const struct repo_generation *newest = rc == 0 ? repo_keyring_newest(&now) : NULL;
     for (size_t i = 0; rc == 0 && i < now.count; i++) {
+        const struct repo_generation *g = &now.at[i];
         char folder[REPO_NAME_BYTES];
-        repo_name_keys_folder(now.at[i].number, folder);
+        d->later = g->retired && newest != NULL && newest->number > g->number ? newest->number : 0;
+        repo_name_keys_folder(g->number, folder);
         rc = destroy_in(d, folder, destroy_key, e);
     }
     repo_keyring_release(&now);
     return rc == 0 ? destroy_in(d, "indexes", remove_index, e) : rc;
+}
+
+static int is_anything_to_destroy(struct repository *r, bool *any, struct err *e)
+{
+    struct repo_keyring now = {0};
+    int rc = repo_keyring_read(r, NULL, &now, e);
+    *any = repo_count_disposed(&r->inv) != 0;
+    for (size_t i = 0; i < now.count; i++)
+        *any |= now.at[i].retired;
+    repo_keyring_release(&now);
+    return rc;
 }
 
 static void forget_indexes(struct repo_inventory *inv)
@@ -140,10 +172,13 @@ int repo_keys_destroy(struct repository *r, struct repo_backend *where, struct r
                       struct err *e)
 {
     struct destruction d = {.r = r, .where = where, .done = out};
+    bool any;
     int lock = -1;
-    *out = (struct repo_destroyed){0, 0};
-    int rc = repo_keys_lock(r, true, false, &lock, e);
-    if (rc == 0)
+    *out = (struct repo_destroyed){.gone = 0};
+    int rc = is_anything_to_destroy(r, &any, e);
+    if (rc == 0 && any)
+        rc = repo_keys_lock(r, true, false, &lock, e);
+    if (rc == 0 && any)
         rc = destroy_all(&d, e);
     repo_keys_unlock(lock);
     return rc == 0 ? 0 : err_wrap(e, "destroying keys");
@@ -450,7 +485,7 @@ int repository_dispose(struct repository *r, const struct repository_custody *c,
                        struct repository_custody_report *out, struct err *e)
 {
     struct run x = {.r = r, .c = c, .out = out, .look = {.r = r, .c = c}};
-    struct repo_destroyed done = {0, 0};
+    struct repo_destroyed done = {.gone = 0};
     *out = (struct repository_custody_report){.more = false};
     if (!c->preview && r->read_only)
         return err_set(e, ERR_DENIED, "the archive was opened for reading only");
@@ -462,11 +497,12 @@ int repository_dispose(struct repository *r, const struct repository_custody *c,
         rc = dispose_one(&x, &r->inv.packs[i], NULL, e);
     for (size_t i = 0; rc == 0 && i < r->inv.snapshot_count && !enough(&x); i++)
         rc = dispose_one(&x, NULL, &r->inv.snapshots[i], e);
-    if (rc == 0 && !c->preview && repo_count_disposed(&r->inv) != 0) {
+    if (rc == 0 && !c->preview) {
         rc = repo_keys_destroy(r, r->backend, &done, e);
         forget_indexes(&r->inv);
     }
     out->locked = done.stay;
+    out->locked_until = done.until;
     return rc == 0 ? 0 : err_wrap(e, "disposal");
 }
 

@@ -303,11 +303,18 @@ static bool files_remove(struct repo_backend *b, const char *name)
     return unlinkat(dir_of(b), name, 0) == 0 || errno == ENOENT;
 }
 
+static bool files_destroy(struct repo_backend *b, const char *name, struct utc *until)
+{
+    (void)until;
+    return files_remove(b, name);
+}
+
 /* ---- opening ---- */
 
 static const struct repo_backend_kind files_kind = {
     .close = files_close,
     .remove = files_remove,
+    .destroy = files_destroy,
     .list = files_list,
     .open = files_open,
     .close_blob = files_close_blob,

@@ -4,8 +4,8 @@
  * loses it: the next rotation, or the site when it gets the new KEK, adds it, and retiring refuses as long as there is one.
  * So passes are repeated until one finds nothing new, and no lock holds up the site.
  *
- * Retiring does hold it up, for one listing: between the last look at what is sealed and the file that says "retired", no key may be
- * written. */
+ * Retiring does hold it up, for one listing: between the last look at what is sealed and the file that says "retired", no key
+ * may be written. */
 #include "repository/keys.h"
 
 #include "repository/io/archive.h"
@@ -312,6 +312,7 @@ static int write_retired(struct repository *r, const struct repo_generation *g,
 struct removal {
     struct repository *r;
     uint64_t gone, stay;
+    struct utc until; /* when the first of those that stay may go; 0: not known */
 };
 
 static int remove_key(void *arg, const char *name)
@@ -319,8 +320,13 @@ static int remove_key(void *arg, const char *name)
     struct removal *x = arg;
     char object[REPO_NAME_BYTES];
     unsigned generation;
-    if (repo_name_of_key(name, object, &generation) == 0)
-        *(repo_backend_remove(x->r->backend, name) ? &x->gone : &x->stay) += 1;
+    struct utc until;
+    if (repo_name_of_key(name, object, &generation) != 0)
+        return 0;
+    bool gone = repo_backend_destroy(x->r->backend, name, &until);
+    *(gone ? &x->gone : &x->stay) += 1;
+    if (!gone && until.us != 0 && (x->until.us == 0 || until.us < x->until.us))
+        x->until = until;
     return 0;
 }
 
@@ -328,18 +334,21 @@ static int remove_key(void *arg, const char *name)
 static int remove_keys(struct repository *r, unsigned number, uint64_t *n, struct err *e)
 {
     char name[REPO_NAME_BYTES];
-    struct removal x = {r, 0, 0};
+    char date[REPO_UTC_TEXT_BYTES] = "the place's date";
+    struct removal x = {.r = r};
     repo_name_keys_folder(number, name);
     int rc = repo_backend_list(r->backend, name, remove_key, &x, e);
     repo_name_generation(number, false, name);
     (void)repo_backend_remove(r->backend, name);
     *n = x.gone;
+    if (x.until.us != 0)
+        repo_utc_format(x.until, date);
     if (rc == 0 && x.stay != 0)
-        rc =
-            err_set(e, ERR_DENIED,
-                    "%llu of its keys cannot be removed, as where objects are locked: nothing uses "
-                    "it any more, but they are still there",
-                    (unsigned long long)x.stay);
+        rc = err_set(e, ERR_DENIED,
+                     "%llu of its keys cannot be removed before %s, as where objects are locked: "
+                     "nothing uses it any more, but they are still there; the archive's site "
+                     "removes them then",
+                     (unsigned long long)x.stay, date);
     return rc;
 }
 

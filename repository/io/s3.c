@@ -14,6 +14,9 @@
  *     the archive anew and goes on from what is there.
  *   A process that dies: what it had put lies there without a meta, as in a directory.
  *
+ * DESTROYING a name (keys of what was disposed of) deletes each of its versions by its id; a delete marker would hide them and
+ * no more. What is locked stays until its date, and is asked for again then.
+ *
  * READING goes ahead of the reader: as long as it reads on, each request asks for twice as much, up to AHEAD_MAX_BYTES. Files
  * that are open are read by several threads at the same time, each over a connection of its own (s3_http.c). */
 #include "repository/io/s3.h"
@@ -55,6 +58,7 @@ struct s3 {
     struct folder folder[FOLDERS];
     uint32_t default_days; /* the bucket's own rule; 0: none */
     bool versioned;
+    uint64_t destroyed; /* objects: what was listed before does not hold any more */
 };
 
 static struct s3 *s3_of(struct repo_backend *b)
@@ -89,8 +93,13 @@ static int s3_list_folder(struct repo_backend *b, const char *folder,
     int rc = s3_list(s->client, s->place.prefix, folder, &found, e);
     if (rc != 0)
         return rc;
+    const uint64_t destroyed = s->destroyed;
     for (size_t i = 0; rc == 0 && i < found.n; i++)
         rc = each(arg, found.at[i].name);
+    if (s->destroyed != destroyed) {
+        s3_entries_release(&found);
+        return rc;
+    }
     struct folder *slot = folder_slot(s, folder, strlen(folder));
     if (slot == NULL && (slot = folder_slot(s, "", 0)) != NULL)
         (void)snprintf(slot->name, sizeof slot->name, "%s", folder);
@@ -404,8 +413,64 @@ static int s3_settle(struct repo_backend *b, const char *const *names, size_t n,
 
 static void s3_forget(struct repo_backend *b, const char *folder)
 {
-    (void)b; /* nothing is ever removed */
+    (void)b; /* nothing is removed but what must not be there any more: s3_destroy */
     (void)folder;
+}
+
+/* The folder is listed anew when it is asked for. */
+static void forget_listing(struct s3 *s, const char *name)
+{
+    const char *slash = strrchr(name, '/');
+    struct folder *f = slash == NULL ? NULL : folder_slot(s, name, (size_t)(slash - name));
+    s->destroyed++;
+    if (f == NULL)
+        return;
+    s3_entries_release(&f->entries);
+    f->name[0] = '\0';
+}
+
+/* One version. False: the service does not let it go, and *until is moved on to its date. */
+static bool destroy_version(struct s3 *s, const char *name, const struct s3_version *v,
+                            uint64_t *until)
+{
+    struct repo_blob f = REPO_BLOB_NONE;
+    struct s3_answer a;
+    uint8_t first;
+    uint64_t date = 0;
+    if (open_version(s, name, v, &f, NULL) != 0)
+        return false;
+    struct s3_file *own = f.own;
+    int rc =
+        s3_call(s->client, &(struct s3_request){.key = name, .query = own->query, .remove = true},
+                &a, NULL);
+    if (rc == 0)
+        s3_answer_release(&a);
+    /* Its date comes with its first byte. */
+    else if (rc != ERR_NOT_FOUND && v->bytes != 0 && repo_blob_read(&f, 0, &first, 1, NULL) == 0 &&
+             own->ahead.lock_until[0] != '\0' && s3_date_parse(own->ahead.lock_until, &date) == 0)
+        *until = date > *until ? date : *until;
+    repo_blob_close(&f);
+    return rc == 0 || rc == ERR_NOT_FOUND;
+}
+
+/* The newest first: whatever comes in between, the oldest one says what the object is as long as there is any. */
+static bool s3_destroy(struct repo_backend *b, const char *name, struct utc *until)
+{
+    struct s3 *s = s3_of(b);
+    struct s3_version *v;
+    uint64_t date = 0;
+    size_t n, gone = 0;
+    if (s3_versions(s->client, s->place.prefix, name, &v, &n, NULL) != 0) {
+        free(v);
+        return false;
+    }
+    for (size_t i = 0; i < n; i++)
+        gone += destroy_version(s, name, &v[i], &date);
+    free(v);
+    if (gone != 0)
+        forget_listing(s, name);
+    until->us = date * 1000000;
+    return gone == n;
 }
 
 static void s3_drop(struct repo_temp *t)
@@ -497,6 +562,7 @@ static const struct repo_backend_kind s3_kind = {
     .replace = s3_replace,
     .drop = s3_drop,
     .forget = s3_forget,
+    .destroy = s3_destroy,
 };
 
 int repo_s3_open(const char *where, bool write, struct repo_backend **out, struct err *e)

@@ -288,6 +288,8 @@ static bool prepare(const struct s3_client *c, struct connection *l, struct atte
                        (unsigned long long)(r->range_from + r->range_bytes - 1));
         ok = ok && curl_easy_setopt(h, CURLOPT_RANGE, range) == CURLE_OK;
     }
+    if (r->remove)
+        ok = ok && curl_easy_setopt(h, CURLOPT_CUSTOMREQUEST, "DELETE") == CURLE_OK;
     if (r->put) {
         (void)curl_easy_setopt(h, CURLOPT_UPLOAD, 1L);
         (void)curl_easy_setopt(h, CURLOPT_INFILESIZE_LARGE, (curl_off_t)r->bytes);
@@ -396,7 +398,11 @@ int s3_call(struct s3_client *c, const struct s3_request *r, struct s3_answer *o
         *e = why;
     if (attempts > 1)
         err_wrap(e, "%d attempts", attempts);
-    err_wrap(e, "%s %s/%s/%s%s", r->put ? "PUT" : "GET", c->place.endpoint, c->place.bucket,
-             r->key != NULL ? c->place.prefix : "", r->key != NULL ? r->key : "");
+    err_wrap(e, "%s %s/%s/%s%s",
+             r->put      ? "PUT"
+             : r->remove ? "DELETE"
+                         : "GET",
+             c->place.endpoint, c->place.bucket, r->key != NULL ? c->place.prefix : "",
+             r->key != NULL ? r->key : "");
     return rc;
 }

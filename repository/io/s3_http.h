@@ -25,6 +25,7 @@ struct s3_request {
     uint64_t bytes;
     const char *sha256, *md5; /* hex; base64 */
     const char *lock_mode, *lock_until;
+    bool remove; /* a DELETE, of the version that `query` names */
     /* A GET of a range, when range_bytes is not 0. */
     uint64_t range_from, range_bytes;
 };

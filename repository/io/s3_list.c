@@ -209,22 +209,57 @@ static int take_version(void *arg, const char *name, const struct s3_version *v,
     return 0;
 }
 
-int s3_locate(struct s3_client *c, const char *prefix, const char *name, bool newest,
-              unsigned older, struct s3_version *out, struct err *e)
+static int walk_one(struct s3_client *c, const char *prefix, const char *name,
+                    int (*each)(void *arg, const char *name, const struct s3_version *v, size_t n,
+                                struct err *e),
+                    void *arg, struct err *e)
 {
     char wanted[S3_TEXT_BYTES];
-    struct location x = {.newest = newest, .older = older, .out = out};
     struct listing *l = calloc(1, sizeof *l);
     if (l == NULL)
         return err_set(e, ERR_NO_MEMORY, "no memory for the list of versions");
     l->skip = strlen(prefix);
     l->only = name;
-    l->each = take_version;
-    l->arg = &x;
+    l->each = each;
+    l->arg = arg;
     (void)snprintf(wanted, sizeof wanted, "%s%s", prefix, name);
     int rc = walk(c, l, wanted, e);
     free(l);
+    return rc;
+}
+
+int s3_locate(struct s3_client *c, const char *prefix, const char *name, bool newest,
+              unsigned older, struct s3_version *out, struct err *e)
+{
+    struct location x = {.newest = newest, .older = older, .out = out};
+    int rc = walk_one(c, prefix, name, take_version, &x, e);
     if (rc == 0 && !x.found)
         rc = err_set(e, ERR_NOT_FOUND, "%s: is not in the bucket", name);
     return rc;
+}
+
+struct copied {
+    struct s3_version **out;
+    size_t *n;
+};
+
+static int copy_versions(void *arg, const char *name, const struct s3_version *v, size_t n,
+                         struct err *e)
+{
+    const struct copied *x = arg;
+    (void)name;
+    *x->out = malloc(n * sizeof *v);
+    if (*x->out == NULL)
+        return err_set(e, ERR_NO_MEMORY, "no memory for the list of versions");
+    memcpy(*x->out, v, n * sizeof *v);
+    *x->n = n;
+    return 0;
+}
+
+int s3_versions(struct s3_client *c, const char *prefix, const char *name, struct s3_version **out,
+                size_t *n, struct err *e)
+{
+    *out = NULL;
+    *n = 0;
+    return walk_one(c, prefix, name, copy_versions, &(struct copied){out, n}, e);
 }

@@ -22,4 +22,8 @@ int s3_list(struct s3_client *c, const char *prefix, const char *folder, struct 
 int s3_locate(struct s3_client *c, const char *prefix, const char *name, bool newest,
               unsigned older, struct s3_version *out, struct err *e);
 
+/* All versions of one object, newest first, into *out (allocated; NULL: none). Delete markers are passed over. */
+int s3_versions(struct s3_client *c, const char *prefix, const char *name, struct s3_version **out,
+                size_t *n, struct err *e);
+
 #endif
