@@ -331,6 +331,35 @@ static void archive_care(const json_t *sites)
     }
 }
 
+/* What is held there and disposed of, when anything is. */
+static void archive_custody(const json_t *sites)
+{
+    static const char *const members[] = {"holds", "disposals", "disposed", "held", "locked"};
+    size_t i;
+    const json_t *row;
+    json_array_foreach(sites, i, row)
+    {
+        const json_t *custody = json_object_get(json_object_get(row, "archive"), "custody");
+        char n[5][32], time[UTC_TEXT_BYTES];
+        int64_t holds = 0, disposals = 0, days = 0, until = 0;
+        if (!json_number(custody, "holds", &holds) ||
+            !json_number(custody, "disposals", &disposals) || holds + disposals == 0)
+            continue;
+        for (size_t k = 0; k < 5; k++)
+            (void)field_text(custody, members[k], n[k], sizeof n[k]);
+        (void)json_number(custody, "retain_days", &days);
+        (void)printf(
+            "archive at %s: %s holds and %s disposals in force; %s objects disposed of, %s "
+            "held, the keys of %s locked",
+            json_text(row, "name", "unknown"), n[0], n[1], n[2], n[3], n[4]);
+        if (json_number(custody, "locked_until_us", &until))
+            (void)printf(", the first until %s", utc_text((struct utc){(uint64_t)until}, time));
+        if (days != 0)
+            (void)printf("; %lld days retained", (long long)days);
+        (void)printf("\n");
+    }
+}
+
 /* Who holds an old state for how long. */
 static void readers(const json_t *all)
 {
@@ -434,6 +463,7 @@ static void print_table(const json_t *all)
     ages_table(sites);
     pasts(sites);
     archive_care(sites);
+    archive_custody(sites);
     readers(all);
     warnings(all);
 }

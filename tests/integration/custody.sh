@@ -128,6 +128,9 @@ expect 3 "disposed of by warrant $nonce" "$TRIVENI" history land old "${archive[
 expect 3 "disposed of by warrant $nonce" "$TRIVENI" history land old --profile client.yaml
 expect 3 "disposed of by warrant $nonce" "$TRIVENI" get land old --as-of 3 "${archive[@]}"
 expect 0 "" "$TRIVENI" archive verify "${archive[@]}"
+op status >"$DIR/out"
+grep -q "archive at gsr: 1 holds and 1 disposals in force; $(custody .archive.disposed) objects disposed of, 1 held, the keys of 0 locked$" "$DIR/out" ||
+    die "status does not say what is in force: $(cat "$DIR/out")"
 echo "ok: a hold keeps what it names, and nothing else"
 
 # ---- released; in the middle of it gsr is killed ----
