@@ -93,8 +93,8 @@ by 2 "" asha archive release --warrant hold.warrant --yes
 by 2 "not confirmed" asha archive hold --warrant hold.warrant
 by 0 "the hold is in force, from lsn" asha archive hold --warrant hold.warrant --yes
 by 1 "carried out already" ravi archive hold --warrant hold.warrant --yes
-by 0 "court" asha archive holds
 eventually "the hold at gsr" is '.archive.holds' 1
+by 0 "court" asha archive holds
 eventually "the leaf of the hold" named hold 1
 nonce_of() { openssl cms -verify -inform PEM -in "$1" -CAfile pki/ca.crt -purpose sslclient 2>/dev/null | sed -n 's/^nonce //p'; }
 hold=$(nonce_of hold.warrant)
@@ -173,9 +173,18 @@ done
 unset TRIVENI_KEK
 expect 0 "$lost of them were disposed of" "$TRIVENI" archive verify -r gsr/archive # who has no key, by the signed leaves
 [ "$(wc -l <leaves)" = "$lost" ] || die "the operations log names $(wc -l <leaves) of $lost objects that are disposed of"
-op events --site gsr -o json | grep -q "is disposed of" || die "gsr's events do not tell of it"
+marks() { timeout 60 python3 "$here/../repository/read_marks.py" "$1" kek "$(cat vkey)"; }
 expect 0 "" "$TRIVENI" archive checkpoint -r gsr/archive -o json
 jq -r .key "$DIR/out" >vkey
+marks gsr/archive >read || die "the other program reads other marks: $(cat read)"
+{ grep -q "^marks $lost$" read && grep -q " $nonce " read; } || die "not $lost marks by warrant $nonce: $(cat read)"
+mark=$(cd gsr/archive && find packs -name '*.disposed' | head -n 1)
+cp -a gsr/archive "$DIR/changed"
+sed -i 's/"lsn":/"lsn": /' "$DIR/changed/$mark"
+! marks "$DIR/changed" >/dev/null 2>&1 || die "the other program takes a changed mark"
+rm -f "$DIR/changed/$mark"
+! marks "$DIR/changed" >/dev/null 2>&1 || die "the other program does not miss a mark"
+op events --site gsr -o json | grep -q "is disposed of" || die "gsr's events do not tell of it"
 site_kill gsr KILL # and everything is looked at once more
 site_start gsr
 chapter

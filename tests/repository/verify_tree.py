@@ -428,7 +428,8 @@ def main(args):
         raise SystemExit(__doc__)
 
 
-try:
-    main(sys.argv[1:])
-except (IndexError, ValueError, struct.error) as e:  # foreign bytes that are not even of the form
-    raise SystemExit("verify_tree: %s" % e)
+if __name__ == "__main__":
+    try:
+        main(sys.argv[1:])
+    except (IndexError, ValueError, struct.error) as e:  # foreign bytes that are not even of the form
+        raise SystemExit("verify_tree: %s" % e)
