@@ -1,5 +1,5 @@
-/* Keys in a bucket with Object Lock: they stay until their date, and are gone behind it, in every version, generation and copy. The
- * service is tests/lib/s3_small.py, whose clock can be set. */
+/* Keys in a bucket with Object Lock: they stay until their date, and are gone behind it, in every version, generation and
+ * copy. The service is tests/lib/s3_small.py, whose clock can be set. */
 #include "repository/custody.h"
 #include "repository/io/archive.h"
 #include "repository/io/s3_list.h"
