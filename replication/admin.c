@@ -141,6 +141,15 @@ static void add_receiving(const struct site *s, json_t *o)
                                   (json_int_t)listener_waiting(s->client_listener)));
 }
 
+/* null: none is under way. */
+static json_t *handover_json(const struct site *s)
+{
+    const struct site_member *to = site_member(s, s->view.handing_over_to);
+    if (to == NULL)
+        return json_null();
+    return json_pack("{s:s, s:s}", "to", to->name, "phase", repl_handover_name(s->view.handover));
+}
+
 static json_t *self_json(struct site *s, const struct state_totals *totals,
                          const struct state_snapshot *snap)
 {
@@ -150,6 +159,7 @@ static json_t *self_json(struct site *s, const struct state_totals *totals,
     json_t *o = peer_json(s, (uint8_t)s->config->self);
     json_object_set_new(o, "up", json_true());
     json_object_set_new(o, "role", json_string(repl_role_name(s->view.role)));
+    json_object_set_new(o, "handover", handover_json(s));
     json_object_set_new(o, "last", json_integer((json_int_t)s->tail.lsn.v));
     json_object_set_new(o, "durable", json_integer((json_int_t)s->marks.durable.v));
     json_object_set_new(o, "commit", json_integer((json_int_t)s->marks.commit.v));
@@ -301,6 +311,18 @@ int admin_require_serving(struct site *s, struct err *e)
                    primary != NULL ? primary->client : "none is known now");
 }
 
+/* How long a switchover may wait while writes go on: a client's usual ten seconds, less the phases after it; and no longer than
+ * the order is good for (R7). */
+static uint32_t wait_of(struct site *s, const json_t *arguments)
+{
+    enum { WAIT_MOST_MS = 5000 };
+    const uint64_t now_us = site_commit_time(s).us;
+    const json_int_t expires_us = json_integer_value(json_object_get(arguments, "expires_us"));
+    const uint64_t left_ms =
+        (uint64_t)expires_us > now_us ? ((uint64_t)expires_us - now_us) / 1000 : 0;
+    return left_ms < WAIT_MOST_MS ? (uint32_t)left_ms : WAIT_MOST_MS;
+}
+
 static int command_switchover(struct site *s, struct client *c, uint64_t request, json_t *arguments,
                               json_t **reply, struct err *e)
 {
@@ -318,9 +340,9 @@ static int command_switchover(struct site *s, struct client *c, uint64_t request
     if (to != NULL && target == REPL_NOBODY)
         return err_set(e, ERR_NOT_FOUND, "no site is called '%.40s'", to);
     if (target == s->config->self) { /* it is as the operator wants it, so a script may ask twice */
-        *reply = json_pack("{s:s, s:s, s:I, s:I, s:I}", "from", to, "to", to, "term",
-                           (json_int_t)s->view.term.v, "lsn", (json_int_t)s->tail.lsn.v, "pause_ms",
-                           (json_int_t)0);
+        *reply = json_pack("{s:s, s:s, s:I, s:I, s:I, s:I}", "from", to, "to", to, "term",
+                           (json_int_t)s->view.term.v, "lsn", (json_int_t)s->tail.lsn.v,
+                           "waited_ms", (json_int_t)0, "pause_ms", (json_int_t)0);
         return 0;
     }
     service_audit(s, c, "switchover", json_pack("{s:s?}", "to", to));
@@ -328,10 +350,11 @@ static int command_switchover(struct site *s, struct client *c, uint64_t request
     v->switchover.client = client_ref(c);
     v->switchover.request = request;
     v->switchover.began_ms = site_now_ms();
-    v->switchover.lsn = s->tail.lsn;
     v->switchover.to = target;
-    driver_step(s, &(struct repl_event){
-                       .type = REPL_EV_SWITCHOVER, .now_ms = site_now_ms(), .site = target});
+    driver_step(s, &(struct repl_event){.type = REPL_EV_SWITCHOVER,
+                                        .now_ms = site_now_ms(),
+                                        .site = target,
+                                        .wait_ms = wait_of(s, arguments)});
     return SERVICE_LATER;
 }
 

@@ -514,6 +514,7 @@ static void step_once(struct site *s, const struct repl_event *event,
 {
     enum repl_role before = s->view.role;
     uint8_t primary_before = s->view.primary;
+    bool stopped_before = s->view.handover > REPL_HANDOVER_WAIT;
     repl_step(s->repl, event, s->actions);
     for (uint32_t i = 0; i < s->actions->n && s->fatal.code == 0; i++)
         execute(s, event, &s->actions->a[i], entries);
@@ -521,6 +522,8 @@ static void step_once(struct site *s, const struct repl_event *event,
     s->marks.durable = s->view.durable; /* the core knows what of it was cut meanwhile */
     if (before != s->view.role || primary_before != s->view.primary)
         service_role_changed(s, before == REPL_PRIMARY && s->view.role != REPL_PRIMARY);
+    if (!stopped_before && s->view.handover > REPL_HANDOVER_WAIT)
+        service_handover_stops_writes(s);
     if (s->handover.told) {
         s->handover.told = false;
         if (s->leave_by_ms != 0)

@@ -485,18 +485,27 @@ static void switchover_done(struct service *v, bool done, const char *why)
     if (done) {
         const struct site_member *to =
             site_member(s, s->view.primary != REPL_NOBODY ? s->view.primary : v->switchover.to);
-        service_reply_json(c, v->switchover.request,
-                           json_pack("{s:s, s:s, s:I, s:I, s:I}", "from",
-                                     s->config->members[s->config->self].name, "to",
-                                     to != NULL ? to->name : "", "term", (json_int_t)s->view.term.v,
-                                     "lsn", (json_int_t)v->switchover.lsn.v, "pause_ms",
-                                     (json_int_t)(site_now_ms() - v->switchover.began_ms)));
+        service_reply_json(
+            c, v->switchover.request,
+            json_pack("{s:s, s:s, s:I, s:I, s:I, s:I}", "from",
+                      s->config->members[s->config->self].name, "to", to != NULL ? to->name : "",
+                      "term", (json_int_t)s->view.term.v, "lsn", (json_int_t)v->switchover.lsn.v,
+                      "waited_ms", (json_int_t)(v->switchover.stopped_ms - v->switchover.began_ms),
+                      "pause_ms", (json_int_t)(site_now_ms() - v->switchover.stopped_ms)));
     } else {
         struct err e = ERR_NONE;
         err_set(&e, ERR_FAILED, "switchover did not happen: %s", why);
         service_error(c, v->switchover.request, &e);
     }
     client_unref(c);
+}
+
+void service_handover_stops_writes(struct site *s)
+{
+    if (s->service == NULL)
+        return;
+    s->service->switchover.stopped_ms = site_now_ms();
+    s->service->switchover.lsn = s->tail.lsn;
 }
 
 void service_handover_done(struct site *s, bool done, const char *why)

@@ -120,9 +120,9 @@ struct service {
     size_t out_capacity;
     struct {
         struct client *client;
-        uint64_t request, began_ms;
+        uint64_t request, began_ms, stopped_ms; /* ordered; no write is taken since */
         bool active;
-        struct lsn lsn;
+        struct lsn lsn; /* the last one of this primary */
         uint8_t to;
     } switchover;
     struct {

@@ -240,7 +240,8 @@ static bool leave(struct site *s)
     if (s->view.handing_over_to == REPL_NOBODY) /* otherwise an operator was quicker */
         driver_step(s, &(struct repl_event){.type = REPL_EV_SWITCHOVER,
                                             .now_ms = site_now_ms(),
-                                            .site = REPL_NOBODY});
+                                            .site = REPL_NOBODY,
+                                            .wait_ms = LEAVE_MS / 2});
     if (s->stopping || s->view.handing_over_to == REPL_NOBODY)
         return false;
     s->leave_by_ms = site_now_ms() + LEAVE_MS;

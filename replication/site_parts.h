@@ -606,6 +606,7 @@ void service_progress(struct site *s);
 void service_turn(struct site *s);
 /* The role or the known primary changed. */
 void service_role_changed(struct site *s, bool demoted);
+void service_handover_stops_writes(struct site *s); /* the waiting for the successor is over */
 /* Outcome of an operator's switchover or failover. A failover is done when the site serves. */
 void service_handover_done(struct site *s, bool done, const char *why);
 void service_isolate(struct site *s, const struct err *why); /* close all clients but operators */

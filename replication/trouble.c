@@ -140,7 +140,7 @@ static void add_role(struct site *s, json_t *list)
         add(list, "was rebuilt or declared lost, and does not vote before it has caught up");
     if (s->view.role != REPL_PRIMARY)
         return;
-    if (s->view.handing_over_to == REPL_NOBODY && !repl_lease_valid(s->repl, site_now_ms()))
+    if (s->view.handover <= REPL_HANDOVER_WAIT && !repl_lease_valid(s->repl, site_now_ms()))
         add(list, "is primary, but no majority confirms it: it answers nothing until one does");
     if (s->service->paused)
         add(list, "clients are paused: more than %llu MiB are in flight to the state",

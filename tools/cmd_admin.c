@@ -77,6 +77,7 @@ static void print_change(const json_t *reply)
     char term[32];
     char lsn[32];
     char pause[32];
+    int64_t waited_ms = 0;
     if (reply == NULL)
         return;
     const char *to = json_text(reply, "to", "");
@@ -91,6 +92,9 @@ static void print_change(const json_t *reply)
     if (json_object_get(reply, "pause_ms") != NULL)
         (void)printf(", writes paused for %s ms",
                      field_text(reply, "pause_ms", pause, sizeof pause));
+    if (json_number(reply, "waited_ms", &waited_ms) && waited_ms > 0)
+        (void)printf(", after %lld ms in which it caught up while writes went on",
+                     (long long)waited_ms);
     (void)putchar('\n');
 }
 
@@ -113,12 +117,16 @@ const struct command command_switchover = {
     .most = 0,
     .options_bytes = sizeof(struct admin_options),
     .tables = {switchover_table, output_options, connection_options},
-    .about = "The primary stops taking writes, brings the successor to the same lsn, and the "
-             "successor stands for election.\n"
-             "Clients are redirected. Nothing acknowledged is lost and nothing is in doubt. The "
-             "pause is measured. When the\n"
-             "answer does not come in time the outcome is unknown: look at 'triveni status', do "
-             "not roll back.",
+    .about =
+        "The primary goes on taking writes until the successor is near, for five seconds at "
+        "most. Then it stops, brings the\n"
+        "successor to the same lsn, and the successor stands for election. A successor that "
+        "does not come near enough is\n"
+        "refused, and writes have gone on; 'triveni status' shows the phase. Clients are "
+        "redirected. Nothing acknowledged is\n"
+        "lost and nothing is in doubt. The pause is measured. When the answer does not come in "
+        "time the outcome is unknown:\n"
+        "look at 'triveni status', do not roll back.",
     .examples = {{"for maintenance of dc", "triveni switchover --to dr"},
                  {"and back", "triveni switchover --to dc"}},
     .exits = "4689",

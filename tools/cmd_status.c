@@ -424,6 +424,11 @@ static void warnings(const json_t *all)
         if (json_number(row, "cert_days", &days) && days < CERT_WARN_DAYS)
             (void)printf("! the certificate of site %s %s\n", name,
                          days < 0 ? "has expired" : "expires soon");
+        const json_t *handover = json_object_get(row, "handover");
+        if (json_is_object(handover))
+            (void)printf("! site %s hands over to %s: %s\n", name,
+                         json_text(handover, "to", "unknown"),
+                         json_text(handover, "phase", "unknown"));
         size_t k;
         const json_t *trouble;
         json_array_foreach(json_object_get(row, "trouble"), k, trouble)(void)

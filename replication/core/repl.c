@@ -208,6 +208,7 @@ static void peer_down(struct repl *r, struct repl_actions *out, uint8_t site)
     r->peers[site].up = false;
     r->gives[site].until_ms = 0;
     repl_shipping_peer_down(r, site);
+    repl_handover_progress(r, out);
     repl_election_peer_down(r, out, site);
 }
 
@@ -270,7 +271,7 @@ void repl_step(struct repl *r, const struct repl_event *event, struct repl_actio
         repl_update_commit(r, out);
         break;
     case REPL_EV_SWITCHOVER:
-        repl_on_switchover(r, out, event->site);
+        repl_on_switchover(r, out, event);
         break;
     case REPL_EV_FAILOVER:
         repl_on_failover(r, out);
@@ -361,12 +362,13 @@ void repl_view(const struct repl *r, struct repl_view *out)
     out->commit = r->commit;
     out->visible = r->visible;
     out->serving = r->role == REPL_PRIMARY && r->commit.v >= r->term_start.v &&
-                   r->handover == REPL_HANDOVER_NONE;
+                   r->handover <= REPL_HANDOVER_WAIT;
     out->lease_valid = repl_lease_valid(r, r->now_ms);
     out->may_vote = r->may_vote;
     out->broken = r->broken;
     out->lost = r->lost;
     out->unfit = r->peers[r->options.self].unfit;
+    out->handover = r->handover;
     out->handing_over_to = r->handover == REPL_HANDOVER_NONE ? REPL_NOBODY : r->successor;
     repl_relay_view(r, &out->relay);
     out->mode = r->mode;

@@ -32,7 +32,7 @@ enum {
     REPL_BATCH_BYTES = 1 << 20, /* most bytes of entries in a message, but always one entry */
     REPL_BATCH_ENTRIES_MAX = 4096,
     REPL_WINDOW_BYTES = 16 << 20, /* and no further frame while this much is in flight */
-    /* A switchover to a site further behind is refused: writes would stand still too long. */
+    /* Who may not wait does not hand over to a site further behind: writes would stand still too long. */
     REPL_HANDOVER_LAG_MAX = 4096,
     REPL_TEXT_BYTES = 200,   /* one sentence, cut when longer */
     REPL_TEXTS_BYTES = 4096, /* all sentences of one step */
@@ -40,6 +40,14 @@ enum {
 
 enum repl_role { REPL_STANDBY = 1, REPL_PRE_CANDIDATE = 2, REPL_CANDIDATE = 3, REPL_PRIMARY = 4 };
 enum repl_policy { REPL_AUTOMATIC = 1, REPL_OBSERVE = 2, REPL_MANUAL = 3 };
+/* In this order (repl_switchover.c). Beyond WAIT nothing is accepted here. */
+enum repl_handover {
+    REPL_HANDOVER_NONE,
+    REPL_HANDOVER_WAIT,
+    REPL_HANDOVER_DRAIN,
+    REPL_HANDOVER_ASKED,
+    REPL_HANDOVER_LEFT
+};
 
 struct repl_options {
     /* Of the sites by slot, for the traces; must outlive the machine. Each site numbers the sites for itself: links know
@@ -189,7 +197,8 @@ enum repl_event_type {
     REPL_EV_GONE,     /* site, sent: outcome of SEND_ENTRIES: the log no longer has what it needs */
     REPL_EV_MODE,     /* mode: a configuration entry was applied (or undone) */
     REPL_EV_PROGRESS, /* applied, archived lsn of this site, for acknowledgements */
-    REPL_EV_SWITCHOVER, /* site: hand over to it (or REPL_NOBODY: to the best) */
+    /* site: hand over to it (or REPL_NOBODY: to the best); wait_ms: go on serving for at most so long until it is near */
+    REPL_EV_SWITCHOVER,
     REPL_EV_FAILOVER, /* operator: stand as soon as this site's promise to the primary is over, whatever the policy */
     /* position, term, members: two operators' order that this site goes on alone (repl_solo.c): only while its log ends at
      * position; in that term; by that list, whose only voter it is */
@@ -206,6 +215,7 @@ struct repl_event {
     const struct repl_entry_meta *metas;
     struct entry_position position;
     uint32_t bytes;
+    uint32_t wait_ms;
     enum entry_kind kind;
     bool full;
     bool more; /* PROPOSE: another one, or SHIP, follows at once; entries are sent with that */
@@ -313,7 +323,8 @@ struct repl_view {
     uint8_t voted_for;
     struct entry_position last; /* appended (own term, hash may be zero when not yet sealed) */
     struct lsn durable, commit, visible;
-    bool serving; /* primary whose no-op is committed, not handing over: proposals are accepted */
+    /* primary whose no-op is committed, and that does not hand over, or waits only: proposals are accepted */
+    bool serving;
     bool lease_valid; /* at the time of the last event; see repl_lease_valid */
     bool may_vote;
     /* met a history that contradicts what is committed here: neither votes, acknowledges nor stands */
@@ -321,6 +332,7 @@ struct repl_view {
     bool lost; /* a primary says that it was declared lost; it has no vote */
     bool
         unfit; /* its state differs from the others': it votes and acknowledges, but does not stand (P9) */
+    enum repl_handover handover;
     uint8_t handing_over_to; /* or REPL_NOBODY */
     /* no primary serves this site, which asks another one for what is committed (repl_relay.c) */
     struct repl_relay_view {
@@ -347,5 +359,7 @@ struct lsn repl_level_lsn(const struct repl *r, enum level level, uint8_t dr, ui
 
 const char *
 repl_role_name(enum repl_role role); /* "standby", "pre-candidate", "candidate", "primary" */
+const char *
+repl_handover_name(enum repl_handover phase); /* "none", "waiting", "draining", "asked", "left" */
 
 #endif

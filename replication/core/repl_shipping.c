@@ -176,7 +176,7 @@ void repl_on_propose(struct repl *r, struct repl_actions *out, const struct repl
     if (r->role != REPL_PRIMARY)
         repl_act_text(r, out, REPL_ACT_REFUSED, false, "this site is not primary, %s is",
                       repl_site_name(r, r->primary));
-    else if (r->handover != REPL_HANDOVER_NONE)
+    else if (r->handover > REPL_HANDOVER_WAIT)
         repl_act_text(r, out, REPL_ACT_REFUSED, false, "handing over to %s",
                       repl_site_name(r, r->successor));
     else if (r->commit.v < r->term_start.v)

@@ -64,13 +64,6 @@ struct repl_peer {
     struct lsn applied, archived;
 };
 
-enum repl_handover {
-    REPL_HANDOVER_NONE,
-    REPL_HANDOVER_DRAIN,
-    REPL_HANDOVER_ASKED,
-    REPL_HANDOVER_LEFT
-};
-
 struct repl_mark {
     uint64_t round, sent_ms;
 };
@@ -154,6 +147,12 @@ struct repl {
     enum repl_handover handover;
     uint8_t successor;
     uint64_t handover_until_ms;
+    struct repl_catch_up { /* WAIT: rounds of it */
+        struct lsn goal;   /* the log's end when this round began */
+        uint64_t began_ms; /* this round */
+        uint64_t took_ms;  /* the round before */
+        uint32_t wait_ms;  /* all of it, at most */
+    } catch_up;
     uint64_t handover_ask_ms;
     struct term handover_term;
 
@@ -324,16 +323,16 @@ uint64_t repl_quorum_lost_ms(const struct repl *r);
 
 /* ---- repl_switchover.c ---- */
 void repl_on_fit(struct repl *r, struct repl_actions *out, uint8_t site, bool fit);
-void repl_on_switchover(struct repl *r, struct repl_actions *out, uint8_t site);
+void repl_on_switchover(struct repl *r, struct repl_actions *out, const struct repl_event *e);
 void repl_handover_progress(struct repl *r, struct repl_actions *out);
 void repl_handover_tick(struct repl *r, struct repl_actions *out);
 void repl_handover_left(struct repl *r, struct repl_actions *out); /* this primary steps down */
 void repl_handover_seen(struct repl *r, struct repl_actions *out, uint8_t primary,
                         struct term term);
 
-/* Could that site take over now? Then let it. */
+/* Could that site take over now, without waiting for it? Then let it. */
 bool repl_may_hand_over(const struct repl *r, uint8_t site);
-void repl_hand_over(struct repl *r, struct repl_actions *out, uint8_t site);
+void repl_hand_over(struct repl *r, struct repl_actions *out, uint8_t site, uint32_t wait_ms);
 
 /* ---- repl_step_aside.c ---- */
 void repl_watch_disk(struct repl *r); /* with each step */

@@ -58,7 +58,7 @@ void repl_step_aside_tick(struct repl *r, struct repl_actions *out)
                "acknowledged it within %u ms -> handing over",
                U(r->term.v), d->waited_ms, usual, repl_site_name(r, to), d->there_ms[to]);
     r->stepped_ms = r->now_ms;
-    repl_hand_over(r, out, to);
+    repl_hand_over(r, out, to, 0); /* it is in time, see is_late() */
 }
 
 bool repl_lets_others_stand(struct repl *r)

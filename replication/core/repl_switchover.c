@@ -1,14 +1,23 @@
 /* Switchover: the planned hand-over of the primary's role, with nothing lost.
  *
- *   none --SWITCHOVER--> drain: proposals are refused; wait until the successor has everything on its disk
+ *   none --SWITCHOVER--> wait: proposals are accepted as before; wait until the successor is near
+ *   wait --it is near--> drain: proposals are refused; wait until the successor has everything on its disk
  *   drain --it has--> asked: the lease is given up first (repl_lease.c), then TAKE_OVER goes out, repeated until an answer
  *   asked --a higher term--> left: this site is a standby; the outcome is known when a primary of that term is heard
+ *   wait --time is up--> drain, when what the successor lacks will take it no longer than half of what drain has; else none
+ *   wait --its link is lost, it may not lead any more--> none
  *   drain, asked --time is up, still primary--> none: writes go on here, with a new lease
  *
- * The hand-over is committed by the election of the successor and by nothing else: when no answer comes, the outcome is told as
- * what it is, and never rolled back. Each phase has two election times.
+ * NEAR is measured in time, for a pause is one: as many entries are a millisecond of one line and disk, and a second of another.
+ * The wait goes in rounds. Each has the log's end at its beginning as its goal, and as long as a round took, about so long will
+ * take what is on its way when writes stop. Near is who had a round done within a round trip and a heartbeat, or has everything.
+ * Only when no round is as short in the whole wait, half of what drain has is enough: a slow disk can take over, and one that
+ * falls ever further behind stops nobody's writes.
  *
- * Source: Ongaro, thesis, section 3.10. */
+ * The hand-over is committed by the election of the successor and by nothing else: when no answer comes, the outcome is told as
+ * what it is, and never rolled back. Each phase has two election times, the wait what the order gives it.
+ *
+ * Source: Ongaro, thesis, sections 3.10, and 4.2.1 for the rounds. */
 #include "replication/core/repl_state.h"
 
 static void outcome(struct repl *r, struct repl_actions *out, bool granted, const char *text)
@@ -33,17 +42,16 @@ static uint8_t best_successor(const struct repl *r)
     return best;
 }
 
-/* Why `site` cannot take over now; "" when it can. */
-static void obstacle(const struct repl *r, uint8_t site, char *why, size_t n)
+static uint64_t lag(const struct repl *r, uint8_t site)
+{
+    return r->log.last.v - r->peers[site].match.v;
+}
+
+/* Why `site` cannot become primary, however long it is waited for; "" when it can. */
+static void obstacle_of_site(const struct repl *r, uint8_t site, char *why, size_t n)
 {
     why[0] = '\0';
-    if (r->role != REPL_PRIMARY)
-        (void)snprintf(why, n, "this site is not primary, %s is", repl_site_name(r, r->primary));
-    else if (r->handover != REPL_HANDOVER_NONE)
-        (void)snprintf(why, n, "a switchover to %s is under way", repl_site_name(r, r->successor));
-    else if (!repl_lease_valid(r, r->now_ms))
-        (void)snprintf(why, n, "this site is not serving: no majority confirms it at present");
-    else if (site == REPL_NOBODY)
+    if (site == REPL_NOBODY)
         (void)snprintf(why, n, "no other site can become primary at present");
     else if (site >= r->options.sites)
         (void)snprintf(why, n, "there is no site %u", site);
@@ -63,41 +71,120 @@ static void obstacle(const struct repl *r, uint8_t site, char *why, size_t n)
         (void)snprintf(why, n, "%s does not vote at present", repl_site_name(r, site));
     else if (r->peers[site].unfit)
         (void)snprintf(why, n, "the state of %s differs from this site's", repl_site_name(r, site));
-    else if (r->log.last.v - r->peers[site].match.v > REPL_HANDOVER_LAG_MAX)
+}
+
+/* Why it is not handed over to `site` now; "" when it can be. */
+static void obstacle(const struct repl *r, uint8_t site, uint32_t wait_ms, char *why, size_t n)
+{
+    if (r->role != REPL_PRIMARY)
+        (void)snprintf(why, n, "this site is not primary, %s is", repl_site_name(r, r->primary));
+    else if (r->handover != REPL_HANDOVER_NONE)
+        (void)snprintf(why, n, "a switchover to %s is under way", repl_site_name(r, r->successor));
+    else if (!repl_lease_valid(r, r->now_ms))
+        (void)snprintf(why, n, "this site is not serving: no majority confirms it at present");
+    else
+        obstacle_of_site(r, site, why, n);
+    if (why[0] == '\0' && wait_ms == 0 && lag(r, site) > REPL_HANDOVER_LAG_MAX)
         (void)snprintf(why, n, "%s is %llu entries behind, at most %d are allowed",
-                       repl_site_name(r, site), U(r->log.last.v - r->peers[site].match.v),
-                       REPL_HANDOVER_LAG_MAX);
+                       repl_site_name(r, site), U(lag(r, site)), REPL_HANDOVER_LAG_MAX);
 }
 
 bool repl_may_hand_over(const struct repl *r, uint8_t site)
 {
-    char why[REPL_TEXT_BYTES];
-    obstacle(r, site, why, sizeof why);
+    char why[REPL_TEXT_BYTES] = "";
+    obstacle(r, site, 0, why, sizeof why);
     return why[0] == '\0';
 }
 
-void repl_hand_over(struct repl *r, struct repl_actions *out, uint8_t site)
+static void begin_round(struct repl *r)
 {
-    r->handover = REPL_HANDOVER_DRAIN;
-    r->successor = site;
-    r->handover_until_ms = r->now_ms + 2 * (uint64_t)r->options.election_ms;
-    repl_handover_progress(r, out);
+    r->catch_up.goal = r->log.last;
+    r->catch_up.began_ms = r->now_ms;
 }
 
-void repl_on_switchover(struct repl *r, struct repl_actions *out, uint8_t site)
+void repl_hand_over(struct repl *r, struct repl_actions *out, uint8_t site, uint32_t wait_ms)
 {
-    char why[REPL_TEXT_BYTES];
+    r->handover = REPL_HANDOVER_WAIT;
+    r->successor = site;
+    r->handover_until_ms = r->now_ms + wait_ms;
+    r->catch_up = (struct repl_catch_up){.wait_ms = wait_ms};
+    begin_round(r);
+    repl_handover_progress(r, out);
+    if (r->handover == REPL_HANDOVER_WAIT)
+        repl_trace(
+            r, out,
+            "term %llu: %s is %llu entries behind -> waiting for it at most %u ms, writes go "
+            "on here",
+            U(r->term.v), repl_site_name(r, site), U(lag(r, site)), wait_ms);
+}
+
+void repl_on_switchover(struct repl *r, struct repl_actions *out, const struct repl_event *e)
+{
+    char why[REPL_TEXT_BYTES] = "";
+    uint8_t site = e->site;
     if (site == REPL_NOBODY && r->role == REPL_PRIMARY)
         site = best_successor(r);
-    obstacle(r, site, why, sizeof why);
+    obstacle(r, site, e->wait_ms, why, sizeof why);
     repl_trace(r, out, "term %llu: switchover to %s ordered -> %s%s", U(r->term.v),
                site == REPL_NOBODY ? "any other site" : repl_site_name(r, site),
-               why[0] == '\0' ? "writes stop here" : "refused: ", why);
+               why[0] == '\0' ? "accepted" : "refused: ", why);
     if (why[0] != '\0') {
         repl_act_text(r, out, REPL_ACT_SWITCHOVER, false, "%s", why);
         return;
     }
-    repl_hand_over(r, out, site);
+    repl_hand_over(r, out, site, e->wait_ms);
+}
+
+static void end_wait(struct repl *r, struct repl_actions *out, const char *why)
+{
+    char text[REPL_TEXT_BYTES];
+    (void)snprintf(text, sizeof text, "%.170s; writes went on here", why);
+    outcome(r, out, false, text);
+}
+
+static void drain(struct repl *r, struct repl_actions *out, const char *why, uint64_t ms)
+{
+    r->handover = REPL_HANDOVER_DRAIN;
+    r->handover_until_ms = r->now_ms + 2 * (uint64_t)r->options.election_ms;
+    repl_trace(r, out, "term %llu: %s is %llu entries behind, %s %llu ms -> writes stop here",
+               U(r->term.v), repl_site_name(r, r->successor), U(lag(r, r->successor)), why, U(ms));
+}
+
+static void wait_for_successor(struct repl *r, struct repl_actions *out)
+{
+    const struct repl_peer *p = &r->peers[r->successor];
+    char why[REPL_TEXT_BYTES];
+    obstacle_of_site(r, r->successor, why, sizeof why);
+    if (why[0] != '\0') {
+        end_wait(r, out, why);
+        return;
+    }
+    uint64_t round_ms = r->now_ms - r->catch_up.began_ms;
+    bool done = p->match.v >= r->catch_up.goal.v;
+    bool near = done && (p->match.v == r->log.last.v ||
+                         round_ms <= p->rtt_ms + (uint64_t)r->options.heartbeat_ms);
+    bool late = r->now_ms >= r->handover_until_ms;
+    if (!done && round_ms < r->catch_up.took_ms)
+        round_ms = r->catch_up.took_ms; /* of this one nothing is known yet */
+    bool confirmed = repl_lease_valid(r, r->now_ms);
+    if (confirmed && near) {
+        drain(r, out, "its last round took", round_ms);
+    } else if (confirmed && late && round_ms <= r->options.election_ms) {
+        drain(r, out, "and was waited for", r->catch_up.wait_ms);
+    } else if (late && !confirmed) {
+        end_wait(r, out, "no majority confirms this site at present");
+    } else if (late) {
+        (void)snprintf(why, sizeof why,
+                       "%s did not come near in %u ms, it is %llu entries behind: order it again "
+                       "when less is written",
+                       repl_site_name(r, r->successor), r->catch_up.wait_ms,
+                       U(lag(r, r->successor)));
+        end_wait(r, out, why);
+    }
+    if (done) {
+        r->catch_up.took_ms = round_ms;
+        begin_round(r);
+    }
 }
 
 static void ask_successor(struct repl *r, struct repl_actions *out)
@@ -110,6 +197,8 @@ static void ask_successor(struct repl *r, struct repl_actions *out)
 
 void repl_handover_progress(struct repl *r, struct repl_actions *out)
 {
+    if (r->handover == REPL_HANDOVER_WAIT)
+        wait_for_successor(r, out);
     if (r->handover != REPL_HANDOVER_DRAIN || r->peers[r->successor].match.v != r->log.last.v)
         return;
     (void)repl_round_begin(r); /* R0, and no other until this is decided */
@@ -142,7 +231,9 @@ void repl_handover_tick(struct repl *r, struct repl_actions *out)
 {
     if (r->handover == REPL_HANDOVER_NONE)
         return;
-    if (r->now_ms >= r->handover_until_ms) {
+    if (r->handover == REPL_HANDOVER_WAIT) {
+        repl_handover_progress(r, out);
+    } else if (r->now_ms >= r->handover_until_ms) {
         if (r->handover == REPL_HANDOVER_LEFT)
             outcome(r, out, false, "it is not known yet who became primary: ask for the status");
         else
@@ -154,7 +245,7 @@ void repl_handover_tick(struct repl *r, struct repl_actions *out)
 
 void repl_handover_left(struct repl *r, struct repl_actions *out)
 {
-    if (r->handover == REPL_HANDOVER_DRAIN) {
+    if (r->handover == REPL_HANDOVER_WAIT || r->handover == REPL_HANDOVER_DRAIN) {
         outcome(r, out, false, "this site ceased to be primary before the successor was asked");
     } else if (r->handover == REPL_HANDOVER_ASKED) {
         r->handover = REPL_HANDOVER_LEFT;
@@ -170,4 +261,21 @@ void repl_handover_seen(struct repl *r, struct repl_actions *out, uint8_t primar
     (void)snprintf(text, sizeof text, "%s became primary in term %llu", repl_site_name(r, primary),
                    U(term.v));
     outcome(r, out, primary == r->successor, text);
+}
+
+const char *repl_handover_name(enum repl_handover phase)
+{
+    switch (phase) {
+    case REPL_HANDOVER_NONE:
+        return "none";
+    case REPL_HANDOVER_WAIT:
+        return "waiting";
+    case REPL_HANDOVER_DRAIN:
+        return "draining";
+    case REPL_HANDOVER_ASKED:
+        return "asked";
+    case REPL_HANDOVER_LEFT:
+        return "left";
+    }
+    return "unknown";
 }

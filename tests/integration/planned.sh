@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Planned work: a primary that is stopped with SIGTERM hands over first, so that writers do not wait for an election; and gsr, whose machine
+# Planned work: a switchover to a site that is behind waits for it while writes go on; a primary that is stopped with SIGTERM hands over first, so that writers do not wait for an election; and gsr, whose machine
 # was lost but not its archive, is made anew beside it, catches up, votes again and goes on archiving where the archive ends.
 #
 # Usage: BUILD=build/gcc-release tests/integration/planned.sh
@@ -22,6 +22,35 @@ cluster_create "$DIR/cluster"
 sites_start
 wait_primary >/dev/null
 uri=$(cat "$DIR/cluster/client.uri")
+
+# ---- the successor is behind ----
+"$BUILD/tests/writers/writers" run --uri "$uri" --ledger "$DIR/behind" --seconds 8 --threads 4 >"$DIR/writers.json" 2>"$DIR/writers.log" &
+writers=$!
+sleep 1
+primary=$(wait_primary)
+successor=$([ "$primary" = dc ] && echo dr || echo dc)
+site_kill "$successor" STOP
+op switchover --to "$successor" -o json >"$DIR/switchover.json" 2>"$DIR/switchover.log" &
+switchover=$!
+for i in $(seq 1 100); do
+    [ "$(site_status "$primary" | jq -c .handover)" = "{\"to\":\"$successor\",\"phase\":\"waiting\"}" ] && break
+    sleep 0.05
+done
+before=$(site_status "$primary" | jq .commit)
+sleep 0.3
+during=$(site_status "$primary" | jq -c '[.commit, .handover.phase]')
+site_kill "$successor" CONT
+wait "$switchover" || { cat "$DIR/switchover.log"; exit 1; }
+[ "$(jq -r '.[1]' <<<"$during")" = waiting ] || { echo "the phase is not told: $during"; exit 1; }
+[ "$(jq '.[0]' <<<"$during")" -gt "$before" ] || { echo "writes do not go on while $successor is waited for: $before, $during"; exit 1; }
+jq -e '.waited_ms >= 300 and .pause_ms < .waited_ms' "$DIR/switchover.json" >/dev/null || { cat "$DIR/switchover.json"; exit 1; }
+grep -q "entries behind -> waiting for it at most" "$DIR/cluster/$primary.log" || { echo "the wait is not told"; exit 1; }
+grep -q "entries behind, .* -> writes stop here" "$DIR/cluster/$primary.log" || { echo "the end of the wait is not told"; exit 1; }
+wait "$writers" || { cat "$DIR/writers.log"; exit 1; }
+[ "$(wait_primary)" = "$successor" ]
+"$BUILD/tests/writers/writers" verify --uri "$uri" --ledger "$DIR/behind" >"$DIR/verify.json"
+[ "$(jq '.lost + .doubled' "$DIR/verify.json")" -eq 0 ]
+echo "switchover to $successor, which was behind: $(jq -c '{waited_ms, pause_ms}' "$DIR/switchover.json"), $(jq -c '{acknowledged, longest_gap_ms, resent}' "$DIR/writers.json"), 0 lost, 0 doubled"
 
 # ---- a planned stop ----
 "$BUILD/tests/writers/writers" run --uri "$uri" --ledger "$DIR/ledger" --seconds 4 --threads 4 >"$DIR/writers.json" 2>"$DIR/writers.log" &

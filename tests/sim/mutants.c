@@ -206,6 +206,10 @@ static const struct {
                                  "sites that were declared lost are heard as before, and not told"},
     [MUTANT_LOST_GIVES_AND_TAKES] =
         {"lost-gives-and-takes", "what was declared lost is passed on among sites without a vote"},
+    [MUTANT_HANDOVER_WAITS_ON] = {"handover-waits-on",
+                                  "a primary waits for its successor for as long as it takes"},
+    [MUTANT_HANDOVER_NEVER_WAITS] = {"handover-never-waits",
+                                     "writes stop for a successor, however far behind it is"},
     [MUTANT_GONE_NOT_TOLD] = {"gone-not-told",
                               "that a site needs entries which are recycled is not noticed"},
     [MUTANT_PAST_TERM_NOT_TOLD] = {"past-term-not-told",
@@ -286,6 +290,10 @@ void sim_plant_before(const struct sim *s, struct sim_site *site, const struct r
         r->voted_for = REPL_NOBODY;
     for (uint8_t i = 0; s->mutant == MUTANT_FETCH_FROM_ONE && i < s->sites_n; i++)
         r->peers[i].fetch_vain = false;
+    if (s->mutant == MUTANT_HANDOVER_WAITS_ON && r->handover == REPL_HANDOVER_WAIT)
+        r->handover_until_ms = e->now_ms + 1000;
+    if (s->mutant == MUTANT_HANDOVER_NEVER_WAITS && r->handover == REPL_HANDOVER_WAIT)
+        r->handover_until_ms = e->now_ms;
     if (s->mutant == MUTANT_CHECK_QUORUM_OFF)
         r->since_ms = e->now_ms;
     if (s->mutant == MUTANT_STEPS_ASIDE_AGAIN)

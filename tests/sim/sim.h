@@ -256,6 +256,7 @@ struct sim_inbox {
     uint32_t attempt; /* of that op */
     uint32_t bytes;
     enum repl_message_type sent;
+    uint32_t wait_ms; /* SWITCHOVER */
     enum commit_mode mode;
     struct repl_members members; /* PROPOSE of a list, where all is not 0; SOLO */
     struct term term;            /* SOLO */
@@ -325,6 +326,10 @@ struct sim_site {
         uint32_t boot;        /* 0: not yet */
         uint64_t at_us;
     } stepped, handed;
+    struct { /* S28: of the hand-over under way */
+        enum repl_handover phase;
+        uint64_t until_ms;
+    } waits;
     struct marks marks;
     struct repl_view view; /* as of the last step */
     struct lsn term_start; /* our no-op of the term in which we are primary */
@@ -643,6 +648,7 @@ void sim_order_answered(struct sim *s, uint8_t i, bool done);
 void sim_check_standby_read(struct sim *s, uint8_t site, const struct sim_client *c, uint8_t key,
                             uint64_t lsn, struct sim_record r, uint64_t known_us);
 void sim_check_quorum(struct sim *s, uint8_t site);
+void sim_check_handover(struct sim *s, uint8_t site);
 void sim_check_sealed(struct sim *s, uint8_t site, uint32_t id);
 void sim_check_list(struct sim *s, uint8_t site);
 void sim_check_time(struct sim *s, uint8_t site, const struct entry_header *h);

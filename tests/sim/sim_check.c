@@ -38,7 +38,10 @@
  *       sim_sessions.c).
  *   S26 Each site counts by the newest list of members in its log, and only who votes by it becomes primary.
  *   S27 A key that the application gave has one mark at a time, is kept for its time, and what somebody was told of it stays true
- *       (P6; sim_keys.c). */
+ *       (P6; sim_keys.c).
+ *   S28 A primary that waits for its successor serves as before, has a link to it, and ends that in the time that the order
+ *       gives it. Before that time writes stop only when nothing that the successor lacks is older than a round trip and a
+ *       heartbeat. */
 #include "tests/sim/sim.h"
 
 #include "store/core/check.h"
@@ -82,6 +85,45 @@ void sim_check_list(struct sim *s, uint8_t i)
     if (memcmp(&want, &r->list.members, sizeof want) != 0)
         sim_fail(s, "S26: %s counts %02x of %02x, the newest list in its log says %02x of %02x",
                  sim_names[i], r->list.members.voters, r->list.members.all, want.voters, want.all);
+}
+
+/* What the successor lacks when writes stop. */
+static void check_near(struct sim *s, uint8_t i)
+{
+    struct sim_site *site = &s->sites[i];
+    const struct repl *r = site->r;
+    const struct sim_site *to = &s->sites[r->successor];
+    const uint64_t near_ms = r->peers[r->successor].rtt_ms + (uint64_t)r->options.heartbeat_ms;
+    if (r->now_ms >= site->waits.until_ms || to->stable >= site->n)
+        return;
+    /* A tenth for the rate of its clock, and a millisecond of rounding. */
+    const struct sim_entry *oldest = &s->entries[site->ids[to->stable]];
+    if (s->now_us - oldest->sealed_us > (near_ms * 11 / 10 + 2) * SIM_MS)
+        sim_fail(s, "S28: %s stops writes for %s, which lacks an entry for %llu ms", sim_names[i],
+                 sim_names[r->successor], U((s->now_us - oldest->sealed_us) / SIM_MS));
+}
+
+void sim_check_handover(struct sim *s, uint8_t i)
+{
+    struct sim_site *site = &s->sites[i];
+    const struct repl *r = site->r;
+    const enum repl_handover before = site->waits.phase;
+    site->waits.phase = r->handover;
+    if (site->current.type == REPL_EV_SWITCHOVER && before == REPL_HANDOVER_NONE)
+        site->waits.until_ms = r->now_ms + site->current.wait_ms;
+    if (r->handover == REPL_HANDOVER_DRAIN || r->handover == REPL_HANDOVER_ASKED) {
+        if (before <= REPL_HANDOVER_WAIT && site->stepped.at_us != s->now_us)
+            check_near(s, i);
+        return;
+    }
+    if (r->handover != REPL_HANDOVER_WAIT)
+        return;
+    if (r->role != REPL_PRIMARY || !site->view.serving || !r->peers[r->successor].up)
+        sim_fail(s, "S28: %s waits for %s and %s", sim_names[i], sim_names[r->successor],
+                 site->view.serving ? "has no link to it" : "does not serve");
+    if (site->current.type == REPL_EV_TICK && r->now_ms >= site->waits.until_ms)
+        sim_fail(s, "S28: %s waits for %s longer than it may", sim_names[i],
+                 sim_names[r->successor]);
 }
 
 void sim_check_sealed(struct sim *s, uint8_t site, uint32_t id)

@@ -116,6 +116,8 @@ enum sim_mutant {
     MUTANT_SOLO_BEFORE_DURABLE,
     MUTANT_LOST_LISTENED_TO,
     MUTANT_LOST_GIVES_AND_TAKES,
+    MUTANT_HANDOVER_WAITS_ON,
+    MUTANT_HANDOVER_NEVER_WAITS,
     MUTANTS,
     /* these need a played scenario: golden_test.c */
     MUTANT_READMITTED_EARLY = MUTANTS,

@@ -46,6 +46,7 @@ void sim_site_start(struct sim *s, uint8_t i)
     site->sealed.id = 0;
     site->orders = (struct orders){.pending = 0};
     memset(site->given_up, 0, sizeof site->given_up);
+    site->waits.phase = REPL_HANDOVER_NONE;
     site->ordered = 0;
     site->commit_clock = (struct commit_clock){0};
     (void)sim_commit_us(s, site);
@@ -672,6 +673,7 @@ static void step(struct sim *s, uint8_t i)
         .position = in->position,
         .bytes = in->bytes,
         .sent = in->sent,
+        .wait_ms = in->wait_ms,
         .mode = in->mode,
         .fit = in->fit,
         .kind = in->op == 0 ? (in->members.all != 0 ? ENTRY_MEMBERS : ENTRY_CONFIG)
@@ -742,6 +744,7 @@ static void step_done(struct sim *s, uint8_t i)
     }
     sim_check_step(s, i);
     sim_check_list(s, i);
+    sim_check_handover(s, i);
     if (site->current.type == REPL_EV_TICK) {
         sim_check_quorum(s, i);
         sim_sessions_tick(s, i);

@@ -86,6 +86,9 @@ static void operator_acts(struct sim *s)
     }
     if (e.type == REPL_EV_SWITCHOVER && primary != REPL_NOBODY)
         site = primary;
+    static const uint32_t waits_ms[] = {0, 200, 1000, 5000};
+    e.wait_ms =
+        waits_ms[(s->now_us ^ s->now_us >> 9) % 4]; /* no draw of its own, see judge_some() */
     sim_order(s, site, &e);
     /* What an operator asks for often comes in the middle of something else. */
     for (uint8_t k = 0; s->swarm.clog && k < s->sites_n; k++)

@@ -144,6 +144,7 @@ static const char *const trace_members[] = {
 
 static const char *const trace_step_aside[] = {
     "  125.000 dc   term 2: stepping aside: the disk has not finished a batch in 1100 ms (usually 1 ms), dr acknowledged it within 265 ms -> handing over",
+    "  125.000 dc   term 2: dr is 0 entries behind, its last round took 0 ms -> writes stop here",
     "  125.000 dc   term 2: dr has everything up to 10 -> lease given up, asked to take over",
     "  125.001 dr   term 2: asked by dc to take over at 2/10 -> standing",
     "  125.001 dr   term 3: standing at 2/10, asked by the primary",

@@ -38,7 +38,8 @@ static void a_switchover(void **state)
     struct swarm w = sim_swarm_quiet();
     struct sim *s = begin_with_dc(&w);
     propose(s, SIM_DC, 10);
-    sim_site_post(s, SIM_DC, &(struct sim_inbox){.type = REPL_EV_SWITCHOVER, .site = SIM_DR});
+    sim_site_post(s, SIM_DC,
+                  &(struct sim_inbox){.type = REPL_EV_SWITCHOVER, .site = SIM_DR, .wait_ms = 5000});
     sim_site_run(s, SIM_DC);
     run_for(s, 500);
     assert_int_equal(sim_primary(s), SIM_DR);

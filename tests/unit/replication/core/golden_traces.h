@@ -40,7 +40,9 @@ static const char *const trace_dc_lost[] = {
     NULL,
 };
 static const char *const trace_switchover[] = {
-    "    2.800 dc   term 2: switchover to dr ordered -> writes stop here",
+    "    2.800 dc   term 2: switchover to dr ordered -> accepted",
+    "    2.800 dc   term 2: dr is 10 entries behind -> waiting for it at most 5000 ms, writes go on here",
+    "    2.804 dc   term 2: dr is 0 entries behind, its last round took 4 ms -> writes stop here",
     "    2.804 dc   term 2: dr has everything up to 17 -> lease given up, asked to take over",
     "    2.805 dr   term 2: asked by dc to take over at 2/17 -> standing",
     "    2.805 dr   term 3: standing at 2/17, asked by the primary",
@@ -63,7 +65,8 @@ static const char *const trace_switchover[] = {
 };
 static const char *const trace_switchover_taken_back[] = {
     "    2.800 -    network: dc -> dr is cut",
-    "    2.800 dc   term 2: switchover to dr ordered -> writes stop here",
+    "    2.800 dc   term 2: switchover to dr ordered -> accepted",
+    "    2.800 dc   term 2: dr is 0 entries behind, its last round took 0 ms -> writes stop here",
     "    2.800 dc   term 2: dr has everything up to 7 -> lease given up, asked to take over",
     "    3.625 dr   term 2: silence of dc, last word 874 ms ago -> asking who would vote for this site",
     "    3.625 dr   role: pre-candidate of term 2, primary unknown",
