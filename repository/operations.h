@@ -35,6 +35,20 @@ struct repository_orders {
 int repository_operations_settle(struct repository *r, const struct repository_orders *orders,
                                  struct err *e);
 
+/* Leaves of the log as that last read or signed it; 0: neither yet, or an error since. */
+uint64_t repository_operations_size(const struct repository *r);
+/* Add the cosignature of a site (a line of a note, by the key `vkey`) to the checkpoint of `size` leaves, which is published with
+ * it, and the key to those that are. A further one of the same key changes nothing. ERR_STALE: the log is of another size by now;
+ * ERR_FORMAT, ERR_INTEGRITY: it is not the site's, or does not hold; ERR_IO as above. *time_s: when it was made. */
+int repository_operations_cosigned(struct repository *r, const char *site, uint64_t size,
+                                   struct bytes vkey, struct bytes line, uint64_t *time_s,
+                                   struct err *e);
+/* What a witness is asked with: the checkpoint as it is published in the archive in `dir`, of *size leaves, and the proof that it
+ * continues the log of `from` leaves (of *size, when it is smaller), as the body of tlog-witness' add-checkpoint; *out is
+ * allocated. `vkey`: of the key that signed it. Any thread, and without a KEK. ERR_NOT_FOUND, ERR_INTEGRITY. */
+int repository_operations_proof(const char *dir, uint64_t from, char vkey[TLOG_VKEY_BYTES],
+                                uint64_t *size, uint8_t **out, size_t *n, struct err *e);
+
 struct operations_summary {
     uint64_t leaves;           /* in the signed log */
     uint64_t pending;          /* handed in, and not in it yet */

@@ -1,15 +1,18 @@
-/* A site as a witness of the archive's tree: it cosigns the checkpoints that follow from its own log, and no others
- * (repository/core/witness.h has the judgement).
+/* A site as a witness of the archive's two logs (repository/core/witness.h has the judgement). Of the tree of entries it cosigns
+ * the checkpoints that follow from its own log, and no others; of the operations log, whose leaves it does not have, those that
+ * continue what it cosigned before, as a proof shows (C2SP tlog-witness). The first one of those it takes on trust.
  *
  * FILES in the site's data directory
  *   cosigner.key       Ed25519 key (PEM), made when the first checkpoint comes; its name is triveni/<cluster id>/<site>
  *   cosigner           two slots of WITNESS_RECORD_BYTES: the newest checkpoint that was cosigned, written in turn
+ *   cosigner-operations  the same of the operations log; who removes it has the site begin anew, on trust
  *   cosigner-evidence/ a checkpoint that contradicts it, and the cosigned one, both signed by the log: <size>-<root>.shown and
  *                      .cosigned. They stay until somebody has looked at them and takes them away
  *
  * RULES. W1 nothing is signed before it is durable in the record. W2 what is smaller than the record, or has another root than
- * follows from the own log, is refused, kept as evidence, and told. W3 a tree that was begun from headers of elsewhere counts
- * only when the own log's next entry names the last of them: then the chain of hashes says that it is the own log's past.
+ * follows from the own log, or does not continue the record, is refused, kept as evidence, and told. W3 a tree that was begun
+ * from headers of elsewhere counts only when the own log's next entry names the last of them: then the chain of hashes says
+ * that it is the own log's past.
  *
  * One thread at a time. */
 #ifndef REPOSITORY_WITNESS_H
@@ -52,6 +55,14 @@ int witness_look(struct witness *w, struct bytes note, struct bytes vkey, struct
  * written, and nothing is signed until the witness is opened anew. */
 int witness_cosign(struct witness *w, struct bytes note, const struct tlog_checkpoint *c,
                    uint64_t time_s, struct writer *line, struct err *e);
+
+/* Size of the operations log's record; 0: nothing yet. */
+uint64_t witness_operations(const struct witness *w);
+/* A checkpoint of the operations log, with the proof that leads to it, as the body of tlog-witness' add-checkpoint; cosigned
+ * when it holds. ERR_FORMAT, ERR_INTEGRITY; ERR_CONDITION: the proof begins elsewhere than at witness_operations(), make another;
+ * ERR_STALE: the log shrank; ERR_INTEGRITY: it is another one; both kept as evidence. ERR_IO as above. */
+int witness_cosign_operations(struct witness *w, struct bytes proof, struct bytes vkey,
+                              uint64_t time_s, struct writer *line, struct err *e);
 
 /* How many pieces of evidence lie in the data directory of a site, and the name of one. Any thread. */
 unsigned witness_evidence(const char *data_dir, char name[96]);

@@ -93,3 +93,20 @@ enum witness_verdict witness_judge(uint64_t cosigned, const struct witness_range
     struct sha256 root = witness_root(own);
     return sha256_equal(&root, &c->root) ? WITNESS_SIGN : WITNESS_SPLIT;
 }
+
+enum witness_verdict witness_judge_proof(const struct tlog_checkpoint *before,
+                                         const struct tlog_checkpoint *c, uint64_t from,
+                                         const struct tlog_proof *proof)
+{
+    const struct sha256 root = before == NULL ? hash_sha256(bytes_of(NULL, 0)) : before->root;
+    const uint64_t cosigned = before == NULL ? 0 : before->size;
+    if (c->size < cosigned)
+        return WITNESS_ROLLBACK;
+    if (c->size == cosigned) /* no proof is needed, wherever one begins */
+        return sha256_equal(&root, &c->root) ? WITNESS_SIGN : WITNESS_SPLIT;
+    if (from != cosigned)
+        return WITNESS_ELSEWHERE;
+    return tlog_check_consistency(cosigned, &root, c->size, &c->root, proof, NULL) == 0
+               ? WITNESS_SIGN
+               : WITNESS_SPLIT;
+}

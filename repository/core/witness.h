@@ -1,11 +1,15 @@
-/* What a witness of the archive's tree keeps, and how it judges a checkpoint (C2SP tlog-cosignature, tlog-witness).
+/* What a witness of the archive's two logs keeps, and how it judges a checkpoint (C2SP tlog-cosignature, tlog-witness).
  *
  * A witness is a site that has the log itself. It builds the same tree (core/tlog.h) from the headers in its own log, and keeps
  * of it no more than a *compact range*: the roots of the perfect subtrees that the leaves fall apart into, at most 63 hashes.
  * From that follow the root now and, with further leaves, every later root. So it needs no proof of consistency: it computes
  * what the checkpoint has to say.
  *
- * FORMAT of the record on disk (little-endian), the newest checkpoint that was cosigned
+ * That is so for the tree of entries. The leaves of the operations log are the archive's alone: of it a witness keeps the newest
+ * checkpoint that it cosigned, and a proof of consistency has to lead from there to the next one.
+ *
+ * FORMAT of the record on disk (little-endian), the newest checkpoint that was cosigned; of the operations log size and last are
+ * zero, and no hashes follow: what was cosigned stands in the checkpoint
  *   offset size field
  *        0    4 magic       "TVNW" (0x574e5654)
  *        4    2 format      1
@@ -56,11 +60,18 @@ int witness_record_read(const uint8_t in[WITNESS_RECORD_BYTES], struct witness_r
 
 enum witness_verdict {
     WITNESS_SIGN = 1,
-    WITNESS_ROLLBACK, /* smaller than what was cosigned: the log took back what it had shown */
-    WITNESS_SPLIT,    /* of its size, another tree than the one that follows from our own log */
+    WITNESS_ROLLBACK,  /* smaller than what was cosigned: the log took back what it had shown */
+    WITNESS_SPLIT,     /* of its size, another tree than the one that follows from our own log; or
+                         no continuation of what was cosigned */
+    WITNESS_ELSEWHERE, /* the proof does not begin at what was cosigned: another one is needed */
 };
 /* `own` is the range at the checkpoint's size, which is looked at unless that is a rollback. */
 enum witness_verdict witness_judge(uint64_t cosigned, const struct witness_range *own,
                                    const struct tlog_checkpoint *c);
+/* Of a log whose leaves the witness does not have, by a proof from the tree of `from` leaves. `before`: what it cosigned last;
+ * NULL: nothing, so that it begins on trust, with a proof from 0. */
+enum witness_verdict witness_judge_proof(const struct tlog_checkpoint *before,
+                                         const struct tlog_checkpoint *c, uint64_t from,
+                                         const struct tlog_proof *proof);
 
 #endif

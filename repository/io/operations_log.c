@@ -49,6 +49,7 @@ struct repo_operations {
     struct ordered_leaf *ordered; /* holds and releases that have a leaf */
     size_t ordered_count, ordered_cap;
     struct repo_tree_files files;
+    struct repo_tree_note note; /* as it is on disk, while `ready` */
     uint8_t next[TLOG_CHECKPOINT_MAX_BYTES];
 };
 
@@ -139,6 +140,9 @@ static int load_log(struct repository *r, struct repo_operations *x, struct err 
         rc = 0;
     if (rc == 0) {
         x->edge = log->edge;
+        x->note.n = log->note_bytes <= sizeof x->note.text ? log->note_bytes : 0;
+        if (x->note.n != 0)
+            memcpy(x->note.text, log->note, x->note.n);
         x->bundle_bytes = log->bytes - log->partial;
         if (x->bundle_bytes != 0)
             memcpy(x->bundle, log->leaves + log->partial, x->bundle_bytes);
@@ -218,6 +222,8 @@ static int publish(struct repository *r, struct repo_operations *x, uint64_t old
     if (rc != 0)
         return rc;
     x->key_published = true;
+    memcpy(x->note.text, note, n.at);
+    x->note.n = n.at;
     repo_tree_tidy(r->backend, REPO_OPERATIONS, old, c.size);
     return 0;
 }
@@ -457,10 +463,24 @@ static int load(struct repository *r, struct repo_operations *x, struct err *e)
     x->bundle_bytes = x->taken_count = x->ordered_count = 0;
     x->inv.n = 0;
     x->inv.tree_size = 0;
+    x->note.n = 0;
     int rc = load_log(r, x, e);
     if (rc == 0)
         rc = add_next(r, x, e);
     x->ready = rc == 0;
+    return rc;
+}
+
+/* What is in memory may be ahead of the disk, which counts: the next call reads it. */
+static int begin_again(struct repository *r, struct repo_operations *x, int rc, struct err *e)
+{
+    x->ready = false;
+    repo_tree_files_drop(&x->files);
+    err_wrap(e, "operations log");
+    if (x->files.sync_failed) {
+        r->failed = (struct err)ERR_NONE;
+        err_set(&r->failed, ERR_IO, "%s", e == NULL ? "a sync failed" : e->text);
+    }
     return rc;
 }
 
@@ -483,14 +503,30 @@ int repository_operations_settle(struct repository *r, const struct repository_o
         (void)repo_backend_remove(r->backend, pending.at[i].name);
     repo_pending_release(&pending);
     free(l.at);
-    if (rc != 0) {
-        x->ready = false;
-        repo_tree_files_drop(&x->files);
-        err_wrap(e, "operations log");
-    }
-    if (x->files.sync_failed) {
-        r->failed = (struct err)ERR_NONE;
-        err_set(&r->failed, ERR_IO, "%s", e == NULL ? "a sync failed" : e->text);
-    }
-    return rc;
+    return rc == 0 ? 0 : begin_again(r, x, rc, e);
+}
+
+/* ---- cosignatures ---- */
+
+uint64_t repository_operations_size(const struct repository *r)
+{
+    const struct repo_operations *x = r->operations;
+    return x == NULL || !x->ready ? 0 : x->edge.size;
+}
+
+int repository_operations_cosigned(struct repository *r, const char *site, uint64_t size,
+                                   struct bytes vkey, struct bytes line, uint64_t *time_s,
+                                   struct err *e)
+{
+    struct repo_operations *x = r->operations;
+    bool added = false;
+    *time_s = 0;
+    if (size == 0 || size != repository_operations_size(r))
+        return err_set(e, ERR_STALE, "the operations log is not of that size any more");
+    int rc = repo_tree_note_cosigned(&x->note, &x->files, &r->about.cluster_id, site, vkey, line,
+                                     &added, time_s, e);
+    if (rc == 0 && added)
+        rc = repo_tree_replace(r->backend, checkpoint_name, bytes_of(x->note.text, x->note.n),
+                               &x->files.sync_failed, e);
+    return rc == 0 || (!added && !x->files.sync_failed) ? rc : begin_again(r, x, rc, e);
 }

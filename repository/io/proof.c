@@ -5,6 +5,7 @@
 #include "repository/proof.h"
 
 #include "repository/io/tiles.h"
+#include "repository/operations.h"
 #include "store/core/check.h"
 #include "store/core/text.h"
 
@@ -20,7 +21,7 @@ struct repository_tree {
     struct repo_tiles tiles;
 };
 
-int repository_tree_read(struct repository_tree **out, const char *dir, struct err *e)
+static int read_tree(struct repository_tree **out, const char *dir, const char *root, struct err *e)
 {
     *out = NULL;
     struct repository_tree *t = calloc(1, sizeof *t);
@@ -28,8 +29,8 @@ int repository_tree_read(struct repository_tree **out, const char *dir, struct e
         return err_set(e, ERR_NO_MEMORY, "no memory for a tree");
     int rc = repo_backend_open(dir, false, false, &t->backend, e);
     if (rc == 0) {
-        rc = repo_checkpoint_read(t->backend, REPO_TREE, &t->text, &t->bytes, &t->checkpoint,
-                                  &t->note, &t->key, e);
+        rc = repo_checkpoint_read(t->backend, root, &t->text, &t->bytes, &t->checkpoint, &t->note,
+                                  &t->key, e);
         if (rc == ERR_NOT_FOUND)
             err_set(e, rc,
                     "%s has no signed tree: the archive is empty, or its site has not written one "
@@ -40,10 +41,14 @@ int repository_tree_read(struct repository_tree **out, const char *dir, struct e
         repository_tree_close(t);
         return rc;
     }
-    t->tiles =
-        (struct repo_tiles){.backend = t->backend, .root = REPO_TREE, .size = t->checkpoint.size};
+    t->tiles = (struct repo_tiles){.backend = t->backend, .root = root, .size = t->checkpoint.size};
     *out = t;
     return 0;
+}
+
+int repository_tree_read(struct repository_tree **out, const char *dir, struct err *e)
+{
+    return read_tree(out, dir, REPO_TREE, e);
 }
 
 void repository_tree_close(struct repository_tree *t)
@@ -202,6 +207,28 @@ int repository_tree_consistency(struct repository_tree *t, struct bytes earlier,
                                     e);
     }
     return rc == 0 ? write_out(&p, bytes_of(NULL, 0), out, n, e) : rc;
+}
+
+int repository_operations_proof(const char *dir, uint64_t from, char vkey[TLOG_VKEY_BYTES],
+                                uint64_t *size, uint8_t **out, size_t *n, struct err *e)
+{
+    struct repository_tree *t = NULL;
+    *out = NULL;
+    *size = 0;
+    int rc = read_tree(&t, dir, REPO_OPERATIONS, e);
+    if (rc != 0)
+        return rc;
+    const uint64_t to = t->checkpoint.size;
+    struct tlog_proof_text p = {.consistency = true,
+                                .number = from < to ? from : to,
+                                .checkpoint = repository_tree_note(t)};
+    rc = tlog_prove_consistency(p.number, to, repo_tiles_node, &t->tiles, &p.proof, e);
+    if (rc == 0)
+        rc = write_out(&p, bytes_of(NULL, 0), out, n, e);
+    tlog_key_format(&t->key, vkey);
+    *size = to;
+    repository_tree_close(t);
+    return rc;
 }
 
 /* ---- checking ---- */

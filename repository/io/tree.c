@@ -31,9 +31,6 @@
 
 #include <stdio.h>
 
-/* A checkpoint with the signatures of all sites that there may be. */
-enum { TREE_NOTE_BYTES = 8192 };
-
 #define LSN(x) ((unsigned long long)(x).v)
 
 struct repo_tree {
@@ -42,8 +39,7 @@ struct repo_tree {
     struct lsn signed_to; /* published */
     struct sha256 signed_root;
     bool changed; /* the note is not on disk as it is here */
-    uint8_t note[TREE_NOTE_BYTES];
-    size_t note_bytes;  /* 0: none yet */
+    struct repo_tree_note note;
     struct sha256 last; /* SHA-256 of the header of the last leaf */
     struct tlog_edge edge;
     uint8_t bundle[TREE_BUNDLE_BYTES]; /* of the last, partial bundle */
@@ -114,10 +110,10 @@ static int have_key(struct repository *r, struct repo_tree *t, const char *key_f
 }
 
 /* A verifier key, beside the tree. */
-static int publish_key(struct repo_tree *t, const struct tlog_key *key, struct err *e)
+static int publish_key(struct repo_tree_files *files, const struct tlog_key *key, struct err *e)
 {
-    int rc = repo_tree_key_add(&t->files, key, e);
-    return rc == 0 ? repo_tree_files_flush(&t->files, e) : rc;
+    int rc = repo_tree_key_add(files, key, e);
+    return rc == 0 ? repo_tree_files_flush(files, e) : rc;
 }
 
 int repository_tree_open(struct repository *r, const char *key_file, char vkey[TLOG_VKEY_BYTES],
@@ -132,7 +128,7 @@ int repository_tree_open(struct repository *r, const char *key_file, char vkey[T
     t->files.backend = r->backend;
     int rc = have_key(r, t, key_file, made, e);
     if (rc == 0)
-        rc = publish_key(t, repo_signer_key(t->signer), e);
+        rc = publish_key(&t->files, repo_signer_key(t->signer), e);
     if (rc == 0)
         rc = repo_operations_open(r, key_file, e);
     if (rc == 0) {
@@ -198,7 +194,7 @@ static int load(struct repository *r, struct repo_tree *t, struct err *e)
     size_t n = 0;
     memset(&t->edge, 0, sizeof t->edge);
     memset(&t->last, 0, sizeof t->last);
-    t->note_bytes = 0;
+    t->note.n = 0;
     t->changed = false;
     int rc = repo_checkpoint_read(r->backend, REPO_TREE, &text, &n, &c, &note, &by, e);
     if (rc == ERR_NOT_FOUND) {
@@ -206,9 +202,9 @@ static int load(struct repository *r, struct repo_tree *t, struct err *e)
         t->signed_to.v = 0;
         return 0;
     }
-    if (rc == 0 && n <= sizeof t->note) {
-        memcpy(t->note, text, n);
-        t->note_bytes = n;
+    if (rc == 0 && n <= sizeof t->note.text) {
+        memcpy(t->note.text, text, n);
+        t->note.n = n;
     }
     free(text);
     if (rc == 0 && strcmp(c.origin, repo_signer_key(t->signer)->name) != 0)
@@ -298,12 +294,13 @@ static int sign(struct repository *r, struct repo_tree *t, struct err *e)
 {
     struct tlog_checkpoint c = {.size = t->edge.size, .root = tlog_edge_root(&t->edge)};
     char text[TLOG_CHECKPOINT_BYTES];
-    struct writer w = writer_of(text, sizeof text), note = writer_of(t->note, sizeof t->note);
+    struct writer w = writer_of(text, sizeof text),
+                  note = writer_of(t->note.text, sizeof t->note.text);
     repo_tree_origin(&r->about.cluster_id, c.origin);
     tlog_checkpoint_write(&w, &c);
     check(!w.bad);
     int rc = repo_note_sign(t->signer, bytes_of(text, w.at), &note, e);
-    t->note_bytes = rc == 0 ? note.at : 0;
+    t->note.n = rc == 0 ? note.at : 0;
     t->changed = rc == 0;
     return rc;
 }
@@ -331,7 +328,7 @@ static int publish(struct repository *r, struct repo_tree *t, struct err *e)
     /* First the operations: no entry is published whose pack their log does not name. */
     int rc = repository_operations_settle(r, NULL, e);
     if (rc == 0)
-        rc = repo_tree_replace(r->backend, "tree/checkpoint", bytes_of(t->note, t->note_bytes),
+        rc = repo_tree_replace(r->backend, "tree/checkpoint", bytes_of(t->note.text, t->note.n),
                                &t->files.sync_failed, e);
     if (rc != 0)
         return rc;
@@ -392,39 +389,53 @@ int repository_tree_extend(struct repository *r, uint64_t most, struct err *e)
 struct bytes repository_tree_draft(const struct repository *r)
 {
     const struct repo_tree *t = r->tree;
-    return t == NULL || !t->ready ? bytes_of(NULL, 0) : bytes_of(t->note, t->note_bytes);
+    return t == NULL || !t->ready ? bytes_of(NULL, 0) : bytes_of(t->note.text, t->note.n);
+}
+
+int repo_tree_note_cosigned(struct repo_tree_note *note, struct repo_tree_files *files,
+                            const struct uuid *cluster, const char *site, struct bytes vkey,
+                            struct bytes line, bool *added, uint64_t *time_s, struct err *e)
+{
+    struct tlog_key key;
+    struct tlog_note parsed;
+    struct tlog_signature there;
+    char name[TLOG_NAME_BYTES];
+    *time_s = 0;
+    *added = false;
+    if (note->n == 0 || line.n > sizeof note->text - note->n)
+        return err_set(e, ERR_STALE, "there is no checkpoint that it could be added to");
+    witness_name(cluster, site, name);
+    int rc = tlog_key_parse(vkey, &key, e);
+    if (rc == 0 && (key.type != TLOG_KEY_COSIGNER || strcmp(key.name, name) != 0))
+        rc = err_set(e, ERR_INTEGRITY, "%s is not the cosigner's key of %s", key.name, site);
+    if (rc != 0)
+        return rc;
+    check(tlog_note_parse(bytes_of(note->text, note->n), &parsed, NULL) == 0);
+    bool is_there = tlog_note_signature(&parsed, &key, 0, &there, NULL) == 0;
+    memcpy(note->text + note->n, line.p, line.n);
+    rc = tlog_note_parse(bytes_of(note->text, note->n + line.n), &parsed, e);
+    if (rc == 0)
+        rc = repo_note_verify(&parsed, &key, time_s, e);
+    if (rc != 0 || is_there)
+        return rc;
+    rc = publish_key(files, &key, e);
+    if (rc != 0)
+        return rc;
+    note->n += line.n;
+    *added = true;
+    return 0;
 }
 
 int repository_tree_cosigned(struct repository *r, const char *site, struct bytes vkey,
                              struct bytes line, uint64_t *time_s, struct err *e)
 {
     struct repo_tree *t = r->tree;
-    struct tlog_key key;
-    struct tlog_note note;
-    struct tlog_signature there;
-    char name[TLOG_NAME_BYTES];
+    bool added = false;
     check(t != NULL);
-    *time_s = 0;
-    if (!t->ready || t->note_bytes == 0 || line.n > sizeof t->note - t->note_bytes)
-        return err_set(e, ERR_STALE, "there is no checkpoint that it could be added to");
-    witness_name(&r->about.cluster_id, site, name);
-    int rc = tlog_key_parse(vkey, &key, e);
-    if (rc == 0 && (key.type != TLOG_KEY_COSIGNER || strcmp(key.name, name) != 0))
-        rc = err_set(e, ERR_INTEGRITY, "%s is not the cosigner's key of %s", key.name, site);
-    if (rc != 0)
-        return rc;
-    check(tlog_note_parse(bytes_of(t->note, t->note_bytes), &note, NULL) == 0);
-    bool is_there = tlog_note_signature(&note, &key, 0, &there, NULL) == 0;
-    memcpy(t->note + t->note_bytes, line.p, line.n);
-    rc = tlog_note_parse(bytes_of(t->note, t->note_bytes + line.n), &note, e);
-    if (rc == 0)
-        rc = repo_note_verify(&note, &key, time_s, e);
-    if (rc != 0 || is_there)
-        return rc;
-    rc = publish_key(t, &key, e);
-    if (rc != 0)
-        return rc;
-    t->note_bytes += line.n;
-    t->changed = true;
-    return 0;
+    if (!t->ready)
+        t->note.n = 0; /* it is read again */
+    int rc = repo_tree_note_cosigned(&t->note, &t->files, &r->about.cluster_id, site, vkey, line,
+                                     &added, time_s, e);
+    t->changed |= added;
+    return rc;
 }

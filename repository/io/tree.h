@@ -6,6 +6,17 @@
 #include "repository/io/archive.h"
 #include "repository/io/tiles.h"
 
+/* A checkpoint with the signatures of all sites that there may be. */
+struct repo_tree_note {
+    size_t n; /* 0: none yet */
+    uint8_t text[8192];
+};
+/* Add the cosignature of a site (a line, by the key `vkey`), and publish its key through `files`. *added: it was not there
+ * yet. ERR_FORMAT, ERR_INTEGRITY: it is not the site's, or does not hold; ERR_STALE: there is no note, or no room in it. */
+int repo_tree_note_cosigned(struct repo_tree_note *note, struct repo_tree_files *files,
+                            const struct uuid *cluster, const char *site, struct bytes vkey,
+                            struct bytes line, bool *added, uint64_t *time_s, struct err *e);
+
 struct repo_tree; /* opaque */
 
 void repo_tree_free(struct repo_tree *t); /* NULL is taken */

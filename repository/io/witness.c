@@ -6,6 +6,7 @@
 #include "repository/witness.h"
 
 #include "repository/core/witness.h"
+#include "repository/io/operations.h"
 #include "repository/io/sign.h"
 #include "repository/io/tree.h"
 #include "store/core/check.h"
@@ -22,17 +23,22 @@
 
 enum { SLOTS = 2, PATH_BYTES = 640, EVIDENCE_MAX = 64 /* of a log that lies without end */ };
 
+struct record_file {
+    char path[PATH_BYTES];
+    int fd;
+    uint64_t sequence;
+    unsigned next;              /* slot to write */
+    struct witness_record last; /* as it is on disk */
+    bool failed;                /* a write failed: what is on disk is not known */
+};
+
 struct witness {
     char dir[PATH_BYTES - 128];
-    char origin[TLOG_NAME_BYTES];
+    char origin[TLOG_NAME_BYTES], operations_origin[TLOG_NAME_BYTES];
     struct repo_signer *signer;
-    int fd; /* of the record */
-    uint64_t sequence;
-    unsigned next;                /* slot to write */
-    struct witness_record record; /* as it is on disk */
-    struct witness_range now;     /* ahead of it */
-    bool foreign;                 /* W3 */
-    bool failed;                  /* a write failed: what is on disk is not known */
+    struct record_file entries, operations;
+    struct witness_range now; /* ahead of the record */
+    bool foreign;             /* W3 */
 };
 
 void witness_name(const struct uuid *cluster, const char *site, char out[TLOG_NAME_BYTES])
@@ -41,9 +47,9 @@ void witness_name(const struct uuid *cluster, const char *site, char out[TLOG_NA
     (void)snprintf(out, TLOG_NAME_BYTES, "triveni/%s/%s", uuid_text(cluster, id), site);
 }
 
-/* ---- the record ---- */
+/* ---- the records ---- */
 
-static int read_slots(struct witness *w, const char *path, struct err *e)
+static int read_slots(struct record_file *f, struct err *e)
 {
     uint8_t raw[WITNESS_RECORD_BYTES];
     struct witness_record *found = malloc(sizeof *found);
@@ -53,18 +59,18 @@ static int read_slots(struct witness *w, const char *path, struct err *e)
     for (unsigned slot = 0; rc == 0 && slot < SLOTS; slot++) {
         uint64_t sequence;
         size_t got;
-        rc = file_read_at(w->fd, path, raw, sizeof raw, (uint64_t)slot * sizeof raw, &got, e);
+        rc = file_read_at(f->fd, f->path, raw, sizeof raw, (uint64_t)slot * sizeof raw, &got, e);
         if (rc != 0 || got != sizeof raw)
             continue;
         int how = witness_record_read(raw, found, &sequence, e);
         if (how == ERR_NEWER)
             rc = how;
-        if (how != 0 || (any && sequence < w->sequence))
+        if (how != 0 || (any && sequence < f->sequence))
             continue;
         any = true;
-        w->record = *found;
-        w->sequence = sequence;
-        w->next = 1 - slot;
+        f->last = *found;
+        f->sequence = sequence;
+        f->next = 1 - slot;
     }
     free(found);
     if (rc == 0 && !any)
@@ -72,57 +78,66 @@ static int read_slots(struct witness *w, const char *path, struct err *e)
             e, ERR_INTEGRITY,
             "%s: neither slot is valid, so this site cannot know what it cosigned: remove it "
             "and cosigner.key, and tell those who verify the new key",
-            path);
+            f->path);
     return rc;
 }
 
-static int write_slot(struct witness *w, const char *path, struct err *e)
+static int write_slot(struct record_file *f, struct err *e)
 {
     uint8_t raw[WITNESS_RECORD_BYTES];
-    witness_record_write(&w->record, w->sequence + 1, raw);
-    int rc = file_write_at(w->fd, path, raw, sizeof raw, (uint64_t)w->next * sizeof raw, e);
-    if (rc == 0 && fdatasync(w->fd) != 0)
-        rc = file_error(e, path, "sync", errno);
-    w->failed = rc != 0;
+    witness_record_write(&f->last, f->sequence + 1, raw);
+    int rc = file_write_at(f->fd, f->path, raw, sizeof raw, (uint64_t)f->next * sizeof raw, e);
+    if (rc == 0 && fdatasync(f->fd) != 0)
+        rc = file_error(e, f->path, "sync", errno);
+    f->failed = rc != 0;
     if (rc == 0) {
-        w->sequence++;
-        w->next = 1 - w->next;
+        f->sequence++;
+        f->next = 1 - f->next;
     }
     return rc;
 }
 
-static int make_record(struct witness *w, const char *path, struct err *e)
+static int make_record(struct record_file *f, struct err *e)
 {
-    w->fd = open(path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
-    if (w->fd < 0)
-        return file_error(e, path, "create", errno);
-    int rc = write_slot(w, path, e);
+    f->fd = open(f->path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+    if (f->fd < 0)
+        return file_error(e, f->path, "create", errno);
+    int rc = write_slot(f, e);
     if (rc == 0)
-        rc = write_slot(w, path, e);
-    return rc == 0 ? file_sync_parent(path, e) : rc;
+        rc = write_slot(f, e);
+    return rc == 0 ? file_sync_parent(f->path, e) : rc;
 }
 
-/* The record is made before the key: so a key without a record has lost it. */
-static int open_record(struct witness *w, struct err *e)
+/* Make it when there is none. */
+static int open_record(struct record_file *f, struct err *e)
 {
-    char path[PATH_BYTES], key[PATH_BYTES];
-    const struct uuid cluster = w->record.cluster_id;
-    (void)snprintf(path, sizeof path, "%s/cosigner", w->dir);
+    const struct uuid cluster = f->last.cluster_id;
+    f->fd = open(f->path, O_RDWR | O_CLOEXEC);
+    if (f->fd < 0)
+        return errno == ENOENT ? make_record(f, e) : file_error(e, f->path, "open", errno);
+    int rc = read_slots(f, e);
+    if (rc == 0 && !uuid_equal(&f->last.cluster_id, &cluster))
+        rc = err_set(e, ERR_INTEGRITY, "%s belongs to another cluster", f->path);
+    if (rc == 0 && fdatasync(f->fd) != 0)
+        rc = file_error(e, f->path, "sync", errno);
+    return rc;
+}
+
+/* The records are made before the key: so a key without a record of the entries has lost it. That of the operations log may be
+ * missing, for who begins with it anew begins on trust, and says so. */
+static int open_records(struct witness *w, struct err *e)
+{
+    char key[PATH_BYTES];
+    (void)snprintf(w->entries.path, PATH_BYTES, "%s/cosigner", w->dir);
+    (void)snprintf(w->operations.path, PATH_BYTES, "%s/cosigner-operations", w->dir);
     (void)snprintf(key, sizeof key, "%s/cosigner.key", w->dir);
-    w->fd = open(path, O_RDWR | O_CLOEXEC);
-    if (w->fd < 0 && errno == ENOENT && access(key, F_OK) == 0)
+    if (access(w->entries.path, F_OK) != 0 && errno == ENOENT && access(key, F_OK) == 0)
         return err_set(e, ERR_INTEGRITY,
                        "%s is missing, so this site cannot know what it cosigned: put it back, or "
                        "remove %s as well and tell those who verify the new key",
-                       path, key);
-    if (w->fd < 0)
-        return errno == ENOENT ? make_record(w, path, e) : file_error(e, path, "open", errno);
-    int rc = read_slots(w, path, e);
-    if (rc == 0 && !uuid_equal(&w->record.cluster_id, &cluster))
-        rc = err_set(e, ERR_INTEGRITY, "%s belongs to another cluster", path);
-    if (rc == 0 && fdatasync(w->fd) != 0)
-        rc = file_error(e, path, "sync", errno);
-    return rc;
+                       w->entries.path, key);
+    int rc = open_record(&w->entries, e);
+    return rc == 0 ? open_record(&w->operations, e) : rc;
 }
 
 static int open_key(struct witness *w, const char *name, bool *made, struct err *e)
@@ -132,11 +147,12 @@ static int open_key(struct witness *w, const char *name, bool *made, struct err 
     int rc = repo_signer_load(path, name, TLOG_KEY_COSIGNER, &w->signer, e);
     if (rc != ERR_NOT_FOUND)
         return rc;
-    if (w->record.range.size != 0)
+    if (w->entries.last.range.size != 0 || w->operations.last.note_bytes != 0)
         return err_set(
             e, ERR_INTEGRITY,
             "%s is missing, and checkpoints were cosigned with it: put it back, or, when "
-            "it is lost, remove %s/cosigner as well and tell those who verify the new key",
+            "it is lost, remove %s/cosigner and cosigner-operations as well and tell those who "
+            "verify the new key",
             path, w->dir);
     *made = true;
     rc = repo_signer_make(path, e);
@@ -152,12 +168,13 @@ int witness_open(struct witness **out, const char *data_dir, const struct uuid *
     struct witness *w = calloc(1, sizeof *w);
     if (w == NULL)
         return err_set(e, ERR_NO_MEMORY, "no memory for a cosigner");
-    w->fd = -1;
+    w->entries.fd = w->operations.fd = -1;
     (void)snprintf(w->dir, sizeof w->dir, "%s", data_dir);
-    w->record.cluster_id = *cluster;
+    w->entries.last.cluster_id = w->operations.last.cluster_id = *cluster;
     repo_tree_origin(cluster, w->origin);
+    repo_operations_origin(cluster, w->operations_origin);
     witness_name(cluster, site, name);
-    int rc = open_record(w, e);
+    int rc = open_records(w, e);
     if (rc == 0)
         rc = open_key(w, name, made, e);
     if (rc == 0) {
@@ -175,8 +192,10 @@ void witness_close(struct witness *w)
     if (w == NULL)
         return;
     repo_signer_free(w->signer);
-    if (w->fd >= 0)
-        (void)close(w->fd);
+    if (w->entries.fd >= 0)
+        (void)close(w->entries.fd);
+    if (w->operations.fd >= 0)
+        (void)close(w->operations.fd);
     free(w);
 }
 
@@ -187,7 +206,7 @@ const struct tlog_key *witness_key(const struct witness *w)
 
 uint64_t witness_cosigned(const struct witness *w)
 {
-    return w->record.range.size;
+    return w->entries.last.range.size;
 }
 
 uint64_t witness_size(const struct witness *w)
@@ -202,7 +221,7 @@ bool witness_is_foreign(const struct witness *w)
 
 void witness_reset(struct witness *w)
 {
-    w->now = w->record.range;
+    w->now = w->entries.last.range;
     w->foreign = false;
 }
 
@@ -215,7 +234,7 @@ static int fits(const struct witness *w, struct bytes header, bool own, struct e
     check(header.n == ENTRY_HEADER_BYTES);
     int rc = entry_header_decode(header.p, &h, e);
     if (rc == 0 &&
-        (!uuid_equal(&h.cluster_id, &w->record.cluster_id) || h.lsn.v != w->now.size + 1))
+        (!uuid_equal(&h.cluster_id, &w->entries.last.cluster_id) || h.lsn.v != w->now.size + 1))
         rc = err_set(e, ERR_INTEGRITY, "lsn %llu of the cluster follows, not this header",
                      (unsigned long long)w->now.size + 1);
     if (rc == 0 && !sha256_equal(&h.prev_hash, &w->now.last))
@@ -265,7 +284,8 @@ static int keep(const char *dir, const char *name, struct bytes text, struct err
 }
 
 /* What cannot be kept is told all the same: the message has size and root. */
-static void keep_evidence(struct witness *w, struct bytes note, const struct tlog_checkpoint *c)
+static void keep_evidence(const struct witness *w, const struct record_file *f, struct bytes note,
+                          const struct tlog_checkpoint *c)
 {
     char dir[PATH_BYTES], name[96], root[2 * 4 + 1];
     int fd = -1;
@@ -274,8 +294,8 @@ static void keep_evidence(struct witness *w, struct bytes note, const struct tlo
         return;
     hex_format(c->root.b, 4, root);
     (void)snprintf(name, sizeof name, "%llu-%s.cosigned", (unsigned long long)c->size, root);
-    if (w->record.note_bytes != 0)
-        (void)keep(dir, name, bytes_of(w->record.note, w->record.note_bytes), NULL);
+    if (f->last.note_bytes != 0)
+        (void)keep(dir, name, bytes_of(f->last.note, f->last.note_bytes), NULL);
     (void)snprintf(name, sizeof name, "%llu-%s.shown", (unsigned long long)c->size, root);
     (void)keep(dir, name, note, NULL);
     (void)file_sync_dir(fd, dir, NULL);
@@ -305,58 +325,60 @@ unsigned witness_evidence(const char *data_dir, char name[96])
 
 /* ---- cosigning ---- */
 
+/* Is it a checkpoint of that log, signed with the key? */
+static int check_signed(const char *origin, struct bytes note, struct bytes vkey,
+                        struct tlog_checkpoint *c, struct tlog_note *parsed, struct err *e)
+{
+    struct tlog_key key;
+    int rc = tlog_key_parse(vkey, &key, e);
+    if (rc == 0)
+        rc = tlog_checkpoint_parse(note, c, parsed, e);
+    if (rc == 0 && (key.type != TLOG_KEY_LOG || strcmp(key.name, origin) != 0 ||
+                    strcmp(c->origin, origin) != 0))
+        rc = err_set(e, ERR_INTEGRITY, "the checkpoint is of another log than %s", origin);
+    return rc == 0 ? repo_note_verify(parsed, &key, NULL, e) : rc;
+}
+
 int witness_look(struct witness *w, struct bytes note, struct bytes vkey, struct tlog_checkpoint *c,
                  struct err *e)
 {
-    struct tlog_key key;
     struct tlog_note parsed;
-    int rc = tlog_key_parse(vkey, &key, e);
-    if (rc == 0)
-        rc = tlog_checkpoint_parse(note, c, &parsed, e);
-    if (rc == 0 && (key.type != TLOG_KEY_LOG || strcmp(key.name, w->origin) != 0 ||
-                    strcmp(c->origin, w->origin) != 0))
-        rc = err_set(e, ERR_INTEGRITY, "the checkpoint is of another log than %s", w->origin);
-    if (rc == 0)
-        rc = repo_note_verify(&parsed, &key, NULL, e);
-    if (rc == 0 && c->size < w->record.range.size) {
-        keep_evidence(w, note, c);
+    int rc = check_signed(w->origin, note, vkey, c, &parsed, e);
+    if (rc == 0 && c->size < w->entries.last.range.size) {
+        keep_evidence(w, &w->entries, note, c);
         rc = err_set(e, ERR_STALE,
                      "ROLLBACK: the archive shows a history of %llu entries, after one of %llu was "
                      "cosigned here",
-                     (unsigned long long)c->size, (unsigned long long)w->record.range.size);
+                     (unsigned long long)c->size, (unsigned long long)w->entries.last.range.size);
     }
     return rc;
 }
 
 /* The note without other signatures than the log's, which is its first. */
-static void remember(struct witness *w, struct bytes note)
+static void remember(struct witness_record *r, struct bytes note, const struct tlog_note *parsed)
 {
-    struct tlog_note parsed;
-    w->record.range = w->now;
-    w->record.note_bytes = 0;
-    if (tlog_note_parse(note, &parsed, NULL) != 0)
-        return;
-    const uint8_t *end = memchr(parsed.signatures.p, '\n', parsed.signatures.n);
+    const uint8_t *end = memchr(parsed->signatures.p, '\n', parsed->signatures.n);
     size_t n = end == NULL ? note.n : (size_t)(end + 1 - note.p);
+    r->note_bytes = 0;
     if (n <= WITNESS_NOTE_MAX_BYTES) {
-        memcpy(w->record.note, note.p, n);
-        w->record.note_bytes = (uint16_t)n;
+        memcpy(r->note, note.p, n);
+        r->note_bytes = (uint16_t)n;
     }
 }
 
 int witness_cosign(struct witness *w, struct bytes note, const struct tlog_checkpoint *c,
                    uint64_t time_s, struct writer *line, struct err *e)
 {
-    char path[PATH_BYTES];
+    struct record_file *f = &w->entries;
     struct tlog_note parsed;
     check(!w->foreign);
-    if (w->failed)
+    if (f->failed)
         return err_set(e, ERR_IO, "the record of the cosigner could not be written before");
     int rc = tlog_note_parse(note, &parsed, e);
     if (rc != 0)
         return rc;
-    if (witness_judge(w->record.range.size, &w->now, c) != WITNESS_SIGN) {
-        keep_evidence(w, note, c);
+    if (witness_judge(f->last.range.size, &w->now, c) != WITNESS_SIGN) {
+        keep_evidence(w, f, note, c);
         witness_reset(w);
         return err_set(
             e, ERR_INTEGRITY,
@@ -364,10 +386,77 @@ int witness_cosign(struct witness *w, struct bytes note, const struct tlog_check
             "of this site's log",
             (unsigned long long)c->size);
     }
-    (void)snprintf(path, sizeof path, "%s/cosigner", w->dir);
-    if (c->size > w->record.range.size) { /* W1 */
-        remember(w, note);
-        rc = write_slot(w, path, e);
+    if (c->size > f->last.range.size) { /* W1 */
+        f->last.range = w->now;
+        remember(&f->last, note, &parsed);
+        rc = write_slot(f, e);
     }
     return rc == 0 ? repo_note_cosign(w->signer, parsed.text, time_s, line, e) : rc;
+}
+
+/* ---- the operations log ---- */
+
+/* What was cosigned last; false: nothing yet. */
+static bool operations_last(const struct witness *w, struct tlog_checkpoint *out)
+{
+    const struct witness_record *r = &w->operations.last;
+    struct tlog_note note;
+    out->size = 0;
+    return r->note_bytes != 0 &&
+           tlog_checkpoint_parse(bytes_of(r->note, r->note_bytes), out, &note, NULL) == 0;
+}
+
+uint64_t witness_operations(const struct witness *w)
+{
+    struct tlog_checkpoint c;
+    (void)operations_last(w, &c);
+    return c.size;
+}
+
+static int refuse(const struct witness *w, struct bytes note, enum witness_verdict verdict,
+                  uint64_t cosigned, const struct tlog_checkpoint *c, struct err *e)
+{
+    const unsigned long long was = cosigned, is = c->size;
+    if (verdict == WITNESS_ELSEWHERE)
+        return err_set(e, ERR_CONDITION, "a proof from the %llu operations is needed", was);
+    keep_evidence(w, &w->operations, note, c);
+    if (verdict == WITNESS_ROLLBACK)
+        return err_set(e, ERR_STALE,
+                       "ROLLBACK: the archive shows a log of %llu operations, after one of %llu "
+                       "was cosigned here",
+                       is, was);
+    return err_set(e, ERR_INTEGRITY,
+                   "SPLIT VIEW: the archive shows a log of %llu operations that does not begin "
+                   "with the %llu that were cosigned here",
+                   is, was);
+}
+
+int witness_cosign_operations(struct witness *w, struct bytes proof, struct bytes vkey,
+                              uint64_t time_s, struct writer *line, struct err *e)
+{
+    struct record_file *f = &w->operations;
+    struct tlog_proof_text p;
+    struct tlog_checkpoint c, before;
+    struct tlog_note note;
+    const bool any = operations_last(w, &before);
+    if (f->failed)
+        return err_set(e, ERR_IO, "the record of the cosigner could not be written before");
+    int rc = tlog_proof_parse(proof, &p, e);
+    if (rc == 0 && !p.consistency)
+        rc = err_set(e, ERR_FORMAT, "no proof of consistency");
+    if (rc == 0)
+        rc = check_signed(w->operations_origin, p.checkpoint, vkey, &c, &note, e);
+    if (rc != 0)
+        return rc;
+    enum witness_verdict verdict =
+        witness_judge_proof(any ? &before : NULL, &c, p.number, &p.proof);
+    if (verdict != WITNESS_SIGN)
+        return refuse(w, p.checkpoint, verdict, before.size, &c, e);
+    if (!any || c.size > before.size) { /* W1 */
+        remember(&f->last, p.checkpoint, &note);
+        if (f->last.note_bytes == 0)
+            return err_set(e, ERR_FORMAT, "the checkpoint is larger than any of the log");
+        rc = write_slot(f, e);
+    }
+    return rc == 0 ? repo_note_cosign(w->signer, note.text, time_s, line, e) : rc;
 }

@@ -115,6 +115,52 @@ static void only_what_grew_from_the_own_log_is_signed(void **state)
     assert_int_equal(witness_judge(6, &r, &c), WITNESS_ROLLBACK);
 }
 
+static int node_of(void *arg, unsigned level, uint64_t index, struct sha256 *out, struct err *e)
+{
+    (void)arg, (void)e;
+    struct witness_range r = {.size = 0};
+    struct sha256 none = {{0}};
+    for (uint64_t i = index << level; i < (index + 1) << level; i++)
+        witness_add(&r, bytes_of(known[i].leaf, known[i].n), &none);
+    *out = witness_root(&r);
+    return 0;
+}
+
+static struct tlog_checkpoint known_checkpoint(uint64_t size)
+{
+    struct tlog_checkpoint c = {.size = size};
+    assert_int_equal(tlog_root(size, node_of, NULL, &c.root, NULL), 0);
+    return c;
+}
+
+static void only_what_continues_what_was_cosigned_is_signed(void **state)
+{
+    (void)state;
+    for (uint64_t was = 0; was <= 8; was++)
+        for (uint64_t is = 0; is <= 8; is++) {
+            struct tlog_checkpoint before = known_checkpoint(was), c = known_checkpoint(is);
+            struct tlog_proof p = {.n = 0};
+            if (is < was) {
+                assert_int_equal(witness_judge_proof(&before, &c, is, &p), WITNESS_ROLLBACK);
+                continue;
+            }
+            assert_int_equal(tlog_prove_consistency(was, is, node_of, NULL, &p, NULL), 0);
+            assert_int_equal(witness_judge_proof(&before, &c, was, &p), WITNESS_SIGN);
+            assert_int_equal(witness_judge_proof(&before, &c, was + 1, &p),
+                             is == was ? WITNESS_SIGN : WITNESS_ELSEWHERE);
+            if (was == 0)
+                assert_int_equal(witness_judge_proof(NULL, &c, 0, &p), WITNESS_SIGN);
+            for (size_t i = 0; i < p.n; i++) { /* no other proof */
+                p.hash[i].b[7] ^= 1;
+                assert_int_equal(witness_judge_proof(&before, &c, was, &p), WITNESS_SPLIT);
+                p.hash[i].b[7] ^= 1;
+            }
+            c.root.b[0] ^= 1;
+            if (was != 0 || is == 0)
+                assert_int_equal(witness_judge_proof(&before, &c, was, &p), WITNESS_SPLIT);
+        }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -122,6 +168,7 @@ int main(void)
         cmocka_unit_test(it_has_the_roots_that_the_archives_tree_has),
         cmocka_unit_test(a_record_comes_back_and_no_changed_one),
         cmocka_unit_test(only_what_grew_from_the_own_log_is_signed),
+        cmocka_unit_test(only_what_continues_what_was_cosigned_is_signed),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

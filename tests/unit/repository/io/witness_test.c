@@ -3,8 +3,14 @@
 #include "repository/witness.h"
 
 #include "repository/io/sign.h"
+#include "repository/operations.h"
 #include "repository/proof.h"
 #include "tests/unit/repository/fixture.h"
+
+#include <signal.h>
+#include <sys/mman.h>
+#include <sys/resource.h>
+#include <sys/wait.h>
 
 struct archive { /* one archive of one history, signed with the key that all here share */
     char dir[96];
@@ -320,6 +326,218 @@ static void what_was_cosigned_is_never_forgotten_in_silence(void **state)
     free(raw);
 }
 
+/* ---- the operations log ---- */
+
+/* What a witness is asked with: the log as it is published, and the proof that it continues that of `from`. */
+struct shown {
+    char vkey[TLOG_VKEY_BYTES], line[TLOG_SIGNATURE_LINE_BYTES];
+    uint64_t size;
+    uint8_t *proof;
+    size_t n, line_bytes;
+};
+
+static struct shown show(const struct archive *a, uint64_t from)
+{
+    struct shown s = {.n = 0};
+    struct err e = ERR_NONE;
+    assert_ok(repository_operations_proof(a->dir, from, s.vkey, &s.size, &s.proof, &s.n, &e), e);
+    return s;
+}
+
+static int ask(struct box *b, struct shown *s, struct err *e)
+{
+    struct writer w = writer_of(s->line, sizeof s->line);
+    int rc = witness_cosign_operations(b->w, bytes_of(s->proof, s->n), bytes_str(s->vkey),
+                                       1700000000, &w, e);
+    s->line_bytes = w.at;
+    return rc;
+}
+
+static int show_and_ask(struct box *b, const struct archive *a, uint64_t from, struct err *e)
+{
+    struct shown s = show(a, from);
+    int rc = ask(b, &s, e);
+    free(s.proof);
+    return rc;
+}
+
+/* One more leaf, which is told by its number. */
+static void operate(struct archive *a, uint64_t number)
+{
+    struct err e = ERR_NONE;
+    struct operation o = {.kind = OPERATION_VERIFY, .checked = number, .detail = "readable"};
+    assert_ok(repository_operations_add(a->r, &o, &e), e);
+    assert_ok(repository_operations_settle(a->r, NULL, &e), e);
+}
+
+static void an_operations_log_that_goes_on_is_cosigned_and_published_so(void **state)
+{
+    struct box *b = *state;
+    struct err e = ERR_NONE;
+    struct tlog_proof_text p;
+    uint64_t time_s;
+    assert_int_equal(witness_operations(b->w), 0);
+    assert_ok(show_and_ask(b, &b->is, 0, &e), e); /* on trust */
+    const uint64_t first = witness_operations(b->w);
+    assert_int_equal(first, repository_operations_size(b->is.r));
+    for (uint64_t i = 1; i < 6; i++)
+        operate(&b->is, i);
+    assert_int_equal(show_and_ask(b, &b->is, 0, &e), ERR_CONDITION);
+    assert_int_equal(show_and_ask(b, &b->is, first + 1, &e), ERR_CONDITION);
+    assert_int_equal(evidence(b), 0); /* that is none: another proof is needed */
+    reopen(b);
+    struct shown s = show(&b->is, first);
+    assert_ok(ask(b, &s, &e), e);
+    assert_ok(ask(b, &s, &e), e); /* asked again */
+    assert_int_equal(witness_operations(b->w), first + 5);
+    /* Published with it, and it stays. */
+    char vkey[TLOG_VKEY_BYTES];
+    tlog_key_format(witness_key(b->w), vkey);
+    struct bytes by = bytes_str(vkey), line = bytes_of(s.line, s.line_bytes);
+    struct repository *r = b->is.r;
+    assert_int_equal(repository_operations_cosigned(r, "dc", first + 5, by, line, &time_s, &e),
+                     ERR_INTEGRITY);
+    assert_int_equal(repository_operations_cosigned(r, "dr", first, by, line, &time_s, &e),
+                     ERR_STALE);
+    s.line[s.line_bytes - 5] ^= 1;
+    assert_int_not_equal(repository_operations_cosigned(r, "dr", first + 5, by, line, &time_s, &e),
+                         0);
+    s.line[s.line_bytes - 5] ^= 1;
+    for (int twice = 0; twice < 2; twice++)
+        assert_ok(repository_operations_cosigned(r, "dr", first + 5, by, line, &time_s, &e), e);
+    assert_int_equal(time_s, 1700000000);
+    free(s.proof);
+    s = show(&b->is, first);
+    assert_int_equal(tlog_proof_parse(bytes_of(s.proof, s.n), &p, &e), 0);
+    assert_ok(tree_cosigned(p.checkpoint, witness_key(b->w), &time_s, &e), e);
+    assert_ok(ask(b, &s, &e), e); /* cosignatures are in nobody's way */
+    free(s.proof);
+    operate(&b->is, 6); /* the next one is another text */
+    assert_int_equal(repository_operations_cosigned(r, "dr", first + 5, by, line, &time_s, &e),
+                     ERR_STALE);
+    assert_int_equal(repository_operations_cosigned(r, "dr", first + 6, by, line, &time_s, &e),
+                     ERR_INTEGRITY);
+    assert_ok(show_and_ask(b, &b->is, first + 5, &e), e);
+    assert_int_equal(evidence(b), 0);
+}
+
+static void an_operations_log_that_shrank_or_is_another_is_refused_and_kept(void **state)
+{
+    struct box *b = *state;
+    struct err e = ERR_NONE;
+    archive_begin(b, &b->other, "other");
+    archive_grow(&b->other, 10, "one");
+    for (uint64_t i = 1; i < 4; i++)
+        operate(&b->is, i), operate(&b->other, i);
+    struct shown old = show(&b->is, 0);
+    operate(&b->is, 4), operate(&b->other, 4);
+    assert_ok(show_and_ask(b, &b->is, 0, &e), e);
+    const uint64_t was = witness_operations(b->w);
+    reopen(b); /* remembered */
+    assert_int_equal(ask(b, &old, &e), ERR_STALE);
+    assert_non_null(strstr(e.text, "ROLLBACK"));
+    assert_int_equal(evidence(b), 1);
+    assert_int_equal(show_and_ask(b, &b->other, was, &e), ERR_INTEGRITY); /* of the same size */
+    assert_non_null(strstr(e.text, "SPLIT VIEW"));
+    operate(&b->is, 5), operate(&b->other, 5);
+    assert_int_equal(show_and_ask(b, &b->other, was, &e), ERR_INTEGRITY); /* a larger one */
+    assert_int_equal(evidence(b), 3);
+    assert_int_equal(witness_operations(b->w), was);
+    /* The true log with a proof that does not hold: each of its hashes is needed. */
+    struct shown s = show(&b->is, was);
+    uint8_t *hash = memchr(s.proof, '\n', s.n);
+    assert_non_null(hash);
+    hash[3] = hash[3] == 'A' ? 'B' : 'A';
+    assert_int_equal(ask(b, &s, &e), ERR_INTEGRITY);
+    free(s.proof);
+    assert_ok(show_and_ask(b, &b->is, was, &e), e); /* what goes on is cosigned again */
+    /* Nothing that the log's key did not sign is even looked at. */
+    s = show(&b->is, was);
+    s.proof[s.n - 9] ^= 1;
+    assert_int_not_equal(ask(b, &s, &e), 0);
+    (void)snprintf(s.vkey, sizeof s.vkey, "%s", b->vkey); /* that of the entries' tree */
+    assert_int_equal(ask(b, &s, &e), ERR_INTEGRITY);
+    assert_int_equal(evidence(b), 4);
+    free(s.proof);
+    free(old.proof);
+}
+
+static void no_operations_are_cosigned_before_they_are_on_the_disk(void **state)
+{
+    struct box *b = *state;
+    struct err e = ERR_NONE;
+    struct shown s = show(&b->is, 0);
+    /* The disk takes nothing: no signature, also later, until the disk was looked at anew. */
+    struct rlimit was, none;
+    assert_int_equal(getrlimit(RLIMIT_FSIZE, &was), 0);
+    none = (struct rlimit){.rlim_cur = 0, .rlim_max = was.rlim_max};
+    void (*handler)(int) = signal(SIGXFSZ, SIG_IGN);
+    assert_int_equal(setrlimit(RLIMIT_FSIZE, &none), 0);
+    int rc = ask(b, &s, &e);
+    assert_int_equal(setrlimit(RLIMIT_FSIZE, &was), 0);
+    (void)signal(SIGXFSZ, handler);
+    assert_int_not_equal(rc, 0);
+    assert_int_equal(s.line_bytes, 0);
+    assert_int_equal(ask(b, &s, &e), ERR_IO);
+    assert_int_equal(s.line_bytes, 0);
+    reopen(b);
+    assert_int_equal(witness_operations(b->w), 0);
+    /* Killed as it signs: the record is there. */
+    void *dead = mmap(NULL, 4096, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    assert_true(dead != MAP_FAILED);
+    pid_t child = fork();
+    if (child == 0) {
+        struct writer w = writer_of(dead, 4096);
+        (void)signal(SIGSEGV, SIG_DFL);
+        (void)witness_cosign_operations(b->w, bytes_of(s.proof, s.n), bytes_str(s.vkey), 1, &w, &e);
+        _exit(0);
+    }
+    int status = 0;
+    assert_int_equal(waitpid(child, &status, 0), child);
+    assert_true(WIFSIGNALED(status) && WTERMSIG(status) == SIGSEGV);
+    (void)munmap(dead, 4096);
+    reopen(b);
+    assert_int_equal(witness_operations(b->w), s.size);
+    assert_ok(ask(b, &s, &e), e);
+    free(s.proof);
+}
+
+static void the_record_of_the_operations_begins_anew_only_when_it_is_removed(void **state)
+{
+    struct box *b = *state;
+    struct err e = ERR_NONE;
+    char record[160], key[160];
+    (void)snprintf(record, sizeof record, "%s/cosigner-operations", b->data);
+    (void)snprintf(key, sizeof key, "%s/cosigner.key", b->data);
+    assert_ok(show_and_ask(b, &b->is, 0, &e), e);
+    const uint64_t first = witness_operations(b->w);
+    operate(&b->is, 1);
+    assert_ok(show_and_ask(b, &b->is, first, &e), e);
+    size_t n = 0;
+    uint8_t *raw = slurp(record, &n);
+    assert_int_equal(n, 8192);
+    raw[4096 + 80] ^= 1; /* the newest: that before it counts */
+    write_file(record, raw, n, 0600);
+    assert_ok(open_again(b, &e), e);
+    assert_int_equal(witness_operations(b->w), first);
+    raw[80] ^= 1;
+    write_file(record, raw, n, 0600);
+    assert_int_equal(open_again(b, &e), ERR_INTEGRITY);
+    assert_non_null(strstr(e.text, "cosigner-operations: neither slot"));
+    raw[80] ^= 1;
+    write_file(record, raw, n, 0600);
+    free(raw);
+    raw = slurp(key, &n);
+    assert_int_equal(unlink(key), 0);
+    assert_int_equal(open_again(b, &e), ERR_INTEGRITY); /* it signed with that */
+    write_file(key, raw, n, 0600);
+    free(raw);
+    assert_int_equal(unlink(record), 0);
+    assert_ok(open_again(b, &e), e);
+    assert_int_equal(witness_operations(b->w), 0);
+    assert_ok(show_and_ask(b, &b->is, 0, &e), e);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -331,6 +549,14 @@ int main(void)
                                         setup, teardown),
         cmocka_unit_test_setup_teardown(what_was_cosigned_is_never_forgotten_in_silence, setup,
                                         teardown),
+        cmocka_unit_test_setup_teardown(an_operations_log_that_goes_on_is_cosigned_and_published_so,
+                                        setup, teardown),
+        cmocka_unit_test_setup_teardown(
+            an_operations_log_that_shrank_or_is_another_is_refused_and_kept, setup, teardown),
+        cmocka_unit_test_setup_teardown(no_operations_are_cosigned_before_they_are_on_the_disk,
+                                        setup, teardown),
+        cmocka_unit_test_setup_teardown(
+            the_record_of_the_operations_begins_anew_only_when_it_is_removed, setup, teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
