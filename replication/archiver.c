@@ -16,11 +16,10 @@
  * added to what is published.
  *
  * Before that the operations log (repository/operations.h) gets what it lacks; and from time to time it is looked whether a
- * command handed in an operation. */
+ * command handed in an operation (oplog.c). */
 #include "replication/site_parts.h"
 
 #include "repository/history.h"
-#include "repository/operations.h"
 #include "repository/proof.h"
 #include "store/core/check.h"
 #include "store/io/cond.h"
@@ -32,7 +31,6 @@ enum {
     TREE_PORTION_ENTRIES = 16384,
     TREE_RETRY_MS = 10000,
     INDEX_RETRY_MS = 10000,
-    OPERATIONS_MS = 5000, /* what was handed in waits no longer, when nothing is sealed meanwhile */
     DRAFT_MS = 7000,
 };
 
@@ -48,6 +46,7 @@ struct archiver {
     struct repository *repository;
     struct copies *copies;
     struct disposer *disposer;
+    struct oplog *oplog;
     pthread_t thread;
     pthread_mutex_t lock;
     pthread_cond_t news;
@@ -57,11 +56,11 @@ struct archiver {
     struct lsn archive_to;
     uint64_t appended_bytes; /* to the log: how much waits, near enough */
     struct repository_status status;
-    char trouble[ERR_TEXT_BYTES], tree_trouble[ERR_TEXT_BYTES], index_trouble[ERR_TEXT_BYTES],
-        operations_trouble[ERR_TEXT_BYTES]; /* empty: none */
-    bool check_index;                       /* a reader found one damaged */
-    struct {                                /* an object that somebody waits for to be healed */
-        const char *object;                 /* NULL: none */
+    char trouble[ERR_TEXT_BYTES], tree_trouble[ERR_TEXT_BYTES],
+        index_trouble[ERR_TEXT_BYTES]; /* empty: none */
+    bool check_index;                  /* a reader found one damaged */
+    struct {                           /* an object that somebody waits for to be healed */
+        const char *object;            /* NULL: none */
         char where[SITE_PATH_BYTES];
         struct err outcome;
         bool done;
@@ -79,9 +78,8 @@ struct archiver {
     uint64_t sealed_at_bytes;   /* appended_bytes when the last pack was begun */
     bool tree_open, tree_never; /* this archive can have no tree */
     uint64_t tree_at_ms;        /* not tried before */
-    uint64_t operations_at_ms;
-    bool index_more;      /* indexes wait to be merged */
-    uint64_t index_at_ms; /* not tried before */
+    bool index_more;            /* indexes wait to be merged */
+    uint64_t index_at_ms;       /* not tried before */
 };
 
 static void note_reading(struct archiver *a, bool reads)
@@ -423,6 +421,7 @@ static void publish_turn(struct archiver *a)
     add_arrivals(a);
     (void)pthread_mutex_unlock(&a->lock);
     int rc = repository_tree_publish(a->repository, &e);
+    oplog_soon(a->oplog); /* it may have grown */
     (void)pthread_mutex_lock(&a->lock);
     a->draft_open = false;
     for (size_t i = 0; rc == 0 && i < REPL_SITES_MAX; i++)
@@ -436,20 +435,15 @@ static void publish_turn(struct archiver *a)
 /* With the lock held, which is given up while it works. */
 static void operations_turn(struct archiver *a)
 {
-    struct err e = ERR_NONE;
-    if (a->repository == NULL || !a->tree_open || site_now_ms() < a->operations_at_ms)
+    bool cosigned = false;
+    if (a->repository == NULL || !a->tree_open || !oplog_due(a->oplog))
         return;
     (void)pthread_mutex_unlock(&a->lock);
     const struct repository_orders orders = disposer_recorded(a->disposer);
-    int rc = repository_operations_settle(a->repository, &orders, &e);
+    int rc = oplog_turn(a->oplog, a->repository, &orders, &cosigned);
+    if (cosigned)
+        copies_again(a->copies);
     (void)pthread_mutex_lock(&a->lock);
-    const char *now = rc != 0 ? e.text : "";
-    if (strcmp(now, a->operations_trouble) != 0)
-        events_add(a->site->events, "archive: %s%s",
-                   rc != 0 ? now : "trouble with its operations log is over",
-                   rc != 0 ? "; trying again" : "");
-    (void)snprintf(a->operations_trouble, sizeof a->operations_trouble, "%s", now);
-    a->operations_at_ms = site_now_ms() + OPERATIONS_MS;
     if (rc == ERR_IO)
         drop_repository(a);
 }
@@ -594,6 +588,8 @@ int archiver_start(struct site *s, struct archiver **out, struct err *e)
     if (rc == 0)
         rc = disposer_new(s, &a->disposer, e);
     if (rc == 0)
+        rc = oplog_new(s, &a->oplog, e);
+    if (rc == 0)
         rc = open_repository(a, e);
     if (rc == 0 || rc == ERR_IO || rc == ERR_NO_SPACE || rc == ERR_INTEGRITY ||
         rc == ERR_UNREACHABLE || rc == ERR_TIMEOUT) {
@@ -607,6 +603,7 @@ int archiver_start(struct site *s, struct archiver **out, struct err *e)
         repository_close(a->repository);
         copies_free(a->copies);
         disposer_free(a->disposer);
+        oplog_free(a->oplog);
         free(a->buffer);
         free(a);
         return rc;
@@ -627,6 +624,7 @@ void archiver_stop(struct archiver *a)
     repository_close(a->repository);
     copies_free(a->copies);
     disposer_free(a->disposer);
+    oplog_free(a->oplog);
     (void)pthread_cond_destroy(&a->news);
     (void)pthread_mutex_destroy(&a->lock);
     free(a->buffer);
@@ -684,6 +682,11 @@ void archiver_status(struct archiver *a, struct repository_status *out,
 struct disposer *archiver_disposer(struct archiver *a)
 {
     return a->disposer;
+}
+
+struct oplog *archiver_oplog(struct archiver *a)
+{
+    return a->oplog;
 }
 
 struct copies *archiver_copies(struct archiver *a)

@@ -73,6 +73,12 @@ bool copies_due(struct copies *c, const struct repository_status *now)
     return false;
 }
 
+void copies_again(struct copies *c)
+{
+    for (uint32_t i = 0; i < c->n; i++)
+        c->at[i].more = true;
+}
+
 static void note(struct copies *c, uint32_t i, struct lsn reached, const char *trouble)
 {
     const char *where = c->at[i].where;

@@ -1,6 +1,7 @@
-/* The cosigner: a thread of a data site that is a witness of the archive's tree (repository/witness.h). The archive's site sends
- * each checkpoint before it publishes it; this site computes from its own log what the checkpoint has to say, and signs it if it
- * does, or says why not (replication/core/cosign.h).
+/* The cosigner: a thread of a data site that is a witness of the archive's two logs (repository/witness.h). The archive's site
+ * sends each checkpoint of the entries before it publishes it; this site computes from its own log what the checkpoint has to
+ * say, and signs it if it does, or says why not (replication/core/cosign.h). Checkpoints of the operations log come with a proof
+ * that they continue the one that was cosigned last; when they do, they are signed.
  *
  * Only what is committed here is looked at: it is never undone, so a cosignature never has to be taken back. The tree is grown up
  * to the checkpoint when it comes, with headers that are mostly still in the log's memory. Where the own log does not reach
@@ -8,10 +9,11 @@
  * archive's site, from lsn 1 if need be; they are believed when they are a chain and the own log's next entry names its end (W3).
  * That costs 128 bytes an entry, once.
  *
- * A site that was rebuilt does not cosign until it may vote again (R5); its key is a new one, since its directory is.
+ * A site that was rebuilt does not cosign until it may vote again (R5); its key is a new one, since its directory is, and it
+ * begins with the operations log as it then is, on trust.
  *
  * ALARM. A rollback, a split view, an own log that is not what was cosigned: one event each time the reason changes, a line in
- * `status` until a checkpoint is cosigned again, and as long as there is evidence on the disk. */
+ * `status` until a checkpoint of that log is cosigned again, and as long as there is evidence on the disk. */
 #include "replication/site_parts.h"
 
 #include "repository/witness.h"
@@ -28,7 +30,10 @@ enum {
     COSIGN_READ_BYTES = 1 << 20,
 };
 
+enum { OF_ENTRIES, OF_OPERATIONS, LOGS };
+
 struct question {
+    enum cosign_kind kind;
     uint8_t from;
     uint64_t id;
     struct lsn lsn;
@@ -46,8 +51,8 @@ struct cosigner {
     bool stop;
     /* from the loop */
     struct lsn commit;
-    bool may_vote, asked;
-    struct question question; /* the newest, when `asked` */
+    bool may_vote, asked[LOGS];
+    struct question question[LOGS]; /* the newest, when `asked` */
     /* to the loop: the answer to a question */
     bool answered;
     uint8_t answer_to;
@@ -66,8 +71,10 @@ struct cosigner {
         struct err why;
     } row;
     /* for status */
-    uint64_t size, time_s;
-    char trouble[ERR_TEXT_BYTES];
+    struct {
+        uint64_t size, time_s;
+        char trouble[ERR_TEXT_BYTES];
+    } of[LOGS];
     /* the thread's own */
     struct witness *witness;
     struct question now;
@@ -234,20 +241,43 @@ static int wait_commit(struct cosigner *c, uint64_t size, struct err *e)
                                       (unsigned long long)commit.v);
 }
 
-static int answer(struct cosigner *c, struct writer *line, struct err *e)
+static int answer_entries(struct cosigner *c, struct writer *line, struct err *e)
 {
     const struct question *q = &c->now;
     struct bytes note = bytes_of(q->note, q->note_bytes);
     struct tlog_checkpoint checkpoint;
-    int rc = c->witness != NULL ? 0 : open_witness(c, e);
-    if (rc == 0)
-        rc = witness_look(c->witness, note, bytes_of(q->key, q->key_bytes), &checkpoint, e);
+    int rc = witness_look(c->witness, note, bytes_of(q->key, q->key_bytes), &checkpoint, e);
     if (rc == 0)
         rc = wait_commit(c, checkpoint.size, e);
     if (rc == 0)
         rc = grow(c, checkpoint.size, e);
     if (rc == 0)
         rc = witness_cosign(c->witness, note, &checkpoint, site_now_us() / 1000000, line, e);
+    return rc;
+}
+
+static int answer_operations(struct cosigner *c, struct writer *line, struct err *e)
+{
+    const struct question *q = &c->now;
+    const uint64_t before = witness_operations(c->witness);
+    int rc = wait_commit(c, 0, e);
+    if (rc == 0)
+        rc = witness_cosign_operations(c->witness, bytes_of(q->note, q->note_bytes),
+                                       bytes_of(q->key, q->key_bytes), site_now_us() / 1000000,
+                                       line, e);
+    if (rc == 0 && before == 0)
+        events_add(c->site->events,
+                   "cosigner: begins with the archive's operations log as it is shown, with %llu "
+                   "operations: what was in it before is taken on trust",
+                   (unsigned long long)witness_operations(c->witness));
+    return rc;
+}
+
+static int answer(struct cosigner *c, struct writer *line, struct err *e)
+{
+    int rc = c->witness != NULL ? 0 : open_witness(c, e);
+    if (rc == 0)
+        rc = c->now.kind == COSIGN_ADD ? answer_operations(c, line, e) : answer_entries(c, line, e);
     if (rc == ERR_IO) { /* what is on the disk is looked at anew */
         witness_close(c->witness);
         c->witness = NULL;
@@ -255,35 +285,39 @@ static int answer(struct cosigner *c, struct writer *line, struct err *e)
     return rc;
 }
 
+static const char *const log_names[LOGS] = {"", " the archive's operations log"};
+
 /* With the lock held. What passes by itself is no trouble. */
-static void note_outcome(struct cosigner *c, int rc, const struct err *e)
+static void note_outcome(struct cosigner *c, unsigned log, int rc, const struct err *e)
 {
     const bool passes = rc == ERR_BUSY || rc == ERR_NOT_READY || rc == ERR_TIMEOUT ||
-                        rc == ERR_NOT_FOUND || rc == ERR_CANCELLED || rc == ERR_UNREACHABLE;
+                        rc == ERR_NOT_FOUND || rc == ERR_CANCELLED || rc == ERR_UNREACHABLE ||
+                        rc == ERR_CONDITION;
     if (passes)
         return;
     const char *now = rc != 0 ? e->text : "";
-    if (strcmp(now, c->trouble) != 0)
-        events_add(c->site->events, "cosigner: %s%s",
-                   rc != 0 ? "does not cosign: " : "cosigns again", now);
-    (void)snprintf(c->trouble, sizeof c->trouble, "%s", now);
+    if (strcmp(now, c->of[log].trouble) != 0)
+        events_add(c->site->events, "cosigner: %s%s%s%s", rc != 0 ? "does not cosign" : "cosigns",
+                   log_names[log], rc != 0 ? ": " : " again", now);
+    (void)snprintf(c->of[log].trouble, sizeof c->of[log].trouble, "%s", now);
 }
 
 /* With the lock held, which is given up while it works. */
-static void take_question(struct cosigner *c)
+static void take_question(struct cosigner *c, unsigned log)
 {
     struct err e = ERR_NONE;
     char line[TLOG_SIGNATURE_LINE_BYTES];
-    c->now = c->question;
-    c->asked = false;
+    c->now = c->question[log];
+    c->asked[log] = false;
     (void)pthread_mutex_unlock(&c->lock);
     struct writer w = writer_of(line, sizeof line);
     int rc = answer(c, &w, &e);
     (void)pthread_mutex_lock(&c->lock);
-    note_outcome(c, rc, &e);
+    note_outcome(c, log, rc, &e);
+    const uint64_t operations = c->witness == NULL ? 0 : witness_operations(c->witness);
     if (rc == 0) {
-        c->size = witness_cosigned(c->witness);
-        c->time_s = site_now_us() / 1000000;
+        c->of[log].size = log == OF_OPERATIONS ? operations : witness_cosigned(c->witness);
+        c->of[log].time_s = site_now_us() / 1000000;
         memcpy(c->text, line, w.at);
         c->text_bytes = w.at;
     } else {
@@ -292,12 +326,13 @@ static void take_question(struct cosigner *c)
         c->text_bytes = strlen(c->text);
     }
     c->answer_to = c->now.from;
-    c->answer = (struct cosign_message){.kind = COSIGN_ANSWER,
-                                        .code = rc,
-                                        .id = c->now.id,
-                                        .lsn = c->now.lsn,
-                                        .key = rc == 0 ? bytes_str(c->key) : bytes_of(NULL, 0),
-                                        .payload = bytes_of(c->text, c->text_bytes)};
+    c->answer =
+        (struct cosign_message){.kind = log == OF_OPERATIONS ? COSIGN_ADDED : COSIGN_ANSWER,
+                                .code = rc,
+                                .id = c->now.id,
+                                .lsn = log == OF_OPERATIONS ? (struct lsn){operations} : c->now.lsn,
+                                .key = rc == 0 ? bytes_str(c->key) : bytes_of(NULL, 0),
+                                .payload = bytes_of(c->text, c->text_bytes)};
     c->answered = true;
     (void)uv_async_send(&c->site->wake);
 }
@@ -309,8 +344,10 @@ static void *cosigner_main(void *arg)
     struct cosigner *c = arg;
     (void)pthread_mutex_lock(&c->lock);
     while (!c->stop)
-        if (c->asked && !c->answered)
-            take_question(c);
+        if (c->asked[OF_ENTRIES] && !c->answered)
+            take_question(c, OF_ENTRIES);
+        else if (c->asked[OF_OPERATIONS] && !c->answered)
+            take_question(c, OF_OPERATIONS);
         else
             (void)cond_wait_ms(&c->news, &c->lock, COSIGN_WAIT_MS);
     (void)pthread_mutex_unlock(&c->lock);
@@ -383,7 +420,9 @@ void cosigner_message(struct cosigner *c, uint8_t from, const struct cosign_mess
     if (m->kind == COSIGN_ROW) {
         take_row(c, from, m);
     } else {
-        struct question *q = &c->question;
+        const unsigned log = m->kind == COSIGN_ADD ? OF_OPERATIONS : OF_ENTRIES;
+        struct question *q = &c->question[log];
+        q->kind = m->kind;
         q->from = from;
         q->id = m->id;
         q->lsn = m->lsn;
@@ -391,7 +430,7 @@ void cosigner_message(struct cosigner *c, uint8_t from, const struct cosign_mess
         q->note_bytes = m->payload.n;
         memcpy(q->key, m->key.p, m->key.n);
         memcpy(q->note, m->payload.p, m->payload.n);
-        c->asked = true;
+        c->asked[log] = true;
     }
     (void)pthread_cond_broadcast(&c->news);
     (void)pthread_mutex_unlock(&c->lock);
@@ -439,12 +478,24 @@ void cosigner_trouble(struct site *s, void (*tell)(void *arg, const char *text),
             n, n == 1 ? "" : "s", n == 1 ? "s" : "", file);
         tell(arg, text);
     }
-    (void)pthread_mutex_lock(&c->lock);
-    (void)snprintf(text, sizeof text, "cosigner: does not cosign: %s", c->trouble);
-    bool is = c->trouble[0] != '\0';
-    (void)pthread_mutex_unlock(&c->lock);
-    if (is)
-        tell(arg, text);
+    for (unsigned log = 0; log < LOGS; log++) {
+        (void)pthread_mutex_lock(&c->lock);
+        (void)snprintf(text, sizeof text, "cosigner: does not cosign%s: %s", log_names[log],
+                       c->of[log].trouble);
+        bool is = c->of[log].trouble[0] != '\0';
+        (void)pthread_mutex_unlock(&c->lock);
+        if (is)
+            tell(arg, text);
+    }
+}
+
+/* With the lock held. */
+static json_t *cosigned_json(const struct cosigner *c, unsigned log)
+{
+    if (c->of[log].time_s == 0)
+        return json_null();
+    return json_pack("{s:I, s:I, s:s}", "size", (json_int_t)c->of[log].size, "time_us",
+                     (json_int_t)c->of[log].time_s * 1000000, "key", c->key);
 }
 
 json_t *cosigner_json(struct cosigner *c)
@@ -452,10 +503,9 @@ json_t *cosigner_json(struct cosigner *c)
     if (c == NULL)
         return json_null();
     (void)pthread_mutex_lock(&c->lock);
-    json_t *o = c->time_s == 0
-                    ? json_null()
-                    : json_pack("{s:I, s:I, s:s}", "size", (json_int_t)c->size, "time_us",
-                                (json_int_t)c->time_s * 1000000, "key", c->key);
+    json_t *o = cosigned_json(c, OF_ENTRIES);
+    if (json_is_object(o))
+        json_object_set_new(o, "operations", cosigned_json(c, OF_OPERATIONS));
     (void)pthread_mutex_unlock(&c->lock);
     return o;
 }

@@ -100,7 +100,7 @@ static int cosign_frame(struct site *s, uint8_t from, struct bytes body, struct 
     struct cosign_message m;
     const bool archive = s->config->members[from].kind == SITE_REPOSITORY;
     int rc = cosign_read(body, &m, why);
-    const bool to_witness = m.kind == COSIGN_ASK || m.kind == COSIGN_ROW;
+    const bool to_witness = m.kind == COSIGN_ASK || m.kind == COSIGN_ROW || m.kind == COSIGN_ADD;
     if (rc == 0 && (to_witness ? !archive || s->cosigner == NULL : archive || s->collector == NULL))
         rc = err_set(why, ERR_FORMAT, "cosign message '%s' is not for this site",
                      cosign_kind_name(m.kind));

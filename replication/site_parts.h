@@ -467,6 +467,31 @@ struct archiver_cosigned {
 };
 void archiver_cosigned(struct archiver *a, uint8_t site, struct archiver_cosigned *out);
 
+/* ---- oplog.c: the archive's operations log, and who cosigned it ---- */
+struct oplog;
+struct repository_orders;
+int oplog_new(struct site *s, struct oplog **out, struct err *e);
+void oplog_free(struct oplog *o); /* NULL is taken */
+/* The archive's thread: is there anything to be added, or is it to be looked whether there is? */
+bool oplog_due(struct oplog *o);
+void oplog_soon(struct oplog *o);
+/* As repository_operations_settle; *cosigned: cosignatures were added. */
+int oplog_turn(struct oplog *o, struct repository *r, const struct repository_orders *orders,
+               bool *cosigned);
+/* Any thread. */
+uint64_t oplog_size(struct oplog *o); /* leaves that are published; 0: not known */
+/* A site cosigned the checkpoint of `size` leaves, it says. */
+void oplog_cosign(struct oplog *o, uint8_t site, uint64_t size, struct bytes key,
+                  struct bytes line);
+struct oplog_cosigned {
+    uint64_t
+        size; /* of the newest checkpoint that was published with the site's cosignature; 0: none */
+    uint64_t time_s;
+    char why[ERR_TEXT_BYTES]; /* a later one was no good; empty: none such */
+};
+void oplog_cosigned(struct oplog *o, uint8_t site, struct oplog_cosigned *out);
+struct oplog *archiver_oplog(struct archiver *a);
+
 /* Since when it reads one state without a break (site_now_ms); 0: it does not. A snapshot of a large state takes minutes. */
 uint64_t archiver_reading_since_ms(struct archiver *a);
 
@@ -481,6 +506,7 @@ int copies_new(struct site *s, struct copies **out, struct err *e);
 void copies_free(struct copies *c); /* NULL is taken */
 /* Is there a copy that lacks something that `now` has, and is it to be tried? */
 bool copies_due(struct copies *c, const struct repository_status *now);
+void copies_again(struct copies *c); /* something changed that `now` does not tell */
 /* Bring those that are due a portion further. */
 void copies_turn(struct copies *c, struct repository *r, const struct repository_status *now);
 /* Any thread. */
@@ -538,7 +564,7 @@ int packs_borrow(struct packs *p, struct repl_message *m, struct bytes *entries,
 void packs_return(struct packs *p, bool sent);                  /* false: it is lent again */
 bool packs_trouble(struct packs *p, char text[ERR_TEXT_BYTES]); /* the archive cannot be read */
 
-/* ---- collector.c: the archive's site has its checkpoints cosigned, and gives headers to those who cosign ---- */
+/* ---- collector.c: the archive's site has its checkpoints cosigned, and gives headers and proofs to those who cosign ---- */
 int collector_start(struct site *s, struct collector **out, struct err *e);
 void collector_stop(struct collector *c); /* NULL is fine, as below */
 void collector_message(struct collector *c, uint8_t from, const struct cosign_message *m);
@@ -546,7 +572,7 @@ void collector_progress(struct site *s); /* ask, and carry answers: with every w
 void collector_trouble(struct site *s, void (*tell)(void *arg, const char *text), void *arg);
 json_t *collector_json(struct site *s); /* who cosigned what, by name */
 
-/* ---- cosigner.c: a data site cosigns the archive's checkpoints that follow from its own log ---- */
+/* ---- cosigner.c: a data site cosigns the archive's checkpoints ---- */
 int cosigner_start(struct site *s, struct cosigner **out, struct err *e);
 void cosigner_stop(struct cosigner *c); /* NULL is fine, as below */
 void cosigner_message(struct cosigner *c, uint8_t from, const struct cosign_message *m);

@@ -260,9 +260,9 @@ struct verifying {
     bool json;
     struct progress bar;
     json_t *damaged;
-    bool keyless;              /* no --kek */
-    bool tied;                 /* --key was given: */
-    struct verifier_keys keys; /* to those */
+    bool keyless;                          /* no --kek */
+    bool tied;                             /* --key was given: */
+    struct verifier_keys keys, operations; /* to those, which both logs must have */
     struct cosigner_rule rule;
     bool restored; /* and equal: */
     struct repository_drill drill;
@@ -281,7 +281,8 @@ static int on_note(void *arg, const char *file, struct bytes note, struct err *e
         tlog_key_make(name, TLOG_KEY_LOG, v->keys.log.public_key, &key);
     }
     int rc = tree_checkpoint(note, &key, &c, e);
-    return rc == 0 && entries ? verifier_keys_check(&v->keys, &v->rule, note, e) : rc;
+    return rc == 0 ? verifier_keys_check(entries ? &v->keys : &v->operations, &v->rule, note, e)
+                   : rc;
 }
 
 static void on_damage(void *arg, const char *object, const char *reason)
@@ -383,7 +384,9 @@ static void print_report(const struct verifying *v, int level,
         (void)printf("%llu of them were disposed of: fixity and tree hold, nobody can read them\n",
                      (unsigned long long)report->disposed);
     if (v->tied)
-        verifier_keys_print(&v->keys);
+        verifier_keys_print(&v->keys, "");
+    if (v->tied && v->keys.n != 0 && report->operations != 0)
+        verifier_keys_print(&v->operations, "operations log ");
     if (v->keyless)
         (void)printf(
             "NOT checked, for it takes the key (--kek): the seals of metas, marks and keys; "
@@ -476,6 +479,7 @@ static int begin_verify(const struct archive_options *o, struct verifying *v,
     if (v->keyless && o->record)
         return err_set(e, ERR_USAGE, "--record takes --kek: what is handed in is sealed");
     int rc = v->tied ? verifier_keys_load(&o->keys, o->require, &v->keys, &v->rule, e) : 0;
+    v->operations = v->keys;
     if (rc == 0)
         rc = repository_open(out, &options, e);
     if (rc == 0 && v->tied)
@@ -500,14 +504,15 @@ static int run_archive_verify(struct invocation *in, struct err *e)
             rc = record(r, level, &report, rc, e);
         if (v.json)
             output_json(json_pack(
-                "{s:s,s:b,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:O,s:o,s:o}", "level",
+                "{s:s,s:b,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:O,s:o,s:o,s:o}", "level",
                 levels[level - 1], "keyless", v.keyless, "objects", (json_int_t)report.objects,
                 "bytes", (json_int_t)report.bytes, "entries", (json_int_t)report.entries, "proven",
                 (json_int_t)report.proven, "operations", (json_int_t)report.operations, "pending",
                 (json_int_t)report.pending, "unnamed", (json_int_t)report.unnamed, "disposed",
                 (json_int_t)report.disposed, "damaged", (json_int_t)report.damaged, "damage",
                 v.damaged, "restored", restored_json(&v), "cosigners",
-                v.tied ? verifier_keys_json(&v.keys) : json_null()));
+                v.tied ? verifier_keys_json(&v.keys) : json_null(), "operations_cosigners",
+                v.tied ? verifier_keys_json(&v.operations) : json_null()));
         else
             print_report(&v, level, &report);
     }

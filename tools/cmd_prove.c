@@ -261,7 +261,7 @@ static void print_consistent(const struct common *c, const struct tlog_checkpoin
                  "log:    %s; both are signed with the key that was given\n",
                  (unsigned long long)second->size, to, (unsigned long long)first->size, from,
                  second->origin);
-    verifier_keys_print(keys);
+    verifier_keys_print(keys, "");
     if (first->size == 0)
         (void)printf("but:    every history begins with an empty one\n");
 }
@@ -404,7 +404,7 @@ static void print_included(const struct evidence *v, const struct tlog_checkpoin
     (void)printf("\nhistory:  of %llu entries, log %s\n"
                  "signed:   with the key that was given, id %08x\n",
                  (unsigned long long)c->size, c->origin, keys->log.id);
-    verifier_keys_print(keys);
+    verifier_keys_print(keys, "");
     (void)printf("not said: that no later transaction changed the record%s%s\n",
                  v->whole ? "s" : "",
                  keys->n != 0 ? "; compare checkpoints (triveni archive consistency)"

@@ -142,13 +142,13 @@ int verifier_keys_check(struct verifier_keys *k, const struct cosigner_rule *rul
     return 0;
 }
 
-void verifier_keys_print(const struct verifier_keys *k)
+void verifier_keys_print(const struct verifier_keys *k, const char *what)
 {
     char time[UTC_TEXT_BYTES];
     if (k->n == 0)
-        (void)printf("cosigned: not looked at: no key of a cosigner was given\n");
+        (void)printf("%scosigned: not looked at: no key of a cosigner was given\n", what);
     for (size_t i = 0; i < k->n; i++)
-        (void)printf("cosigned: %s %s%s%s\n", k->cosigner[i].signed_it ? "by" : "NOT by",
+        (void)printf("%scosigned: %s %s%s%s\n", what, k->cosigner[i].signed_it ? "by" : "NOT by",
                      k->cosigner[i].key.name, k->cosigner[i].signed_it ? " at " : "",
                      k->cosigner[i].signed_it
                          ? utc_text((struct utc){k->cosigner[i].time_s * 1000000}, time)

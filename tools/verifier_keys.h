@@ -32,8 +32,8 @@ int verifier_keys_load(const struct option_list *given, const char *require,
 /* Who of them cosigned the note? ERR_INTEGRITY when a signature does not hold, or the rule is not met. */
 int verifier_keys_check(struct verifier_keys *k, const struct cosigner_rule *rule,
                         struct bytes note, struct err *e);
-/* For people, a line each; and as JSON, an array of name and time. */
-void verifier_keys_print(const struct verifier_keys *k);
+/* For people, a line each, which begins with `what` ("", or "operations log "); and as JSON, an array of name and time. */
+void verifier_keys_print(const struct verifier_keys *k, const char *what);
 json_t *verifier_keys_json(const struct verifier_keys *k);
 
 #endif

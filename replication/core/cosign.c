@@ -13,6 +13,8 @@ static const struct {
     [COSIGN_ANSWER] = {"answer", true, true, 1, COSIGN_TEXT_BYTES},
     [COSIGN_HEADERS] = {"headers", false, false, 0, 0},
     [COSIGN_ROW] = {"row", false, true, HEADER_BYTES, COSIGN_ROW_MAX_BYTES},
+    [COSIGN_ADD] = {"add", true, false, 1, COSIGN_NOTE_MAX_BYTES},
+    [COSIGN_ADDED] = {"added", true, true, 1, COSIGN_TEXT_BYTES},
 };
 enum { KINDS = sizeof kinds / sizeof kinds[0] };
 

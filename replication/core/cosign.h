@@ -1,6 +1,7 @@
 /* What the archive's site and its witnesses say to each other: a checkpoint of the archive's tree, to be cosigned by the sites
- * that have the log themselves, and headers of entries for a site whose own log does not reach back so far. Like care.h it is
- * beside the protocol: nothing here elects, ships or commits, and a lost message costs a second.
+ * that have the log themselves, headers of entries for a site whose own log does not reach back so far, and checkpoints of the
+ * operations log with proofs that each continues what the site cosigned before (C2SP tlog-witness). Like care.h it is beside the
+ * protocol: nothing here elects, ships or commits, and a lost message costs a second.
  *
  *   kind      from -> to             fields
  *   ASK       archive -> data site   id, lsn (size of the tree), key (verifier key of the log), payload (the signed checkpoint)
@@ -8,6 +9,10 @@
  *                                    code, payload: why not
  *   HEADERS   data site -> archive   id, lsn: of the first that is wanted
  *   ROW       back                   id, lsn, payload: headers of 128 bytes, at least one; or code, payload: why not
+ *   ADD       archive -> data site   id, lsn (leaves of the operations log), key (verifier key of the log), payload (the body of
+ *                                    add-checkpoint: old size, proof, the signed checkpoint)
+ *   ADDED     back                   id, lsn (leaves that it has cosigned: the next proof is wanted from there), key and payload
+ *                                    or code, payload as in ANSWER; ERR_CONDITION: the proof began elsewhere
  *
  * FORMAT, the body of FRAME_COSIGN (little-endian). A field that has no business in the message must be zero.
  *   offset size field
@@ -32,7 +37,14 @@ enum {
     COSIGN_TEXT_BYTES = 400,
 };
 
-enum cosign_kind { COSIGN_ASK = 1, COSIGN_ANSWER = 2, COSIGN_HEADERS = 3, COSIGN_ROW = 4 };
+enum cosign_kind {
+    COSIGN_ASK = 1,
+    COSIGN_ANSWER = 2,
+    COSIGN_HEADERS = 3,
+    COSIGN_ROW = 4,
+    COSIGN_ADD = 5,
+    COSIGN_ADDED = 6,
+};
 
 struct cosign_message {
     enum cosign_kind kind;

@@ -14,7 +14,7 @@
 #include "store/core/txn.h"
 
 enum {
-    WIRE_VERSION = 4,
+    WIRE_VERSION = 5,
     WIRE_MEMBERS_MAX_BYTES = 400,
     WIRE_SCAN_MAX_RECORDS = 4096,
     WIRE_SCAN_MAX_BYTES = 4 << 20,

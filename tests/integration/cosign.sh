@@ -3,7 +3,8 @@
 # dc and dr cosign what gsr archives: published with both signatures, given to clients as receipts, checked by our program and by one that shares no line with it;
 # one site away delays nothing and is made up for; a history that was rolled back, and one that the holder of gsr's key forged, are
 # not cosigned, and told by status, with the evidence kept; a site that was made anew from a snapshot cosigns under a new key, after
-# it has the headers of all that its own log does not have.
+# it has the headers of all that its own log does not have. The operations log is cosigned, too, and put back or gone on with
+# otherwise it is refused and told, at dc and at dr.
 #
 # Usage: BUILD=build/gcc-release tests/integration/cosign.sh
 # limit: 300 s
@@ -32,6 +33,7 @@ cosigned() {
     [ "$(site_status gsr | jq ".archive | .proven != null and .proven == .archived and (.cosigners | $1)" 2>/dev/null)" = true ]
 }
 both='.dc.cosigned and .dr.cosigned'
+operations='.dc.operations.cosigned and .dr.operations.cosigned'
 # troubled SITE TEXT: its status tells that trouble.
 troubled() { site_status "$1" | jq -r '.trouble[]' | grep -qF -- "$2"; }
 written() { tv put titles "$1" "$2" >/dev/null && op archive seal >/dev/null; }
@@ -62,6 +64,24 @@ stranger inclusion "$DIR/proof" "$vkey" --cosigner "$dc" --cosigner "$dr" >/dev/
 stranger tree "$archive" "$vkey" --cosigner "$dc" --cosigner "$dr" >/dev/null || die "the other program does not take the tree"
 cp "$archive/tree/checkpoint" "$DIR/early"
 echo "ok: dc and dr cosign, and two programs verify it"
+
+# ---- the operations log, too ----
+until_true "both sites cosign the operations log" cosigned "$operations"
+grep -q "begins with the archive's operations log as it is shown, with" "$DIR/cluster/dr.log" || die "dr does not tell its trust"
+expect 0 "operations log cosigned: by triveni/" "$TRIVENI" archive verify -r "$archive" --key "$DIR/vkeys"
+expect 0 "" "$TRIVENI" archive verify -r "$archive" --key "$DIR/vkeys" -o json
+[ "$(jq '.operations_cosigners | length' "$DIR/out")" = 2 ] || die "not both cosigned the operations log: $(cat "$DIR/out")"
+size=$(jq .operations "$DIR/out")
+for site in dc dr; do
+    [ "$(site_status $site | jq .cosigner.operations.size)" = "$size" ] || die "$site did not cosign $size operations"
+    [ "$(site_status gsr | jq ".archive.cosigners.$site.operations.size")" = "$size" ] || die "gsr does not tell it of $site"
+done
+stranger operations "$archive" "$vkey" --cosigner "$dc" --cosigner "$dr" >/dev/null || die "the other program does not take the log"
+cp -a "$archive" "$DIR/uncosigned"
+sed -i '/\/dr /d' "$DIR/uncosigned/operations/checkpoint"
+expect 7 "DAMAGED operations: not cosigned by triveni/" "$TRIVENI" archive verify -r "$DIR/uncosigned" --key "$DIR/vkeys"
+if stranger operations "$DIR/uncosigned" "$vkey" --cosigner "$dr" 2>/dev/null; then die "the other program takes what dr did not sign"; fi
+echo "ok: the operations log is cosigned, and two programs verify it"
 
 # ---- receipts: from the service, for who wrote ----
 as=(--profile "$DIR/cluster/client.yaml")
@@ -119,7 +139,7 @@ until_true "dc tells the rollback" troubled dc "cosigner-evidence/"
 until_true "dr tells the rollback" troubled dr "cosigner-evidence/"
 grep -q "ROLLBACK: the archive shows a history of" "$DIR/cluster/dc.log" || die "the log of dc does not tell it"
 until_true "gsr tells it" grep -q "dc does not cosign its checkpoint of .* ROLLBACK" "$DIR/cluster/gsr.log"
-shown=$(find "$DIR/cluster/dc/data/cosigner-evidence" -name '*.shown')
+shown=$(grep -L '/operations$' "$DIR/cluster/dc/data/cosigner-evidence/"*.shown) # of the operations there is some, too
 cmp -s "$shown" "$DIR/yesterday/tree/checkpoint" || die "what gsr showed was not kept"
 # The two that were signed convict it: nothing leads from the later to the earlier.
 expect 7 "rolled back" "$TRIVENI" archive consistency "${shown%.shown}.cosigned" "$shown" -r "$DIR/today" --key "$vkey"
@@ -132,6 +152,48 @@ troubled dc "cosigner-evidence/" || die "the evidence was forgotten"
 rm -rf "$DIR/cluster"/{dc,dr}/data/cosigner-evidence
 if troubled dc "cosigner"; then die "dc still tells: $(site_status dc | jq -c .trouble)"; fi
 echo "ok: a rollback is refused, told and kept"
+
+# ---- an old operations log in its place; and one that goes on otherwise ----
+recorded() { # N: so many more leaves, which nothing but the log remembers
+    local i
+    for i in $(seq 1 "$1"); do expect 0 "" "$TRIVENI" archive verify "${with[@]}" --record; done
+}
+until_true "the operations log is cosigned" cosigned "$operations"
+site_kill gsr TERM
+cp -a "$archive/operations" "$DIR/old"
+site_start gsr
+recorded 3
+taken() { [ -z "$(ls "$archive/operations/pending")" ] && cosigned "$operations"; }
+until_true "what was recorded is cosigned" taken
+size=$(site_status dc | jq .cosigner.operations.size)
+site_kill gsr TERM
+mv "$archive/operations" "$DIR/now"
+cp -a "$DIR/old" "$archive/operations"
+site_start gsr
+for site in dc dr; do
+    until_true "$site tells the rollback" troubled "$site" "operations log: ROLLBACK: the archive shows a log of"
+    [ "$(site_status $site | jq .cosigner.operations.size)" = "$size" ] || die "$site forgot what it cosigned"
+done
+until_true "gsr tells it" troubled gsr "dr does not cosign its operations log: ROLLBACK"
+shown=$(find "$DIR/cluster/dc/data/cosigner-evidence" -name '*.shown')
+cmp -s "$shown" "$DIR/old/checkpoint" || die "what gsr showed was not kept"
+stranger operations "$archive" "$vkey" >/dev/null || die "gsr's log is not whole" # in itself it is whole: nobody else could tell
+recorded 4
+for site in dc dr; do
+    until_true "$site tells the other log" troubled "$site" "operations log: SPLIT VIEW: the archive shows a log of"
+done
+if stranger operations "$archive" "$vkey" --cosigner "$dc" 2>/dev/null; then die "dc cosigned the other log"; fi
+site_kill gsr TERM
+rm -rf "$archive/operations"
+mv "$DIR/now" "$archive/operations"
+site_start gsr
+until_true "the true log is cosigned again" cosigned "$operations"
+rm -rf "$DIR/cluster"/{dc,dr}/data/cosigner-evidence
+for site in dc dr gsr; do
+    if troubled $site "cosign"; then die "$site still tells: $(site_status $site | jq -c .trouble)"; fi
+done
+stranger operations "$archive" "$vkey" --cosigner "$dc" --cosigner "$dr" >/dev/null || die "the true log does not verify"
+echo "ok: an operations log that was put back, or is another one, is refused, told and kept"
 
 # ---- a split view: who holds gsr's key signs a history with another entry in its middle ----
 site_kill gsr TERM
@@ -190,5 +252,7 @@ keys | grep '/dr+' >"$DIR/new"
 [ "$(site_status dr | jq .first)" -gt 5 ] || die "the log of the new dr reaches back to the beginning: nothing came from gsr"
 expect 0 "" "$TRIVENI" archive prove titles AB-4 "${with[@]}" --to "$DIR/after"
 stranger inclusion "$DIR/after" "$vkey" --cosigner "$dc" --cosigner "$(cat "$DIR/new")" >/dev/null || die "the new key does not verify"
+until_true "the new dr cosigns the operations log" cosigned "$operations"
+grep -q "begins with the archive's operations log as it is shown, with" "$DIR/cluster/dr.log" || die "the new dr does not tell its trust"
 echo "ok: a site that was made anew has a new key, and cosigns when its tree is whole"
 echo "cosign: all as expected"

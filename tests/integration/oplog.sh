@@ -22,17 +22,19 @@ operations() { triveni archive operations -r "$1" -o json 2>/dev/null; }
 # Of an archive, by the key that signs its tree of entries.
 stranger() { timeout 60 python3 "$here/../repository/verify_tree.py" operations "$1" "$(cat "$DIR/vkey")"; }
 sealed() { tv put deeds "$1" x >/dev/null && op archive seal >/dev/null 2>"$DIR/seal.log"; }
-# Wait until the signed log names every pack, and the tree of entries is published up to the last one.
+# Wait until the signed log names every pack, the tree of entries is published up to the last one, and both other sites have
+# cosigned all of it (unless with `unseen`: they refuse the log).
 settled() {
     local i
     for i in $(seq 1 150); do
         if [ "$(operations "$archive" | jq -r 'select(.op == "pack") | .object' | sort)" = "$(cd "$archive" && ls packs/*.meta | sed s/meta$/pack/)" ] &&
-            site_status gsr | jq -e '.archive | .proven != null and .proven == .archived' >/dev/null; then
+            site_status gsr | jq -e --arg how "${1:-}" '.archive | .proven != null and .proven == .archived and
+                ($how == "unseen" or ([.cosigners[].operations.cosigned] == [true, true]))' >/dev/null; then
             return 0
         fi
         sleep 0.1
     done
-    die "not every pack is in the log: $(triveni archive operations -r "$archive" 2>&1)"
+    die "not every pack is in the log, or it is not cosigned: $(triveni archive operations -r "$archive" 2>&1; site_status gsr | jq -c .archive.cosigners)"
 }
 has() { # OP COUNT: so many leaves of that kind, soon
     local i
@@ -101,7 +103,11 @@ op archive seal >/dev/null
 settled
 expect 0 ' 0 damaged' triveni archive verify -r "$archive" -k "$kek"
 stranger "$archive" >/dev/null
-echo "ok: killed while it seals, the site finds what its log lacks"
+for site in dc dr; do
+    [ "$(site_status "$site" | jq '[.trouble[] | select(contains("cosign"))] | length')" = 0 ] ||
+        die "$site takes a crash for a rollback: $(site_status "$site" | jq -c .trouble)"
+done
+echo "ok: killed while it seals, the site finds what its log lacks, and nobody takes it for a rollback"
 
 # ---- a snapshot is an operation, and an archive without a log gets one ----
 site_kill gsr TERM
@@ -109,6 +115,19 @@ rm -rf "$archive/operations" "$archive/tree" "$DIR/older"
 expect 0 'no operations log' triveni archive verify -r "$archive" -k "$kek"
 expect 3 'give the key-encryption key' triveni archive verify -r "$archive"
 site_start gsr
+settled unseen
+# The others know the log that was, and refuse the new one until somebody has them begin anew.
+for site in dc dr; do
+    for i in $(seq 1 100); do
+        site_status "$site" | grep -q "does not cosign the archive's operations log: " && break
+        sleep 0.1
+    done
+    site_status "$site" | grep -q "does not cosign the archive's operations log: " || die "$site takes another log for the one that was"
+    site_kill "$site" TERM
+    rm -r "$DIR/cluster/$site/data/cosigner-operations" "$DIR/cluster/$site/data/cosigner-evidence"
+    site_start "$site"
+    wait_primary >/dev/null
+done
 settled
 [ "$(operations "$archive" | jq -s 'all(.mended)')" = true ] || die "old packs are not marked: $(operations "$archive")"
 cp -a "$archive/operations" "$DIR/older"
@@ -173,7 +192,7 @@ broken "DAMAGED $middle" swap "$middle" "$last"
 broken "DAMAGED operations" flip "$bundle"
 broken "DAMAGED operations" cut "$bundle"
 broken "DAMAGED operations" flip "$tile"
-broken "DAMAGED operations" flip operations/checkpoint
+broken "DAMAGED operations" sed -i "2s/$/0/" operations/checkpoint # behind it are cosignatures, which no key is given for
 broken "DAMAGED $last: its entries are in the signed tree, and the operations log does not name it" put_back
 broken "DAMAGED operations/checkpoint: it is missing, though its key lies in tree/keys" rm -rf operations
 echo "ok: objects that are gone, changed or exchanged are told by name, and a log that was changed, cut, put back or removed"

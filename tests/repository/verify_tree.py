@@ -274,7 +274,7 @@ def file_hash(path):
 def check_operations(archive, vkey):
     root = os.path.join(archive, "operations")
     with open(os.path.join(root, "checkpoint"), "rb") as f:
-        size, signed_root = checkpoint(f.read(), operations_key(vkey))
+        size, signed_root = checkpoint(f.read(), operations_key(vkey), COSIGNERS)
     hashes, objects, ids, holds, tree = [], {}, set(), {}, (0, "")
     for i, text in enumerate(tiles(root, "entries", size)):
         leaf = leaf_of(text, i)

@@ -16,6 +16,9 @@ static const struct cosign_message good[] = {
     {COSIGN_HEADERS, 0, UINT64_MAX, {1}, {NULL, 0}, {NULL, 0}},
     {COSIGN_ROW, 0, 1, {1}, {NULL, 0}, {row, sizeof row}},
     {COSIGN_ROW, ERR_NOT_FOUND, 1, {9}, {NULL, 0}, {(const uint8_t *)"none", 4}},
+    {COSIGN_ADD, 0, 42, {42}, {(const uint8_t *)"key", 3}, {(const uint8_t *)"old 7\n", 6}},
+    {COSIGN_ADDED, 0, 42, {42}, {(const uint8_t *)"key", 3}, {(const uint8_t *)"line\n", 5}},
+    {COSIGN_ADDED, ERR_CONDITION, 42, {0}, {NULL, 0}, {(const uint8_t *)"from 0", 6}},
 };
 enum { GOOD = sizeof good / sizeof good[0] };
 
@@ -66,13 +69,15 @@ static void what_is_none_of_them_is_refused(void **state)
 {
     (void)state;
     refused(0, 0, 0, "unknown");
-    refused(0, 0, 5, "unknown");
+    refused(0, 0, 7, "unknown");
     refused(0, 0, 0x101, "unknown");                    /* the zeros */
     refused(0, 4, (uint32_t)ERR_INTEGRITY, "ask");      /* a question does not fail */
     refused(1, 4, 3, "code 3");                         /* no error's code */
     refused(1, 4, (uint32_t)ERR_INTEGRITY, "key of 3"); /* fails and signs */
     refused(2, 4, 0, "key of 0");                       /* signs without a key */
     refused(0, 0, COSIGN_HEADERS, "headers");
+    refused(6, 4, (uint32_t)ERR_STALE, "add"); /* a question does not fail */
+    refused(8, 4, 0, "key of 0");
     refused(4, 0, COSIGN_HEADERS, "payload of 256");
     uint8_t raw[512];
     struct cosign_message m, odd = good[4];
