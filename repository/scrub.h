@@ -16,8 +16,8 @@ int repository_ledger_load(const char *path, struct repo_ledger *out, bool *whol
 int repository_ledger_save(const char *path, const struct repo_ledger *l, struct err *e);
 
 /* Bring the ledger up to what the archive holds: an object that is new in it counts as verified when it was sealed, for then
- * it was read back; an index that is gone was replaced. Packs and snapshots that are gone stay: repository_check finds them
- * missing. */
+ * it was read back; an index that is gone was replaced, and so was a pack whose entries another one has. Other packs and
+ * snapshots that are gone stay: repository_check finds them missing. */
 int repository_ledger_follow(struct repository *r, struct repo_ledger *l, struct err *e);
 
 /* Is this one object what was sealed? Key and meta are read again, everything in it is decrypted, decompressed and decoded:
@@ -47,6 +47,14 @@ struct repository_extent {
 };
 void repository_extent(const struct repository *r, const char *object,
                        struct repository_extent *out);
+
+/* In an archive that is open for writing, and was whole when it was opened: make a pack again that is damaged or missing now,
+ * from its entries (each header and body, back to back). They must lead from where it begins to exactly where it ends: each is
+ * proven by the chain of hashes in between. The new one has the old one's restore points and digests, and a name of its own, that
+ * `named` (REPO_NAME_BYTES) gets; it takes the old one's place, durably when 0 is returned. The operations log says so when it is
+ * settled. ERR_NOT_FOUND: there is no such pack, or it was disposed of; ERR_INTEGRITY: these are not its entries. */
+int repository_heal_pack(struct repository *r, const char *object, struct bytes entries,
+                         char *named, struct err *e);
 
 /* Put one object with its keys and its meta where they are missing or damaged in `c`, from `from`, where it is verified first.
  * ERR_NOT_FOUND when `from` has no such object, ERR_INTEGRITY when it is damaged there too. */

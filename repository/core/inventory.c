@@ -101,13 +101,39 @@ int repo_chain_check(const struct repo_inventory *inv, size_t i, struct err *e)
     return 0;
 }
 
-/* The pack that ends where `p` begins. */
+/* Does `a` lead further than `b` (NULL: nothing), or as far and was made later? */
+static bool leads(const struct repo_pack *a, const struct repo_pack *b)
+{
+    if (b == NULL || a->o.end.lsn.v != b->o.end.lsn.v)
+        return b == NULL || a->o.end.lsn.v > b->o.end.lsn.v;
+    return a->o.created.us > b->o.created.us;
+}
+
+/* The pack that ends where `p` begins; when that is damaged or missing, the one that leads furthest before it. Those with the
+ * same lsns stand side by side, so this ends soon where there is one. */
 static const struct repo_pack *before(const struct repo_inventory *inv, const struct repo_pack *p)
 {
-    for (size_t i = (size_t)(p - inv->packs); i-- > 0;)
-        if (!inv->packs[i].o.damaged && repo_position_equal(&inv->packs[i].o.end, &p->prev))
-            return &inv->packs[i];
-    return NULL;
+    const struct repo_pack *exact = NULL, *best = NULL;
+    for (size_t i = (size_t)(p - inv->packs); i-- > 0;) {
+        const struct repo_pack *x = &inv->packs[i];
+        if (exact != NULL && x->first.v != exact->first.v)
+            break;
+        if (x->o.damaged || x->o.end.lsn.v >= p->first.v)
+            continue;
+        if (repo_position_equal(&x->o.end, &p->prev) && leads(x, exact))
+            exact = x;
+        if (leads(x, best))
+            best = x;
+    }
+    return exact != NULL ? exact : best;
+}
+
+/* Of a damaged pack nothing is known but its name. */
+static bool is_covered(const struct repo_pack *p, const struct repo_pack *by)
+{
+    return by->first.v <= p->first.v &&
+           (by->o.end.lsn.v > p->o.end.lsn.v ||
+            (by->o.end.lsn.v == p->o.end.lsn.v && by->o.end.term.v == p->o.end.term.v));
 }
 
 /* A pack that begins where one of the chain begins, and goes no further than the chain does. */
@@ -115,11 +141,15 @@ static bool is_doubled(const struct repo_inventory *inv, size_t i, const uint8_t
                        struct lsn reach)
 {
     const struct repo_pack *p = &inv->packs[i];
-    if (marks[i] == REPO_MARK_CHAIN || p->o.damaged || p->o.end.lsn.v > reach.v)
+    if (marks[i] == REPO_MARK_CHAIN || p->o.end.lsn.v > reach.v)
         return false;
     for (size_t k = 0; k < inv->pack_count; k++) {
         const struct repo_pack *x = &inv->packs[k];
-        if (marks[k] == REPO_MARK_CHAIN && repo_position_equal(&x->prev, &p->prev))
+        if (marks[k] != REPO_MARK_CHAIN)
+            continue;
+        if (p->o.damaged && is_covered(p, x))
+            return true;
+        if (!p->o.damaged && repo_position_equal(&x->prev, &p->prev))
             return x->o.end.lsn.v != p->o.end.lsn.v || repo_position_equal(&x->o.end, &p->o.end);
     }
     return false;
@@ -128,16 +158,18 @@ static bool is_doubled(const struct repo_inventory *inv, size_t i, const uint8_t
 size_t repo_doubled(const struct repo_inventory *inv, uint8_t *marks)
 {
     const struct repo_pack *last = NULL;
+    struct lsn so_far = {0};
     bool overlap = false;
     size_t n = 0;
     memset(marks, 0, inv->pack_count);
     for (size_t i = 0; i < inv->pack_count; i++) {
         const struct repo_pack *p = &inv->packs[i];
-        overlap |= last != NULL && p->first.v <= last->o.end.lsn.v;
-        if (!p->o.damaged && (last == NULL || p->o.end.lsn.v > last->o.end.lsn.v))
+        overlap |= p->first.v <= so_far.v;
+        so_far = p->o.end.lsn.v > so_far.v ? p->o.end.lsn : so_far;
+        if (!p->o.damaged && leads(p, last))
             last = p;
     }
-    if (!overlap)
+    if (!overlap || last == NULL)
         return 0;
     struct lsn reach = last->o.end.lsn;
     for (const struct repo_pack *p = last; p != NULL; p = before(inv, p))
@@ -172,6 +204,18 @@ const struct repo_object *repo_inventory_find(const struct repo_inventory *inv, 
         if (strcmp(inv->snapshots[i].o.name, name) == 0)
             return &inv->snapshots[i].o;
     return NULL;
+}
+
+const struct repo_pack *repo_pack_instead(const struct repo_inventory *inv, const char *name)
+{
+    struct repo_name x;
+    if (repo_name_parse(name, &x) != 0 || x.kind != REPO_PACK)
+        return NULL;
+    const struct repo_pack *p = repo_pack_of(inv, x.first);
+    return p != NULL && !p->o.damaged && p->first.v == x.first.v && p->o.end.lsn.v == x.last.v &&
+                   p->o.end.term.v == x.term.v && strcmp(p->o.name, name) != 0
+               ? p
+               : NULL;
 }
 
 const struct repo_pack *repo_pack_of(const struct repo_inventory *inv, struct lsn lsn)

@@ -95,8 +95,10 @@ bool repo_position_equal(const struct entry_position *a, const struct entry_posi
 int repo_chain_check(const struct repo_inventory *inv, size_t i, struct err *e);
 
 /* Packs that are not needed: a writer that got no answer from a bucket, or died, seals the same entries again under another name,
- * and what it had sent may still arrive. Each begins where a pack of the chain begins that leads furthest, and ends at or before
- * its end. `marks`, pack_count of them, says which; returns how many are doubled. They are to be taken out of the inventory. */
+ * and what it had sent may still arrive; and a pack that was damaged is made again under another name. Each begins where one of
+ * the chain begins that leads furthest, and ends at or before its end; of those that lead equally far the one that was made last
+ * is of the chain. What is damaged is not needed when a whole pack of the chain has its lsns.
+ * `marks`, pack_count of them, says which; returns how many are doubled. They are to be taken out of the inventory. */
 enum repo_mark { REPO_MARK_CHAIN = 1, REPO_MARK_DOUBLED = 2 };
 size_t repo_doubled(const struct repo_inventory *inv, uint8_t *marks);
 
@@ -105,6 +107,8 @@ struct entry_position repo_archived(const struct repo_inventory *inv);
 
 /* The pack or snapshot of that name; NULL when there is none. */
 const struct repo_object *repo_inventory_find(const struct repo_inventory *inv, const char *name);
+/* The other pack that has the lsns of this one and is whole; NULL when there is none. */
+const struct repo_pack *repo_pack_instead(const struct repo_inventory *inv, const char *name);
 /* The pack that holds lsn; NULL when none does. */
 const struct repo_pack *repo_pack_of(const struct repo_inventory *inv, struct lsn lsn);
 /* Newest usable snapshot at or below lsn; NULL when there is none. */

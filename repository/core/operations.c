@@ -277,6 +277,41 @@ static int dispose(struct operation_inventory *inv, const struct operation *o, s
     return 0;
 }
 
+/* The part of a pack's name that tells its entries: all but what is unique. */
+static size_t lsns_length(const char *name)
+{
+    const char *unique = strrchr(name, '-');
+    return unique == NULL ? strlen(name) : (size_t)(unique - name) + 1;
+}
+
+/* Does another pack, that must be there, have the entries of that one? They stand side by side. */
+static bool has_instead(const struct operation_inventory *inv, size_t i)
+{
+    const char *name = inv->at[i].name;
+    const size_t n = lsns_length(name);
+    size_t first = i;
+    while (first > 0 && strncmp(inv->at[first - 1].name, name, n) == 0)
+        first--;
+    for (size_t k = first; k < inv->n && strncmp(inv->at[k].name, name, n) == 0; k++)
+        if (k != i && !inv->at[k].healed)
+            return true;
+    return false;
+}
+
+static int heal(struct operation_inventory *inv, const struct operation *o, struct err *e)
+{
+    struct repo_name name;
+    bool there;
+    size_t i = place_of(inv, o->object, &there);
+    if (!there || repo_name_parse(o->object, &name) != 0 || name.kind != REPO_PACK ||
+        !has_instead(inv, i))
+        return err_set(e, ERR_INTEGRITY,
+                       "%s is said to be healed, and no other pack that was named has its entries",
+                       o->object);
+    inv->at[i].healed = true;
+    return 0;
+}
+
 int operation_replay(struct operation_inventory *inv, const struct operation *o, struct err *e)
 {
     int rc = 0;
@@ -291,6 +326,8 @@ int operation_replay(struct operation_inventory *inv, const struct operation *o,
         rc = add(inv, o, e);
     if (o->kind == OPERATION_DISPOSE && o->object[0] != '\0')
         rc = dispose(inv, o, e);
+    if (o->kind == OPERATION_HEAL && o->object[0] != '\0')
+        rc = heal(inv, o, e);
     if (rc == 0 && o->tree_size != 0) {
         inv->tree_size = o->tree_size;
         inv->tree_root = o->tree_root;

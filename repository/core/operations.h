@@ -32,7 +32,7 @@ enum operation_kind {
     OPERATION_RETIRE,   /* a generation of keys was given up */
     OPERATION_VERIFY,   /* checked, damaged; detail: the level */
     OPERATION_DRILL,    /* a restore was tried */
-    OPERATION_HEAL,     /* what was damaged or missing was put back: checked, damaged: how many */
+    OPERATION_HEAL, /* what was damaged or missing was put back: how many; with `object`: made again */
     OPERATION_HOLD, /* came into force: detail names the warrant, reference is its file's, last the entry that logged it */
     OPERATION_RELEASE, /* of a hold: the same; detail names the hold's warrant, too */
     OPERATION_DISPOSE, /* on purpose: with `object`, that object need not be there any more */
@@ -74,7 +74,7 @@ struct operation_object {
     char name[REPO_NAME_BYTES];
     uint64_t bytes;
     struct sha256 sha256;
-    bool disposed; /* it need not be there */
+    bool disposed, healed; /* it need not be there; healed: another pack has its entries */
 };
 /* Sorted by name. Memory is the caller's: room for `cap`. */
 struct operation_inventory {
@@ -84,7 +84,8 @@ struct operation_inventory {
     struct sha256 tree_root;
 };
 /* The next leaf, in the order of the log. ERR_LIMIT when there is no room: give more and call again. ERR_INTEGRITY when it
- * contradicts those before: an object is named twice with other bytes, or disposed of and never named; or the tree shrank. */
+ * contradicts those before: an object is named twice with other bytes, or disposed of and never named, or healed and no other
+ * pack has its entries; or the tree shrank. */
 int operation_replay(struct operation_inventory *inv, const struct operation *o, struct err *e);
 /* NULL: no leaf names it. */
 const struct operation_object *operation_find(const struct operation_inventory *inv,

@@ -32,6 +32,7 @@ struct repository_copy {
     unsigned generation; /* of keys: the newest when all was looked at */
     uint64_t disposed;   /* objects whose keys are destroyed there */
     uint64_t retired;    /* generations whose keys are */
+    uint64_t unneeded;   /* objects here whose entries are in another one, when all was looked at */
 };
 
 struct run {
@@ -467,7 +468,8 @@ static int copy_tree(const struct run *x, const struct tlog_checkpoint *c, struc
 static bool names_what_we_have(const struct run *x, const struct operation_inventory *named)
 {
     for (size_t i = 0; i < named->n; i++)
-        if (!named->at[i].disposed && repo_inventory_find(&x->r->inv, named->at[i].name) == NULL &&
+        if (!named->at[i].disposed && !named->at[i].healed &&
+            repo_inventory_find(&x->r->inv, named->at[i].name) == NULL &&
             repo_is_there(x->r, named->at[i].name) && repo_is_finished(x->r, named->at[i].name))
             return false;
     return true;
@@ -632,7 +634,11 @@ int repository_copy_run(struct repository_copy *c, struct repository *r, bool de
     int rc = trees == NULL ? err_set(e, ERR_NO_MEMORY, "no memory for a copy") : begin(&x);
     if (rc == 0 && c->disposed != repo_count_disposed(&r->inv))
         c->packs.v = c->snapshots.v = 0; /* marks came: every object is looked at again */
-    put_bytes = 0;                       /* each run puts an object at least */
+    if (rc == 0 && c->unneeded != r->unfinished) {
+        c->packs.v = c->snapshots.v = 0; /* a pack of old entries may be new: it was healed */
+        c->unneeded = r->unfinished;
+    }
+    put_bytes = 0; /* each run puts an object at least */
     if (rc == 0)
         read_trees(&x, trees);
     if (rc == 0)

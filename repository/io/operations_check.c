@@ -75,7 +75,7 @@ static void check_named(struct repo_operations_check *c, const struct operation_
                         const struct repo_inventory *now)
 {
     const struct repo_object *o = repo_inventory_find(now, named->name);
-    if (o == NULL && named->disposed)
+    if (o == NULL && (named->disposed || named->healed))
         return;
     if (o != NULL) {
         if (c->r->keyless && o->disposed && !named->disposed)

@@ -1,8 +1,9 @@
 /* The operations log: growing it, at the archive's site.
  *
  * What it lacks is found and not remembered: packs and snapshots of the inventory that no leaf names, those that were disposed
- * of and no leaf says so, holds and releases that came into force, and what was handed in. So one way serves what was just
- * sealed, what a crash left without a leaf, and an archive that is older than its log.
+ * of and no leaf says so, packs that it names and in whose place another one stands now, holds and releases that came into
+ * force, and what was handed in. So one way serves what was just sealed, what a crash left without a leaf, and an archive that
+ * is older than its log.
  *
  * Unlike the leaves of the tree, those of an operation cannot be made again as they were (they have a random id). So
  * before tiles are written, the new leaves are written down, signed, as `operations/next`:
@@ -397,6 +398,31 @@ static int lack_order(struct repository *r, struct lacking *l, const struct repo
     return rc == 0 ? lack(l, &o, e) : rc;
 }
 
+/* Packs whose entries are in another one: that one's own leaf comes before. */
+static int lack_healed(struct repository *r, struct lacking *l, struct err *e)
+{
+    const struct operation_inventory *named = &r->operations->inv;
+    int rc = 0;
+    for (size_t i = 0; rc == 0 && i < named->n; i++) {
+        const char *name = named->at[i].name;
+        const struct repo_pack *p = repo_pack_instead(&r->inv, name);
+        if (named->at[i].healed || named->at[i].disposed || p == NULL)
+            continue;
+        struct operation o = {.kind = OPERATION_HEAL,
+                              .time.us = p->o.created.us + 1,
+                              .first = p->first,
+                              .last = p->o.end.lsn,
+                              .checked = 1,
+                              .damaged = 1};
+        (void)snprintf(o.object, sizeof o.object, "%s", name);
+        (void)snprintf(o.detail, sizeof o.detail, "%s", p->o.name);
+        rc = repo_random(&o.id, sizeof o.id, e);
+        if (rc == 0)
+            rc = lack(l, &o, e);
+    }
+    return rc;
+}
+
 /* What was handed in before and cannot be removed, or was not, is left out, and removed. */
 static int lack_pending(struct repository *r, struct lacking *l, struct repo_pending *pending,
                         struct err *e)
@@ -431,6 +457,8 @@ static int gather(struct repository *r, const struct repository_orders *orders, 
         rc = lack_object(r, l, OPERATION_SNAPSHOT, &inv->snapshots[i].o, (struct lsn){0}, e);
     for (size_t i = 0; rc == 0 && orders != NULL && i < orders->n; i++)
         rc = lack_order(r, l, &orders->at[i], i, e);
+    if (rc == 0)
+        rc = lack_healed(r, l, e);
     if (rc == 0)
         rc = lack_pending(r, l, pending, e);
     if (rc == 0 && l->n != 0)

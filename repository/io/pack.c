@@ -4,10 +4,13 @@
  * decodes one. An entry larger than that is a frame of its own. The meta names the first lsn and time of each frame.
  *
  * INVARIANTS
- *   I1  A pack begins right after the archive's last entry, in lsn and header hash, and never in a lower term (R8).
+ *   I1  A pack begins right after the archive's last entry, in lsn and header hash, and never in a lower term (R8). One that is
+ *       made again begins and ends at the positions of the one before: so its entries are the same, whoever gave them.
  *   I2  What is sealed was decoded before (header, body hash, chain), so nothing damaged is archived as good.
  *   I3  A walk hands out only entries that continue one another; a walk to the end of the pack ends at the position that
  *       the meta names. */
+#include "repository/scrub.h"
+
 #include "repository/io/archive.h"
 
 #include "store/core/check.h"
@@ -29,6 +32,7 @@ struct survey {
     struct repo_frame_start *starts;
     size_t *offsets; /* where each frame begins in the input */
     size_t start_cap, point_cap;
+    const struct repo_pack *again; /* made again; NULL: it continues the archive */
 };
 
 static void survey_release(struct survey *s)
@@ -108,7 +112,9 @@ static int survey_first(struct repository *r, struct survey *s, const struct ent
                         struct err *e)
 {
     s->pack.prev = repo_archived(&r->inv);
-    if (r->inv.pack_count == 0)
+    if (s->again != NULL)
+        s->pack.prev = s->again->prev;
+    else if (r->inv.pack_count == 0)
         s->pack.prev = *begin_after(r, h);
     if (h->term.v < s->pack.prev.term.v)
         return err_set(
@@ -210,6 +216,8 @@ static int seal_survey(struct repository *r, struct survey *s, struct bytes in,
         rc = repo_draft_seal(r, &d, e);
     if (rc == 0) {
         repo_draft_object(&d, &s->pack.o);
+        if (s->again != NULL && s->pack.o.created.us <= s->again->o.created.us)
+            s->pack.o.created.us = s->again->o.created.us + 1; /* of two the later one counts */
         repo_name_meta(d.name, meta_name);
         repo_identity_of(r, meta_name, identity);
         rc = repo_pack_write(&s->pack, s->starts, &r->about.cluster_id, &d.key, identity, &meta, &n,
@@ -226,24 +234,86 @@ static int seal_survey(struct repository *r, struct survey *s, struct bytes in,
     return rc;
 }
 
+static int may_seal(const struct repository *r, size_t bytes, struct err *e)
+{
+    if (r->read_only)
+        return err_set(e, ERR_DENIED, "the archive was opened for reading only");
+    if (r->failed.code != 0)
+        return err_set(e, r->failed.code, "nothing is written any more after: %.400s",
+                       r->failed.text);
+    return bytes != 0 ? 0 : err_set(e, ERR_USAGE, "no entries to be sealed were given");
+}
+
 int repository_seal(struct repository *r, const uint8_t *entries, size_t bytes,
                     repository_digest_fn digest, void *arg, struct err *e)
 {
     struct survey s = {0};
     struct repo_pack kept = {0};
     struct bytes in = bytes_of(entries, bytes);
-    if (r->read_only)
-        return err_set(e, ERR_DENIED, "the archive was opened for reading only");
-    if (r->failed.code != 0)
-        return err_set(e, r->failed.code, "nothing is written any more after: %.400s",
-                       r->failed.text);
-    if (bytes == 0)
-        return err_set(e, ERR_USAGE, "no entries to be sealed were given");
-    int rc = survey(r, &s, in, digest, arg, e);
+    int rc = may_seal(r, bytes, e);
+    if (rc != 0)
+        return rc;
+    rc = survey(r, &s, in, digest, arg, e);
     if (rc == 0)
         rc = seal_survey(r, &s, in, &kept, e);
     if (rc == 0)
         r->inv.packs[r->inv.pack_count++] = kept;
+    survey_release(&s);
+    return rc;
+}
+
+/* ---- making one again ---- */
+
+/* What the one before says of the states in it. */
+static int digest_before(void *arg, struct lsn lsn, struct digest *out)
+{
+    const struct repo_pack *p = arg;
+    bool known = p->o.digest_known && p->o.end.lsn.v == lsn.v;
+    *out = p->o.digest;
+    for (size_t i = 0; i < p->point_count && !known; i++)
+        if (p->points[i].lsn.v == lsn.v && p->points[i].digest_known) {
+            known = true;
+            *out = p->points[i].digest;
+        }
+    return known ? 0 : ERR_NOT_FOUND;
+}
+
+static struct repo_pack *pack_named(const struct repository *r, const char *object)
+{
+    for (size_t i = 0; i < r->inv.pack_count; i++)
+        if (strcmp(r->inv.packs[i].o.name, object) == 0)
+            return &r->inv.packs[i];
+    return NULL;
+}
+
+int repository_heal_pack(struct repository *r, const char *object, struct bytes entries,
+                         char *named, struct err *e)
+{
+    struct repo_pack *old = pack_named(r, object), kept = {0};
+    struct survey s = {.again = old};
+    int rc = may_seal(r, entries.n, e);
+    if (rc == 0 && old == NULL)
+        rc = err_set(e, ERR_NOT_FOUND, "the archive has no pack of that name");
+    if (rc == 0 && old->o.disposed)
+        rc = repo_disposed(&old->o, e);
+    if (rc == 0)
+        rc = survey(r, &s, entries, digest_before, old, e);
+    if (rc == 0 && !repo_position_equal(&s.pack.o.end, &old->o.end))
+        rc = err_set(e, ERR_INTEGRITY,
+                     "the entries end at lsn %llu and not at the entry where the pack ends (lsn "
+                     "%llu): they are others",
+                     LSN(s.pack.o.end.lsn), LSN(old->o.end.lsn));
+    if (rc == 0)
+        rc = seal_survey(r, &s, entries, &kept, e);
+    if (rc == 0) {
+        old = pack_named(r, object); /* the list may have moved */
+        repo_pack_release(old);
+        *old = kept;
+        r->unfinished++;
+        (void)snprintf(named, REPO_NAME_BYTES, "%s", kept.o.name);
+    } else {
+        err_wrap(e, "making %s again", object);
+    }
     survey_release(&s);
     return rc;
 }

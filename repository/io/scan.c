@@ -138,7 +138,8 @@ int repo_list_keyed(struct repository *r, struct repo_names *out, struct err *e)
     int rc = list_folders(r, &l, false, e);
     *out = (struct repo_names){0};
     for (size_t i = 0; rc == 0 && i < l.finished.n; i++)
-        if (!repo_names_have(&l.marked, l.finished.at[i]))
+        if (!repo_names_have(&l.marked, l.finished.at[i]) &&
+            repo_pack_instead(&r->inv, l.finished.at[i]) == NULL)
             rc = names_add(out, l.finished.at[i]);
     if (rc == 0 && l.marked.n != 0)
         rc = names_add(out, REPO_MARKS);

@@ -70,7 +70,8 @@ int repository_ledger_follow(struct repository *r, struct repo_ledger *l, struct
     size_t kept = 0;
     for (size_t i = 0; rc == 0 && i < l->n; i++) {
         struct repo_ledger_line *x = &l->at[i];
-        if (!x->listed && repo_name_parse(x->name, &name) == 0 && name.kind == REPO_INDEX)
+        if (!x->listed && ((repo_name_parse(x->name, &name) == 0 && name.kind == REPO_INDEX) ||
+                           repo_pack_instead(&r->inv, x->name) != NULL))
             continue;
         if (!x->listed && !x->damaged)
             x->verified.us = 0;

@@ -266,7 +266,8 @@ static void check_vanished(struct verify *v, const struct repo_inventory *now)
 {
     const struct repo_inventory *known = &v->r->inv;
     for (size_t i = 0; i < known->pack_count; i++)
-        if (!still_listed(now, &known->packs[i].o, REPO_PACK))
+        if (!still_listed(now, &known->packs[i].o, REPO_PACK) &&
+            repo_pack_instead(now, known->packs[i].o.name) == NULL)
             tell(v, known->packs[i].o.name, "its meta file is missing");
     for (size_t i = 0; i < known->snapshot_count; i++)
         if (!still_listed(now, &known->snapshots[i].o, REPO_SNAPSHOT))

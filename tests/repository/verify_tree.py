@@ -291,6 +291,12 @@ def check_operations(archive, vkey):
             objects.pop(leaf.get("object"), None)
         elif leaf["op"] in ("hold", "release"):
             check_hold(leaf, holds, "leaf %d " % i)
+        elif leaf["op"] == "heal" and "object" in leaf:
+            entries = leaf["object"].rpartition("-")[0]
+            need(leaf["object"] in objects, "leaf %d heals what was never there" % i)
+            del objects[leaf["object"]]
+            need(any(name.rpartition("-")[0] == entries for name in objects),
+                 "leaf %d: no other pack has the entries of what was healed" % i)
     need(tree_hash(hashes) == signed_root, "the leaves do not lead to the signed root")
     check_levels(root, hashes)
     for name, leaf in objects.items():

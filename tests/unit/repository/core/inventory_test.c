@@ -149,9 +149,83 @@ static void a_pack_of_another_history_is_not_passed_over(void **state)
     p[1] = p[0];
     p[1].o.end.hash.b[9] ^= 1; /* other entries */
     assert_int_equal(repo_doubled(&found, m), 0);
-    p[1] = p[0];
-    p[1].o.damaged = true; /* nobody knows what it holds */
-    assert_int_equal(repo_doubled(&found, m), 0);
+}
+
+/* Its own name tells its lsns; `unique` which of two it is. */
+static void name_it(struct repo_pack *p, uint32_t unique)
+{
+    const struct repo_name name = {REPO_PACK, p->first, p->o.end.lsn, p->o.end.term, unique};
+    repo_name_format(&name, p->o.name);
+}
+
+static void of_two_packs_with_the_same_entries_the_later_one_counts(void **state)
+{
+    (void)state;
+    struct repo_pack p[5];
+    uint8_t m[5];
+    struct repo_inventory found = {.packs = p, .pack_count = 5};
+    static const char *const texts[] = {"0-10 10-20 10-20 20-30", "0-10 10-20 20-30 20-30",
+                                        "0-10 0-10 10-20 20-30"};
+    for (size_t i = 0; i < 3; i++)
+        for (size_t later = 0; later < 2; later++) {
+            size_t at = i == 0 ? 1 : i == 1 ? 2 : 0;
+            (void)packs_of(texts[i], p, m);
+            found.pack_count = 4;
+            p[at + later].o.created.us = 7;
+            assert_int_equal(repo_doubled(&found, m), 1);
+            assert_int_equal(m[at + 1 - later], REPO_MARK_DOUBLED);
+            assert_int_equal(m[at + later], REPO_MARK_CHAIN);
+        }
+}
+
+static void what_is_damaged_is_not_needed_when_a_whole_pack_has_its_lsns(void **state)
+{
+    (void)state;
+    struct repo_pack p[6];
+    uint8_t m[6];
+    struct repo_inventory found = {.packs = p, .pack_count = 4};
+    for (size_t bad = 1; bad <= 2; bad++) {
+        (void)packs_of("0-10 10-20 10-20 20-30", p, m);
+        p[bad].o.damaged = true;
+        p[bad].prev = p[bad].o.end = (struct entry_position){0};
+        p[bad].o.end = (struct entry_position){.lsn = {20}, .term = p[3 - bad].o.end.term};
+        assert_int_equal(repo_doubled(&found, m), 1);
+        assert_int_equal(m[bad], REPO_MARK_DOUBLED);
+        p[bad].o.end.term.v++; /* of another history */
+        assert_int_equal(repo_doubled(&found, m), 0);
+    }
+    /* Behind it one is damaged that nobody replaced, and one is missing: it is passed over all the same. */
+    (void)packs_of("0-10 0-10 10-20 30-40", p, m);
+    p[2].o.damaged = true;
+    p[1].o.created.us = 7;
+    assert_int_equal(repo_doubled(&found, m), 1);
+    assert_int_equal(m[0], REPO_MARK_DOUBLED);
+    assert_int_not_equal(m[2], REPO_MARK_DOUBLED);
+}
+
+static void the_pack_in_the_place_of_another_is_found_by_its_lsns(void **state)
+{
+    (void)state;
+    struct repo_pack p[3];
+    uint8_t m[3];
+    struct repo_inventory found = {.packs = p, .pack_count = 3};
+    (void)packs_of("0-10 10-20 20-30", p, m);
+    for (uint32_t i = 0; i < 3; i++)
+        name_it(&p[i], 7);
+    struct repo_pack other = p[1];
+    assert_null(repo_pack_instead(&found, other.o.name)); /* itself */
+    name_it(&other, 8);
+    assert_ptr_equal(repo_pack_instead(&found, other.o.name), &p[1]);
+    p[1].o.damaged = true;
+    assert_null(repo_pack_instead(&found, other.o.name));
+    p[1].o.damaged = false;
+    other.o.end.lsn.v = 19;
+    name_it(&other, 8);
+    assert_null(repo_pack_instead(&found, other.o.name));
+    other.o.end.lsn.v = 20;
+    other.o.end.term.v++;
+    name_it(&other, 8);
+    assert_null(repo_pack_instead(&found, other.o.name));
 }
 
 static void plans_take_the_nearest_snapshot(void **state)
@@ -335,6 +409,9 @@ int main(void)
         cmocka_unit_test(each_break_is_named),
         cmocka_unit_test(a_pack_that_came_late_and_is_not_needed_is_told),
         cmocka_unit_test(a_pack_of_another_history_is_not_passed_over),
+        cmocka_unit_test(of_two_packs_with_the_same_entries_the_later_one_counts),
+        cmocka_unit_test(what_is_damaged_is_not_needed_when_a_whole_pack_has_its_lsns),
+        cmocka_unit_test(the_pack_in_the_place_of_another_is_found_by_its_lsns),
         cmocka_unit_test(plans_take_the_nearest_snapshot),
         cmocka_unit_test(damage_bars_only_what_it_bars),
         cmocka_unit_test(targets_are_found_by_name_and_time),

@@ -177,6 +177,33 @@ static void what_must_be_there_follows_from_the_leaves(void **state)
     assert_int_equal(inv.n, 2);
 }
 
+static void a_pack_that_was_healed_need_not_be_there_when_another_has_its_entries(void **state)
+{
+    (void)state;
+    struct operation_object room[4];
+    struct operation_inventory inv = {.at = room, .cap = 4};
+    struct operation p = pack(), q = pack(), last = pack(), heal = {.kind = OPERATION_HEAL};
+    struct err e = ERR_NONE;
+    (void)snprintf(q.object, sizeof q.object,
+                   "packs/00000000000000000001-00000000000000000009-1-00000001.pack");
+    (void)snprintf(last.object, sizeof last.object,
+                   "packs/00000000000000000001-00000000000000000009-2-5f3a77c0.pack");
+    (void)snprintf(heal.object, sizeof heal.object, PACK);
+    assert_int_equal(operation_replay(&inv, &heal, &e), ERR_INTEGRITY); /* never named */
+    assert_ok(operation_replay(&inv, &p, &e), e);
+    assert_int_equal(operation_replay(&inv, &heal, &e), ERR_INTEGRITY); /* nobody else has them */
+    assert_ok(operation_replay(&inv, &last, &e), e);
+    assert_int_equal(operation_replay(&inv, &heal, &e), ERR_INTEGRITY); /* of another term */
+    assert_ok(operation_replay(&inv, &q, &e), e);
+    assert_false(operation_find(&inv, PACK)->healed);
+    assert_ok(operation_replay(&inv, &heal, &e), e);
+    assert_true(operation_find(&inv, PACK)->healed);
+    assert_false(operation_find(&inv, q.object)->healed);
+    (void)snprintf(heal.object, sizeof heal.object, "%s", q.object); /* by one that was healed */
+    assert_int_equal(operation_replay(&inv, &heal, &e), ERR_INTEGRITY);
+    assert_ok(operation_replay(&inv, &(struct operation){.kind = OPERATION_HEAL}, &e), e);
+}
+
 static void a_tree_that_shrank_or_changed_is_told(void **state)
 {
     (void)state;
@@ -201,6 +228,7 @@ int main(void)
         cmocka_unit_test(no_other_text_is_taken),
         cmocka_unit_test(what_no_leaf_can_say_is_not_written),
         cmocka_unit_test(what_must_be_there_follows_from_the_leaves),
+        cmocka_unit_test(a_pack_that_was_healed_need_not_be_there_when_another_has_its_entries),
         cmocka_unit_test(a_tree_that_shrank_or_changed_is_told),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

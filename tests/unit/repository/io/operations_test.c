@@ -4,6 +4,7 @@
 
 #include "repository/io/archive.h"
 #include "repository/proof.h"
+#include "repository/scrub.h"
 #include "tests/unit/repository/fixture.h"
 
 #include <errno.h>
@@ -474,6 +475,83 @@ static void remove_pack(struct box *b, unsigned nth)
     assert_int_equal(unlink(path), 0);
 }
 
+/* Byte where each pack's entries begin, and the end. */
+static void seal_three(struct box *b, size_t at[4])
+{
+    for (size_t i = 0; i < 3; i++) {
+        at[i] = b->feed.n;
+        seal(b, 10);
+    }
+    at[3] = b->feed.n;
+    publish(b);
+}
+
+static void a_pack_that_was_made_again_is_named_and_the_one_before_is_not_missed(void **state)
+{
+    struct box *b = *state;
+    struct err e = ERR_NONE;
+    char old[REPO_NAME_BYTES], named[REPO_NAME_BYTES];
+    size_t at[4];
+    seal_three(b, at);
+    for (unsigned i = 1; i <= 2; i++) { /* the middle one, and then the last */
+        (void)snprintf(old, sizeof old, "%s", b->r->inv.packs[i].o.name);
+        remove_pack(b, i);
+        assert_ok(repository_heal_pack(b->r, old, bytes_of(b->feed.p + at[i], at[i + 1] - at[i]),
+                                       named, &e),
+                  e);
+        if (i == 2)
+            reopen(b); /* a crash before it is recorded */
+        assert_told(b, old, "the operations log names it, and it is missing");
+        assert_ok(repository_operations_settle(b->r, &e), e);
+        assert_whole(b, 3 + 2ull * i);
+        assert_ok(repository_operations_settle(b->r, &e), e); /* once */
+        struct seen *s = read_log(b);
+        assert_int_equal(s->n, 3 + 2 * i);
+        const struct operation *pack = &s->at[s->n - 2], *heal = &s->at[s->n - 1];
+        assert_pack(b, pack, i);
+        assert_string_equal(pack->object, named);
+        assert_int_equal(heal->kind, OPERATION_HEAL);
+        assert_string_equal(heal->object, old);
+        assert_string_equal(heal->detail, named);
+        free(s);
+    }
+    reopen(b);
+    seal(b, 3);
+    publish(b);
+    assert_whole(b, 8);
+}
+
+/* A copy has all but the new pack when it comes, and the old one besides. */
+static void a_copy_gets_the_pack_that_was_made_again(void **state)
+{
+    struct box *b = *state;
+    struct err e = ERR_NONE;
+    struct place other;
+    struct repository_copy *copy;
+    struct repository_copy_report report;
+    struct repository_report found;
+    char old[REPO_NAME_BYTES], named[REPO_NAME_BYTES];
+    struct damages d = {0};
+    size_t at[4];
+    place_make(&other);
+    seal_three(b, at);
+    assert_ok(repository_copy_open(&copy, other.dir, &e), e);
+    assert_ok(repository_copy_run(copy, b->r, false, 0, NULL, NULL, &report, &e), e);
+    (void)snprintf(old, sizeof old, "%s", b->r->inv.packs[1].o.name);
+    assert_ok(
+        repository_heal_pack(b->r, old, bytes_of(b->feed.p + at[1], at[2] - at[1]), named, &e), e);
+    assert_ok(repository_operations_settle(b->r, &e), e);
+    assert_ok(repository_copy_run(copy, b->r, false, 0, NULL, NULL, &report, &e), e);
+    repository_copy_close(copy);
+    struct repository *r = archive_open(&other, true);
+    assert_string_equal(r->inv.packs[1].o.name, named);
+    if (repository_verify(r, REPOSITORY_READABLE, note_damage, NULL, &d, &found, &e) != 0)
+        fail_msg("%s", d.all);
+    assert_int_equal(found.operations, 5);
+    repository_close(r);
+    place_drop(&other);
+}
+
 static void an_object_that_is_gone_with_all_its_files_is_missed_by_name(void **state)
 {
     struct box *b = *state;
@@ -642,6 +720,9 @@ int main(void)
             a_hold_that_was_being_written_down_is_neither_lost_nor_doubled, setup, teardown),
         cmocka_unit_test_setup_teardown(who_holds_is_said_by_the_site_alone, setup, teardown),
         cmocka_unit_test_setup_teardown(the_log_grows_over_many_tiles, setup, teardown),
+        cmocka_unit_test_setup_teardown(
+            a_pack_that_was_made_again_is_named_and_the_one_before_is_not_missed, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_copy_gets_the_pack_that_was_made_again, setup, teardown),
         cmocka_unit_test_setup_teardown(an_object_that_is_gone_with_all_its_files_is_missed_by_name,
                                         setup, teardown),
         cmocka_unit_test_setup_teardown(objects_that_were_exchanged_are_told, setup, teardown),

@@ -148,6 +148,25 @@ static void an_object_that_went_away_stays_and_is_missed_but_an_index_is_forgott
     assert_int_equal(checks(b, pack, &e), ERR_INTEGRITY);
 }
 
+static void a_pack_that_was_made_again_takes_the_line_of_the_one_before(void **state)
+{
+    struct box *b = *state;
+    struct err e = ERR_NONE;
+    char old[REPO_NAME_BYTES], named[REPO_NAME_BYTES];
+    const size_t each = b->feed.n / PACKS; /* of the same size */
+    (void)snprintf(old, sizeof old, "%s", object(b, "packs", ".pack", 1));
+    repo_ledger_find(&b->ledger, old)->damaged = true;
+    struct repository *w = archive_open(&b->place, false);
+    assert_ok(repository_heal_pack(w, old, bytes_of(b->feed.p + each, each), named, &e), e);
+    repository_close(w);
+    assert_ok(repository_refresh(b->r, &e), e);
+    assert_ok(repository_ledger_follow(b->r, &b->ledger, &e), e);
+    assert_int_equal(b->ledger.n, 2 * PACKS);
+    assert_null(repo_ledger_find(&b->ledger, old));
+    assert_false(repo_ledger_find(&b->ledger, named)->damaged);
+    assert_int_equal(checks(b, named, &e), 0);
+}
+
 /* ---- a check ---- */
 
 static void note_bytes(void *arg, uint64_t bytes)
@@ -443,6 +462,7 @@ int main(void)
         in_a_box(every_object_is_in_the_ledger_as_verified_when_it_was_sealed),
         in_a_box(the_ledger_is_kept_and_a_torn_one_begins_anew),
         in_a_box(an_object_that_went_away_stays_and_is_missed_but_an_index_is_forgotten),
+        in_a_box(a_pack_that_was_made_again_takes_the_line_of_the_one_before),
         in_a_box(a_whole_object_passes_and_tells_what_it_read),
         in_a_box(damage_behind_an_open_archive_is_found_in_object_meta_and_key),
         in_a_box(the_index_tells_which_records_a_lost_pack_had),
