@@ -8,8 +8,8 @@
  * When it has gone once round the whole archive, that is one operation in the archive's log (repository/operations.h).
  *
  * Damage is told with the entries and the records that are concerned (the index of keys names them when the pack cannot), and
- * healed from a copy that has the object whole; an index is made again. What cannot be healed stays trouble, and is looked at
- * again every SCRUB_AGAIN_US, so that it ends when somebody has put it right. */
+ * healed from a copy that has the object whole, or a pack from the log; an index is made again. What cannot be healed stays
+ * trouble, and is looked at again every SCRUB_AGAIN_US, so that it ends when somebody has put it right. */
 #include "replication/site_parts.h"
 
 #include "repository/history.h"
@@ -214,14 +214,10 @@ static bool heal(struct archive_scrub *c, const char *object, struct err *e)
         (void)err_set(e, ERR_NOT_READY, "it is being made again, no record is lost");
         return false;
     }
-    if (c->site->config->copy_count == 0) {
-        (void)err_set(e, ERR_NOT_FOUND, "there are no copies (repository.copies)");
-        return false;
-    }
     int rc = archiver_heal(c->site->archiver, object, where, e);
     if (rc == 0)
         rc = follow(c, e);
-    if (rc == 0)
+    if (rc == 0 && repo_ledger_find(&c->ledger, object) != NULL) /* otherwise it was replaced */
         rc = repository_check(c->r, object, NULL, NULL, e);
     if (rc != 0)
         return false;

@@ -513,21 +513,33 @@ static void index_turn(struct archiver *a)
 /* ---- healing ---- */
 
 /* Copies are put into the archive by the calls that make copies, so it is closed meanwhile, and opened anew behind it, as
- * it then is. With the lock held, which is given up while it works. */
+ * it then is. */
+static int heal_from_copies(struct archiver *a, const char *object, char where[SITE_PATH_BYTES],
+                            struct err *e)
+{
+    int rc = copies_have(a->copies, object, e);
+    if (rc != 0)
+        return rc;
+    (void)pthread_mutex_lock(&a->lock);
+    drop_repository(a);
+    (void)pthread_mutex_unlock(&a->lock);
+    return copies_heal(a->copies, object, where, e);
+}
+
+/* With the lock held, which is given up while it works. */
 static void heal_turn(struct archiver *a)
 {
     struct err e = ERR_NONE;
     const char *object = a->heal.object;
     char where[SITE_PATH_BYTES] = "";
-    if (a->repository != NULL)
-        drop_repository(a);
     (void)pthread_mutex_unlock(&a->lock);
-    int rc = copies_heal(a->copies, object, where, &e);
+    int rc = heal_from_copies(a, object, where, &e);
+    if (rc != 0)
+        rc = archive_heal_from_log(a->site, a->repository, object, where, &e);
     (void)pthread_mutex_lock(&a->lock);
-    if (rc == 0)
-        e = (struct err)ERR_NONE;
+    oplog_soon(a->oplog); /* what was done is signed at once */
     memcpy(a->heal.where, where, sizeof where);
-    a->heal.outcome = e;
+    a->heal.outcome = rc == 0 ? (struct err)ERR_NONE : e;
     a->heal.object = NULL;
     a->heal.done = true;
     (void)pthread_cond_broadcast(&a->news);

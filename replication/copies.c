@@ -163,6 +163,30 @@ static int heal_from(const struct copies *c, uint32_t i, const char *object, str
     return rc;
 }
 
+static int has(const struct copies *c, uint32_t i, const char *object, struct err *e)
+{
+    struct repository *r = NULL;
+    const struct repository_options options = {.dir = c->at[i].where,
+                                               .kek_file = c->site->config->kek_file,
+                                               .cluster_id = c->site->config->cluster_id,
+                                               .read_only = true};
+    int rc = repository_open(&r, &options, e);
+    if (rc == 0)
+        rc = repository_check(r, object, NULL, NULL, e);
+    repository_close(r);
+    return rc == 0 ? 0 : err_wrap(e, "%.*s", place_length(c->at[i].where), c->at[i].where);
+}
+
+int copies_have(struct copies *c, const char *object, struct err *e)
+{
+    int rc = err_set(e, ERR_NOT_FOUND, "there are no copies (repository.copies)");
+    for (uint32_t i = 0; rc != 0 && i < c->n; i++) {
+        *e = (struct err)ERR_NONE;
+        rc = has(c, i, object, e);
+    }
+    return rc;
+}
+
 int copies_heal(struct copies *c, const char *object, char where[SITE_PATH_BYTES], struct err *e)
 {
     int rc = err_set(e, ERR_NOT_FOUND, "there are no copies (repository.copies)");

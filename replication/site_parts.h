@@ -495,10 +495,17 @@ struct oplog *archiver_oplog(struct archiver *a);
 /* Since when it reads one state without a break (site_now_ms); 0: it does not. A snapshot of a large state takes minutes. */
 uint64_t archiver_reading_since_ms(struct archiver *a);
 
-/* Heal one object of the archive from its copies; waits until that was tried. *where, when 0 is returned: the copy.
- * ERR_NOT_FOUND: there are no copies, or none has it whole; ERR_CANCELLED: the site stops. Not from the loop. */
+/* Heal one object of the archive from its copies, or a pack from the log; waits until that was tried. *where, when 0 is returned:
+ * the copy, or "the log, as" and the pack that stands in its place. Otherwise what hindered both; ERR_CANCELLED: the site stops. Not
+ * from the loop. */
 int archiver_heal(struct archiver *a, const char *object, char where[SITE_PATH_BYTES],
                   struct err *e);
+
+/* ---- archive_heal.c ---- */
+/* What no copy has whole, as *e says: make it again from the log, in the archive `r` (NULL: it is not open). *where as of
+ * archiver_heal; otherwise *e says both. ERR_GAP: the log has its entries no more. The archive thread. */
+int archive_heal_from_log(struct site *s, struct repository *r, const char *object,
+                          char where[SITE_PATH_BYTES], struct err *e);
 
 /* ---- copies.c: the archive in further places; called by the archive thread ---- */
 struct copies;
@@ -512,7 +519,9 @@ void copies_turn(struct copies *c, struct repository *r, const struct repository
 /* Any thread. */
 struct lsn copies_reached(struct copies *c); /* what all of them hold; without any, all there is */
 json_t *copies_json(struct copies *c);       /* a list; null without any */
-/* The archive thread; the archive itself must not be open for writing. As archiver_heal. */
+/* The archive thread. Does any copy have it whole? It is read. ERR_NOT_FOUND, or what ails it there. */
+int copies_have(struct copies *c, const char *object, struct err *e);
+/* The archive thread; the archive itself must not be open for writing. *where: the copy. */
 int copies_heal(struct copies *c, const char *object, char where[SITE_PATH_BYTES], struct err *e);
 /* What ails copy i, with its place; false when there is no such copy. */
 bool copies_trouble(struct copies *c, size_t i, char trouble[ERR_TEXT_BYTES]);

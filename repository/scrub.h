@@ -52,7 +52,8 @@ void repository_extent(const struct repository *r, const char *object,
  * from its entries (each header and body, back to back). They must lead from where it begins to exactly where it ends: each is
  * proven by the chain of hashes in between. The new one has the old one's restore points and digests, and a name of its own, that
  * `named` (REPO_NAME_BYTES) gets; it takes the old one's place, durably when 0 is returned. The operations log says so when it is
- * settled. ERR_NOT_FOUND: there is no such pack, or it was disposed of; ERR_INTEGRITY: these are not its entries. */
+ * settled. `object` may have been made again before. ERR_NOT_FOUND: there is no such pack, or it was disposed of; ERR_INTEGRITY:
+ * these are not its entries. */
 int repository_heal_pack(struct repository *r, const char *object, struct bytes entries,
                          char *named, struct err *e);
 

@@ -406,7 +406,9 @@ static int lack_healed(struct repository *r, struct lacking *l, struct err *e)
     for (size_t i = 0; rc == 0 && i < named->n; i++) {
         const char *name = named->at[i].name;
         const struct repo_pack *p = repo_pack_instead(&r->inv, name);
-        if (named->at[i].healed || named->at[i].disposed || p == NULL)
+        const struct operation_object *by = p == NULL ? NULL : operation_find(named, p->o.name);
+        if (named->at[i].healed || named->at[i].disposed || p == NULL ||
+            (by != NULL && by->healed)) /* that one was given up before */
             continue;
         struct operation o = {.kind = OPERATION_HEAL,
                               .time.us = p->o.created.us + 1,

@@ -283,7 +283,9 @@ static struct repo_pack *pack_named(const struct repository *r, const char *obje
     for (size_t i = 0; i < r->inv.pack_count; i++)
         if (strcmp(r->inv.packs[i].o.name, object) == 0)
             return &r->inv.packs[i];
-    return NULL;
+    /* One that was made again before may be lost in its turn, and who looks sees the one before. */
+    const struct repo_pack *p = repo_pack_instead(&r->inv, object);
+    return p == NULL ? NULL : &r->inv.packs[p - r->inv.packs];
 }
 
 int repository_heal_pack(struct repository *r, const char *object, struct bytes entries,

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # The archive's care, with real sites: it is restored as a drill on a schedule, when an operator asks, and without any site; it is read
-# again all the time, and what is damaged is found, named with its records, healed from a copy, or told as long as it is not.
+# again all the time, and what is damaged is found, named with its records, healed from a copy or the log, or told as long as it is not.
 #
 # Usage: BUILD=build/gcc-release tests/integration/drill.sh
 # suite: drills
@@ -130,10 +130,11 @@ until_so 60 "a pack that cannot be read is healed" '.scrub.healed == 1 and .scru
 op events --site gsr >"$DIR/out" && prints "DAMAGED packs/$(basename "$victim")" && prints "Input/output error"
 [ "$(sha256sum <"$victim")" = "$before" ] && [ "$(stat -c %i "$victim")" != "$(cat "$DIR/bad")" ] || fail "$victim was not written anew"
 
-# ---- without a copy that is whole it is told, with its records, until somebody has put it right; a drill fails ----
+# ---- damaged at the start, without a copy: it is told, with its records, until somebody has put it right; a drill fails ----
 site_kill gsr TERM
 gsr_with "scrub_seconds: 1"
-flip "$victim"
+mv "$victim" "$DIR/whole"
+head -c 100 "$DIR/whole" >"$victim"
 site_start gsr
 until_so 40 "damage is known" '.scrub.damaged == 1'
 tv status >"$DIR/out" && prints "archive: damaged: packs/$(basename "$victim")" && prints "there are no copies"
@@ -145,7 +146,7 @@ expect 7 archive verify -r "$A" -k "$K" --level restorable --scratch "$DIR/scrat
 expect 7 drill restore --now "${o[@]}" && says "the last restore drill at gsr failed" && says "packs/$(basename "$victim")"
 tv status >"$DIR/out" && prints ", FAILED" && prints "! site gsr: restore drill of"
 [ "$(tail -n 1 "$D/drills.jsonl" | jq -r '"\(.ok) \(.code)"')" = "false integrity" ] || fail "evidence: $(cat "$D/drills.jsonl")"
-flip "$victim"
+mv "$DIR/whole" "$victim"
 until_so 40 "it is whole again" '.scrub.damaged == 0'
 
 # ---- what was the last one outlives a restart; the next is done on schedule, here a second after the failure ----
@@ -163,4 +164,40 @@ until_so 40 "a drill on schedule" '.drill.last.ok and .drill.last.asked == false
 tail -n 1 "$D/drills.jsonl" | jq -e .ok >/dev/null || fail "evidence: $(cat "$D/drills.jsonl")"
 tv status >"$DIR/out"
 ! grep -q "restore drill of" "$DIR/out" || fail "trouble that is over: $(cat "$DIR/out")"
-echo "drills: asked for, scheduled, without a site, failed and over; damage found, named, healed from a copy, and told without one"
+
+# ---- a pack that no copy has is made again from the log: damaged, and then gone with all its files ----
+# heal_is_signed PACK: the operations log says that it need not be there any more.
+heal_is_signed() {
+    for _ in $(seq 1 200); do
+        "$TRIVENI" archive operations -r "$A" -o json >"$DIR/leaves" 2>/dev/null || true
+        jq -e --arg name "packs/$(basename "$1")" 'select(.op == "heal" and .object == $name)' "$DIR/leaves" >/dev/null && return 0
+        sleep 0.1
+    done
+    fail "no leaf says that $1 was healed: $(cat "$DIR/leaves")"
+}
+now_whole() {
+    expect 0 archive verify -r "$A" -k "$K" --level restorable --scratch "$DIR/scratch"
+    prints "restored to lsn"
+    expect 0 archive verify -r "$A"
+    python3 "$(dirname "$0")/../repository/verify_tree.py" operations "$A" "$(cat "$A"/tree/keys/* | grep "^triveni/[-0-9a-f]*+")" >"$DIR/out" 2>&1 ||
+        fail "verify_tree.py: $(cat "$DIR/out")"
+}
+flip "$victim"
+until_so 60 "a pack is made again" '.scrub.healed == 1 and .scrub.damaged == 0'
+op events --site gsr >"$DIR/out" && prints "DAMAGED packs/$(basename "$victim")" && prints "$(basename "$victim") was healed from the log, as packs/"
+heal_is_signed "$victim"
+now_whole
+again=$(ls "${victim%-*}"-*.pack | grep -v "$victim")
+rm -f "$again" "${again%.pack}.meta" "$A/keys"/*/"$(basename "$again").key"
+until_so 60 "a pack that is gone is made again" '.scrub.healed == 2 and .scrub.damaged == 0'
+heal_is_signed "$again"
+now_whole
+tv put land9 plot-1 more >/dev/null
+expect 0 archive seal "${o[@]}"
+site_kill gsr TERM
+site_start gsr
+until_so 20 "it opens again" '.trouble == null or .trouble == ""'
+expect 0 drill restore --now "${o[@]}" && prints ", ok"
+tv status >"$DIR/out"
+! grep -q "archive: " "$DIR/out" || fail "trouble that is over: $(cat "$DIR/out")"
+echo "drills: asked for, scheduled, without a site, failed and over; damage found, named, healed from a copy or the log, and told without"

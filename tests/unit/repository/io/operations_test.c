@@ -502,9 +502,9 @@ static void a_pack_that_was_made_again_is_named_and_the_one_before_is_not_missed
         if (i == 2)
             reopen(b); /* a crash before it is recorded */
         assert_told(b, old, "the operations log names it, and it is missing");
-        assert_ok(repository_operations_settle(b->r, &e), e);
+        assert_ok(repository_operations_settle(b->r, NULL, &e), e);
         assert_whole(b, 3 + 2ull * i);
-        assert_ok(repository_operations_settle(b->r, &e), e); /* once */
+        assert_ok(repository_operations_settle(b->r, NULL, &e), e); /* once */
         struct seen *s = read_log(b);
         assert_int_equal(s->n, 3 + 2 * i);
         const struct operation *pack = &s->at[s->n - 2], *heal = &s->at[s->n - 1];
@@ -519,6 +519,39 @@ static void a_pack_that_was_made_again_is_named_and_the_one_before_is_not_missed
     seal(b, 3);
     publish(b);
     assert_whole(b, 8);
+}
+
+/* The old one is still there, and only its content is damaged: with the new one gone it stands in the chain again. */
+static void a_pack_that_was_made_again_and_is_lost_is_made_once_more(void **state)
+{
+    struct box *b = *state;
+    struct err e = ERR_NONE;
+    char old[REPO_NAME_BYTES], named[REPO_NAME_BYTES], path[300];
+    size_t at[4];
+    for (int restart = 0; restart <= 1; restart++) {
+        seal_three(b, at);
+        const size_t i = b->r->inv.pack_count - 2;
+        const struct bytes entries = bytes_of(b->feed.p + at[1], at[2] - at[1]);
+        (void)snprintf(old, sizeof old, "%s", b->r->inv.packs[i].o.name);
+        assert_ok(repository_heal_pack(b->r, old, entries, named, &e), e);
+        assert_ok(repository_operations_settle(b->r, NULL, &e), e);
+        (void)snprintf(path, sizeof path, "%s/%s", b->place.dir, named);
+        assert_int_equal(unlink(path), 0);
+        memcpy(strrchr(path, '.'), ".meta", 6);
+        assert_int_equal(unlink(path), 0);
+        assert_told(b, named, "the operations log names it, and it is missing");
+        if (restart != 0)
+            reopen(b);
+        assert_ok(repository_operations_settle(b->r, NULL, &e), e);
+        assert_told(b, named, "the operations log names it, and it is missing");
+        assert_ok(repository_heal_pack(b->r, old, entries, named, &e), e);
+        assert_ok(repository_operations_settle(b->r, NULL, &e), e);
+        assert_whole(b, 7u * (unsigned)(restart + 1));
+    }
+    reopen(b);
+    seal(b, 1);
+    publish(b);
+    assert_whole(b, 15);
 }
 
 /* A copy has all but the new pack when it comes, and the old one besides. */
@@ -540,7 +573,7 @@ static void a_copy_gets_the_pack_that_was_made_again(void **state)
     (void)snprintf(old, sizeof old, "%s", b->r->inv.packs[1].o.name);
     assert_ok(
         repository_heal_pack(b->r, old, bytes_of(b->feed.p + at[1], at[2] - at[1]), named, &e), e);
-    assert_ok(repository_operations_settle(b->r, &e), e);
+    assert_ok(repository_operations_settle(b->r, NULL, &e), e);
     assert_ok(repository_copy_run(copy, b->r, false, 0, NULL, NULL, &report, &e), e);
     repository_copy_close(copy);
     struct repository *r = archive_open(&other, true);
@@ -722,6 +755,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(the_log_grows_over_many_tiles, setup, teardown),
         cmocka_unit_test_setup_teardown(
             a_pack_that_was_made_again_is_named_and_the_one_before_is_not_missed, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_pack_that_was_made_again_and_is_lost_is_made_once_more,
+                                        setup, teardown),
         cmocka_unit_test_setup_teardown(a_copy_gets_the_pack_that_was_made_again, setup, teardown),
         cmocka_unit_test_setup_teardown(an_object_that_is_gone_with_all_its_files_is_missed_by_name,
                                         setup, teardown),
