@@ -455,6 +455,7 @@ static void an_operations_log_that_shrank_or_is_another_is_refused_and_kept(void
     s = show(&b->is, was);
     s.proof[s.n - 9] ^= 1;
     assert_int_not_equal(ask(b, &s, &e), 0);
+    s.proof[s.n - 9] ^= 1;
     (void)snprintf(s.vkey, sizeof s.vkey, "%s", b->vkey); /* that of the entries' tree */
     assert_int_equal(ask(b, &s, &e), ERR_INTEGRITY);
     assert_int_equal(evidence(b), 4);
