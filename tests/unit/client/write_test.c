@@ -403,7 +403,7 @@ static void a_cluster_without_a_primary_is_told(void **state)
     elect(c, -1);
     struct tvn_options o;
     test_options(c, &o, "app");
-    o.timeout_ms = 2000; /* long enough to have heard both, on a busy machine too */
+    o.timeout_ms = 5000; /* long enough to have heard both, on a busy machine too */
     struct tvn *db = open_with(&o);
     struct tvn_error error;
     assert_int_equal(tvn_put(db, "n", tvn_str("k"), tvn_str("1"), NULL, &error), TVN_NOT_PRIMARY);
