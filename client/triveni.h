@@ -212,11 +212,10 @@ struct tvn_options {
 int tvn_open(const char *uri, const struct tvn_options *options, struct tvn **out,
              struct tvn_error *error);
 
-/* Complete everything that is still in flight with TVN_CANCELLED (each callback runs exactly once, before this returns; on
- * the calling thread when the handle polls), end the session if the library opened it for itself, stop the I/O
- * thread and free the handle. Scans, snapshots and watches must be closed before, and no other thread may be in a
- * call. Not from a
- * callback: TVN_USAGE, and nothing is closed. NULL is allowed. */
+/* Complete everything that is still in flight with TVN_CANCELLED (each callback runs exactly once, before this returns; on the
+ * calling thread when the handle polls), end the session if the library opened it for itself, stop the I/O thread and free the
+ * handle. Scans, snapshots and watches must be closed before, and no other thread may be in a call. Not from a callback:
+ * TVN_USAGE, and nothing is closed. NULL is allowed. */
 int tvn_close(struct tvn *db);
 
 /* Wait until everything submitted before has completed. TVN_TIMEOUT when the deadline passes first; nothing is
@@ -492,9 +491,8 @@ void tvn_snapshot_close(struct tvn_snapshot *snapshot); /* NULL is allowed; does
  *         if (rc == 1) ... apply it; when change.more is 0, keep tvn_watch_position(watch) together with what you applied
  *
  * A copy that begins with everything: open a snapshot, scan what you want of it, and watch from tvn_snapshot_lsn() + 1: each
- * change is then either in the snapshot or told, and never both. (In commit mode `local` a snapshot at the primary may
- * hold what a
- * forced failover undoes: take it at a standby.)
+ * change is then either in the snapshot or told, and never both. (In commit mode `local` a snapshot at the primary may hold
+ * what a forced failover undoes: take it at a standby.)
  *
  * Goes to the handle's target: the primary, or with target nearest or standby any site, which may be behind. */
 struct tvn_watch; /* opaque */
@@ -535,12 +533,11 @@ struct tvn_change {
  * TVN_USAGE, TVN_LIMIT, TVN_DENIED, TVN_NO_MEMORY; TVN_UNREACHABLE, TVN_NOT_PRIMARY, TVN_TIMEOUT at the deadline. */
 int tvn_watch_open(struct tvn *db, const struct tvn_watch_options *options, struct tvn_watch **out,
                    struct tvn_error *error);
-/* 1: *change is the next one, valid until the next call with this watch; 0: none came in time; negative: the watch has
- * come to its
- * end, with the reason, and gives the same from then on. Lost connections, failovers and switchovers are no reason:
- * the watch goes on
- * at the next site, with nothing lost and nothing told twice. TVN_GAP: this caller, or the cluster's outage, was so
- * slow that what comes next is not in the log any more; never does a watch pass over something. timeout_ms 0: the handle's. */
+/* 1: *change is the next one, valid until the next call with this watch; 0: none came in time; negative: the watch has come to
+ * its end, with the reason, and gives the same from then on. Lost connections, failovers and switchovers are no reason: the
+ * watch goes on at the next site, with nothing lost and nothing told twice. TVN_GAP: this caller, or the cluster's outage, was
+ * so slow that what comes next is not in the log any more; never does a watch pass over something. timeout_ms 0: the
+ * handle's. */
 int tvn_watch_next(struct tvn_watch *watch, uint32_t timeout_ms, struct tvn_change *change,
                    struct tvn_error *error);
 /* Where to begin again, as `from`: everything before it was given out whole. It moves on also while nothing matches. */

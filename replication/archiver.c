@@ -1,11 +1,9 @@
 /* The archiver: a thread of a repository site that seals committed, applied entries into packs and takes snapshots.
  *
- * A pack is sealed when pack_bytes wait, when the oldest waiting entry has waited pack_seconds (six times as long while
- * little waits,
- * see marks_seal_due), or on demand; so the archive's lag is bounded and shown. Trouble (a full, failing or damaged backend,
- * also at the start) never stops the site or its
- * vote: it is told in `status` and in the events, sealing is tried again, and the log keeps what is not archived. Only what a
- * configuration got wrong (a key, a directory) stops the start.
+ * A pack is sealed when pack_bytes wait, when the oldest waiting entry has waited pack_seconds (six times as long while little
+ * waits, see marks_seal_due), or on demand; so the archive's lag is bounded and shown. Trouble (a full, failing or damaged
+ * backend, also at the start) never stops the site or its vote: it is told in `status` and in the events, sealing is tried
+ * again, and the log keeps what is not archived. Only what a configuration got wrong (a key, a directory) stops the start.
  *
  * What is sealed is taken into the signed tree (repository/proof.h) in portions, between packs; an archive that has none yet,
  * because it is older, gets it so in the background. So does the index of keys (repository/history.h), by which records of the

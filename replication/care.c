@@ -2,22 +2,17 @@
  * compared, about once a second, at exactly the same lsn (P9).
  *
  * One thread does all of it, in order and without hurry; it may wait for disks and for other sites. The loop only carries
- * messages
- * (core/care.h), and answers what can be answered at once: a record, entries of the log, sums that the applier has kept. So
- * no question
- * of one site waits for a thread of another but that for the keys of a bucket, which only a primary asks.
+ * messages (core/care.h), and answers what can be answered at once: a record, entries of the log, sums that the applier has
+ * kept. So no question of one site waits for a thread of another but that for the keys of a bucket, which only a primary asks.
  *
- * Nothing that comes from elsewhere is believed: a record proves itself by the digests here (state_repair_record), entries
- * by the hash
- * chain (log_mend). A site that lies, or errs, can only fail to help.
+ * Nothing that comes from elsewhere is believed: a record proves itself by the digests here (state_repair_record), entries by
+ * the hash chain (log_mend). A site that lies, or errs, can only fail to help.
  *
- * What is found to differ bars the site from promotion: the verdict goes to the protocol core (REPL_EV_FIT) and is kept in
- * the file
- * `differs`, so that a restart does not forget it. It ends with the first comparison that finds the states equal.
+ * What is found to differ bars the site from promotion: the verdict goes to the protocol core (REPL_EV_FIT) and is kept in the
+ * file `differs`, so that a restart does not forget it. It ends with the first comparison that finds the states equal.
  *
- * PAUSE. When a former primary undoes what it applied, the state is closed for a moment. The thread is then asked to let go
- * of it:
- * every wait ends, and it rests until it is resumed. */
+ * PAUSE. When a former primary undoes what it applied, the state is closed for a moment. The thread is then asked to let go of
+ * it: every wait ends, and it rests until it is resumed. */
 #include "replication/care_parts.h"
 
 #include "store/core/check.h"

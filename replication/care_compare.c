@@ -1,8 +1,6 @@
 /* Comparing the states of the sites (P9). The primary chooses an lsn, a little ahead while entries come; each site's applier
- * ends a batch
- * exactly there and keeps its sums; equal totals end it, in constant time. Otherwise the 4,096 buckets say where, and the
- * keys and versions
- * in the differing ones say which records.
+ * ends a batch exactly there and keeps its sums; equal totals end it, in constant time. Otherwise the 4,096 buckets say where,
+ * and the keys and versions in the differing ones say which records.
  *
  * WHO IS WRONG. Whoever differs from what a majority of all sites has. When no majority agrees (two of three are there, say), it
  * cannot be told; then the site that is not primary counts as wrong, because it is the one that must not be promoted unseen.

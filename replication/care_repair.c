@@ -1,6 +1,5 @@
-/* Repairing what is damaged here from what other sites have. What cannot be repaired now is tried again, with growing
- * pauses; why it
- * could not stands in the status until then. */
+/* Repairing what is damaged here from what other sites have. What cannot be repaired now is tried again, with growing pauses;
+ * why it could not stands in the status until then. */
 #include "replication/care_parts.h"
 
 #include "store/core/check.h"

@@ -1,9 +1,8 @@
 /* Certificates, keys and lists are read again when the files change, or on SIGHUP: a renewal needs no restart.
  *
- * What cannot be used is told, stays in `status` as trouble, and changes nothing: the former ones stay in use. So files may
- * be replaced
- * one after the other. New handshakes use the new context; established links and clients are only rechecked against trust and
- * revocation, and go on. */
+ * What cannot be used is told, stays in `status` as trouble, and changes nothing: the former ones stay in use. So files may be
+ * replaced one after the other. New handshakes use the new context; established links and clients are only rechecked against
+ * trust and revocation, and go on. */
 #include "replication/site_parts.h"
 
 #include <sys/stat.h>

@@ -1,10 +1,9 @@
 /* The event log: one sentence per decision, to stderr for the journal and kept in a ring for `triveni events`. Control
- * characters
- * are replaced, so that a name from outside cannot forge a line.
+ * characters are replaced, so that a name from outside cannot forge a line.
  *
- * Whoever adds an event only puts it into the ring. A thread of its own writes to stderr: a pipe that nobody empties, or a
- * disk that
- * hangs, must not stop the loop that keeps the lease. What the ring has lost meanwhile is counted, and the count written. */
+ * Whoever adds an event only puts it into the ring. A thread of its own writes to stderr: a pipe that nobody empties, or a disk
+ * that hangs, must not stop the loop that keeps the lease. What the ring has lost meanwhile is counted, and the count
+ * written. */
 #include "replication/site_parts.h"
 
 #include "store/io/cond.h"

@@ -15,9 +15,8 @@
  *       CONNECTION_QUEUE_BYTES and one push. What a slow client has not taken is in the log, not in memory.
  *   W4  A round walks over at most TURN_BYTES of entries, or one entry, and the next begins with another watch.
  *
- * FAILURE MODES. The log was recycled past a slow watch: FRAME_WATCH_END with ERR_GAP and the first lsn that is left.
- * The log cannot
- * be read: the same with what is wrong. This site stops being primary: its connections are closed (service.c), watches
+ * FAILURE MODES. The log was recycled past a slow watch: FRAME_WATCH_END with ERR_GAP and the first lsn that is left. The log
+ * cannot be read: the same with what is wrong. This site stops being primary: its connections are closed (service.c), watches
  * end with them, and their clients go on elsewhere. */
 #include "replication/service.h"
 

@@ -278,8 +278,7 @@ void driver_give_orders(struct site *s); /* the first half */
 bool site_is_ready(const struct site *s);
 
 /* ---- members.c ---- */
-/* Before the core is made: s->members is what site.json says. ERR_DENIED when the file's list is another and none was logged.
- * */
+/* Before the core is made: s->members is what site.json says. ERR_DENIED when the file's list is another and none was logged. */
 int members_find(struct site *s, struct member_lists *out, struct err *e);
 /* The body of an entry as sets of slots; names that are new here get one. ERR_FORMAT; ERR_LIMIT: only a restart helps. */
 int members_read(struct site *s, struct bytes body, struct repl_members *out, struct err *e);
@@ -390,8 +389,7 @@ void applier_rebuild_index(struct applier *a, uint64_t id);
 bool applier_index_trouble(struct applier *a, struct err *why);
 
 /* Run something on the applier's thread, between two batches, and wait for it: 0, its error, or ERR_CANCELLED: the applier
- * stops. Not
- * from the loop. */
+ * stops. Not from the loop. */
 int applier_run(struct applier *a, int (*run)(void *arg, struct err *e), void *arg, struct err *e);
 /* Keep the sums of the state exactly at `lsn`; a later call replaces it. */
 void applier_mark(struct applier *a, struct lsn lsn);

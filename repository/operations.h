@@ -30,8 +30,7 @@ struct repository_orders {
 /* At the archive's site, after repository_tree_open: take into the log what it lacks (packs and snapshots that no leaf names,
  * what was handed in, and those of `orders` (may be NULL) that no leaf has), and sign it. Called by repository_tree_publish,
  * without orders, before a checkpoint of the entries is published, so that no entry is published whose pack the log does not
- * name. Nothing to do: 0. ERR_INTEGRITY: it is damaged, nothing is signed; ERR_IO after a failed sync: open the archive anew.
- * */
+ * name. Nothing to do: 0. ERR_INTEGRITY: it is damaged, nothing is signed; ERR_IO after a failed sync: open the archive anew. */
 int repository_operations_settle(struct repository *r, const struct repository_orders *orders,
                                  struct err *e);
 

@@ -195,9 +195,8 @@ struct restore_plan {
     bool open_end;
 };
 /* ERR_NOT_FOUND with the range or the nearest names when the archive does not hold the target, and with the order when what it
- * needs was disposed of; ERR_INTEGRITY naming the pack
- * when damage lies between the nearest snapshot and the target. A time after the last entry gives the last entry, and open_end.
- * */
+ * needs was disposed of; ERR_INTEGRITY naming the pack when damage lies between the nearest snapshot and the target. A time
+ * after the last entry gives the last entry, and open_end. */
 int repository_plan(struct repository *r, const struct restore_target *target,
                     struct restore_plan *out, struct err *e);
 struct repository_estimate {

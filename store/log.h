@@ -98,20 +98,18 @@ int log_read(struct log *log, struct lsn from, struct lsn to, uint8_t *buf, size
 /* Is the entry in the log's memory, so that log_read gives it without waiting for the disk? Any thread. */
 bool log_in_memory(struct log *log, struct lsn lsn);
 
-/* For a scrub: read about max_bytes of entries from `from` on from the segment files, past memory and the page cache, and
- * check them. *next is where to go on, behind damage too; *bytes what was read. 0; ERR_NOT_FOUND when nothing durable is
- * left from
- * there on; ERR_INTEGRITY, naming segment, byte and lsn, when the disk's copy is damaged or cannot be read; *damaged is then the
- * first entry that is lost there. Any thread. */
+/* For a scrub: read about max_bytes of entries from `from` on from the segment files, past memory and the page cache, and check
+ * them. *next is where to go on, behind damage too; *bytes what was read. 0; ERR_NOT_FOUND when nothing durable is left from
+ * there on; ERR_INTEGRITY, naming segment, byte and lsn, when the disk's copy is damaged or cannot be read; *damaged is then
+ * the first entry that is lost there. Any thread. */
 int log_check(struct log *log, struct lsn from, size_t max_bytes, struct lsn *next,
               struct lsn *damaged, size_t *bytes, struct err *e);
 
-/* Write the segment that holds the damaged entry `lsn` anew: what can be read is read, the rest is fetched, with the contract of
- * log_read (from another site), and must fit in between by its hashes. The damaged file is kept beside as <number>.damaged. 0;
- * ERR_BUSY: the segment is still being written, or ends beyond `committed`, try later; ERR_GAP: it is not in the log any
- * more; other
- * errors, the fetch's among them: the log is as it was. Blocks for as long as it takes to write a segment; any one thread but the
- * owner's, and not beside log_close. */
+/* Write the segment that holds the damaged entry `lsn` anew: what can be read is read, the rest is fetched, with the contract
+ * of log_read (from another site), and must fit in between by its hashes. The damaged file is kept beside as <number>.damaged.
+ * 0; ERR_BUSY: the segment is still being written, or ends beyond `committed`, try later; ERR_GAP: it is not in the log any
+ * more; other errors, the fetch's among them: the log is as it was. Blocks for as long as it takes to write a segment; any one
+ * thread but the owner's, and not beside log_close. */
 typedef int (*log_fetch_fn)(void *arg, struct lsn from, struct lsn to, uint8_t *buf, size_t cap,
                             size_t *used, size_t *count, struct err *e);
 struct log_mended {

@@ -2,11 +2,9 @@
  * the state and the sums over them, its other rows, its checkpoint file, then the entries of the log's segments, then again
  * from the start.
  *
- * Records are counted by the thread that applies (state_recount_step), so that the sums are exact at the end; for the rest
- * each step
- * opens a snapshot and closes it again, so that no pages are kept from being reused for long. What is changed while a pass
- * goes on
- * is seen or not; what stays where it is is seen once a pass. One thread at a time. */
+ * Records are counted by the thread that applies (state_recount_step), so that the sums are exact at the end; for the rest each
+ * step opens a snapshot and closes it again, so that no pages are kept from being reused for long. What is changed while a pass
+ * goes on is seen or not; what stays where it is is seen once a pass. One thread at a time. */
 #ifndef STORE_SCRUB_H
 #define STORE_SCRUB_H
 

@@ -120,10 +120,9 @@ struct scan_options {
 struct state_scan; /* opaque; belongs to its snapshot, close it first */
 int state_scan_open(struct state_snapshot *snap, const struct scan_options *options,
                     struct state_scan **out, struct err *e);
-/* 0 with the next record, ERR_NOT_FOUND at the end, ERR_INTEGRITY: `out` has collection and key of the damaged record,
- * and the next
- * call goes on behind it; or no key, when more than a record is damaged: then the scan is over. ERR_LIMIT: skip_max are passed
- * over, `out` has collection and key of the last, and the next call goes on. */
+/* 0 with the next record, ERR_NOT_FOUND at the end, ERR_INTEGRITY: `out` has collection and key of the damaged record, and the
+ * next call goes on behind it; or no key, when more than a record is damaged: then the scan is over. ERR_LIMIT: skip_max are
+ * passed over, `out` has collection and key of the last, and the next call goes on. */
 int state_scan_next(struct state_scan *scan, struct record *out, struct err *e);
 void state_scan_close(struct state_scan *scan);
 
@@ -203,8 +202,7 @@ int state_past_check(struct state_snapshot *snap, struct past_place *place, size
 
 /* ---- damage in a running state ---- */
 /* Sums in doubt: a damaged record was overwritten or deleted, and what it stood for in the sums is a guess. Until they are
- * counted
- * again (state_recount_step) digests, of buckets and collections too, are not to be compared. Survives a restart. */
+ * counted again (state_recount_step) digests, of buckets and collections too, are not to be compared. Survives a restart. */
 struct state_doubt {
     bool doubted;
     struct lsn since;
@@ -223,17 +221,15 @@ struct finding_sink;
 int state_recount_step(struct state *s, size_t max_bytes, const struct finding_sink *sink,
                        size_t *bytes, struct err *e);
 
-/* Replace a damaged record by `r`, which another site gives for it. Only what is proven to be the very version that is
- * damaged here
- * is taken: its digest is the one that the row keeps; or it is what the row itself still says; or it is what is missing in
- * the sum of its
- * bucket, where a recount has counted all others and nothing else is damaged there. 0; ERR_NOT_FOUND: no damaged record is there
- * (any more); ERR_STALE: not proven: it is another version, or more than one is damaged; try again later. Applier thread. */
+/* Replace a damaged record by `r`, which another site gives for it. Only what is proven to be the very version that is damaged
+ * here is taken: its digest is the one that the row keeps; or it is what the row itself still says; or it is what is missing in
+ * the sum of its bucket, where a recount has counted all others and nothing else is damaged there. 0; ERR_NOT_FOUND: no damaged
+ * record is there (any more); ERR_STALE: not proven: it is another version, or more than one is damaged; try again later.
+ * Applier thread. */
 int state_repair_record(struct state *s, const struct record *r, struct err *e);
 
-/* The rows beside the records: look at about max_bytes more of them. Fixed size, owns nothing; zero to begin. 0;
- * ERR_NOT_FOUND: all
- * were looked at. Any thread. */
+/* The rows beside the records: look at about max_bytes more of them. Fixed size, owns nothing; zero to begin. 0; ERR_NOT_FOUND:
+ * all were looked at. Any thread. */
 struct state_rows_walk {
     unsigned db;
     uint8_t key[512]; /* last one seen */

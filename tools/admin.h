@@ -38,8 +38,7 @@ int open_site(const struct common *c, const char *site, struct tvn **out, struct
 int admin_ask(struct invocation *in, const char *site, const char *command, json_t *arguments,
               json_t **reply, struct err *e);
 /* The same for what changes something: with the term that the site shows now, a nonce and an expiry (R7). When the answer is
- * lost the
- * same order is given once more, to the same site, which knows whether it has carried it out. */
+ * lost the same order is given once more, to the same site, which knows whether it has carried it out. */
 int admin_order(struct invocation *in, const char *site, const char *command, json_t *arguments,
                 json_t **reply, struct err *e);
 /* The same, and nothing is printed. */

@@ -15,9 +15,8 @@ struct data_dir {
     int locks[3];
 };
 
-/* Open for reading. With `lock`, shared locks keep a site from starting on it meanwhile; ERR_BUSY when one runs.
- * ERR_NOT_FOUND when
- * it is nothing of a site's. On error nothing is held. */
+/* Open for reading. With `lock`, shared locks keep a site from starting on it meanwhile; ERR_BUSY when one runs. ERR_NOT_FOUND
+ * when it is nothing of a site's. On error nothing is held. */
 int data_dir_open(struct data_dir *d, const char *path, bool lock, struct err *e);
 void data_dir_close(struct data_dir *d);
 

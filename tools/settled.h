@@ -23,8 +23,7 @@ int settled_put(const struct settled *s, struct tvn_txn *txn, json_t *facts, str
 
 enum { SETTLED_AGAIN = 1, SETTLED_HALVE = 2 };
 /* Call `try` for pieces of `total` items until all are settled: 0, those are; SETTLED_AGAIN: something moved, the same once
- * more;
- * SETTLED_HALVE: it is too much for one transaction, or one of them stands in the way; or an error, which is returned.
+ * more; SETTLED_HALVE: it is too much for one transaction, or one of them stands in the way; or an error, which is returned.
  * ERR_CONDITION when things go on moving. */
 int settled_in_pieces(size_t total, int (*try)(void *arg, size_t from, size_t n, struct err *e),
                       void *arg, struct err *e);

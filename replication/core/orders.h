@@ -1,8 +1,7 @@
 /* R7: an operator's order carries what it expects to find. It names the term that the operator has seen, so that an order for a
- * situation that is over does nothing; a nonce, so that the same order, sent again because its answer was lost, is not
- * carried out twice but answered as the first time; and an expiry, so that one that lay in a queue for long does nothing
- * either,
- * and a nonce need not be remembered for ever.
+ * situation that is over does nothing; a nonce, so that the same order, sent again because its answer was lost, is not carried
+ * out twice but answered as the first time; and an expiry, so that one that lay in a queue for long does nothing either, and a
+ * nonce need not be remembered for ever.
  *
  * The expiry is in the site's own time: the tool reads it from the status, with the term, so no two clocks are compared. That
  * time is commit time (store/core/commit_time.h), not the wall clock: set back, that would bring a forgotten nonce to life
@@ -50,20 +49,17 @@ struct order_terms { /* what came with the order; 0 and "": not given */
 };
 
 /* May it be carried out now? 0: it may, and *out is PENDING, for the caller to fill in asker and request. 1: it was already,
- * *out is
- * ANSWERED. Refused, and nothing is done: ERR_USAGE (something is missing or no nonce), ERR_CONDITION (another term),
+ * *out is ANSWERED. Refused, and nothing is done: ERR_USAGE (something is missing or no nonce), ERR_CONDITION (another term),
  * ERR_TIMEOUT (expired), ERR_BUSY (the same one is being carried out, or too many are remembered). `what` names the order in
  * messages. */
 int orders_admit(struct orders *o, const char *what, const struct order_terms *asked,
                  struct term term, struct utc now, struct order **out, struct err *e);
-/* The answer to a request of `asker`, when it is an order. One that says "not now" (ERR_NOT_PRIMARY, ERR_BUSY) is not kept:
- * the client
- * asks again by itself. True: it was pending, and the asker is not needed any more. */
+/* The answer to a request of `asker`, when it is an order. One that says "not now" (ERR_NOT_PRIMARY, ERR_BUSY) is not kept: the
+ * client asks again by itself. True: it was pending, and the asker is not needed any more. */
 bool orders_answered(struct orders *o, const void *asker, uint64_t request, int code,
                      const char *answer);
 /* Forget one order that has expired by `now` and return it, so that the owner can let go of its asker when it was PENDING;
- * FREE: there is
- * no more. */
+ * FREE: there is no more. */
 struct order orders_forget(struct orders *o, struct utc now);
 
 #endif

@@ -5,14 +5,13 @@
  * where it is counted. Replicas, members without a vote, get the log and acknowledge it, which counts for nothing but the levels
  * that name a site.
  *
- * WHY IT IS SAFE. (1) From one list to the next at most one site gains or loses its vote, so a majority of the one and a majority
- * of the other have a site in common, and what one of them has promised or made durable the other meets. (2) The next list is
- * proposed only when the one before is committed, and the first entry of the proposer's own term too. So whoever still counts by
- * an earlier list lacks an entry that a majority has, and is refused as behind by every majority that it could count. Without the
- * entry of the own term this fails: a primary could follow a list that somebody else replaces in the same moment. (3) A vote
- * is given without a look at the own list, for a site that was just given a vote may be needed to elect while its log does not
- * say
- * so yet; who is counted is the business of the candidate.
+ * WHY IT IS SAFE. (1) From one list to the next at most one site gains or loses its vote, so a majority of the one and a
+ * majority of the other have a site in common, and what one of them has promised or made durable the other meets. (2) The next
+ * list is proposed only when the one before is committed, and the first entry of the proposer's own term too. So whoever still
+ * counts by an earlier list lacks an entry that a majority has, and is refused as behind by every majority that it could count.
+ * Without the entry of the own term this fails: a primary could follow a list that somebody else replaces in the same moment.
+ * (3) A vote is given without a look at the own list, for a site that was just given a vote may be needed to elect while its
+ * log does not say so yet; who is counted is the business of the candidate.
  *
  * A site that is given a vote was a replica before, and it has caught up: it acknowledges, is not rebuilt (R5), and is not far
  * behind. So a new vote never makes a majority of sites that have nothing. A majority of the new list must be within reach, or
@@ -22,10 +21,8 @@
  * TWO LISTS ARE ENOUGH to remember: a list that another one follows in a log is committed, by (2), and is never cut.
  *
  * A REMOVED SITE gets the log until it has applied the list without it, so it knows; from then on it neither stands nor is it
- * asked. One
- * that was not reached goes on as a standby of the old list: it is behind, so nobody elects it, and pre-votes and promises keep
- * it
- * from disturbing (R4).
+ * asked. One that was not reached goes on as a standby of the old list: it is behind, so nobody elects it, and pre-votes and
+ * promises keep it from disturbing (R4).
  *
  * INVARIANTS
  *   G1  list_before.lsn <= list.lsn <= end of the log.

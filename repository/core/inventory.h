@@ -132,8 +132,7 @@ int repo_target_end(const struct repo_inventory *inv, struct lsn *out, struct er
 int repo_target_point(const struct repo_inventory *inv, const char *name, struct lsn *out,
                       struct err *e);
 /* The pack in which the last entry at or before `time` lies. ERR_NOT_FOUND with the range that can be asked for, or with the
- * order by which it was disposed of,
- * ERR_INTEGRITY when a damaged or missing pack could hold it. */
+ * order by which it was disposed of, ERR_INTEGRITY when a damaged or missing pack could hold it. */
 int repo_target_time(const struct repo_inventory *inv, struct utc time,
                      const struct repo_pack **out, struct err *e);
 

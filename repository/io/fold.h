@@ -40,9 +40,8 @@ struct repo_fold_job {
 };
 
 /* Read the packs, as many threads as there are processors (eight from a bucket), into runs. Runs that are there and whole are
- * taken as they
- * are: the caller sees to it that they are of this plan, selection and boundary. Errors as of repo_pack_walk(), and
- * ERR_NO_SPACE; what was made stays for the next try. */
+ * taken as they are: the caller sees to it that they are of this plan, selection and boundary. Errors as of repo_pack_walk(),
+ * and ERR_NO_SPACE; what was made stays for the next try. */
 int repo_fold_gather(struct repo_fold_job *job, struct err *e);
 
 struct repo_fold_sink {

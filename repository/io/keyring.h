@@ -48,8 +48,7 @@ int repo_generation_begin(struct repository *r, unsigned number, const struct re
                           struct err *e);
 /* For a writer, before it wraps a key, with the keys locked: has a newer generation been begun, or ours been retired? When
  * the source of the KEK gives the key of the newest one, the keys that are missing there are added and it becomes ours;
- * otherwise ours goes on, and r->awaited says which one waits for its KEK. ERR_DENIED when there is none left to write to.
- * */
+ * otherwise ours goes on, and r->awaited says which one waits for its KEK. ERR_DENIED when there is none left to write to. */
 int repo_keyring_follow(struct repository *r, struct err *e);
 
 /* Unwrap the data key of an object. ERR_DENIED when it is there under other KEKs only, or the archive was opened keyless;
@@ -79,8 +78,7 @@ int repo_keyring_fill(struct repository *r, const struct repo_inventory *inv, un
                       const struct repo_kek *kek, struct repo_fill *f, struct err *e);
 
 /* Whoever writes keys holds the lock with others; whoever gives up a generation holds it alone, and so does who cleans up.
- * Without `wait` ERR_BUSY. -1, and no lock, where the archive is no
- * local directory. */
+ * Without `wait` ERR_BUSY. -1, and no lock, where the archive is no local directory. */
 int repo_keys_lock(const struct repository *r, bool alone, bool wait, int *fd, struct err *e);
 void repo_keys_unlock(int fd);
 

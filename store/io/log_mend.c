@@ -1,9 +1,8 @@
 /* Mending a segment of the log that has rotted on the disk, while the log is in use.
  *
  * The entries that can still be read are read here, the others come from another site. Neither is believed: each must follow
- * the one
- * before by its hash, from the position that the segment begins at to the one that the next segment begins at, both of which
- * are known here. So what is written is what was there, whoever gave it.
+ * the one before by its hash, from the position that the segment begins at to the one that the next segment begins at, both of
+ * which are known here. So what is written is what was there, whoever gave it.
  *
  * INVARIANTS (beside those of log_writer.c and log_keeper.c, which hold as they are)
  *   M1  Nothing is written in place. The segment is written whole into a spare, under the spare's name, synced, and only then
@@ -16,8 +15,7 @@
  *   M3  Only a segment that is full and committed is mended, and none is recycled while it is. So its place in the log stays.
  *
  * FAILURE MODES. Any error leaves the log as it was; the spare is given back. A crash before the rename leaves a spare, one
- * after it
- * the mended segment; recovery knows both. */
+ * after it the mended segment; recovery knows both. */
 #include "store/io/file.h"
 #include "store/io/log_private.h"
 

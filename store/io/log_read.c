@@ -214,9 +214,8 @@ static int gap(const struct log *log, struct lsn lsn, struct err *e)
                    lsn.v);
 }
 
-/* The bytes are read past any lock, so the segment may be recycled or mended meanwhile (log_mend.c). *again: it was mended,
- * and the
- * entries are there as before. */
+/* The bytes are read past any lock, so the segment may be recycled or mended meanwhile (log_mend.c). *again: it was mended, and
+ * the entries are there as before. */
 static int read_segment(struct log *log, struct lsn *from, struct lsn to, struct sink *sink,
                         bool *again, struct err *e)
 {

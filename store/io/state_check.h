@@ -14,9 +14,8 @@ struct state_check_totals {
     struct digest digest;
 };
 
-/* Of the directory `dir_fd`. 0, also when damage was found (the sink was told); ERR_NOT_FOUND: there is no state
- * (neither checkpoint
- * nor data.mdb), and nothing was told; ERR_IO, ERR_NO_MEMORY. */
+/* Of the directory `dir_fd`. 0, also when damage was found (the sink was told); ERR_NOT_FOUND: there is no state (neither
+ * checkpoint nor data.mdb), and nothing was told; ERR_IO, ERR_NO_MEMORY. */
 int state_check(int dir_fd, const struct finding_sink *sink, struct state_check_totals *out,
                 struct err *e);
 /* Only the checkpoint file: fills known and slot. */

@@ -8,8 +8,7 @@
  * How without standing still. The applier's own thread counts, some bytes at a time between its batches. Whatever a batch
  * changes up to the place where the count stands is added to the count as well; what lies behind it will be met there. When the
  * count has reached the end it is, to the byte, what the records are at that moment. It is then followed further, because a
- * repair
- * needs it (state_repair.c), until the next pass begins.
+ * repair needs it (state_repair.c), until the next pass begins.
  *
  * INVARIANTS
  *   R1  The count holds exactly the records whose row key is at or below `at`, or all when `complete`, as of the last commit.
@@ -19,10 +18,9 @@
  *       counted, since what it was counted with is not known any more.
  *   R4  Sums are put right only while they are in doubt, and only those under which nothing is damaged. Doubt ends when all are.
  *
- * What it does not do: it reads through liblmdb, as applying does, because the pages that a live state names are
- * used again at any time; the walker of state_check.c needs them to stand still. A page that liblmdb cannot read ends in an
- * error or
- * stops the site; `triveni check` then names it. */
+ * What it does not do: it reads through liblmdb, as applying does, because the pages that a live state names are used again at
+ * any time; the walker of state_check.c needs them to stand still. A page that liblmdb cannot read ends in an error or stops
+ * the site; `triveni check` then names it. */
 #include "store/io/state_internal.h"
 
 #include "store/core/check.h"

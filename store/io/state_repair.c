@@ -1,8 +1,8 @@
 /* Making a damaged record whole again from what another site has of it.
  *
- * The other site is not believed, it is asked: what it gives must prove to be the very version that is damaged here, because
- * by then
- * it may have another one. Any of three things proves it, each by equality of a 128-bit hash over collection, key, lsn and value:
+ * The other site is not believed, it is asked: what it gives must prove to be the very version that is damaged here, because by
+ * then it may have another one. Any of three things proves it, each by equality of a 128-bit hash over collection, key, lsn and
+ * value:
  *
  *   P1  the row's own digest is that of the record given: then it is the value, version or checksum of the row that rotted;
  *   P2  lsn and value in the row still are those given: then it is the digest, the time or the checksum that rotted;

@@ -1,6 +1,5 @@
-/* Looking at the rows beside the records, some at a time: their checksums and formats. Each step has a snapshot of its own,
- * so what
- * is changed while the walk goes on is seen or not; what stays is seen once. */
+/* Looking at the rows beside the records, some at a time: their checksums and formats. Each step has a snapshot of its own, so
+ * what is changed while the walk goes on is seen or not; what stays is seen once. */
 #include "store/io/state_index.h"
 
 #include "store/core/check.h"

@@ -1,6 +1,5 @@
 /* The deterministic simulator: three sites, or five, of the production core, their disks, clocks and network, clients and an
- * operator in
- * one process, in virtual time, from one 64-bit seed.
+ * operator in one process, in virtual time, from one 64-bit seed.
  *
  * Everything random comes from streams split off the seed, one per concern, so that a draw more in one does not shift the others.
  * There are no threads, no real clock and no dependence on addresses: a seed replays exactly.

@@ -62,8 +62,7 @@ static uint32_t stable_copies(const struct sim *s, uint64_t lsn, uint32_t id, ui
 }
 
 /* Is it durable at a majority of those who vote by the list in the site's own log, or by the newest one of the term? A follower
- * may
- * be the first to tell, by a list that its primary has replaced. */
+ * may be the first to tell, by a list that its primary has replaced. */
 static bool is_durable(const struct sim *s, const struct sim_site *site, uint64_t lsn, uint32_t id)
 {
     uint8_t voters = sim_members(s, site).voters;

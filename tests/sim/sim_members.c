@@ -2,10 +2,8 @@
  * counted.
  *
  * The operator adds, promotes, demotes and removes without a look at what is under way; what may not be is for the core to
- * refuse.
- * He keeps only what no software can: two sites that vote, and three where a disk may be lost, for of two the one that lost its
- * disk
- * waits for a majority without it (R5). */
+ * refuse. He keeps only what no software can: two sites that vote, and three where a disk may be lost, for of two the one that
+ * lost its disk waits for a majority without it (R5). */
 #include "tests/sim/sim.h"
 
 #include "store/core/check.h"

@@ -1,6 +1,5 @@
 /* The thread that reads packs for another site, over a real archive: whole, in order, from anywhere; what is not there, what
- * cannot be
- * opened, and whose turn it is. */
+ * cannot be opened, and whose turn it is. */
 #include "tests/unit/replication/parts_kit.h"
 
 enum { PATIENCE_MS = 20000, ENTRIES = 300, PACKS = 3 };

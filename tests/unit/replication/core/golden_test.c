@@ -111,9 +111,8 @@ static void a_divergent_tail_rejoins(void **state)
     end(s);
 }
 
-/* dc's applier is stuck in the middle of what local mode has made visible; what dr has of it stays, the rest is cut.
- * The state then
- * stands above what dc knows to be committed and below the cut: nothing is undone, and the marks stay sound. */
+/* dc's applier is stuck in the middle of what local mode has made visible; what dr has of it stays, the rest is cut. The state
+ * then stands above what dc knows to be committed and below the cut: nothing is undone, and the marks stay sound. */
 static void a_cut_above_what_was_applied_undoes_nothing(void **state)
 {
     (void)state;

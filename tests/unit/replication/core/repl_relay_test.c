@@ -1,5 +1,5 @@
-/* Who is not served by a primary asks another site for what is committed (repl_relay.c), and what that one gives (repl_give.c).
- * */
+/* Who is not served by a primary asks another site for what is committed (repl_relay.c), and what that one gives
+ * (repl_give.c). */
 #include "tests/unit/replication/core/repl_kit.h"
 
 static struct repl_entry_meta metas[8];

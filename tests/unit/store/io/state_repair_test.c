@@ -1,6 +1,6 @@
 /* Damage in a state that is in use: overwriting a rotten record does not spoil the sums; a record that another site gives is
- * taken when
- * it is proven to be the very version that is damaged here, and never otherwise; counting again finds what no checksum shows. */
+ * taken when it is proven to be the very version that is damaged here, and never otherwise; counting again finds what no
+ * checksum shows. */
 #include "state_kit.h"
 
 #include "store/finding.h"
@@ -62,9 +62,8 @@ static int tear_down(void **state)
     return 0;
 }
 
-/* Change the row of the record in the running state, through the file: `from` is relative to the value's start, the row's
- * head lies
- * before it (store/io/state_rows.h). Old copies of the page are changed alike, which nobody minds. */
+/* Change the row of the record in the running state, through the file: `from` is relative to the value's start, the row's head
+ * lies before it (store/io/state_rows.h). Old copies of the page are changed alike, which nobody minds. */
 static void rot(struct place *p, const char *value, int from, size_t n)
 {
     size_t bytes, found = 0;
