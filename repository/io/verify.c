@@ -24,7 +24,7 @@
  * remains unchecked: what metas say beyond that (frames, restore points, digests), the keys, what was handed in and is not
  * signed yet, and all that is inside objects.
  *
- * Damage is told per object and the check goes on. Lack of memory or a read error that is not damage ends it. */
+ * Damage is told per object and the check goes on; an object that cannot be read counts as damaged. Lack of memory ends it. */
 #include "repository/io/ahead.h"
 #include "repository/io/index.h"
 #include "repository/io/operations.h"

@@ -86,18 +86,23 @@ static void place_drop(struct place *p)
     tree_remove(p->root);
 }
 
-static struct repository *archive_open(const struct place *p, bool read_only)
+static inline struct repository *archive_open_at(const char *dir, const char *kek, bool read_only)
 {
     struct repository *r = NULL;
     struct err e = ERR_NONE;
-    struct repository_options o = {.dir = p->dir,
-                                   .kek_file = p->kek,
+    struct repository_options o = {.dir = dir,
+                                   .kek_file = kek,
                                    .cluster_id = test_cluster,
                                    .cluster = "test",
                                    .create = !read_only,
                                    .read_only = read_only};
     assert_ok(repository_open(&r, &o, &e), e);
     return r;
+}
+
+static struct repository *archive_open(const struct place *p, bool read_only)
+{
+    return archive_open_at(p->dir, p->kek, read_only);
 }
 
 /* Path of the only or n-th file (by name) in a folder of the archive that ends so. */
@@ -129,6 +134,19 @@ struct feed {
     uint64_t random;
     size_t mark; /* where the entries that were not taken yet begin */
 };
+
+/* What the feed has behind *applied goes into the state. */
+static inline void feed_apply(const struct feed *f, size_t *applied, struct state *state)
+{
+    struct err e = ERR_NONE;
+    while (*applied < f->n) {
+        struct entry_view v;
+        size_t used;
+        assert_ok(entry_decode(bytes_of(f->p + *applied, f->n - *applied), &v, &used, &e), e);
+        assert_ok(state_apply(state, &v, 1, &e), e);
+        *applied += used;
+    }
+}
 
 static uint64_t feed_random(struct feed *f)
 {

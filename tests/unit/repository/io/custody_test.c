@@ -18,20 +18,6 @@ struct bench {
     char told[8192];
 };
 
-static void apply(struct bench *b)
-{
-    struct err e = ERR_NONE;
-    while (b->applied < b->feed.n) {
-        struct entry_view v;
-        size_t used;
-        assert_ok(
-            entry_decode(bytes_of(b->feed.p + b->applied, b->feed.n - b->applied), &v, &used, &e),
-            e);
-        assert_ok(state_apply(b->state, &v, 1, &e), e);
-        b->applied += used;
-    }
-}
-
 static void snapshot(struct bench *b)
 {
     struct err e = ERR_NONE;
@@ -63,7 +49,7 @@ static void grow(struct bench *b, unsigned packs)
         for (int k = 2; k < PACK; k++)
             feed_put(&b->feed, "deeds", "common", "value", 5);
         feed_put(&b->feed, "courts", "case", "value", 5);
-        apply(b);
+        feed_apply(&b->feed, &b->applied, b->state);
         assert_ok(feed_seal(&b->feed, b->r, NULL, NULL, &e), e);
         snapshot(b);
     }

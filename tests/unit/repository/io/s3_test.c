@@ -118,34 +118,6 @@ static void put_again(struct bench *b, const char *name)
 
 /* ---- the archive ---- */
 
-static struct repository *open_archive(struct bench *b, const char *kek, bool read_only)
-{
-    struct repository *r = NULL;
-    struct err e = ERR_NONE;
-    const struct repository_options o = {.dir = b->where,
-                                         .kek_file = kek,
-                                         .cluster_id = test_cluster,
-                                         .cluster = "test",
-                                         .create = !read_only,
-                                         .read_only = read_only};
-    assert_ok(repository_open(&r, &o, &e), e);
-    return r;
-}
-
-static void apply(struct bench *b)
-{
-    struct err e = ERR_NONE;
-    while (b->applied < b->feed.n) {
-        struct entry_view v;
-        size_t used;
-        assert_ok(
-            entry_decode(bytes_of(b->feed.p + b->applied, b->feed.n - b->applied), &v, &used, &e),
-            e);
-        assert_ok(state_apply(b->state, &v, 1, &e), e);
-        b->applied += used;
-    }
-}
-
 /* Packs of five entries, a snapshot behind each, and the tree over them. */
 static void grow(struct bench *b)
 {
@@ -156,7 +128,7 @@ static void grow(struct bench *b)
         struct state_snapshot *snap;
         for (int k = 0; k < PACK; k++)
             feed_put(&b->feed, "deeds", "common", "value", 5);
-        apply(b);
+        feed_apply(&b->feed, &b->applied, b->state);
         assert_ok(feed_seal(&b->feed, b->r, NULL, NULL, &e), e);
         assert_ok(state_snapshot_open(b->state, &snap, &e), e);
         assert_ok(repository_snapshot(b->r, snap, &e), e);
@@ -194,7 +166,7 @@ static int setup(void **state)
     assert_ok(
         state_open(&b->state, &(struct state_options){.dir = path, .cluster_id = test_cluster}, &e),
         e);
-    b->r = open_archive(b, b->place.kek, false);
+    b->r = archive_open_at(b->where, b->place.kek, false);
     grow(b);
     *state = b;
     return 0;
@@ -232,7 +204,7 @@ static void assert_whole(struct bench *b, const char *kek, uint64_t disposed)
     struct damages d = {0};
     struct repository_report report;
     struct err e = ERR_NONE;
-    struct repository *r = open_archive(b, kek, true);
+    struct repository *r = archive_open_at(b->where, kek, true);
     if (repository_verify(r, REPOSITORY_READABLE, note_damage, NULL, &d, &report, &e) != 0)
         fail_msg("%s", d.all);
     repository_close(r);
@@ -252,7 +224,7 @@ static void rotate(struct bench *b)
     struct damages d = {0};
     struct err e = ERR_NONE;
     const struct repository_keys_work work = {.damage = note_damage, .arg = &d};
-    struct repository *beside = open_archive(b, b->place.kek, true);
+    struct repository *beside = archive_open_at(b->where, b->place.kek, true);
     assert_ok(repository_keys_rotate(beside, b->kek2, &work, &out, &e), e);
     repository_close(beside);
 }
@@ -341,13 +313,13 @@ static void a_retired_generation_goes_at_its_date_too(void **state)
     assert_ok(repository_copy_open(&copy, b->copy, &e), e);
     assert_ok(repository_copy_run(copy, b->r, false, 0, NULL, NULL, &copied, &e), e);
     rotate(b);
-    struct repository *beside = open_archive(b, b->kek2, true);
+    struct repository *beside = archive_open_at(b->where, b->kek2, true);
     assert_int_equal(repository_keys_retire(beside, 1, &work, &out, &e), ERR_DENIED);
     repository_close(beside);
     assert_non_null(strstr(e.text, "cannot be removed before 20"));
     assert_int_equal(keys(b, "keys/1"), 2 * PACKS);
     repository_close(b->r);
-    b->r = open_archive(b, b->kek2, false);
+    b->r = archive_open_at(b->where, b->kek2, false);
     struct repository_custody_report report = turn(b, 0); /* nothing is to be disposed of */
     assert_int_equal(report.locked, 2 * PACKS);
     assert_locked_until(report.locked_until);
@@ -377,7 +349,7 @@ static void the_only_key_of_an_object_is_not_destroyed_with_its_generation(void 
     size_t n;
     const struct repository_keys_work work = {.damage = note_damage, .arg = &d};
     rotate(b);
-    struct repository *beside = open_archive(b, b->kek2, true);
+    struct repository *beside = archive_open_at(b->where, b->kek2, true);
     assert_int_equal(repository_keys_retire(beside, 1, &work, &out, &e), ERR_DENIED);
     repository_close(beside);
     set_clock(b, DAYS + 1);
