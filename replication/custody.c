@@ -225,12 +225,8 @@ void custody_turn(struct site *s)
 static void tell(struct site *s, const struct client *c, const struct site_warrant *w,
                  const struct custody_order *o)
 {
-    char by[COSIGN_SIGNERS_MAX * (CLIENT_NAME_MAX_BYTES + 5)] = "";
-    char nonce[WARRANT_NONCE_TEXT], what[128];
-    for (uint32_t i = 0; i < w->by.count; i++) {
-        const size_t at = strlen(by);
-        (void)snprintf(by + at, sizeof by - at, "%s%s", i > 0 ? " and " : "", w->by.who[i].name);
-    }
+    char by[WARRANT_BY_BYTES], nonce[WARRANT_NONCE_TEXT], what[128];
+    warrants_names(w, by, sizeof by);
     if (o->act == CUSTODY_DISPOSE)
         (void)snprintf(what, sizeof what, "before lsn %llu", (unsigned long long)o->before.v);
     else
