@@ -293,7 +293,9 @@ static void send_proof(struct collector *c, uint8_t to, struct proof *p)
                                      .payload = bytes_of(p->text, p->n)};
     if (p->text == NULL)
         operations_refused(c, to, p->why.code, bytes_str(p->why.text));
-    else if (p->n <= COSIGN_NOTE_MAX_BYTES)
+    else if (p->n > COSIGN_NOTE_MAX_BYTES) /* with the signatures of many others */
+        operations_refused(c, to, ERR_LIMIT, bytes_str("its checkpoint is too large to be sent"));
+    else
         (void)peers_send_cosign(c->site, to, &m);
     free(p->text);
     p->text = NULL;
