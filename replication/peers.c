@@ -10,6 +10,7 @@
 enum {
     RETRY_MIN_MS = 50,
     RETRY_MAX_MS = 1000,
+    REFUSED_TOLD_MS = 1000, /* entries that found no room for so long are a trouble */
     /* Two standbys have nothing to tell each other for days. A path that has forgotten them (a firewall that was restarted, a
      * machine without power) is noticed by this, so that the link is made anew before a vote needs it. */
     ALIVE_MS = 5000,
@@ -75,8 +76,8 @@ static void note_primary_commit(struct site *s, const struct repl_message *m)
         peers_heard(s, m->commit, m->term, site_now_ms());
 }
 
-/* Without room in the log a message is heard, but its entries are not taken. The primary sees no progress and sends again
- * later. */
+/* Without room in the log a message is heard, but its entries are not taken. Who sent them sees no progress and sends again
+ * later. While much is taken at once, as in a refill, that is flow control; it is told when it lasts. */
 static void take_or_leave(struct site *s, struct repl_message *m, size_t bytes)
 {
     struct err why = ERR_NONE;
@@ -85,13 +86,18 @@ static void take_or_leave(struct site *s, struct repl_message *m, size_t bytes)
             return;
     } else if (log_room(s->log, bytes, &why) != 0) {
         if (s->log_refused.code == 0)
+            s->log_refused_ms = site_now_ms();
+        if (!s->log_refused_told && site_now_ms() >= s->log_refused_ms + REFUSED_TOLD_MS) {
+            s->log_refused_told = true;
             events_add(s->events, "log: entries from %s are not taken: %s",
                        s->config->members[m->from].name, why.text);
+        }
         m->count = 0;
         s->log_refused_bytes = bytes;
     }
-    if (why.code == 0 && s->log_refused.code != 0)
+    if (why.code == 0 && s->log_refused_told)
         events_add(s->events, "log: entries are taken again");
+    s->log_refused_told &= why.code != 0;
     s->log_refused = why;
 }
 

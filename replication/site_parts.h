@@ -195,7 +195,9 @@ struct site {
         char first[256];
     } undecided;
     size_t log_refused_bytes;
-    struct err log_refused; /* why the last entries that came were not taken; code 0: they were */
+    struct err log_refused;  /* why the last entries that came were not taken; code 0: they were */
+    uint64_t log_refused_ms; /* since when */
+    bool log_refused_told;
     struct lsn retain;
     struct {
         struct {

@@ -10,7 +10,8 @@
  * THE STREAM. It begins at the end of the own log, or, where that does not agree with what is committed, at the own commit index,
  * which always does. PULL is repeated each heartbeat, and at once when entries come: it tells how far they have come, so that
  * repl_give.c can keep a few frames on their way, and it keeps the asking alive. An answer that does not fit (a frame was lost,
- * or the own log has no room) begins the stream anew, at most once in a heartbeat.
+ * or the own log has no room) begins the stream anew, at most once in a heartbeat. So do answers that bring nothing for a while
+ * though there is more: the frame that is missing was the last one, and nothing follows that would not fit.
  *
  * WHY IT IS SAFE. Entries are given only up to what their giver knows to be committed (unfit() in repl.c looks again).
  * (1) What is committed is in the log of every primary of this and of any later term, so taking it is what any such primary would
@@ -343,9 +344,14 @@ static void take(struct repl *r, struct repl_actions *out, const struct repl_mes
     r->primary_commit = lsn_max(r->primary_commit, lsn_max(m->last, m->commit));
     repl_update_commit(r, out);
     a->lacks &= m->count == 0;
+    uint64_t since_ms = a->came_ms > a->began_ms ? a->came_ms : a->began_ms;
+    bool waited = r->now_ms >= since_ms + heartbeats(r, REPL_RESEND_HEARTBEATS);
     if (m->count > 0) {
         a->failures = 0;
+        a->came_ms = r->now_ms;
         ask(r, out);
+    } else if (a->at.v < m->last.v && waited) {
+        begin_at(r, out, a->at);
     } else if (!a->hears && a->at.v >= m->last.v &&
                r->now_ms >= a->began_ms + heartbeats(r, REPL_RESEND_HEARTBEATS))
         ask_another(r, out); /* it has no more; perhaps somebody else has */

@@ -46,6 +46,7 @@ struct repl_relay {
     uint64_t round;      /* of the newest PULL */
     uint64_t began;      /* answers to older ones are of an asking that is over */
     uint64_t began_ms;
+    uint64_t came_ms;         /* entries, the last time */
     uint64_t ask_ms;          /* next PULL, at the latest */
     uint64_t answered_ms;     /* newest answer, or when this one was first asked */
     uint64_t timed, timed_ms; /* a PULL that is not answered yet, and when it was sent; 0: none */

@@ -239,6 +239,33 @@ static void a_gap_begins_the_stream_anew_and_older_answers_are_not_heard(void **
     assert_non_null(sent(REPL_MSG_PULL, GSR));
 }
 
+static void a_last_frame_that_was_lost_is_asked_for_again(void **state)
+{
+    (void)state;
+    lose_dc();
+    tick(20);
+    struct repl_message m = given(10, 1, 1, 2);
+    m.last.v = 14;
+    feed_message(&m, metas);
+    assert_int_equal(r.log.last.v, 12);
+    /* 13 and 14 were sent, and there was no room for them: gsr waits to be told that they came, and has nothing else to send. */
+    for (int i = 0; i < 3; i++) {
+        tick(50);
+        m = given(12, 1, 1, 0);
+        m.last.v = 14;
+        feed_message(&m, metas);
+        assert_null(sent(REPL_MSG_PULL, GSR)); /* perhaps they are still on their way */
+    }
+    tick(50);
+    m = given(12, 1, 1, 0);
+    m.last.v = 14;
+    feed_message(&m, metas);
+    const struct repl_message *again = sent(REPL_MSG_PULL, GSR);
+    assert_non_null(again);
+    assert_true(again->rejected);
+    assert_int_equal(again->lsn.v, 12);
+}
+
 static void who_does_not_answer_or_cannot_give_it_gives_way_to_the_next(void **state)
 {
     (void)state;
@@ -518,6 +545,7 @@ int main(void)
         TEST(an_earlier_term_gives_entries_but_no_age_and_no_calm),
         TEST(a_tail_that_differs_is_cut_and_what_is_committed_is_not),
         TEST(more_than_is_committed_is_not_taken),
+        TEST(a_last_frame_that_was_lost_is_asked_for_again),
         TEST(a_gap_begins_the_stream_anew_and_older_answers_are_not_heard),
         TEST(who_does_not_answer_or_cannot_give_it_gives_way_to_the_next),
         TEST(a_primary_that_is_heard_ends_it),
