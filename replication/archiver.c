@@ -645,10 +645,11 @@ void archiver_orders(struct archiver *a, struct lsn archive_to, uint64_t appende
 {
     (void)pthread_mutex_lock(&a->lock);
     a->appended_bytes = appended_bytes;
-    if (archive_to.v > a->archive_to.v) {
+    if (archive_to.v > a->archive_to.v)
         a->archive_to = archive_to;
+    /* Woken for a whole pack; what has waited long enough it finds itself. */
+    if (appended_bytes - a->sealed_at_bytes >= a->site->config->pack_bytes)
         (void)pthread_cond_signal(&a->news);
-    }
     (void)pthread_mutex_unlock(&a->lock);
 }
 

@@ -51,6 +51,7 @@ struct cosigner {
     bool stop;
     /* from the loop */
     struct lsn commit;
+    struct lsn awaits; /* the thread waits for this to be committed; 0: it does not */
     bool may_vote, asked[LOGS];
     struct question question[LOGS]; /* the newest, when `asked` */
     /* to the loop: the answer to a question */
@@ -228,8 +229,10 @@ static int wait_commit(struct cosigner *c, uint64_t size, struct err *e)
 {
     const struct timespec until = cond_deadline(COSIGN_COMMIT_MS);
     (void)pthread_mutex_lock(&c->lock);
+    c->awaits.v = size;
     while (c->commit.v < size && !c->stop && cond_wait_until(&c->news, &c->lock, &until)) {
     }
+    c->awaits.v = 0;
     const struct lsn commit = c->commit;
     const bool may_vote = c->may_vote;
     (void)pthread_mutex_unlock(&c->lock);
@@ -442,11 +445,11 @@ void cosigner_progress(struct site *s)
     if (c == NULL)
         return;
     (void)pthread_mutex_lock(&c->lock);
-    if (c->commit.v != s->marks.commit.v || c->may_vote != s->view.may_vote) {
-        c->commit = s->marks.commit;
-        c->may_vote = s->view.may_vote;
+    c->commit = s->marks.commit;
+    c->may_vote = s->view.may_vote;
+    if (c->awaits.v != 0 &&
+        c->commit.v >= c->awaits.v) /* of most commits the thread need not hear */
         (void)pthread_cond_broadcast(&c->news);
-    }
     if (c->answered) { /* a lost answer is asked for again */
         (void)peers_send_cosign(s, c->answer_to, &c->answer);
         c->answered = false;

@@ -86,15 +86,17 @@ static bool lends(struct site *s)
 }
 
 /* What one turn of the loop appends is one batch of the log: with many clients each write of the disk serves many of them. */
-void driver_push(struct site *s)
+bool driver_push(struct site *s)
 {
     if (s->unpushed == 0)
-        return;
-    if (lends(s))
-        log_lend(s->log);
+        return false;
+    const bool lent = lends(s);
+    if (lent)
+        site_log_lend(s);
     else
         log_push(s->log);
     s->unpushed_bytes = s->unpushed = 0;
+    return lent;
 }
 
 /* And one message for each link: it is encoded, compressed, checked, written and acknowledged once for all that it carries. */
@@ -124,7 +126,7 @@ static void append(struct site *s, const struct entry_view *entries, size_t n)
     s->unpushed_bytes += bytes;
     s->unpushed += (uint32_t)n;
     if (s->unpushed_bytes >= PUSH_BYTES)
-        driver_push(s);
+        (void)driver_push(s); /* too much to be lent for */
     s->tail = entry_position_of(&entries[n - 1]);
     timeline_note(&s->timeline, entries[0].header.lsn, entries[0].header.time, bytes);
     note_retained(s, s->tail.lsn, bytes);

@@ -73,8 +73,24 @@ void site_log_durable(void *arg, struct entry_position last)
     (void)pthread_mutex_lock(&s->news.lock);
     s->news.durable = last;
     s->news.moved = true;
+    const bool awaited = s->news.awaited;
     (void)pthread_mutex_unlock(&s->news.lock);
-    (void)uv_async_send(&s->wake);
+    if (!awaited)
+        (void)uv_async_send(&s->wake);
+}
+
+static void await_log_news(struct site *s, bool awaited)
+{
+    (void)pthread_mutex_lock(&s->news.lock);
+    s->news.awaited = awaited;
+    (void)pthread_mutex_unlock(&s->news.lock);
+}
+
+void site_log_lend(struct site *s)
+{
+    await_log_news(s, true);
+    log_lend(s->log);
+    await_log_news(s, false);
 }
 
 void site_log_failed(void *arg, const struct err *why)
@@ -215,9 +231,16 @@ static void on_tick(uv_timer_t *tick)
     (void)uv_timer_start(tick, on_tick, wait < 10 ? wait : 10, 0);
 }
 
+/* Have written what this turn appended. When it is written already, whoever waits for it need not wait for the next turn. */
+static void push(struct site *s)
+{
+    if (driver_push(s) && !s->stopping)
+        take_log_news(s);
+}
+
 static void on_check(uv_check_t *check)
 {
-    driver_push(check->data);
+    push(check->data);
     driver_ship(check->data);
 }
 
@@ -226,9 +249,9 @@ static void on_prepare(uv_prepare_t *prepare)
     struct site *s = prepare->data;
     if (!s->stopping)
         service_turn(s);
-    site_snapshot_drop(s);
-    driver_push(s); /* timers append, too, and now the loop may sleep */
+    push(s); /* timers append, too, and now the loop may sleep */
     driver_ship(s);
+    site_snapshot_drop(s);
 }
 
 /* A planned stop should not cost the others an election timeout: a primary hands over first, when somebody can take it and the

@@ -100,6 +100,7 @@ struct site {
         pthread_mutex_t lock;
         struct entry_position durable;
         bool moved, failed;
+        bool awaited; /* by the loop, at this very place: it need not be woken */
         struct err why;
     } news;
     int lock_fd;
@@ -232,6 +233,7 @@ void site_stop(struct site *s);
 void site_background(void);
 /* For the log's thread (struct log_options). */
 void site_log_durable(void *arg, struct entry_position last);
+void site_log_lend(struct site *s); /* log_lend(); take_log_news() is to follow */
 void site_log_failed(void *arg, const struct err *why);
 
 /* ---- site_open.c: in this order; on an error the site's stop releases what was opened ---- */
@@ -267,8 +269,9 @@ bool driver_may_stand(struct site *s, struct err *e);
 int driver_log_begun(struct site *s, struct err *e);
 /* The log holds this much from earlier runs: count it towards the retention limit. */
 void driver_retain_from(struct site *s, const struct log_status *log);
-/* Let the disk begin with what was appended. The end of each turn of the loop does so. */
-void driver_push(struct site *s);
+/* Let the disk begin with what was appended. The end of each turn of the loop does so. True: it was written, and there is news of
+ * it. */
+bool driver_push(struct site *s);
 /* Send what was proposed to the other sites; likewise. */
 void driver_ship(struct site *s);
 /* Position of the last of `count` whole, checked entries. Any thread. */

@@ -397,6 +397,7 @@ int log_append(struct log *log, const struct entry_view *entries, size_t n, stru
     for (size_t i = 0; i < n; i++)
         bytes += ENTRY_HEADER_BYTES + entries[i].header.body_bytes;
     const bool granted = bytes <= log->granted_bytes;
+    bool wakes = false; /* signalled behind the mutex: who wakes wants it next */
     struct err low = ERR_NONE;
     if (!granted)
         (void)check_reserve(log, bytes, &low);
@@ -416,10 +417,11 @@ int log_append(struct log *log, const struct entry_view *entries, size_t n, stru
         log->last = entry_position_of(&entries[n - 1]);
         if (!log->held)
             log->pushed = log->last.lsn;
-        if (!log->lent && writer_may_write(log))
-            pthread_cond_signal(&log->wake);
+        wakes = !log->lent && writer_may_write(log);
     }
     pthread_mutex_unlock(&log->mutex);
+    if (wakes)
+        pthread_cond_signal(&log->wake);
     return rc;
 }
 
@@ -427,9 +429,10 @@ void log_push(struct log *log)
 {
     pthread_mutex_lock(&log->mutex);
     log->pushed = log->last.lsn;
-    if (writer_may_write(log))
-        pthread_cond_signal(&log->wake);
+    const bool wakes = writer_may_write(log);
     pthread_mutex_unlock(&log->mutex);
+    if (wakes)
+        pthread_cond_signal(&log->wake);
 }
 
 int log_room(struct log *log, uint64_t bytes, struct err *e)
