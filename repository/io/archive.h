@@ -43,8 +43,11 @@ void repo_keys_clean(struct repository *r);
 int repo_scan(struct repository *r, struct repo_inventory *known, struct repo_inventory *out,
               uint64_t *unfinished, struct err *e);
 void repo_inventory_release(struct repo_inventory *inv);
-/* What has a key that is needed, sorted: the objects that have a meta, were not disposed of and are in no other object of the
- * inventory, and REPO_MARKS when any was disposed of. The caller releases them, also after an error. */
+/* Indexes over something that was disposed of are none any more: their keys go with it, and where a place does not let go of a
+ * file that lies in it, it says nothing. */
+void repo_forget_indexes(struct repo_inventory *inv);
+/* What has a key that is needed, sorted: the objects that have a meta, were not disposed of, are no index over what was, and are
+ * in no other object of the inventory, and REPO_MARKS when any was disposed of. The caller releases them, also after an error. */
 struct repo_names {
     char (*at)[REPO_NAME_BYTES];
     size_t n, cap;

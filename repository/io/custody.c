@@ -156,18 +156,6 @@ static int is_anything_to_destroy(struct repository *r, bool *any, struct err *e
     return rc;
 }
 
-static void forget_indexes(struct repo_inventory *inv)
-{
-    size_t kept = 0;
-    for (size_t i = 0; i < inv->index_count; i++)
-        if (repo_covers_disposed(inv, inv->indexes[i].first, inv->indexes[i].o.end.lsn))
-            repo_index_close(&inv->indexes[i]);
-        else
-            inv->indexes[kept++] = inv->indexes[i];
-    inv->index_count = kept;
-    repo_indexes_choose(inv);
-}
-
 int repo_keys_destroy(struct repository *r, struct repo_backend *where, struct repo_destroyed *out,
                       struct err *e)
 {
@@ -499,7 +487,7 @@ int repository_dispose(struct repository *r, const struct repository_custody *c,
         rc = dispose_one(&x, NULL, &r->inv.snapshots[i], e);
     if (rc == 0 && !c->preview) {
         rc = repo_keys_destroy(r, r->backend, &done, e);
-        forget_indexes(&r->inv);
+        repo_forget_indexes(&r->inv);
     }
     out->locked = done.stay;
     out->locked_until = done.until;

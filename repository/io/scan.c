@@ -132,6 +132,13 @@ static void listing_release(struct listing *l)
     repo_names_release(&l->others);
 }
 
+static bool is_index_over_disposed(const struct repo_inventory *inv, const char *object)
+{
+    struct repo_name n;
+    return repo_name_parse(object, &n) == 0 && n.kind == REPO_INDEX &&
+           repo_covers_disposed(inv, n.first, n.last);
+}
+
 int repo_list_keyed(struct repository *r, struct repo_names *out, struct err *e)
 {
     struct listing l = {0};
@@ -139,7 +146,8 @@ int repo_list_keyed(struct repository *r, struct repo_names *out, struct err *e)
     *out = (struct repo_names){0};
     for (size_t i = 0; rc == 0 && i < l.finished.n; i++)
         if (!repo_names_have(&l.marked, l.finished.at[i]) &&
-            repo_pack_instead(&r->inv, l.finished.at[i]) == NULL)
+            repo_pack_instead(&r->inv, l.finished.at[i]) == NULL &&
+            !is_index_over_disposed(&r->inv, l.finished.at[i]))
             rc = names_add(out, l.finished.at[i]);
     if (rc == 0 && l.marked.n != 0)
         rc = names_add(out, REPO_MARKS);
@@ -369,7 +377,7 @@ int repo_scan(struct repository *r, struct repo_inventory *known, struct repo_in
     *unfinished = count_unfinished(&l);
     if (rc == 0)
         rc = drop_doubled(&inv, unfinished, e);
-    repo_indexes_choose(&inv);
+    repo_forget_indexes(&inv);
 out:
     listing_release(&l);
     if (rc == 0)
@@ -377,6 +385,18 @@ out:
     else
         repo_inventory_release(&inv);
     return rc;
+}
+
+void repo_forget_indexes(struct repo_inventory *inv)
+{
+    size_t kept = 0;
+    for (size_t i = 0; i < inv->index_count; i++)
+        if (repo_covers_disposed(inv, inv->indexes[i].first, inv->indexes[i].o.end.lsn))
+            repo_index_close(&inv->indexes[i]);
+        else
+            inv->indexes[kept++] = inv->indexes[i];
+    inv->index_count = kept;
+    repo_indexes_choose(inv);
 }
 
 void repo_inventory_release(struct repo_inventory *inv)

@@ -486,6 +486,32 @@ static void indexes_over_it_go_and_the_rest_is_covered_anew(void **state)
     assert_sound(b, b->place.dir, 3);
 }
 
+/* A bucket lets go of keys alone, and a copy may have a file again that was removed. */
+static void an_index_over_it_that_still_lies_there_is_none(void **state)
+{
+    struct bench *b = *state;
+    struct err e = ERR_NONE;
+    struct repo_names keyed;
+    char copy[300], back[400];
+    for (bool more = true; more;)
+        assert_ok(repository_index_extend(b->r, &more, &e), e);
+    (void)snprintf(copy, sizeof copy, "cp -a %s/indexes %s/kept", b->place.dir, b->place.root);
+    (void)snprintf(back, sizeof back, "cp -an %s/kept/. %s/indexes", b->place.root, b->place.dir);
+    assert_int_equal(system(copy), 0);
+    (void)dispose(b, 2 * PACK + 1);
+    for (bool more = true; more;)
+        assert_ok(repository_index_extend(b->r, &more, &e), e);
+    assert_int_equal(system(back), 0);
+    assert_int_equal(count(b->place.dir, "indexes", ".index"), 2);
+    assert_sound(b, b->place.dir, 3);
+    reopen(b);
+    assert_int_equal(b->r->inv.index_count, 1);
+    assert_ok(repo_list_keyed(b->r, &keyed, &e), e);
+    assert_true(repo_names_have(&keyed, b->r->inv.indexes[0].o.name));
+    assert_int_equal(keyed.n, 2 + 3 + 1 + 1); /* packs, snapshots, index, marks */
+    repo_names_release(&keyed);
+}
+
 static int count_version(void *arg, const struct evidence *v)
 {
     (void)v;
@@ -578,6 +604,7 @@ int main(void)
         CASE(a_copy_loses_the_keys_and_gives_none_back),
         CASE(other_generations_of_keys_lose_them_too_and_go_on),
         CASE(indexes_over_it_go_and_the_rest_is_covered_anew),
+        CASE(an_index_over_it_that_still_lies_there_is_none),
         CASE(a_history_says_what_was_disposed_of),
         CASE(a_reader_that_is_open_learns_of_it),
         CASE(a_changed_tree_is_found_below_what_was_disposed_of),
