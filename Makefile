@@ -164,7 +164,8 @@ check-long: deps ## what make check has no time for, a bounded portion of each: 
 	@DRILLS='$(DRILLS)' tests/run.sh long
 
 .PHONY: test-s3
-test-s3: $(BUILD)/triveni ## the archive in a bucket with Object Lock: installs and starts a Ceph RADOS gateway, about 3 minutes
+test-s3: $(BUILD)/triveni ## the archive in a bucket with Object Lock: installs and starts a Ceph RADOS gateway, about 4 minutes
+	@BUILD=$(BUILD) tests/integration/s3_disposal.sh
 	@BUILD=$(BUILD) tests/integration/s3.sh
 
 # ---- real sites, random faults; see tests/README.md ----

@@ -45,20 +45,6 @@ within() {
         sleep 0.2
     done
 }
-status_of() { rgw_curl "$@" | tail -n 1; }
-must() { # STATUS METHOD PATH...
-    local wanted=$1 got
-    shift
-    got=$(status_of "$@")
-    [ "$got" = "$wanted" ] || die "$1 $2: HTTP $got where $wanted was expected"
-}
-# "KEY VERSION" of each version in a bucket, newest first for a key.
-versions() {
-    rgw_curl GET "/$1?prefix=$(jq -rn --arg p "${2:-}" '$p | @uri')&versions=" | python3 -c '
-import re, sys
-for body in re.findall("<Version>(.*?)</Version>", sys.stdin.read()):
-    print(re.search("<Key>(.*?)</Key>", body)[1], re.search("<VersionId>(.*?)</VersionId>", body)[1])'
-}
 trouble() { site_status gsr | jq -r '.archive.trouble // empty'; }
 in_trouble() { trouble | grep -qF -- "$1"; }
 no_trouble() { [ -z "$(trouble)" ]; }
@@ -76,8 +62,8 @@ gsr_with() { sed -i "s|dir: .*, kek_file|dir: '${1//&/\\&}', kek_file|" "$DIR/cl
 rgw_install >"$DIR/install" 2>&1 || die "the packages of Ceph are not installed: $(tail -n 3 "$DIR/install")"
 rgw_start "$DIR/rgw" || die "no gateway: $(tail -n 3 "$DIR"/rgw/*.out)"
 ok "a Ceph RADOS gateway serves"
-must 200 PUT /locked -H 'x-amz-bucket-object-lock-enabled: true'
-must 200 PUT /open
+rgw_must 200 PUT /locked -H 'x-amz-bucket-object-lock-enabled: true'
+rgw_must 200 PUT /open
 mode pass
 port=$(rgw_free_port)
 python3 "$here/../lib/s3_proxy.py" "$port" "${RGW_URL##*:}" "$DIR/mode" "$DIR/proxy.log" &
@@ -103,7 +89,7 @@ refused "s3:$RGW_URL/open?$options&retention=30" "bucket 'open' has no Object Lo
 refused "s3:$RGW_URL/locked?$options" "bucket 'locked' has no default retention, and none is asked for"
 refused "s3:$RGW_URL/nowhere?$options" "HTTP 404 NoSuchBucket"
 refused "s3:$RGW_URL/locked?credentials=$DIR/none" "No such file or directory"
-must 200 PUT '/locked?object-lock=' -H 'Content-MD5: '"$(
+rgw_must 200 PUT '/locked?object-lock=' -H 'Content-MD5: '"$(
     cat >"$DIR/rule" <<'XML'
 <ObjectLockConfiguration><ObjectLockEnabled>Enabled</ObjectLockEnabled><Rule><DefaultRetention><Mode>GOVERNANCE</Mode><Days>30</Days></DefaultRetention></Rule></ObjectLockConfiguration>
 XML
@@ -127,11 +113,11 @@ while read -r key version; do
     body=$(rgw_curl GET "/locked/$key?retention=&versionId=$version")
     grep -qF '<Mode>COMPLIANCE</Mode>' <<<"$body" || die "$key is not locked: $body"
     n=$((n + 1))
-done < <(versions locked land/)
+done < <(rgw_versions locked land/)
 [ "$n" -ge 12 ] || die "$n versions only"
 ok "each of $n versions is locked in compliance mode"
-read -r pack pack_version < <(versions locked land/packs/ | grep 'pack ')
-read -r meta _ < <(versions locked "${pack%.pack}.meta")
+read -r pack pack_version < <(rgw_versions locked land/packs/ | grep 'pack ')
+read -r meta _ < <(rgw_versions locked "${pack%.pack}.meta")
 curl -s --user "$RGW_KEY:$RGW_SECRET" --aws-sigv4 aws:amz:us-east-1:s3 -H 'x-amz-content-sha256: UNSIGNED-PAYLOAD' \
     "$RGW_URL/locked/$meta" | head -n 1 | jq -r .sha256 >"$DIR/wanted"
 curl -s --user "$RGW_KEY:$RGW_SECRET" --aws-sigv4 aws:amz:us-east-1:s3 -H 'x-amz-content-sha256: UNSIGNED-PAYLOAD' \
@@ -147,31 +133,31 @@ ok "over TLS with its certificate and not without; a wrong secret is told"
 
 # ---- what the holder of the access key cannot do ----
 at="/locked/$pack?versionId=$pack_version"
-must 403 DELETE "$at"
-must 403 DELETE "$at" -H 'x-amz-bypass-governance-retention: true'
+rgw_must 403 DELETE "$at"
+rgw_must 403 DELETE "$at" -H 'x-amz-bypass-governance-retention: true'
 ok "a version cannot be removed"
 retention() { # MODE DATE
     printf '<Retention><Mode>%s</Mode><RetainUntilDate>%s</RetainUntilDate></Retention>' "$1" "$2" >"$DIR/retention"
-    status_of PUT "/locked/$pack?retention=&versionId=$pack_version" --data-binary "@$DIR/retention" \
+    rgw_status PUT "/locked/$pack?retention=&versionId=$pack_version" --data-binary "@$DIR/retention" \
         -H "Content-MD5: $(openssl md5 -binary "$DIR/retention" | base64)" -H 'x-amz-bypass-governance-retention: true'
 }
 [ "$(retention COMPLIANCE "$(date -u -d '+1 hour' +%Y-%m-%dT%H:%M:%SZ)")" = 403 ] || die "retention was shortened"
 ok "retention cannot be shortened"
 [ "$(retention GOVERNANCE "$(date -u -d '+60 days' +%Y-%m-%dT%H:%M:%SZ)")" = 403 ] || die "compliance became governance"
 ok "compliance cannot become governance"
-must 409 DELETE /locked
+rgw_must 409 DELETE /locked
 ok "the bucket cannot be removed"
 
 # ---- what they can do, and what it comes to ----
 archive list -o json >"$DIR/list"
 "$TRIVENI" restore --repository "$WHERE" --kek "$DIR/cluster/kek" --into "$DIR/before" >/dev/null 2>&1
 "$TRIVENI" dump --data-dir "$DIR/before" --all >"$DIR/dump" 2>/dev/null
-versions locked land/ | cut -d' ' -f1 | sort -u | while read -r key; do
+rgw_versions locked land/ | cut -d' ' -f1 | sort -u | while read -r key; do
     case $key in
-    */tree/checkpoint) must 200 PUT "/locked/$key" --data-binary 'no checkpoint' ;;
-    *.pack | *.key | */tree/*) must 200 PUT "/locked/$key" --data-binary 'something else' ;;
+    */tree/checkpoint) rgw_must 200 PUT "/locked/$key" --data-binary 'no checkpoint' ;;
+    *.pack | *.key | */tree/*) rgw_must 200 PUT "/locked/$key" --data-binary 'something else' ;;
     esac
-    case $key in *.meta | *.json | *.pack) must 204 DELETE "/locked/$key" ;; esac
+    case $key in *.meta | *.json | *.pack) rgw_must 204 DELETE "/locked/$key" ;; esac
 done
 archive list -o json | cmp - "$DIR/list" || die "the list is another"
 whole
@@ -270,17 +256,17 @@ expect 0 "" "$TRIVENI" archive verify -r "$DIR/copy" -k "$DIR/cluster/kek"
 ok "a directory is healed from the bucket"
 third="s3:$RGW_URL/open/third?$options&lock=off"
 expect 0 "" "$TRIVENI" archive heal -r "$third" --from "$DIR/copy" -k "$DIR/cluster/kek"
-must 204 DELETE "/open/third/packs/$(basename "${packs[0]}")"
-must 200 PUT "/open/third/packs/$(basename "${packs[1]}")" --data-binary rot
+rgw_must 204 DELETE "/open/third/packs/$(basename "${packs[0]}")"
+rgw_must 200 PUT "/open/third/packs/$(basename "${packs[1]}")" --data-binary rot
 expect 7 DAMAGED "$TRIVENI" archive verify -r "$third" -k "$DIR/cluster/kek"
 expect 7 "2 damaged" "$TRIVENI" archive verify -r "$third"
 expect 0 "1 files copied, 1 healed" "$TRIVENI" archive heal -r "$third" --from "$DIR/copy" -k "$DIR/cluster/kek"
 expect 0 "" "$TRIVENI" archive verify -r "$third" -k "$DIR/cluster/kek"
 ok "a bucket without Object Lock is a copy when it is told so, and is healed from a directory"
 printf X | dd of="${packs[0]}" bs=1 seek=100 conv=notrunc status=none
-must 204 DELETE "/open/third/packs/$(basename "${packs[0]}")"
+rgw_must 204 DELETE "/open/third/packs/$(basename "${packs[0]}")"
 expect 7 "left as they are" "$TRIVENI" archive heal -r "$third" --from "$DIR/copy" -k "$DIR/cluster/kek"
-must 404 GET "/open/third/packs/$(basename "${packs[0]}")"
+rgw_must 404 GET "/open/third/packs/$(basename "${packs[0]}")"
 ok "what is damaged is not copied"
 
 # ---- everything is lost but the bucket and the key ----

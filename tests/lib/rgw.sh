@@ -7,6 +7,10 @@
 # installs: curl ceph-mon ceph-osd radosgw ceph-common ceph-base
 #
 #   rgw_install         installs the Debian packages when they are missing
+#   rgw_curl METHOD PATH[?query=] [curl's options]   the service, signed: the answer's body, status on the last line
+#   rgw_status ...                                   the status alone
+#   rgw_must STATUS ...                              or die (expect.sh)
+#   rgw_versions BUCKET [PREFIX]                     "KEY VERSION" of each version there is, newest first for a key
 #
 # `ms mon client mode = crc`: the gateway forces "secure", which cannot be without cephx, and then waits for ever.
 
@@ -117,10 +121,22 @@ rgw_stop() {
     RGW_PIDS=()
 }
 
-# The service, signed: rgw_curl METHOD PATH[?query=] [curl's options]; the answer's body, status on the last line.
 rgw_curl() {
     local method=$1 path=$2
     shift 2
     curl -s --max-time 30 -X "$method" --user "$RGW_KEY:$RGW_SECRET" --aws-sigv4 aws:amz:us-east-1:s3 -w '\n%{http_code}\n' \
         -H 'x-amz-content-sha256: UNSIGNED-PAYLOAD' "$@" "$RGW_URL$path"
+}
+rgw_status() { rgw_curl "$@" | tail -n 1; }
+rgw_must() {
+    local wanted=$1 got
+    shift
+    got=$(rgw_status "$@")
+    [ "$got" = "$wanted" ] || die "$1 $2: HTTP $got where $wanted was expected"
+}
+rgw_versions() {
+    rgw_curl GET "/$1?prefix=$(jq -rn --arg p "${2:-}" '$p | @uri')&versions=" | python3 -c '
+import re, sys
+for body in re.findall("<Version>(.*?)</Version>", sys.stdin.read()):
+    print(re.search("<Key>(.*?)</Key>", body)[1], re.search("<VersionId>(.*?)</VersionId>", body)[1])'
 }
