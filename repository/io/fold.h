@@ -7,7 +7,8 @@
  * an empty state.
  *
  * Memory: for each thread the entries of a chunk, about REPO_CHUNK_BYTES, and as much again for small records; some threads less
- * where chunks must be larger. Disk: the runs, at most what the packs hold uncompressed. */
+ * where chunks must be larger; 32 MiB at most for what is known to be newer (core/newest.h). Disk: the runs, at most what
+ * the packs hold uncompressed. */
 #ifndef REPOSITORY_IO_FOLD_H
 #define REPOSITORY_IO_FOLD_H
 
@@ -16,7 +17,7 @@
 
 enum {
     REPO_CHUNK_BYTES =
-        32 << 20, /* of entries in a run, unless a pack is larger or there would be too many runs */
+        16 << 20, /* of entries in a run, unless a pack is larger or there would be too many runs */
     REPO_READERS_MAX = 8, /* threads; from a bucket always so many, for they mostly wait */
 };
 

@@ -1,26 +1,38 @@
 /* From packs to runs. See fold.h.
  *
  * The packs are cut into chunks of consecutive ones by the sizes that their metas name, so that an interrupted restore
- * cuts them again the same way and finds its runs. A thread takes the next chunk that nobody has, reads its packs (each
+ * cuts them again the same way and finds its runs. A thread takes the newest chunk that nobody has, reads its packs (each
  * entry decrypted, decoded, its hash and place in the chain checked), copies the bodies that matter into its arena,
- * sorts, and writes the run.
+ * sorts, and writes the run. What a thread has read of a newer chunk tells the others what is done over by it: that they check
+ * as well, and then leave it out (repository/core/newest.h).
  *
  * INVARIANTS
  *   G1  A run has its name only when it is whole, and is never changed then.
  *   G2  The first entry behind a snapshot continues the header hash that the snapshot names; each pack continues the one
  *       before (the plan has checked that).
- *   G3  After an error nothing new is begun; the error of the first chunk in order is told. */
+ *   G3  After an error nothing new is begun; of several errors that of the first chunk is told.
+ *   G4  An effect is left out of a run only for one of a larger lsn up to the target's. Of each record the newest effect, and
+ *       the newest up to the boundary, are therefore in the run of their own chunk, whichever runs an interrupted restore left
+ *       behind. */
 #include "repository/io/gather.h"
+
+#include "repository/core/newest.h"
+
+#include "store/core/check.h"
 
 #include <errno.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/mman.h>
 #include <unistd.h>
 
 enum {
     RUNS_MAX = 4096,
     ARENAS_MAX_BYTES = 384 << 20, /* of all threads */
+    SHARDS = 16,                  /* of the table: more than there are threads */
+    SHARD_CELLS_MAX = 32768,      /* together as many records as have 32 MiB */
+    ASKED_AHEAD = 16,
 };
 
 /* ---- chunks ---- */
@@ -30,9 +42,18 @@ struct chunk {
     uint64_t bytes;    /* of entries, at most */
 };
 
+/* A part of what is known of newer effects, by the hash of the record. */
+struct shard {
+    pthread_mutex_t lock;
+    struct repo_newest known;
+};
+
 struct gather {
     struct repo_fold_job *job;
     struct chunk *chunks;
+    size_t memory_bytes;
+    uint8_t *memory; /* of the shards; NULL: there is none, and every effect is kept */
+    struct shard shards[SHARDS];
     size_t count;
     uint64_t largest;
 
@@ -70,6 +91,25 @@ static int cut(struct gather *g, struct err *e)
     return 0;
 }
 
+/* ---- memory ---- */
+
+/* Zeros; NULL: there is no memory. In pages as large as the kernel has: of small ones each costs a fault when it is first used,
+ * and a search for it whenever a question goes elsewhere. */
+static uint8_t *pages_new(size_t bytes)
+{
+    void *p = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (p == MAP_FAILED)
+        return NULL;
+    (void)madvise(p, bytes, MADV_HUGEPAGE);
+    return p;
+}
+
+static void pages_free(uint8_t *p, size_t bytes)
+{
+    if (p != NULL)
+        (void)munmap(p, bytes);
+}
+
 /* ---- a chunk in memory ---- */
 
 /* First bytes of the key decide most comparisons without touching the effect. */
@@ -77,6 +117,12 @@ struct sort_key {
     uint64_t prefix[2];
     uint32_t run; /* equal: neighbours of one collection */
     uint32_t index;
+};
+
+/* An effect in the frame that is being read: what the table knows of it is on its way to the processor. */
+struct pending {
+    struct repo_effect x;
+    struct repo_newest_name name;
 };
 
 struct worker {
@@ -89,6 +135,9 @@ struct worker {
     uint32_t run;
     void *events; /* struct state_session_event */
     size_t event_count, events_capacity;
+    struct pending pending[ASKED_AHEAD];
+    size_t pending_begin, pending_count;
+    int late; /* what went wrong between two frames */
     struct entry_position end;
     enum commit_mode mode;
     uint64_t before; /* bytes of the chunk's packs that were read whole */
@@ -112,42 +161,104 @@ static int grow(void **list, size_t *capacity, size_t need, size_t size, struct 
     return 0;
 }
 
-static int add_effect(struct worker *w, const struct repo_effect *x)
+/* Views of what is about to go become views into the arena. */
+static int keep(struct worker *w, struct bytes *view)
+{
+    if (view->n == 0)
+        return 0;
+    if (view->n > w->capacity - w->used)
+        return err_set(w->e, ERR_INTEGRITY, "there is more than its meta names");
+    view->p = memcpy(w->arena + w->used, view->p, view->n);
+    w->used += view->n;
+    return 0;
+}
+
+static int keep_effect(struct worker *w, struct repo_effect x)
 {
     uint8_t first[16] = {0};
-    if (!repo_selected(w->g->job->only, x->collection, x->key))
-        return 0;
-    int rc = grow(&w->effects, &w->effects_capacity, w->n + 1, sizeof *x, w->e);
+    int rc = grow(&w->effects, &w->effects_capacity, w->n + 1, sizeof x, w->e);
     if (rc == 0)
         rc = grow(&w->sorted, &w->sorted_capacity, w->n + 1, sizeof(struct sort_key), w->e);
+    if (rc == 0)
+        rc = keep(w, &x.key);
+    if (rc == 0)
+        rc = keep(w, &x.value);
     if (rc != 0)
         return rc;
     struct repo_effect *effects = w->effects;
     struct sort_key *sorted = w->sorted;
-    if (w->n == 0 || !bytes_equal(effects[w->n - 1].collection, x->collection))
+    if (w->n != 0 && bytes_equal(effects[w->n - 1].collection, x.collection)) {
+        x.collection = effects[w->n - 1].collection;
+    } else {
         w->run++;
-    memcpy(first, x->key.p, x->key.n < sizeof first ? x->key.n : sizeof first);
+        if ((rc = keep(w, &x.collection)) != 0)
+            return rc;
+    }
+    memcpy(first, x.key.p, x.key.n < sizeof first ? x.key.n : sizeof first);
     sorted[w->n] =
         (struct sort_key){{get_be64(first), get_be64(first + 8)}, w->run, (uint32_t)w->n};
-    effects[w->n++] = *x;
+    effects[w->n++] = x;
+    return 0;
+}
+
+/* The one that waits the longest: is there something newer? */
+static int decide(struct worker *w)
+{
+    const struct pending *p = &w->pending[w->pending_begin];
+    struct shard *s = &w->g->shards[p->name.hash >> 60];
+    (void)pthread_mutex_lock(&s->lock);
+    const bool wanted = repo_newest_ask(&s->known, &p->name, p->x.lsn, w->g->job->boundary);
+    (void)pthread_mutex_unlock(&s->lock);
+    w->pending_begin = (w->pending_begin + 1) % ASKED_AHEAD;
+    w->pending_count--;
+    if (!wanted)
+        return 0;
+    int rc = keep_effect(w, p->x);
+    if (rc != 0)
+        err_wrap(w->e, "lsn %llu", (unsigned long long)p->x.lsn.v);
+    return rc;
+}
+
+/* Before the frame goes, all of it are decided. */
+static int decide_all(struct worker *w)
+{
+    int rc = 0;
+    while (rc == 0 && w->pending_count != 0)
+        rc = decide(w);
+    return rc;
+}
+
+static int add_effect(struct worker *w, const struct repo_effect *x)
+{
+    if (!repo_selected(w->g->job->only, x->collection, x->key))
+        return 0;
+    if (w->g->memory == NULL)
+        return keep_effect(w, *x);
+    int rc = w->pending_count == ASKED_AHEAD ? decide(w) : 0;
+    if (rc != 0)
+        return rc;
+    struct pending *p = &w->pending[(w->pending_begin + w->pending_count++) % ASKED_AHEAD];
+    *p = (struct pending){*x, repo_newest_name(x)};
+    repo_newest_hint(&w->g->shards[p->name.hash >> 60].known, &p->name);
     return 0;
 }
 
 static int add_event(struct worker *w, struct state_session_event event)
 {
-    int rc = 0;
     if (w->g->job->only != NULL || uuid_is_zero(&event.session))
         return 0;
-    rc = grow(&w->events, &w->events_capacity, w->event_count + 1, sizeof event, w->e);
+    int rc = keep(w, &event.client);
+    if (rc == 0)
+        rc = grow(&w->events, &w->events_capacity, w->event_count + 1, sizeof event, w->e);
     if (rc == 0)
         ((struct state_session_event *)w->events)[w->event_count++] = event;
     return rc;
 }
 
-static int add_txn(struct worker *w, const struct entry_view *v, struct bytes body)
+static int add_txn(struct worker *w, const struct entry_view *v)
 {
     struct body_txn txn;
-    int rc = body_read_txn(body, &txn, w->e);
+    int rc = body_read_txn(bytes_of(v->body, v->header.body_bytes), &txn, w->e);
     for (uint32_t i = 0; rc == 0 && i < txn.op_count; i++) {
         struct op op;
         rc = body_next_op(&txn.ops, &op, w->e);
@@ -163,15 +274,16 @@ static int add_txn(struct worker *w, const struct entry_view *v, struct bytes bo
     return rc;
 }
 
-static int add_body(struct worker *w, const struct entry_view *v, struct bytes body)
+static int add_body(struct worker *w, const struct entry_view *v)
 {
+    const struct bytes body = bytes_of(v->body, v->header.body_bytes);
     struct body_session session;
     struct body_config config;
     struct body_members members;
     int rc = 0;
     switch (v->header.kind) {
     case ENTRY_TXN:
-        return add_txn(w, v, body);
+        return add_txn(w, v);
     case ENTRY_SESSION:
         if ((rc = body_read_session(body, &session, w->e)) != 0)
             return rc;
@@ -206,21 +318,14 @@ static int add_entry(void *arg, const struct entry_view *v)
     struct worker *w = arg;
     const struct repo_plan *plan = w->g->job->plan;
     const struct repo_snapshot *s = plan->snapshot;
-    const size_t n = v->header.body_bytes;
-    int rc = 0;
-    if (s != NULL && v->header.lsn.v <= s->o.end.lsn.v)
-        return 0;
+    int rc = w->late;
+    if (rc != 0 || (s != NULL && v->header.lsn.v <= s->o.end.lsn.v))
+        return rc;
     if (s != NULL && v->header.lsn.v == s->o.end.lsn.v + 1)
         rc = entry_follows(&s->o.end, &v->header, w->e);
     if (rc != 0)
         return err_wrap(w->e, "behind snapshot %s", s->o.name), rc;
-    if (n > w->capacity - w->used)
-        return err_set(w->e, ERR_INTEGRITY, "lsn %llu: there is more than its meta names",
-                       (unsigned long long)v->header.lsn.v);
-    uint8_t *body = w->arena + w->used;
-    memcpy(body, v->body, n);
-    w->used += n;
-    if ((rc = add_body(w, v, bytes_of(body, n))) != 0)
+    if ((rc = add_body(w, v)) != 0)
         return err_wrap(w->e, "lsn %llu", (unsigned long long)v->header.lsn.v), rc;
     w->end = entry_position_of(v);
     return v->header.lsn.v == plan->lsn.v ? PLAN_ENDS : 0;
@@ -238,7 +343,9 @@ static void tell(struct worker *w, uint64_t bytes)
 
 static void after_frame(void *arg, uint64_t bytes)
 {
-    tell(arg, bytes);
+    struct worker *w = arg;
+    tell(w, bytes);
+    w->late = w->late != 0 ? w->late : decide_all(w);
 }
 
 static int read_pack(struct worker *w, const struct repo_pack *pack)
@@ -255,6 +362,9 @@ static int read_pack(struct worker *w, const struct repo_pack *pack)
         frame = repo_pack_frame_of(&reader, (struct lsn){s->o.end.lsn.v + 1});
     if (rc == 0)
         rc = repo_pack_walk(&reader, frame, add_entry, after_frame, w, w->e);
+    if (rc == 0 || rc == PLAN_ENDS)
+        after_frame(w, pack->o.bytes);
+    rc = w->late != 0 ? w->late : rc;
     repo_pack_close(&reader);
     w->before += pack->o.bytes;
     return rc;
@@ -329,7 +439,8 @@ static int make_run(struct worker *w, size_t chunk)
 {
     const struct chunk *c = &w->g->chunks[chunk];
     const struct repo_pack *packs = w->g->job->r->inv.packs;
-    w->used = w->n = w->event_count = 0;
+    w->used = w->n = w->event_count = w->pending_count = 0;
+    w->late = 0;
     w->run = 0;
     w->mode = 0;
     w->before = w->told = 0;
@@ -375,7 +486,7 @@ static void *work(void *arg)
     w->e = &why;
     (void)pthread_mutex_lock(&g->lock);
     while (g->rc == 0 && g->next < g->count) {
-        const size_t chunk = g->next++;
+        const size_t chunk = g->count - ++g->next; /* what is newest first */
         (void)pthread_mutex_unlock(&g->lock);
         const bool kept = is_there(g, chunk);
         int rc = kept ? 0 : make_run(w, chunk);
@@ -436,7 +547,7 @@ static int run_workers(struct gather *g, struct err *e)
         struct worker *w = &workers[i];
         w->g = g;
         w->capacity = g->largest + 1; /* of none there is memory, too */
-        if ((w->arena = malloc(w->capacity)) == NULL)
+        if ((w->arena = pages_new(w->capacity)) == NULL)
             rc = i == 0 ? err_set(e, ERR_NO_MEMORY, "out of memory for %llu bytes of entries",
                                   (unsigned long long)w->capacity)
                         : 0;
@@ -451,7 +562,7 @@ static int run_workers(struct gather *g, struct err *e)
             g->working--;
             (void)pthread_mutex_unlock(&g->lock);
             rc = i == 0 ? err_set(e, ERR_FAILED, "no thread: %s", strerror(failed)) : 0;
-            free(w->arena);
+            pages_free(w->arena, w->capacity);
             w->arena = NULL;
             break;
         }
@@ -462,7 +573,7 @@ static int run_workers(struct gather *g, struct err *e)
     for (size_t i = 0; i < started; i++)
         (void)pthread_join(workers[i].thread, NULL);
     for (size_t i = 0; i < n; i++) {
-        free(workers[i].arena);
+        pages_free(workers[i].arena, workers[i].capacity);
         free(workers[i].effects);
         free(workers[i].sorted);
         free(workers[i].events);
@@ -470,6 +581,31 @@ static int run_workers(struct gather *g, struct err *e)
     if (rc == 0 && g->rc != 0 && e != NULL)
         *e = g->why;
     return rc != 0 ? rc : g->rc;
+}
+
+/* ---- what is newer ---- */
+
+/* No more cells than there are entries; without memory for them all is kept. */
+static void shards_init(struct gather *g, uint64_t entries)
+{
+    size_t cells = 64;
+    while (cells < SHARD_CELLS_MAX && cells * SHARDS < entries)
+        cells *= 2;
+    const size_t bytes = cells * REPO_NEWEST_CELL_BYTES;
+    g->memory = pages_new(SHARDS * bytes);
+    g->memory_bytes = SHARDS * bytes;
+    for (size_t i = 0; i < SHARDS; i++) {
+        check(pthread_mutex_init(&g->shards[i].lock, NULL) == 0);
+        if (g->memory != NULL)
+            repo_newest_init(&g->shards[i].known, g->memory + i * bytes, cells);
+    }
+}
+
+static void shards_deinit(struct gather *g)
+{
+    for (size_t i = 0; i < SHARDS; i++)
+        (void)pthread_mutex_destroy(&g->shards[i].lock);
+    pages_free(g->memory, g->memory_bytes);
 }
 
 /* ---- what the runs say together ---- */
@@ -504,6 +640,7 @@ static int add_up(struct repo_fold_job *job, struct err *e)
 
 int repo_fold_gather(struct repo_fold_job *job, struct err *e)
 {
+    const struct repo_snapshot *s = job->plan->snapshot;
     struct gather g = {.job = job,
                        .opening = PTHREAD_MUTEX_INITIALIZER,
                        .lock = PTHREAD_MUTEX_INITIALIZER,
@@ -511,9 +648,11 @@ int repo_fold_gather(struct repo_fold_job *job, struct err *e)
     job->kept = 0;
     int rc = cut(&g, e);
     g.failed = g.count;
+    shards_init(&g, job->plan->lsn.v - (s == NULL ? 0 : s->o.end.lsn.v));
     if (rc == 0 && g.count != 0)
         rc = run_workers(&g, e);
     job->runs = g.count;
+    shards_deinit(&g);
     free(g.chunks);
     (void)pthread_cond_destroy(&g.news);
     (void)pthread_mutex_destroy(&g.lock);
