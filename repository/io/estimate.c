@@ -17,8 +17,11 @@
 #include <unistd.h>
 
 enum {
-    SAMPLES = 3, /* packs: the first, one in the middle, the last */
-    SAMPLE_BYTES = 4 << 20,
+    SAMPLES = 3,                 /* packs: the first, one in the middle, the last */
+    SAMPLE_MOST_BYTES = 4 << 20, /* each, and no more than */
+    SAMPLE_LEAST_BYTES = 256 << 10,
+    SAMPLE_SHARE =
+        512, /* one part in so many of what is read: all of them below a hundredth of the work */
     SAMPLE_MS = 400, /* each */
     WRITE_BYTES = 8 << 20,
     WRITE_STEP_BYTES = 1 << 20,
@@ -33,15 +36,24 @@ static double now_s(void)
 
 struct sample {
     double began;
+    uint64_t most;  /* of `plain` */
     uint64_t bytes; /* of the object, read */
     uint64_t plain; /* of entries or records, decoded */
 };
 
 enum { SAMPLE_ENDS = 1 };
 
+static struct sample sample_of(const struct repository_estimate *x)
+{
+    uint64_t most = x->plain_bytes / SAMPLE_SHARE;
+    most = most < SAMPLE_LEAST_BYTES ? SAMPLE_LEAST_BYTES : most;
+    return (struct sample){.began = now_s(),
+                           .most = most > SAMPLE_MOST_BYTES ? SAMPLE_MOST_BYTES : most};
+}
+
 static int is_enough(const struct sample *s)
 {
-    return s->plain >= SAMPLE_BYTES || now_s() - s->began > SAMPLE_MS / 1e3 ? SAMPLE_ENDS : 0;
+    return s->plain >= s->most || now_s() - s->began > SAMPLE_MS / 1e3 ? SAMPLE_ENDS : 0;
 }
 
 static int take_entry(void *arg, const struct entry_view *v)
@@ -70,7 +82,7 @@ static int measure_packs(struct repository *r, const struct repo_plan *plan,
     for (size_t i = 0; i < SAMPLES && i < n && rc == 0; i++) {
         const size_t at = n <= SAMPLES ? i : i * (n - 1) / (SAMPLES - 1);
         struct repo_pack_reader reader = REPO_PACK_READER_NONE;
-        struct sample s = {.began = now_s()};
+        struct sample s = sample_of(out);
         rc = repo_pack_open(r, &r->inv.packs[plan->pack_begin + at], &reader, e);
         if (rc == 0)
             rc = repo_pack_walk(&reader, 0, take_entry, NULL, &s, e);
@@ -87,7 +99,7 @@ static int measure_packs(struct repository *r, const struct repo_plan *plan,
 static int measure_snapshot(struct repository *r, const struct repo_plan *plan, double *rate,
                             struct repository_estimate *out, struct err *e)
 {
-    struct sample s = {.began = now_s()};
+    struct sample s = sample_of(out);
     *rate = 0;
     if (plan->snapshot == NULL)
         return 0;
@@ -139,17 +151,19 @@ int repository_estimate(struct repository *r, const struct restore_plan *plan, b
     uint64_t packs = 0, snapshot = 0;
     *out = (struct repository_estimate){.read_rate = 0};
     int rc = repo_plan_lsn(&r->inv, plan->lsn, &steps, e);
-    if (rc == 0)
-        rc = measure_packs(r, &steps, out, e);
+    if (rc != 0)
+        return rc;
+    for (size_t i = steps.pack_begin; i < steps.pack_end; i++)
+        packs += r->inv.packs[i].o.plain_bytes;
+    if (steps.snapshot != NULL)
+        snapshot = steps.snapshot->o.plain_bytes;
+    out->plain_bytes = packs + snapshot;
+    rc = measure_packs(r, &steps, out, e);
     if (rc == 0)
         rc = measure_snapshot(r, &steps, &snapshot_rate, out, e);
     if (rc != 0)
         return rc;
     measure_disk(dir, out);
-    for (size_t i = steps.pack_begin; i < steps.pack_end; i++)
-        packs += r->inv.packs[i].o.plain_bytes;
-    if (steps.snapshot != NULL)
-        snapshot = steps.snapshot->o.plain_bytes;
     const long processors = sysconf(_SC_NPROCESSORS_ONLN);
     double threads = r->backend->kind->remote ? REPO_READERS_MAX
                      : processors < 1         ? 1
@@ -157,7 +171,6 @@ int repository_estimate(struct repository *r, const struct restore_plan *plan, b
     const double most =
         (double)packs / REPO_CHUNK_BYTES; /* runs, of which each thread makes one at a time */
     threads = threads > most ? most : threads;
-    out->plain_bytes = packs + snapshot;
     out->seconds = divide(packs, out->read_rate) / (threads < 1 ? 1 : threads) +
                    divide(snapshot, snapshot_rate);
     if (whole) /* the runs, and the records, which are counted again */

@@ -42,6 +42,30 @@ static void an_estimate_is_of_what_is_read_and_leaves_nothing(void **state)
     place_drop(&p);
 }
 
+static void a_sample_is_a_small_part_of_what_there_is(void **state)
+{
+    (void)state;
+    enum { RECORD_BYTES = 128 << 10, RECORDS = 24, LEAST_BYTES = 256 << 10 };
+    static uint8_t value[RECORD_BYTES];
+    struct place p;
+    struct feed f = {.random = 9};
+    struct err e = ERR_NONE;
+    struct restore_plan plan;
+    struct repository_estimate x;
+    place_make(&p);
+    struct repository *r = archive_open(&p, false);
+    for (unsigned i = 0; i < RECORDS; i++)
+        feed_put(&f, "c", "k", value, sizeof value);
+    assert_ok(feed_seal(&f, r, NULL, NULL, &e), e);
+    assert_ok(repository_plan(r, &(struct restore_target){.point = NULL}, &plan, &e), e);
+    assert_ok(repository_estimate(r, &plan, true, p.root, &x, &e), e);
+    assert_in_range(x.sampled_bytes, LEAST_BYTES, LEAST_BYTES + RECORD_BYTES + 1024);
+    assert_true(x.plain_bytes > (uint64_t)RECORDS * RECORD_BYTES);
+    repository_close(r);
+    feed_drop(&f);
+    place_drop(&p);
+}
+
 static void damage_in_the_sample_is_told(void **state)
 {
     (void)state;
@@ -73,6 +97,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(an_estimate_is_of_what_is_read_and_leaves_nothing),
+        cmocka_unit_test(a_sample_is_a_small_part_of_what_there_is),
         cmocka_unit_test(damage_in_the_sample_is_told),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
