@@ -42,8 +42,9 @@ int repo_tree_check_begin(struct repository *r, repo_tree_damage_fn damage, void
 void repo_tree_check_reach(struct repo_tree_check *c, struct lsn archived);
 /* What was read; NULL when there is none that could be. */
 const struct tlog_checkpoint *repo_tree_check_checkpoint(const struct repo_tree_check *c);
-/* The next entry in the order of the packs. */
-void repo_tree_check_entry(struct repo_tree_check *c, const struct entry_view *v);
+/* The next entry in the order of the packs: its header, and the hash of that as a leaf. */
+void repo_tree_check_leaf(struct repo_tree_check *c, struct lsn lsn,
+                          const uint8_t header[ENTRY_HEADER_BYTES], const struct sha256 *hash);
 /* Instead of its entries: of a pack that was disposed of, from the headers in the tree. ERR_INTEGRITY when they are not those
  * between its begin and its end. */
 int repo_tree_check_disposed(struct repo_tree_check *c, const struct repo_pack *p, struct err *e);

@@ -132,14 +132,14 @@ static int compare_full(void *arg, const struct tlog_tile *t, const struct sha25
     return 0;
 }
 
-void repo_tree_check_entry(struct repo_tree_check *c, const struct entry_view *v)
+void repo_tree_check_leaf(struct repo_tree_check *c, struct lsn lsn,
+                          const uint8_t header[ENTRY_HEADER_BYTES], const struct sha256 *hash)
 {
     /* Beyond the checkpoint nothing is signed; behind a pack that could not be read nothing can be said. */
-    if (c->absent || c->edge.size >= c->checkpoint.size || v->header.lsn.v != c->edge.size + 1)
+    if (c->absent || c->edge.size >= c->checkpoint.size || lsn.v != c->edge.size + 1)
         return;
-    struct sha256 leaf = tlog_leaf_hash(bytes_of(v->raw, ENTRY_HEADER_BYTES));
-    repo_tree_leaf(c->bundle, c->edge.size, v->raw);
-    check(tlog_edge_add(&c->edge, &leaf, compare_full, c) == 0);
+    repo_tree_leaf(c->bundle, c->edge.size, header);
+    check(tlog_edge_add(&c->edge, hash, compare_full, c) == 0);
 }
 
 /* The headers of a bundle behind `at`, up to lsn `to`, continue it. */
@@ -157,7 +157,9 @@ static int follow_bundle(struct repo_tree_check *c, struct entry_position *at, s
         if (rc == 0) {
             v.hash = hash_sha256(bytes_of(v.raw, ENTRY_HEADER_BYTES));
             *at = entry_position_of(&v);
-            repo_tree_check_entry(c, &v); /* reads into c->file behind the last of a tile */
+            const struct sha256 leaf = tlog_leaf_hash(bytes_of(v.raw, ENTRY_HEADER_BYTES));
+            repo_tree_check_leaf(c, at->lsn, v.raw,
+                                 &leaf); /* reads into c->file behind a tile's last */
         }
     }
     return rc;

@@ -49,11 +49,9 @@ struct verify {
     struct repository_report *report;
     uint64_t total, done_before;
     struct repo_tree_check *tree;
-    struct repo_ahead *ahead; /* the hashes of what is whole so far, and is not hashed in passing */
-    const struct repo_pack *pack; /* being read */
-    size_t point;
-    struct pack_sum *sums; /* of each pack */
-    struct digest sum;     /* of the one being read */
+    struct repo_ahead *ahead; /* what is whole so far: packs read, of the rest their hashes */
+    struct pack_sum *sums;    /* of each pack */
+    struct digest sum;        /* of the one being read */
 };
 
 static void tell(struct verify *v, const char *object, const char *reason)
@@ -95,57 +93,17 @@ static int check_hash(const struct verify *v, const struct repo_object *o, struc
     return rc == 0 ? 0 : repo_damage(e);
 }
 
-static int sum_ref(void *arg, const struct repo_keyref *ref)
-{
-    struct digest *sum = arg;
-    *sum = digest_add(*sum, repo_keyref_digest(ref));
-    return 0;
-}
-
-/* Restore points must be in the meta, and in no other place. */
-static int check_entry(void *arg, const struct entry_view *x)
-{
-    struct verify *v = arg;
-    struct body_restore_point body;
-    v->report->entries++;
-    if (repo_keyrefs_of(x, sum_ref, &v->sum, NULL) != 0)
-        return ERR_INTEGRITY;
-    repo_tree_check_entry(v->tree, x);
-    if (x->header.kind != ENTRY_RESTORE_POINT)
-        return 0;
-    const struct repo_point *p =
-        v->point < v->pack->point_count ? &v->pack->points[v->point] : NULL;
-    if (body_read_restore_point(bytes_of(x->body, x->header.body_bytes), &body, NULL) != 0 ||
-        p == NULL || p->lsn.v != x->header.lsn.v || p->time.us != x->header.time.us ||
-        !bytes_equal(p->name, body.name))
-        return ERR_INTEGRITY;
-    v->point++;
-    return 0;
-}
-
-/* Its entries, and in passing the hash of the object. */
+/* Its entries, which were read ahead, are the next ones of the tree; what came before damage counts as well. */
 static int read_pack(struct verify *v, const struct repo_pack *p, struct err *e)
 {
-    struct repo_pack_reader reader = REPO_PACK_READER_NONE;
-    struct sha256 found;
-    v->pack = p;
-    v->point = 0;
-    v->sum = (struct digest){0, 0};
-    int rc = repo_pack_open(v->r, p, &reader, e);
-    if (rc == 0)
-        rc = repo_reader_hash_begin(reader.reader, e);
-    if (rc == 0) {
-        err_set(e, ERR_INTEGRITY, "its restore points are not those that its meta names");
-        rc = repo_pack_walk(&reader, 0, check_entry, advance, v, e);
-    }
-    if (rc == 0 && v->point != p->point_count)
-        rc = err_set(e, ERR_INTEGRITY, "its meta names restore points that it does not hold");
-    if (rc == 0)
-        rc = repo_reader_hash_end(reader.reader, &found, e);
-    if (rc == 0)
-        rc = compare_hash(&found, &p->o, e);
-    repo_pack_close(&reader);
-    return rc;
+    struct repo_ahead_pack x;
+    int rc = repo_ahead_take_pack(v->ahead, p, &x, e);
+    for (uint64_t i = 0; i < x.entries; i++)
+        repo_tree_check_leaf(v->tree, (struct lsn){p->first.v + i}, x.leaves[i].header,
+                             &x.leaves[i].hash);
+    v->report->entries += x.entries;
+    v->sum = x.sum;
+    return rc == 0 ? compare_hash(&x.sha256, &p->o, e) : rc;
 }
 
 static int count_record(void *arg, const struct repo_snap_record *x)
@@ -205,8 +163,8 @@ static int check_index(struct verify *v, struct repo_index *x, const struct repo
     return 0;
 }
 
-/* While it is decrypted and decoded, so that it is read once. */
-static bool is_hashed_in_passing(const struct verify *v, const struct repo_object *o, bool is_pack)
+/* Decrypted and decoded, and hashed in passing, so that it is read once. */
+static bool is_read_ahead(const struct verify *v, const struct repo_object *o, bool is_pack)
 {
     return v->level >= REPOSITORY_READABLE && is_pack && !o->disposed;
 }
@@ -225,7 +183,7 @@ static int check_object(struct verify *v, const struct repo_object *o, const str
     int read = 0;
     v->report->bytes += o->bytes;
     v->report->disposed += o->disposed;
-    if (v->level >= REPOSITORY_INTACT && !is_hashed_in_passing(v, o, p != NULL))
+    if (v->level >= REPOSITORY_INTACT && !is_read_ahead(v, o, p != NULL))
         rc = check_hash(v, o, &why);
     if (v->r->keyless)
         read = p != NULL ? repo_tree_check_pack(v->tree, p, &deeper) : 0;
@@ -288,10 +246,14 @@ static void check_generations(struct verify *v)
     }
 }
 
-static void expect(struct verify *v, const struct repo_object *o, bool is_pack)
+static void expect(struct verify *v, const struct repo_object *o, const struct repo_pack *p)
 {
     v->total += o->bytes;
-    if (!o->damaged && !is_hashed_in_passing(v, o, is_pack))
+    if (o->damaged)
+        return;
+    if (is_read_ahead(v, o, p != NULL))
+        repo_ahead_add_pack(v->ahead, p);
+    else
         repo_ahead_add(v->ahead, o);
 }
 
@@ -300,14 +262,14 @@ static int check_all(struct verify *v, const struct repo_inventory *now)
     v->sums = calloc(now->pack_count + 1, sizeof *v->sums);
     int rc = v->sums != NULL ? 0 : ERR_NO_MEMORY;
     if (rc == 0)
-        rc = repo_ahead_new(v->r->backend, now->pack_count + now->snapshot_count + now->index_count,
+        rc = repo_ahead_new(v->r, now->pack_count + now->snapshot_count + now->index_count,
                             &v->ahead, NULL);
     for (size_t i = 0; rc == 0 && i < now->pack_count; i++)
-        expect(v, &now->packs[i].o, true);
+        expect(v, &now->packs[i].o, &now->packs[i]);
     for (size_t i = 0; rc == 0 && i < now->snapshot_count; i++)
-        expect(v, &now->snapshots[i].o, false);
+        expect(v, &now->snapshots[i].o, NULL);
     for (size_t i = 0; rc == 0 && i < now->index_count; i++)
-        expect(v, &now->indexes[i].o, false);
+        expect(v, &now->indexes[i].o, NULL);
     check_vanished(v, now);
     check_generations(v);
     for (size_t i = 0; rc == 0 && i < now->pack_count; i++) {
