@@ -304,7 +304,7 @@ static int command_sessions(struct site *s, json_t **reply, struct err *e)
 int admin_require_serving(struct site *s, struct err *e)
 {
     const struct site_member *primary = site_member(s, s->view.primary);
-    if (site_is_ready(s))
+    if (site_is_settled(s))
         return 0;
     return err_set(e, ERR_NOT_PRIMARY, "%s is not the primary: %s",
                    s->config->members[s->config->self].name,

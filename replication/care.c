@@ -431,7 +431,7 @@ void care_progress(struct site *s)
     if (c == NULL)
         return;
     (void)pthread_mutex_lock(&c->lock);
-    c->primary = site_is_ready(s);
+    c->primary = site_is_settled(s);
     c->commit = s->marks.commit;
     c->members = s->view.list.members.all;
     for (uint8_t i = 0; i < s->config->member_count; i++) {

@@ -22,7 +22,13 @@ enum {
 
 bool site_is_ready(const struct site *s)
 {
-    return marks_ready(&s->marks, &s->view, s->term_start) && s->fatal.code == 0;
+    const bool inherited = s->inherited.term.v == s->view.term.v;
+    return marks_ready(&s->marks, &s->view, s->term_start, inherited) && s->fatal.code == 0;
+}
+
+bool site_is_settled(const struct site *s)
+{
+    return marks_settled(&s->marks, &s->view, s->term_start) && s->fatal.code == 0;
 }
 
 const struct site_member *site_member(const struct site *s, uint8_t index)
@@ -197,7 +203,7 @@ static void append_own(struct site *s, const struct repl_action *a)
         site_fail(s, &e);
     }
     if (begins) {
-        s->urgent = s->term_start = a->lsn; /* nothing is served before it is applied */
+        s->urgent = s->term_start = a->lsn; /* who reads the state alone waits for it */
         answered_begin(&s->answered, a->term);
         s->primary_since_ms = site_now_ms();
     }

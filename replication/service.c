@@ -433,7 +433,7 @@ void service_turn(struct site *s)
     struct service *v = s->service;
     if (v == NULL)
         return;
-    if (v->failover.active && site_is_ready(s))
+    if (v->failover.active && site_is_settled(s))
         failover_done(v, true, "");
     service_unique_progress(v);
     service_keys_progress(v);

@@ -169,7 +169,7 @@ void service_expire_sessions(struct service *v)
 {
     struct site *s = v->site;
     uint64_t hours = s->config->session_hours;
-    if (!site_is_ready(s) || hours == 0 || site_now_ms() - v->expired_ms < 60000)
+    if (!site_is_settled(s) || hours == 0 || site_now_ms() - v->expired_ms < 60000)
         return;
     v->expired_ms = site_now_ms();
     struct expiry x = {.service = v,

@@ -376,7 +376,7 @@ static void end_walk(struct service *v, struct keys *k)
 void service_keys_progress(struct service *v)
 {
     struct err e = ERR_NONE;
-    if (!site_is_ready(v->site))
+    if (!site_is_settled(v->site))
         return;
     struct keys *k = keys_of(v);
     const uint64_t now = site_now_ms();

@@ -6,10 +6,11 @@
 
 #include "store/core/check.h"
 
-/* How old what is answered may be. A primary without a lease may have been replaced, and does not know since when. */
-static uint64_t age_us(const struct site *s)
+/* How old what is answered may be; `overlay`: it is from there, too. A primary without a lease may have been replaced, and does
+ * not know since when. */
+static uint64_t age_us(const struct site *s, bool overlay)
 {
-    if (site_is_ready(s))
+    if (overlay || site_is_settled(s))
         return repl_lease_valid(s->repl, site_now_ms()) ? 0 : UINT64_MAX;
     return freshness_age_us(&s->freshness, site_now_ms());
 }
@@ -34,14 +35,16 @@ static enum readiness read_readiness(struct client *c, const struct frame *f, st
     }
     if (s->view.role == REPL_PRIMARY && !standby) {
         bool ready = site_is_ready(s) && repl_lease_valid(s->repl, site_now_ms());
-        if (whole && earlier == NULL && s->marks.visible.v > need.v)
+        if (!whole && ready)
+            return READ_NOW; /* the overlay holds what is not applied */
+        if (!whole)
+            need.v = 0;
+        else if (earlier == NULL && s->marks.visible.v > need.v)
             need = s->marks.visible;
-        if (!ready && s->term_start.v > need.v)
+        if (whole && !ready && s->term_start.v > need.v)
             need = s->term_start;
         if (!ready)
             return service_park(c, f, body, need, e) == 0 ? READ_PARKED : READ_REFUSED;
-        if (!whole)
-            return READ_NOW; /* the overlay holds what is not applied */
     }
     if (need.v > s->marks.applied.v)
         return service_park(c, f, body, need, e) == 0 ? READ_PARKED : READ_REFUSED;
@@ -190,7 +193,7 @@ int service_get(struct client *c, const struct frame *f, struct bytes body, stru
     bool past = m.as_of.kind != AS_OF_NONE;
     bool overlay = m.snapshot == 0 && !past && site_is_ready(s);
     struct wire_read_header header = {overlay ? s->marks.visible : lsn,
-                                      m.snapshot == 0 && !past ? age_us(s) : 0, m.count};
+                                      m.snapshot == 0 && !past ? age_us(s, overlay) : 0, m.count};
 
     size_t need = 64;
     struct record r;
@@ -321,7 +324,7 @@ int service_scan(struct client *c, const struct frame *f, struct bytes body, str
     if (rc != 0)
         return rc;
     struct wire_read_header header = {
-        lsn, m.snapshot == 0 && m.as_of.kind == AS_OF_NONE ? age_us(s) : 0, 0};
+        lsn, m.snapshot == 0 && m.as_of.kind == AS_OF_NONE ? age_us(s, false) : 0, 0};
     uint8_t *out = service_buffer(c->service, 1 << 16, e);
     if (out == NULL)
         return e->code;

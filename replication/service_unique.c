@@ -447,8 +447,15 @@ int service_unique_check(struct client *c, const struct frame *f, struct bytes b
     struct service *v = c->service;
     struct state_snapshot *snap;
     int rc = load(v, &snap, e);
-    if (rc != 0 || !v->uniques->any_index)
+    if (rc != 0)
         return rc;
+    const struct lsn declares = inherited_declares(v->site);
+    if (state_snapshot_position(snap).lsn.v < declares.v) { /* an index that is not known yet */
+        rc = service_park(c, f, body, declares, e);
+        return rc != 0 ? rc : SERVICE_LATER;
+    }
+    if (!v->uniques->any_index)
+        return 0;
     struct uniques *q = v->uniques;
     rc = weigh(v->site, txn, e);
     if (rc != 0 || q->n == 0)
@@ -521,7 +528,7 @@ void service_unique_progress(struct service *v)
     struct err e = ERR_NONE;
     const uint64_t now = site_now_ms();
     const struct uniques *q = v->uniques;
-    if (!site_is_ready(s) ||
+    if (!site_is_settled(s) ||
         (q != NULL && now < q->looked_ms + (q->any_open ? (uint64_t)STEP_MS : (uint64_t)IDLE_MS)))
         return;
     if (load(v, &snap, &e) != 0)

@@ -190,7 +190,7 @@ int service_require_primary(struct client *c, const struct frame *f, struct byte
     if (site_is_ready(s))
         return 0;
     if (s->view.role == REPL_PRIMARY) {
-        int rc = service_park(c, f, body, s->term_start, e);
+        int rc = service_park(c, f, body, (struct lsn){0}, e);
         return rc != 0 ? rc : SERVICE_LATER;
     }
     const struct site_member *primary = site_member(s, s->view.primary);

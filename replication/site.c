@@ -156,11 +156,12 @@ static void tell_answering(struct site *s)
     if (s->answering.v == s->view.term.v || !site_is_ready(s))
         return;
     s->answering = s->view.term;
-    events_add(
-        s->events,
-        "term %llu: what was logged before is applied -> answering, after %llu ms as primary",
-        (unsigned long long)s->answering.v,
-        (unsigned long long)(site_now_ms() - s->primary_since_ms));
+    events_add(s->events,
+               "term %llu: %llu entries are remembered until they are applied -> answering, after "
+               "%llu ms as primary",
+               (unsigned long long)s->answering.v,
+               (unsigned long long)(s->tail.lsn.v - s->marks.applied.v),
+               (unsigned long long)(site_now_ms() - s->primary_since_ms));
 }
 
 static void take_progress(struct site *s)
@@ -180,7 +181,6 @@ static void take_progress(struct site *s)
         const struct entry_position at = state_applied(s->state);
         (void)freshness_applied(&s->freshness, at.lsn, at.term, s->view.may_vote);
         tell_mode(s);
-        tell_answering(s);
     }
     if (moved.applied || moved.archived)
         driver_step(s, &(struct repl_event){.type = REPL_EV_PROGRESS,
@@ -247,11 +247,14 @@ static void on_check(uv_check_t *check)
 static void on_prepare(uv_prepare_t *prepare)
 {
     struct site *s = prepare->data;
-    if (!s->stopping)
+    if (!s->stopping) {
+        tell_answering(s);
         service_turn(s);
+    }
     push(s); /* timers append, too, and now the loop may sleep */
     driver_ship(s);
     site_snapshot_drop(s);
+    inherit(s); /* what begins the term is under way */
 }
 
 /* A planned stop should not cost the others an election timeout: a primary hands over first, when somebody can take it and the

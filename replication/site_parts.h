@@ -119,6 +119,11 @@ struct site {
         mode_after;    /* a change of the commit mode may be in the log up to here, none beyond */
     struct lsn urgent; /* somebody waits until this is applied */
     struct lsn term_start;     /* our no-op of the term in which we are primary */
+    struct {                   /* inherit.c */
+        struct term term;      /* in which the overlay has it; 0: in none */
+        struct lsn declares;   /* the last of it that declares an index; 0: none does */
+        struct lsn not_before; /* it is not tried again before this is applied */
+    } inherited;
     struct answered answered;  /* what this process has told clients in that term */
     uint64_t primary_since_ms; /* ... was appended then */
     struct term answering;     /* the newest term in which this site has answered as primary */
@@ -279,8 +284,17 @@ struct entry_position driver_last_position(const uint8_t *p, size_t count);
 /* Marks moved: give the applier and the archiver their orders, and answer who can be answered. */
 void driver_follow_marks(struct site *s);
 void driver_give_orders(struct site *s); /* the first half */
-/* The primary is ready: serving, and everything before its term is applied. */
+/* The primary answers clients: it serves, and knows all that was logged before its term, from the state or from the overlay. */
 bool site_is_ready(const struct site *s);
+/* The same from the state alone: for whoever asks only that (walks, sums, limits, operators' orders). */
+bool site_is_settled(const struct site *s);
+
+/* ---- inherit.c ---- */
+/* A new primary: remember in the overlay what is logged and not applied. Once a turn, outside of steps; cheap when there is
+ * nothing to do. No view of the overlay outlives it. */
+void inherit(struct site *s);
+/* The last entry of that which declares an index; 0: none does. */
+struct lsn inherited_declares(const struct site *s);
 
 /* ---- members.c ---- */
 /* Before the core is made: s->members is what site.json says. ERR_DENIED when the file's list is another and none was logged. */

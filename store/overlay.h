@@ -1,7 +1,8 @@
 /* The overlay: effects of entries that were appended to the log and are not yet applied to the state.
  *
  * A commit is acknowledged before LMDB has it, so point reads, conditions and the look-up of a retried transaction
- * ask here first, then the state. Scans and snapshots wait for the state instead.
+ * ask here first, then the state. Scans and snapshots wait for the state instead. A new primary reads what it inherits into it
+ * (replication/inherit.c).
  *
  * Single-threaded: owned by the site's loop. Entries come in order of lsn, leave from the front when they were applied and
  * from the back when the log is truncated. Memory goes round in chunks, so that in a steady state nothing is allocated but for

@@ -117,9 +117,15 @@ bool marks_are_sound(const struct marks *m)
            (!m->archives || (m->archived.v <= m->commit.v && m->visible.v == m->commit.v));
 }
 
-bool marks_ready(const struct marks *m, const struct repl_view *v, struct lsn term_start)
+bool marks_settled(const struct marks *m, const struct repl_view *v, struct lsn term_start)
 {
     return v->role == REPL_PRIMARY && v->serving && m->applied.v >= term_start.v;
+}
+
+bool marks_ready(const struct marks *m, const struct repl_view *v, struct lsn term_start,
+                 bool inherited)
+{
+    return marks_settled(m, v, term_start) || (v->role == REPL_PRIMARY && v->serving && inherited);
 }
 
 enum level marks_answer_level(enum level asked, enum commit_mode mode)

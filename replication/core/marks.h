@@ -59,9 +59,12 @@ struct lsn marks_recycle_below(const struct marks *m);
 bool marks_are_sound(const struct marks *m);
 
 /* ---- whom to answer ---- */
-/* The primary accepts requests: it serves, and everything before its term (`term_start` is its no-op) is applied. A read needs a
- * valid lease besides (repl_lease_valid). */
-bool marks_ready(const struct marks *m, const struct repl_view *v, struct lsn term_start);
+/* The primary's state has its past: it serves, and everything before its term (`term_start` is its no-op) is applied. */
+bool marks_settled(const struct marks *m, const struct repl_view *v, struct lsn term_start);
+/* The primary accepts requests: it is settled; or it serves, and the overlay holds what is logged and not applied (`inherited`).
+ * A read needs a valid lease besides (repl_lease_valid). */
+bool marks_ready(const struct marks *m, const struct repl_view *v, struct lsn term_start,
+                 bool inherited);
 /* The level at which who asks for `asked` is answered, never LEVEL_MODE and never weaker than the mode. It goes into the entry,
  * so that whoever finds the entry outside the common history knows whether its client may have been told that it was done. */
 enum level marks_answer_level(enum level asked, enum commit_mode mode);

@@ -161,6 +161,7 @@ static void add(struct sim_truth *sum, const struct sim_truth *one)
     sum->key_refusals += one->key_refusals;
     sum->keys_given_up += one->keys_given_up;
     sum->keys_forgotten += one->keys_forgotten;
+    sum->inherited += one->inherited;
 }
 
 static void print_sum(const struct sim_truth *t)
@@ -188,9 +189,10 @@ static void print_sum(const struct sim_truth *t)
     (void)printf("%llu transactions found done by their key, %llu refused for it; %llu keys given "
                  "up, %llu forgotten\n",
                  U(t->key_repeats), U(t->key_refusals), U(t->keys_given_up), U(t->keys_forgotten));
-    (void)printf(
-        "%llu lists of members committed, %llu cut; a site that joined was elected %llu times\n",
-        U(t->lists), U(t->lists_cut), U(t->newcomers));
+    (void)printf("%llu lists of members committed, %llu cut; a site that joined was elected %llu "
+                 "times; %llu "
+                 "times a primary inherited what was not applied\n",
+                 U(t->lists), U(t->lists_cut), U(t->newcomers), U(t->inherited));
     (void)printf("%llu histories are linearizable, %llu searches were given up; no invariant was "
                  "broken\n",
                  U(t->checked), U(t->unchecked));

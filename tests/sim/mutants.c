@@ -210,6 +210,9 @@ static const struct {
                                   "a primary waits for its successor for as long as it takes"},
     [MUTANT_HANDOVER_NEVER_WAITS] = {"handover-never-waits",
                                      "writes stop for a successor, however far behind it is"},
+    [MUTANT_INHERITS_COMMITTED] = {"inherits-committed",
+                                   "of what was logged before its term a new primary remembers "
+                                   "what it knows to be committed (P5, P6)"},
     [MUTANT_GONE_NOT_TOLD] = {"gone-not-told",
                               "that a site needs entries which are recycled is not noticed"},
     [MUTANT_PAST_TERM_NOT_TOLD] = {"past-term-not-told",

@@ -332,6 +332,7 @@ struct sim_site {
     struct marks marks;
     struct repl_view view; /* as of the last step */
     struct lsn term_start; /* our no-op of the term in which we are primary */
+    struct term inherited; /* in which the overlay has what was logged before */
     uint64_t primary_since_ms, expired_ms, forgot_ms;
     uint32_t old[SIM_FORGET_MAX], old_n; /* names, of the proposal at hand */
     uint32_t given_up[SIM_MARKS];        /* MUTANT_KEY_GIVEN_UP_IN_MEMORY */
@@ -424,7 +425,7 @@ struct sim_truth {
     uint64_t majorities, standby_reads, reads, retries, undone, published, sealed, gaps, lost,
         sessions_opened, sessions_expired, recycled, refills, checked, unchecked, relayed,
         given_old, splits, stepped_aside, lists, lists_cut, newcomers, key_repeats, key_refusals,
-        keys_given_up, keys_forgotten;
+        keys_given_up, keys_forgotten, inherited;
     uint32_t list_of[SIM_TERMS_MAX]; /* the newest list that was sealed in this term, an id */
 };
 

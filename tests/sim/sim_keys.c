@@ -317,7 +317,7 @@ void sim_keys_tick(struct sim *s, uint8_t i)
 {
     struct sim_site *site = &s->sites[i];
     const uint64_t now = sim_clock_ms(s, site);
-    if (!s->swarm.keys || !marks_ready(&site->marks, &site->view, site->term_start) ||
+    if (!s->swarm.keys || !marks_settled(&site->marks, &site->view, site->term_start) ||
         now < site->forgot_ms + EVERY_MS)
         return;
     site->forgot_ms = now;

@@ -118,6 +118,7 @@ enum sim_mutant {
     MUTANT_LOST_GIVES_AND_TAKES,
     MUTANT_HANDOVER_WAITS_ON,
     MUTANT_HANDOVER_NEVER_WAITS,
+    MUTANT_INHERITS_COMMITTED,
     MUTANTS,
     /* these need a played scenario: golden_test.c */
     MUTANT_READMITTED_EARLY = MUTANTS,

@@ -1,6 +1,7 @@
 /* The transaction path of a primary, as replication/service_write.c and service_read.c have it: is this site the one to ask, was
  * this asked before, do the conditions hold, and who may be answered now. The overlay, the decision on conditions, readiness and
- * levels are production's own code. */
+ * levels are production's own code. What a new primary inherits it takes into the overlay as replication/inherit.c does, with a
+ * bound of the seed's own, in every fourth seed nothing. */
 #include "tests/sim/sim.h"
 
 #include "store/core/check.h"
@@ -33,7 +34,36 @@ static bool ready(const struct sim *s, const struct sim_site *site)
     if (s->mutant == MUTANT_LEASE_KEPT_IN_HANDOVER)
         return site->view.role == REPL_PRIMARY && site->marks.applied.v >= site->term_start.v &&
                site->view.commit.v >= site->term_start.v;
-    return marks_ready(&site->marks, &site->view, site->term_start);
+    return marks_ready(&site->marks, &site->view, site->term_start,
+                       site->inherited.v == site->view.term.v);
+}
+
+static void inherit(struct sim *s, uint8_t i)
+{
+    struct sim_site *site = &s->sites[i];
+    const uint64_t most = s->seed % 4 == 2 ? 0 : UINT64_C(1) << s->seed % 8;
+    uint64_t to = site->n;
+    if (site->view.role != REPL_PRIMARY || site->inherited.v == site->view.term.v ||
+        site->marks.applied.v >= site->term_start.v || site->n - site->marks.applied.v > most ||
+        s->mutant == MUTANT_READY_TOO_EARLY)
+        return;
+    if (s->mutant == MUTANT_INHERITS_COMMITTED)
+        to = site->view.commit.v;
+    overlay_free(site->overlay);
+    site->overlay = overlay_new(s->seed);
+    check(site->overlay != NULL);
+    for (uint64_t lsn = site->marks.applied.v + 1; lsn <= to && !s->failed; lsn++) {
+        const uint32_t id = site->ids[lsn - 1];
+        const size_t bytes = ENTRY_HEADER_BYTES + s->entries[id].header.body_bytes;
+        struct entry_view v;
+        struct err e = ERR_NONE;
+        size_t used;
+        if (entry_decode(bytes_of(s->contents[id].raw, bytes), &v, &used, &e) != 0 ||
+            overlay_add(site->overlay, &v, &e) != 0)
+            sim_fail(s, "S13: %s cannot inherit %llu: %s", sim_names[i], U(lsn), e.text);
+    }
+    site->inherited = site->view.term;
+    s->truth.inherited++;
 }
 
 /* The record as of `upto`: the overlay first, then the state. */
@@ -243,6 +273,7 @@ static void answer_who_can_be(struct sim *s, uint8_t i)
 void sim_service_progress(struct sim *s, uint8_t i)
 {
     struct sim_site *site = &s->sites[i];
+    inherit(s, i);
     if (site->view.role == REPL_PRIMARY)
         answer_who_can_be(s, i);
     bool now = ready(s, site) && lease(s, site);

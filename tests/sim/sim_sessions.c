@@ -120,7 +120,7 @@ void sim_sessions_tick(struct sim *s, uint8_t i)
 {
     struct sim_site *site = &s->sites[i];
     const uint64_t now = sim_clock_ms(s, site);
-    if (!s->swarm.sessions || !marks_ready(&site->marks, &site->view, site->term_start) ||
+    if (!s->swarm.sessions || !marks_settled(&site->marks, &site->view, site->term_start) ||
         now < site->expired_ms + EVERY_MS)
         return;
     site->expired_ms = now;

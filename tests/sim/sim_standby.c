@@ -6,7 +6,8 @@
 
 static bool is_ready(const struct sim_site *site)
 {
-    return marks_ready(&site->marks, &site->view, site->term_start);
+    return marks_ready(&site->marks, &site->view, site->term_start,
+                       site->inherited.v == site->view.term.v);
 }
 
 void sim_standby_applied(struct sim *s, struct sim_site *site)

@@ -72,6 +72,7 @@ void sim_state_start(struct sim *s, uint8_t i)
     site->overlay = overlay_new(s->seed);
     check(site->overlay != NULL);
     site->term_start.v = 0;
+    site->inherited.v = 0;
     site->answered = (struct answered){.term = {0}};
     site->freshness = (struct freshness){.known_ms = 0};
     site->knows_it_is_full = false;

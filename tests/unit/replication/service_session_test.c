@@ -1,6 +1,6 @@
 /* Once, and only once: what a site answers to the transactions of a session when they come again, late, in another order or on
  * another connection. The client is nothing but a connection that chooses the numbers itself. */
-#include "tests/unit/replication/site_kit.h"
+#include "tests/unit/replication/hold_kit.h"
 
 #include "replication/io/conn.h"
 
@@ -349,6 +349,54 @@ static void what_was_called_absent_never_happens(void **state)
     }
 }
 
+/* The state knows nothing of the session yet: not that it is open, nor what was done in it, nor that another one was closed. */
+static void what_a_new_primary_inherits_has_its_first_outcome(void **state)
+{
+    (void)state;
+    struct running site;
+    struct holder h;
+    struct raw r;
+    uint8_t body[64];
+    uint64_t at[8] = {0};
+    hold_begin(&h, "inherited");
+    make_and_start("inherited", &site);
+    raw_open(&r);
+    open_session(&r, (struct uuid){{0}});
+    const struct uuid closed = r.session;
+    (void)is_new(&r, 1);
+    struct writer w = writer_of(body, sizeof body);
+    wire_write_session_close(&w, &(struct wire_session_close){closed});
+    ask(&r, FRAME_SESSION_CLOSE, &w);
+    assert_int_equal(r.code, 0);
+    open_session(&r, (struct uuid){{0}});
+    const struct uuid session = r.session;
+    for (uint64_t n = 1; n <= 3; n++)
+        at[n] = is_new(&r, n);
+    raw_close(&r);
+    stop(&site);
+
+    start_held(&site, &h);
+    raw_open(&r);
+    open_session(&r, session);
+    is_repeated(&r, 2, at[2]);
+    at[5] = is_new(&r, 5);
+    at[4] = is_new(&r, 4);
+    is_repeated(&r, 1, at[1]);
+    is_repeated(&r, 5, at[5]);
+    r.session = closed;
+    put_number(&r, 2);
+    assert_int_equal(r.code, ERR_SESSION_EXPIRED);
+    r.session = session;
+    hold_order(&h, 'r');
+    wait_until_applied(&r);
+    for (uint64_t n = 1; n <= 5; n++)
+        is_repeated(&r, n, at[n]);
+    (void)is_new(&r, 6);
+    raw_close(&r);
+    stop(&site);
+    hold_end(&h);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -356,6 +404,7 @@ int main(void)
         cmocka_unit_test(what_was_logged_on_another_connection_is_known),
         cmocka_unit_test(a_session_that_was_closed_takes_nothing_more),
         cmocka_unit_test(what_was_called_absent_never_happens),
+        cmocka_unit_test(what_a_new_primary_inherits_has_its_first_outcome),
     };
     return cmocka_run_group_tests(tests, kit_setup, kit_teardown);
 }

@@ -1,7 +1,7 @@
 /* Unique indexes at a whole site: many transactions in flight at once, each accepted or refused. What was accepted is replayed in
  * order of lsn against a model: no two records ever have one value. What was refused is tried there, at the lsn at which it was
  * decided: it would have given two records one value. */
-#include "tests/unit/replication/site_kit.h"
+#include "tests/unit/replication/hold_kit.h"
 
 #include <jansson.h>
 
@@ -290,6 +290,46 @@ static void a_transaction_has_a_weight(void **state)
     stop(&site);
 }
 
+/* The state knows neither the index nor the record that has the value. */
+static void what_a_new_primary_inherits_is_unique(void **state)
+{
+    (void)state;
+    struct running site;
+    struct holder h;
+    struct tvn_error e;
+    struct attempt twin = {.code = -1000};
+    hold_begin(&h, "inherited");
+    make_and_start("inherited", &site);
+    struct tvn *db = connect_with(NULL);
+    struct tvn_txn *txn = tvn_txn_new();
+    declare(db, "by-v", "/v");
+    wait_until(db, "enforced", 1);
+    put(db, "a", "{\"v\":1}");
+    tvn_close(db);
+    stop(&site);
+
+    start_held(&site, &h);
+    db = connect_with(NULL);
+    assert_value(db, "a", "{\"v\":1}");
+    (void)tvn_txn_put(txn, "land", tvn_str("b"), tvn_str("{\"v\":1}"));
+    assert_int_equal(tvn_submit(db, txn, on_done, &twin, &e), 0);
+    (void)usleep(300000);
+    assert_int_equal(twin.code, -1000);
+    hold_order(&h, 'r');
+    for (int i = 0; i < 1000; i++) { /* or its rows are not built yet */
+        assert_int_equal(tvn_flush(db, 0, &e), 0);
+        if (twin.code != TVN_NOT_READY)
+            break;
+        (void)usleep(10000);
+        assert_int_equal(tvn_submit(db, txn, on_done, &twin, &e), 0);
+    }
+    assert_int_equal(twin.code, TVN_UNIQUE);
+    tvn_txn_free(txn);
+    tvn_close(db);
+    stop(&site);
+    hold_end(&h);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -297,6 +337,7 @@ int main(void)
         cmocka_unit_test(what_is_not_unique_is_not_enforced_until_it_is),
         cmocka_unit_test(a_transaction_counts_as_a_whole),
         cmocka_unit_test(a_transaction_has_a_weight),
+        cmocka_unit_test(what_a_new_primary_inherits_is_unique),
     };
     return cmocka_run_group_tests(tests, kit_setup, kit_teardown);
 }

@@ -131,6 +131,24 @@ static void the_log_is_kept_for_the_repository_until_it_is_archived(void **state
     assert_int_equal(m.needed.v, 0);
 }
 
+static void a_primary_is_ready_when_it_knows_its_past(void **state)
+{
+    (void)state;
+    const struct lsn term_start = {8};
+    struct repl_view v = {.role = REPL_PRIMARY, .serving = true};
+    struct marks m = {.applied = {7}};
+    assert_false(marks_ready(&m, &v, term_start, false));
+    assert_true(marks_ready(&m, &v, term_start, true));
+    assert_false(marks_settled(&m, &v, term_start));
+    m.applied.v = 8;
+    assert_true(marks_ready(&m, &v, term_start, false));
+    assert_true(marks_settled(&m, &v, term_start));
+    v.serving = false;
+    assert_false(marks_ready(&m, &v, term_start, true));
+    v = (struct repl_view){.role = REPL_STANDBY, .serving = true};
+    assert_false(marks_ready(&m, &v, term_start, true));
+}
+
 static void a_writer_waits_at_the_level_that_its_entry_names(void **state)
 {
     (void)state;
@@ -216,6 +234,7 @@ int main(void)
         cmocka_unit_test(the_log_is_kept_for_the_repository_until_it_is_archived),
         cmocka_unit_test(a_small_pack_waits_longer_and_not_for_ever),
         cmocka_unit_test(snapshots_take_no_more_than_the_packs_however_large_the_state_is),
+        cmocka_unit_test(a_primary_is_ready_when_it_knows_its_past),
         cmocka_unit_test(a_writer_waits_at_the_level_that_its_entry_names),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
