@@ -1,7 +1,8 @@
 /* Frames that sites send: answers, refusals and news of the primary.
  *
  * What an error means for the request that it answers:
- *   NOT_PRIMARY                        not done here; to the endpoint that it names, or the next one
+ *   NOT_PRIMARY                        not done here; to the endpoint that it names, or the next one; a primary
+ *                                      without a majority names none
  *   BUSY, UNREACHABLE, STALE           not done now; again after a pause
  *   TIMEOUT, OUTCOME_UNKNOWN,          perhaps done; a transaction is asked again under its number, a command's outcome is
  *   CANCELLED                          unknown
@@ -27,19 +28,26 @@ static void again(struct link *l, struct request *r, int code, bool hold)
         client_route_hold(l->route);
 }
 
-static void not_primary(struct link *l, struct request *r, const struct wire_error *m)
+void client_not_primary(struct link *l, const struct wire_error *m)
 {
     struct route *rt = l->route;
-    if (rt->target != TVN_TARGET_PRIMARY) {
+    /* Who points to another knows less than who does not: a primary without a majority says what is wrong. */
+    if (rt->said[0] == '\0' || m->primary.n == 0)
+        (void)snprintf(rt->said, sizeof rt->said, "%s says: %.*s", l->site,
+                       (int)(m->text.n < ERR_TEXT_BYTES / 2 ? m->text.n : ERR_TEXT_BYTES / 2),
+                       (const char *)m->text.p);
+    if (l == rt->active)
+        client_route_redirect(rt, m->primary, false);
+}
+
+static void not_primary(struct link *l, struct request *r, const struct wire_error *m)
+{
+    if (l->route->target != TVN_TARGET_PRIMARY) {
         fail_with(l, r, ERR_NOT_PRIMARY, m->text);
         return;
     }
-    (void)snprintf(rt->said, sizeof rt->said, "%s says: %.*s", l->site,
-                   (int)(m->text.n < ERR_TEXT_BYTES / 2 ? m->text.n : ERR_TEXT_BYTES / 2),
-                   (const char *)m->text.p);
     again(l, r, ERR_NOT_PRIMARY, false);
-    if (l == rt->active)
-        client_route_redirect(rt, m->primary, false);
+    client_not_primary(l, m);
 }
 
 static void answer_error(struct link *l, struct request *r, const struct wire_error *m)

@@ -227,6 +227,8 @@ void client_route_want(struct route *rt); /* there is something to send */
 void client_link_proved(struct link *l);  /* its site does what the route is for */
 /* The primary is at `endpoint` (may be empty: unknown): leave the active link for it. */
 void client_route_redirect(struct route *rt, struct bytes endpoint, bool fresh);
+/* The link's site refused as not the primary, or as one that cannot act as it now: remember what it said, and go on. */
+void client_not_primary(struct link *l, const struct wire_error *m);
 void client_route_seek(struct route *rt, uint64_t now_ms);
 void client_warm_tick(struct route *rt, uint64_t now_ms);
 uint64_t client_warm_due_ms(const struct route *rt);

@@ -85,8 +85,7 @@ void client_session_refused(struct tvn *db, struct link *l, const struct wire_er
     l->session_sent = false;
     switch (answer->code) {
     case ERR_NOT_PRIMARY:
-        if (l == l->route->active)
-            client_route_redirect(l->route, answer->primary, false);
+        client_not_primary(l, answer);
         return;
     case ERR_SESSION_EXPIRED:
     case ERR_NOT_FOUND:

@@ -304,10 +304,16 @@ static int command_sessions(struct site *s, json_t **reply, struct err *e)
 int admin_require_serving(struct site *s, struct err *e)
 {
     const struct site_member *primary = site_member(s, s->view.primary);
+    const char *self = s->config->members[s->config->self].name;
     if (site_is_settled(s))
         return 0;
-    return err_set(e, ERR_NOT_PRIMARY, "%s is not the primary: %s",
-                   s->config->members[s->config->self].name,
+    if (s->view.role == REPL_PRIMARY)
+        return err_set(e, ERR_NOT_PRIMARY, "%s is the primary of term %llu, but %s; try again",
+                       self, (unsigned long long)s->view.term.v,
+                       s->view.handover > REPL_HANDOVER_WAIT ? "is handing over"
+                       : s->view.serving ? "has not applied yet what was logged before"
+                                         : "no majority has taken its first entry yet");
+    return err_set(e, ERR_NOT_PRIMARY, "%s is not the primary: %s", self,
                    primary != NULL ? primary->client : "none is known now");
 }
 

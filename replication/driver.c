@@ -592,7 +592,7 @@ int driver_propose(struct site *s, enum entry_kind kind, struct bytes body, stru
                                         .members = members});
     s->proposal.active = false;
     if (s->proposal.lsn.v == 0)
-        return err_set(e, ERR_NOT_PRIMARY, "%s",
+        return err_set(e, ERR_NOT_PRIMARY, "%s; nothing was written",
                        s->proposal.refused[0] != '\0' ? s->proposal.refused
                                                       : "the site is stopping");
     *lsn = s->proposal.lsn;

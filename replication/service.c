@@ -113,7 +113,8 @@ void service_error(struct client *c, uint64_t request, const struct err *why)
 {
     struct wire_error error = {
         .code = why->code, .text = bytes_str(why->text), .failed_condition = -1};
-    if (why->code == ERR_NOT_PRIMARY)
+    /* A primary that refuses, because it has no majority or has only just been elected, sends nobody to itself. */
+    if (why->code == ERR_NOT_PRIMARY && c->service->site->view.role != REPL_PRIMARY)
         error.primary = primary_endpoint(c->service->site);
     service_error_details(c, request, &error);
     note_order(c, request, why->code, why->text);

@@ -412,6 +412,45 @@ static void a_cluster_without_a_primary_is_told(void **state)
     cluster_stop(c);
 }
 
+/* It is still the primary for itself and for the others, and refuses. */
+static bool no_majority(struct site *s, struct conn *conn, const struct frame *f)
+{
+    if (s->index != 0 || (f->type != FRAME_TXN && f->type != FRAME_SESSION_OPEN))
+        return false;
+    struct writer w = writer_for(s);
+    wire_write_error(&w, &(struct wire_error){.code = ERR_NOT_PRIMARY,
+                                              .text = bytes_str("no majority at present"),
+                                              .failed_condition = -1});
+    send_body(conn, FRAME_ERROR, f->request, &w);
+    return true;
+}
+
+static void a_primary_without_a_majority_is_told_and_asked_again(void **state)
+{
+    (void)state;
+    struct cluster *c = cluster_start(2);
+    elect(c, 0);
+    struct tvn_options o;
+    test_options(c, &o, "app");
+    o.timeout_ms = 4000;
+    struct tvn *db = open_with(&o);
+    struct tvn_error error;
+    pthread_mutex_lock(&c->lock);
+    c->before = no_majority;
+    pthread_mutex_unlock(&c->lock);
+    assert_int_equal(tvn_put(db, "n", tvn_str("k"), tvn_str("1"), NULL, &error), TVN_NOT_PRIMARY);
+    assert_int_equal(error.outcome, TVN_NOT_DONE);
+    assert_non_null(strstr(error.text, "no majority at present"));
+    /* Rests of 10 ms to a second between the rounds, and a connection to each site in a round. */
+    assert_in_range(locked_int(c, &c->sites[1].accepted), 2, 40);
+    pthread_mutex_lock(&c->lock);
+    c->before = NULL;
+    pthread_mutex_unlock(&c->lock);
+    assert_int_equal(tvn_put(db, "n", tvn_str("k"), tvn_str("1"), NULL, &error), 0);
+    assert_int_equal(tvn_close(db), 0);
+    cluster_stop(c);
+}
+
 /* ---- the connection that waits for the next primary ---- */
 
 enum {
@@ -652,6 +691,7 @@ int main(void)
         cmocka_unit_test(a_frozen_primary_is_left),
         cmocka_unit_test(outcomes_can_be_asked_for),
         cmocka_unit_test(a_cluster_without_a_primary_is_told),
+        cmocka_unit_test(a_primary_without_a_majority_is_told_and_asked_again),
         cmocka_unit_test(the_next_primary_is_reached_without_a_handshake),
         cmocka_unit_test(a_lost_connection_that_waited_is_made_again),
         cmocka_unit_test(who_says_that_it_is_not_primary_is_not_asked_first),
