@@ -599,6 +599,24 @@ int service_start(struct site *s, struct err *e)
     return 0;
 }
 
+/* Who waits for the outcome of a hand-over hears what is known of it. */
+static void end_handovers(struct service *v)
+{
+    struct err e = ERR_NONE;
+    if (v->switchover.active && v->site->view.handover >= REPL_HANDOVER_ASKED) {
+        v->switchover.active = false;
+        err_set(&e, ERR_OUTCOME_UNKNOWN,
+                "the site stops, and its successor was asked to take over: see triveni status at "
+                "another site");
+        service_error(v->switchover.client, v->switchover.request, &e);
+        client_unref(v->switchover.client);
+    } else if (v->switchover.active) {
+        switchover_done(v, false, "the site stops before its successor has everything");
+    }
+    if (v->failover.active)
+        failover_done(v, false, "the site stops");
+}
+
 void service_stop(struct site *s)
 {
     struct service *v = s->service;
@@ -609,6 +627,8 @@ void service_stop(struct site *s)
     s->client_listener = NULL;
     if (v->housekeeping.data != NULL && !uv_is_closing((uv_handle_t *)&v->housekeeping))
         uv_close((uv_handle_t *)&v->housekeeping, NULL);
+    end_handovers(v);
+    service_tell_operators(v);
     service_drop_waiters(v);
     drop_parked(v);
     service_watch_stop(v);
@@ -620,12 +640,6 @@ void service_stop(struct site *s)
     service_forget_orders(v, (struct utc){UINT64_MAX});
     struct err why = ERR_NONE;
     err_set(&why, ERR_CANCELLED, "the site is stopping");
-    if (v->switchover.active)
-        client_unref(v->switchover.client);
-    if (v->failover.active)
-        client_unref(v->failover.client);
-    solo_forget(v);
-    v->switchover.active = v->failover.active = false;
     for (struct client *c = v->clients; c != NULL; c = c->next) {
         client_close_snapshots(c, UINT64_MAX);
         conn_close(c->conn, &why);

@@ -184,6 +184,8 @@ bool service_txn_parked(const struct service *v, const struct uuid *session, uin
 int service_answer_without_writing(struct client *c, const struct frame *f, struct bytes body,
                                    struct waiter *w, const struct err *refused, struct err *e);
 void service_answer_waiters(struct service *v);
+/* The site stops: those whose orders are logged and not answered are told so. */
+void service_tell_operators(struct service *v);
 void service_drop_waiters(struct service *v);
 
 /* service_idempotency.c */

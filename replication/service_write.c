@@ -168,6 +168,24 @@ void service_answer_waiters(struct service *v)
     }
 }
 
+void service_tell_operators(struct service *v)
+{
+    struct err e;
+    for (unsigned level = 0; level <= LEVEL_ALL; level++) {
+        const struct waiters *q = &v->waiters[level];
+        for (uint32_t i = 0; i < q->count; i++) {
+            const struct waiter *w = &q->ring[(q->head + i) % q->capacity];
+            if (w->type != FRAME_ADMIN)
+                continue;
+            (void)err_set(&e, ERR_OUTCOME_UNKNOWN,
+                          "the site stops: the order is in its log at lsn %llu, and is not known "
+                          "to be at a majority; see triveni status at the next primary",
+                          (unsigned long long)w->lsn.v);
+            service_error(w->client, w->request, &e);
+        }
+    }
+}
+
 void service_drop_waiters(struct service *v)
 {
     for (unsigned level = 0; level <= LEVEL_ALL; level++) {

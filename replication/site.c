@@ -7,8 +7,9 @@
  * THREADS. The loop owns everything in struct site. The log, the applier with its checkpoints, the archiver, the scrubber
  * and the care of what is stored have threads of their own and only post: they set what the loop then reads, and wake it.
  *
- * STOPPING. On SIGTERM a primary hands over first, bounded by LEAVE_MS. Then no client and no peer is heard any more; what was
- * queued for them is sent; threads end; the loop runs until no callback is left that could find freed memory. */
+ * STOPPING. On SIGTERM a primary hands over first, bounded by LEAVE_MS; a switchover that waits for its successor is hurried.
+ * Then operators who wait for the outcome of an order are told what is known of it, and no client and no peer is heard any more;
+ * what was queued for them is sent; threads end; the loop runs until no callback is left that could find freed memory. */
 #include "replication/site_init.h"
 #include "replication/service.h"
 
@@ -263,7 +264,8 @@ static bool leave(struct site *s)
 {
     if (s->leave_by_ms != 0 || s->config->policy != REPL_AUTOMATIC || s->view.role != REPL_PRIMARY)
         return false;
-    if (s->view.handing_over_to == REPL_NOBODY) /* otherwise an operator was quicker */
+    /* An operator was quicker, perhaps, and may have time: his successor will do, sooner. */
+    if (s->view.handing_over_to == REPL_NOBODY || s->view.handover == REPL_HANDOVER_WAIT)
         driver_step(s, &(struct repl_event){.type = REPL_EV_SWITCHOVER,
                                             .now_ms = site_now_ms(),
                                             .site = REPL_NOBODY,

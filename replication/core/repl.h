@@ -197,7 +197,8 @@ enum repl_event_type {
     REPL_EV_GONE,     /* site, sent: outcome of SEND_ENTRIES: the log no longer has what it needs */
     REPL_EV_MODE,     /* mode: a configuration entry was applied (or undone) */
     REPL_EV_PROGRESS, /* applied, archived lsn of this site, for acknowledgements */
-    /* site: hand over to it (or REPL_NOBODY: to the best); wait_ms: go on serving for at most so long until it is near */
+    /* site: hand over to it (or REPL_NOBODY: to the best); wait_ms: go on serving for at most so long until it is near. To
+     * the best while another is waited for: that one, at most so long */
     REPL_EV_SWITCHOVER,
     REPL_EV_FAILOVER, /* operator: stand as soon as this site's promise to the primary is over, whatever the policy */
     /* position, term, members: two operators' order that this site goes on alone (repl_solo.c): only while its log ends at

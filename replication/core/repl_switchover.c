@@ -5,6 +5,7 @@
  *   drain --it has--> asked: the lease is given up first (repl_lease.c), then TAKE_OVER goes out, repeated until an answer
  *   asked --a higher term--> left: this site is a standby; the outcome is known when a primary of that term is heard
  *   wait --time is up--> drain, when what the successor lacks will take it no longer than half of what drain has; else none
+ *   wait --SWITCHOVER to anybody, with less time--> wait: the site is to stop, whoever ordered the one under way
  *   wait --its link is lost, it may not lead any more--> none
  *   drain, asked --time is up, still primary--> none: writes go on here, with a new lease
  *
@@ -118,10 +119,27 @@ void repl_hand_over(struct repl *r, struct repl_actions *out, uint8_t site, uint
             U(r->term.v), repl_site_name(r, site), U(lag(r, site)), wait_ms);
 }
 
+/* The one under way will do, but sooner. */
+static void hurry(struct repl *r, struct repl_actions *out, uint32_t wait_ms)
+{
+    if (r->handover_until_ms <= r->now_ms + wait_ms)
+        return;
+    const uint64_t waited_ms = r->now_ms + r->catch_up.wait_ms - r->handover_until_ms;
+    r->handover_until_ms = r->now_ms + wait_ms;
+    r->catch_up.wait_ms = (uint32_t)waited_ms + wait_ms;
+    repl_trace(r, out,
+               "term %llu: switchover to any other site ordered -> waiting for %s %u ms more",
+               U(r->term.v), repl_site_name(r, r->successor), wait_ms);
+}
+
 void repl_on_switchover(struct repl *r, struct repl_actions *out, const struct repl_event *e)
 {
     char why[REPL_TEXT_BYTES] = "";
     uint8_t site = e->site;
+    if (site == REPL_NOBODY && r->handover == REPL_HANDOVER_WAIT) {
+        hurry(r, out, e->wait_ms);
+        return;
+    }
     if (site == REPL_NOBODY && r->role == REPL_PRIMARY)
         site = best_successor(r);
     obstacle(r, site, e->wait_ms, why, sizeof why);

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# What clients are told when a primary cannot act: one without a majority says so, sends nobody to itself, and goes on with who waits
-# once there is one again.
+# What clients and operators are told when a primary cannot act: one without a majority says so, sends nobody to itself, and goes on
+# with who waits once there is one again; one that is stopped while an operator's order waits answers it first.
 #
 # Usage: BUILD=build/gcc-release tests/integration/told.sh
 # suite: drills
@@ -51,3 +51,46 @@ site_kill "$other" CONT
 site_kill gsr CONT
 wait "$writer" || { echo "who waits is not served when there is a majority again"; exit 1; }
 echo "no majority: told, and served when there is one again"
+
+# ---- stopped while a switchover waits for a successor that does not move ----
+primary=$(wait_primary)
+other=$([ "$primary" = dc ] && echo dr || echo dc)
+wait_equal >/dev/null
+site_kill "$other" STOP
+for i in $(seq 1 50); do tv put land "behind$i" 1 >/dev/null; done
+op switchover --to "$other" >"$DIR/switchover.out" 2>"$DIR/switchover.err" &
+operator=$!
+for i in $(seq 1 100); do
+    [ "$(site_status "$primary" | jq -r .handover.phase)" = waiting ] && break
+    sleep 0.02
+done
+site_kill "$primary" TERM
+code=0
+wait "$operator" || code=$?
+site_kill "$other" CONT
+[ "$code" = 1 ] || { echo "the operator of the switchover: exit code $code instead of 1"; exit 1; }
+grep -q "the site stops before its successor has everything" "$DIR/switchover.err" || { echo "the operator of the switchover is not told why"; exit 1; }
+grep -q "ordered -> waiting for $other 500 ms more" "$DIR/cluster/$primary.log" || { echo "$primary does not hurry"; exit 1; }
+wait_primary "$other" >/dev/null
+site_start "$primary"
+wait_equal >/dev/null
+
+# ---- stopped while a list of members waits for a majority ----
+primary=$(wait_primary)
+other=$([ "$primary" = dc ] && echo dr || echo dc)
+site_kill "$other" STOP
+site_kill gsr STOP
+op member demote "$other" >"$DIR/member.out" 2>"$DIR/member.err" &
+operator=$!
+for i in $(seq 1 100); do
+    [ "$(site_status "$primary" | jq '.last > .commit')" = true ] && break
+    sleep 0.02
+done
+site_kill "$primary" TERM
+code=0
+wait "$operator" || code=$?
+site_kill "$other" CONT
+site_kill gsr CONT
+[ "$code" = 9 ] || { echo "the operator of the list of members: exit code $code instead of 9"; exit 1; }
+grep -q "the order is in its log at lsn [0-9]*" "$DIR/member.err" || { echo "the operator of the list of members is not told how far it is"; exit 1; }
+echo "stopped while orders wait: answered"

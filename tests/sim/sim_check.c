@@ -110,6 +110,10 @@ void sim_check_handover(struct sim *s, uint8_t i)
     site->waits.phase = r->handover;
     if (site->current.type == REPL_EV_SWITCHOVER && before == REPL_HANDOVER_NONE)
         site->waits.until_ms = r->now_ms + site->current.wait_ms;
+    if (site->current.type == REPL_EV_SWITCHOVER && before == REPL_HANDOVER_WAIT &&
+        site->current.site == REPL_NOBODY &&
+        r->now_ms + site->current.wait_ms < site->waits.until_ms)
+        site->waits.until_ms = r->now_ms + site->current.wait_ms;
     if (r->handover == REPL_HANDOVER_DRAIN || r->handover == REPL_HANDOVER_ASKED) {
         if (before <= REPL_HANDOVER_WAIT && site->stepped.at_us != s->now_us)
             check_near(s, i);

@@ -210,6 +210,28 @@ static void one_at_a_time(void **state)
     assert_true(serves());
 }
 
+static void who_stops_waits_no_longer_than_it_may(void **state)
+{
+    (void)state;
+    const uint64_t goal = begin_far_behind();
+    pass(200);
+    feed((struct repl_event){
+        .type = REPL_EV_SWITCHOVER, .site = REPL_NOBODY, .wait_ms = 2 * WAIT_MS});
+    assert_null(find(REPL_ACT_SWITCHOVER, 0)); /* the one under way will have an outcome */
+    pass(300);
+    assert_int_equal(r.handover, REPL_HANDOVER_WAIT); /* and no more time than it had */
+    feed((struct repl_event){.type = REPL_EV_SWITCHOVER, .site = REPL_NOBODY, .wait_ms = 100});
+    assert_true(told("term 2: switchover to any other site ordered -> waiting for dr 100 ms more"));
+    assert_null(find(REPL_ACT_SWITCHOVER, 0));
+    assert_true(serves());
+    pass(200);
+    assert_int_equal(r.handover, REPL_HANDOVER_NONE);
+    assert_true(
+        told("dr did not come near in 600 ms, it is 500 entries behind: order it again when "
+             "less is written; writes went on here"));
+    assert_true(goal == r.log.last.v);
+}
+
 /* Who may wait may be waited for, however far behind it is; who may not is refused, see repl_test.c. */
 static void it_is_waited_for_one_that_is_very_far_behind(void **state)
 {
@@ -252,6 +274,7 @@ int main(void)
         TEST(who_may_not_lead_any_more_ends_the_wait),
         TEST(a_later_term_ends_the_wait),
         TEST(one_at_a_time),
+        TEST(who_stops_waits_no_longer_than_it_may),
         TEST(it_is_waited_for_one_that_is_very_far_behind),
         TEST(writes_do_not_stop_for_good_while_no_majority_confirms_this_site),
     };
