@@ -5,8 +5,8 @@
  * or the connection is not read from until there is some: TCP makes its peer wait. Room is given in the order in which it was
  * asked for, so a large frame is not overtaken for ever, and to one alone always, so each comes to its end. Nobody who has room
  * waits for anything but its peer, whose time for the frame is limited; so there is no deadlock. Smaller frames need none:
- * requests for little, operators' commands among them, pass while large ones wait. What is decompressed is one frame at a time,
- * for all. */
+ * requests for little pass while large ones wait, and so do commands of operators up to LINK_OPERATOR_FREE_BYTES, who may have
+ * come to find out why nothing gets on. What is decompressed is one frame at a time, for all. */
 #include "replication/io/link.h"
 
 #include "store/core/check.h"
@@ -111,6 +111,13 @@ static void watch_part(struct conn *c, bool progress)
 
 /* ---- room ---- */
 
+static bool needs_room(const struct conn *c)
+{
+    const bool command = c->frame.type == FRAME_ADMIN && c->peer.kind == WIRE_OPERATOR;
+    return c->frame.body_bytes >
+           (command ? (uint32_t)LINK_OPERATOR_FREE_BYTES : (uint32_t)LINK_FREE_BYTES);
+}
+
 static bool take_room(struct conn *c)
 {
     struct link_shared *s = c->shared;
@@ -127,7 +134,7 @@ static void ask_for_room(struct conn *c)
 {
     struct link_shared *s = c->shared;
     if (s->options.receive_limit_bytes == 0 || !c->have_header || c->room != 0 ||
-        c->waits_for_room || c->frame.body_bytes <= LINK_FREE_BYTES)
+        c->waits_for_room || !needs_room(c))
         return;
     if (s->waits_first == NULL && take_room(c))
         return;

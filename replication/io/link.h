@@ -19,7 +19,8 @@ enum {
         << 10, /* the first chunk of a queue: many connections have an answer or two to send, and no more */
     /* of chunks kept for what is sent next, by all connections of a listener, of either size */
     LINK_SPARES_BYTES = 1 << 20,
-    LINK_FREE_BYTES = 64 << 10, /* of a body that needs no room of receive_limit_bytes */
+    LINK_FREE_BYTES = 64 << 10,         /* of a body that needs no room of receive_limit_bytes */
+    LINK_OPERATOR_FREE_BYTES = 1 << 20, /* the same of an operator's command */
     LINK_MIN_RATE = 128, /* bytes per ms that a large frame must arrive with beyond frame_ms */
 };
 

@@ -619,6 +619,36 @@ static void on_value(void *arg, struct tvn_records *records, const struct tvn_er
     tvn_records_free(records);
 }
 
+/* Up to a MiB it passes others (conn_receive_test.c), up to 40 it takes its turn. */
+static void a_large_command_is_answered_and_a_too_large_one_refused(void **state)
+{
+    (void)state;
+    static const size_t sizes[] = {100 << 10, 900 << 10, 3 << 20, 41 << 20};
+    struct running site;
+    struct tvn_error e;
+    make_and_start("commands", &site);
+    struct tvn *db = connect_with(NULL);
+    for (size_t i = 0; i < sizeof sizes / sizeof sizes[0]; i++) {
+        char *arguments = malloc(sizes[i] + 16), *reply;
+        assert_non_null(arguments);
+        (void)snprintf(arguments, 8, "{\"x\":\"");
+        memset(arguments + 6, 'x', sizes[i]);
+        (void)snprintf(arguments + 6 + sizes[i], 8, "\"}");
+        int rc = tvn_admin(db, "status", arguments, 60000, &reply, &e);
+        free(arguments);
+        if (sizes[i] <= 40 << 20) {
+            assert_int_equal(rc, 0);
+            tvn_free(reply);
+            continue;
+        }
+        assert_int_equal(rc, TVN_LIMIT);
+        assert_int_equal(e.outcome, TVN_NOT_DONE);
+        assert_non_null(strstr(e.text, "at most 41943040 (40 MiB) are allowed"));
+    }
+    tvn_close(db);
+    stop(&site);
+}
+
 /* A client that does not read its answers does not keep the site from stopping, nor does it crash it. */
 static void a_stop_waits_for_no_client(void **state)
 {
@@ -660,6 +690,7 @@ int main(void)
         cmocka_unit_test(scans_are_answered_under_steady_writes),
         cmocka_unit_test(a_transaction_sent_again_takes_effect_once),
         cmocka_unit_test(a_snapshot_stays_and_they_are_few),
+        cmocka_unit_test(a_large_command_is_answered_and_a_too_large_one_refused),
         cmocka_unit_test(the_past_is_read_as_of_an_lsn_and_a_time),
         cmocka_unit_test(a_scan_of_the_past_passes_over_any_number_of_later_records),
         cmocka_unit_test(an_order_is_carried_out_once_and_only_in_its_term),

@@ -16,12 +16,12 @@ struct crowd {
     uint8_t *large;
 };
 
-static void crowd_init(struct crowd *w)
+static void crowd_init(struct crowd *w, enum wire_kind kind, const char *name)
 {
     *w = (struct crowd){.large = calloc(1, LARGE)};
     assert_non_null(w->large);
     struct pair *p = &w->pair;
-    pair_init(p, "dc", WIRE_CLIENT, "alice");
+    pair_init(p, "dc", kind, name);
     p->options[0].receive_limit_bytes = LIMIT;
     p->options[0].frame_ms = 2000; /* far less than some will wait */
     p->options[0].idle_ms = 400;
@@ -60,11 +60,15 @@ static void crowd_deinit(struct crowd *w)
     free(w->large);
 }
 
-static void send_to(struct crowd *w, unsigned i, size_t n)
+static void send_frame(struct crowd *w, unsigned i, enum frame_type type, size_t n)
 {
     const struct bytes body = bytes_of(w->large, n);
-    assert_int_equal(conn_send(w->there[i].conn, FRAME_TXN, (struct term){0}, 1, &body, 1, NULL),
-                     0);
+    assert_int_equal(conn_send(w->there[i].conn, type, (struct term){0}, 1, &body, 1, NULL), 0);
+}
+
+static void send_to(struct crowd *w, unsigned i, size_t n)
+{
+    send_frame(w, i, FRAME_TXN, n);
 }
 
 /* Bytes of the frame that connection i has begun. */
@@ -79,7 +83,7 @@ static void large_frames_come_one_after_the_other(void **state)
 {
     (void)state;
     struct crowd w;
-    crowd_init(&w);
+    crowd_init(&w, WIRE_CLIENT, "alice");
     for (unsigned i = 0; i < MANY; i++)
         send_to(&w, i, LARGE);
     uint64_t deadline = uv_hrtime() + (uint64_t)PATIENCE_MS * 1000000;
@@ -112,6 +116,11 @@ static bool two_wait(void *arg)
     return listener_waiting(((struct crowd *)arg)->pair.listener) == 2;
 }
 
+static bool three_wait(void *arg)
+{
+    return listener_waiting(((struct crowd *)arg)->pair.listener) == 3;
+}
+
 static bool the_last_has_two(void *arg)
 {
     return ((struct crowd *)arg)->here[3].frames == 2;
@@ -126,7 +135,7 @@ static void small_frames_pass_and_who_waits_is_let_in_when_others_go(void **stat
 {
     (void)state;
     struct crowd w;
-    crowd_init(&w);
+    crowd_init(&w, WIRE_CLIENT, "alice");
     send_to(&w, 0, LARGE);
     assert_true(run_until(&w.pair.loop, first_has_begun, &w));
     conn_pause(w.here[0].conn); /* it has room, and does not get on */
@@ -149,11 +158,40 @@ static void small_frames_pass_and_who_waits_is_let_in_when_others_go(void **stat
     crowd_deinit(&w);
 }
 
+/* Whoever has to find out why nothing gets on is not to wait for it. */
+static void an_operators_command_passes_up_to_a_mebibyte(void **state)
+{
+    (void)state;
+    for (int operators = 0; operators < 2; operators++) {
+        struct crowd w;
+        if (operators)
+            crowd_init(&w, WIRE_OPERATOR, "olga");
+        else
+            crowd_init(&w, WIRE_CLIENT, "alice");
+        send_to(&w, 0, LARGE);
+        assert_true(run_until(&w.pair.loop, first_has_begun, &w));
+        conn_pause(w.here[0].conn);
+        send_to(&w, 1, LARGE);
+        send_frame(&w, 2, FRAME_ADMIN, LARGE);
+        assert_true(run_until(&w.pair.loop, two_wait, &w));
+        send_frame(&w, 3, FRAME_ADMIN, LIMIT);
+        send_frame(&w, 3, FRAME_ADMIN, LIMIT / 2);
+        if (operators)
+            assert_true(run_until(&w.pair.loop, the_last_has_two, &w));
+        else
+            assert_true(run_until(&w.pair.loop, three_wait, &w));
+        assert_int_equal(listener_receiving_bytes(w.pair.listener), LARGE);
+        conn_cut(w.here[0].conn, NULL);
+        crowd_deinit(&w);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(large_frames_come_one_after_the_other),
         cmocka_unit_test(small_frames_pass_and_who_waits_is_let_in_when_others_go),
+        cmocka_unit_test(an_operators_command_passes_up_to_a_mebibyte),
     };
     return cmocka_run_group_tests(tests, pki_setup, pki_teardown);
 }
