@@ -122,6 +122,8 @@ void client_late(const struct route *rt, const struct link *sent_on, struct err 
     else if (rt->active == NULL)
         err_set(e, ERR_UNREACHABLE, "no site could be reached; last: %s",
                 rt->why.code == 0 ? "still connecting" : rt->why.text);
+    else if (rt->said[0] != '\0') /* nobody has answered as the primary since */
+        err_set(e, ERR_NOT_PRIMARY, "not sent before the deadline; %.240s", rt->said);
     else
         err_set(e, ERR_TIMEOUT, "not sent before the deadline");
 }
