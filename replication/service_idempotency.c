@@ -36,6 +36,7 @@ struct keys {
     struct term term; /* of which the counts are */
     uint64_t next_ms, began_ms;
     bool walking;
+    struct lsn from;    /* the last entry when the walk began: it waits until the state has it */
     size_t after_bytes; /* the walk goes on after this key */
     uint8_t after[IDEMPOTENCY_RECORD_KEY_MAX_BYTES];
     struct key_client *clients;
@@ -343,9 +344,11 @@ static int forget(struct service *v, struct keys *k, struct err *e)
     return rc; /* what could not be logged now is found again by the next walk */
 }
 
-static void begin_walk(struct keys *k)
+/* What was logged before is for the walk to find, in the state; everything later is counted as it is logged. */
+static void begin_walk(struct service *v, struct keys *k)
 {
     k->walking = true;
+    k->from = v->site->tail.lsn;
     k->began_ms = site_now_ms();
     k->after_bytes = 0;
     k->forgotten = 0;
@@ -376,15 +379,17 @@ static void end_walk(struct service *v, struct keys *k)
 void service_keys_progress(struct service *v)
 {
     struct err e = ERR_NONE;
-    if (!site_is_settled(v->site))
+    if (!site_is_ready(v->site))
         return;
     struct keys *k = keys_of(v);
     const uint64_t now = site_now_ms();
     if (k == NULL || now < k->next_ms)
         return;
-    k->next_ms = now + STEP_MS;
     if (!k->walking)
-        begin_walk(k);
+        begin_walk(v, k);
+    if (v->site->marks.applied.v < k->from.v)
+        return;
+    k->next_ms = now + STEP_MS;
     int rc = walk(v, k, &e);
     const bool end = rc == ERR_NOT_FOUND;
     if (k->old_n != 0 && (rc == 0 || end) && forget(v, k, &e) != 0)

@@ -250,12 +250,12 @@ static void a_client_has_a_bounded_number_and_none_is_dropped_for_another(void *
 {
     (void)state;
     struct tvn *db = start_with("bounded", UINT64_C(3600000000), 3);
+    struct tvn_error error;
     uint64_t lsn[3];
     lsn[0] = commit_new(db, "0", "a", "v");
     lsn[1] = commit_new(db, "1", "b", "v");
     lsn[2] = commit_new(db, "2", "c", "v");
     assert_refused(db, "3", "v", TVN_LIMIT, "3 idempotency keys");
-    struct tvn_error error;
     assert_int_equal(tvn_outcome_by_key(db, tvn_str("3"), 1, 0, NULL, &error), TVN_LIMIT);
     assert_repeated(db, "0", "a", "v", lsn[0]);
     assert_repeated(db, "1", "b", "v", lsn[1]);
