@@ -33,7 +33,7 @@ static int read_all(struct site *s, struct lsn first, struct lsn last, uint8_t *
 }
 
 int archive_heal_from_log(struct site *s, struct repository *r, const char *object,
-                          char where[SITE_PATH_BYTES], struct err *e)
+                          struct lsn committed, char where[SITE_PATH_BYTES], struct err *e)
 {
     const struct err copies = *e;
     struct err why = ERR_NONE;
@@ -45,12 +45,12 @@ int archive_heal_from_log(struct site *s, struct repository *r, const char *obje
     if (repo_name_parse(object, &name) != 0 || name.kind != REPO_PACK)
         return copies.code;
     if (r == NULL)
-        rc = err_set(&why, ERR_NOT_READY,
-                     "the archive is not open for writing: what is damaged was so at the start");
+        rc = err_set(&why, ERR_NOT_READY, "the archive is not open for writing, see its trouble");
     if (rc == 0)
         rc = read_all(s, name.first, name.last, &entries, &bytes, &why);
     if (rc == 0)
-        rc = repository_heal_pack(r, object, bytes_of(entries, bytes), named, &why);
+        rc = repository_heal_pack(r, object, bytes_of(entries, bytes), name.last.v <= committed.v,
+                                  named, &why);
     free(entries);
     if (rc != 0)
         return err_set(e, rc, "%.200s; from the log: %.250s", copies.text, why.text);

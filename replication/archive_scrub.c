@@ -198,10 +198,15 @@ static void name_it(struct archive_scrub *c, const char *object, const char *why
     size_t i = 0;
     for (size_t k = 0; k < c->ledger.n && strcmp(c->ledger.at[k].name, object) < 0; k++)
         i += c->ledger.at[k].damaged;
+    struct repository_extent x;
+    repository_extent(c->r, object, &x);
     (void)pthread_mutex_lock(&c->lock);
     if (i < SCRUB_NAMED)
-        (void)snprintf(c->named[i], ERR_TEXT_BYTES, "%.110s: %.150s; not healed: %.150s", object,
-                       why, heal);
+        (void)snprintf(c->named[i], ERR_TEXT_BYTES,
+                       "%.100s (lsn %llu to %llu): %.120s; not healed: %.170s; put it back from "
+                       "another place: triveni archive heal",
+                       object, (unsigned long long)x.first.v, (unsigned long long)x.last.v, why,
+                       heal);
     (void)pthread_mutex_unlock(&c->lock);
 }
 
@@ -282,8 +287,10 @@ static int look_at(struct archive_scrub *c, const char *object, bool known, stru
     if (rc != 0)
         return rc;
     note(c, object, false, false);
-    if (known)
+    if (known) {
         events_add(c->site->events, "archive scrub: %s is whole again", object);
+        archiver_look_again(c->site->archiver);
+    }
     return 0;
 }
 

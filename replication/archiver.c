@@ -63,6 +63,7 @@ struct archiver {
         struct err outcome;
         bool done;
     } heal;
+    bool look_again; /* what was damaged when it was opened is whole now */
     struct archiver_draft draft;
     bool draft_open, draft_over; /* not published yet; nobody is waited for any more */
     uint64_t draft_ms;           /* since when it is open */
@@ -95,37 +96,6 @@ uint64_t archiver_reading_since_ms(struct archiver *a)
     return since;
 }
 
-struct point_search {
-    struct lsn lsn;
-    struct digest digest;
-};
-
-static int match_point(void *arg, const struct restore_point *p)
-{
-    struct point_search *search = arg;
-    if (p->lsn.v != search->lsn.v)
-        return 0;
-    search->digest = p->digest;
-    return 1;
-}
-
-/* What the state knows of its digest at an lsn: at restore points, and where it stands now. Restore points are few, so they are
- * walked through. */
-static int digest_at(void *arg, struct lsn lsn, struct digest *out)
-{
-    struct state_snapshot *snap = arg;
-    struct state_totals totals;
-    struct point_search search = {.lsn = lsn};
-    if (state_snapshot_position(snap).lsn.v == lsn.v && state_totals(snap, &totals, NULL) == 0) {
-        *out = totals.digest;
-        return 0;
-    }
-    if (state_restore_points(snap, match_point, &search, NULL) != 1)
-        return ERR_NOT_FOUND;
-    *out = search.digest;
-    return 0;
-}
-
 static int read_entries(struct archiver *a, struct lsn from, struct lsn to, size_t *used,
                         struct err *e)
 {
@@ -154,7 +124,7 @@ static int seal(struct archiver *a, struct lsn from, struct lsn to, struct err *
     struct lsn stands = state_snapshot_position(snap).lsn;
     rc = read_entries(a, from, stands.v < to.v ? stands : to, &used, e);
     if (rc == 0)
-        rc = repository_seal(a->repository, a->buffer, used, digest_at, snap, e);
+        rc = repository_seal(a->repository, a->buffer, used, archive_digest_at, snap, e);
     state_snapshot_close(snap);
     note_reading(a, false);
     return rc;
@@ -203,6 +173,8 @@ static int open_repository(struct archiver *a, struct err *e)
                                                           .cluster = c->cluster,
                                                           .create = true},
                              e);
+    if (rc == 0)
+        rc = repository_ready(a->repository, e); /* if not, it is open all the same, to be healed */
     return rc != 0 ? err_wrap(e, "archive") : 0;
 }
 
@@ -228,7 +200,10 @@ static int archive_some(struct archiver *a, struct lsn from, struct lsn to, stru
 {
     if (a->repository == NULL)
         return open_repository(a, e); /* what it holds decides where the next turn begins */
-    int rc = seal(a, from, to, e);
+    int rc = repository_ready(a->repository, e);
+    if (rc != 0)
+        return err_wrap(e, "archive");
+    rc = seal(a, from, to, e);
     if (rc != 0)
         return err_wrap(e, "archive: sealing from lsn %llu", (unsigned long long)from.v);
     struct repository_status now;
@@ -529,17 +504,23 @@ static void heal_turn(struct archiver *a)
 {
     struct err e = ERR_NONE;
     const char *object = a->heal.object;
+    const struct lsn committed = a->archive_to;
     char where[SITE_PATH_BYTES] = "";
     (void)pthread_mutex_unlock(&a->lock);
     int rc = heal_from_copies(a, object, where, &e);
     if (rc != 0)
-        rc = archive_heal_from_log(a->site, a->repository, object, where, &e);
+        rc = archive_heal_from_log(a->site, a->repository, object, committed, where, &e);
     (void)pthread_mutex_lock(&a->lock);
     oplog_soon(a->oplog); /* what was done is signed at once */
     memcpy(a->heal.where, where, sizeof where);
     a->heal.outcome = rc == 0 ? (struct err)ERR_NONE : e;
     a->heal.object = NULL;
     a->heal.done = true;
+    if (a->repository != NULL) {
+        struct err why = ERR_NONE;
+        rc = repository_ready(a->repository, &why);
+        note_outcome(a, rc != 0 ? err_wrap(&why, "archive") : 0, &why);
+    }
     (void)pthread_cond_broadcast(&a->news);
 }
 
@@ -552,6 +533,9 @@ static void *archive_main(void *arg)
     while (!a->stop) {
         if (a->heal.object != NULL)
             heal_turn(a);
+        if (a->look_again)
+            drop_repository(a);
+        a->look_again = false;
         if (publish_due(a))
             publish_turn(a);
         if (tree_due(a))
@@ -772,6 +756,14 @@ void archiver_check_index(struct archiver *a)
 {
     (void)pthread_mutex_lock(&a->lock);
     a->check_index = true;
+    (void)pthread_cond_signal(&a->news);
+    (void)pthread_mutex_unlock(&a->lock);
+}
+
+void archiver_look_again(struct archiver *a)
+{
+    (void)pthread_mutex_lock(&a->lock);
+    a->look_again = true;
     (void)pthread_cond_signal(&a->news);
     (void)pthread_mutex_unlock(&a->lock);
 }

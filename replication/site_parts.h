@@ -518,11 +518,19 @@ uint64_t archiver_reading_since_ms(struct archiver *a);
 int archiver_heal(struct archiver *a, const char *object, char where[SITE_PATH_BYTES],
                   struct err *e);
 
+/* What was damaged in the archive when the archiver opened it is whole now: it opens it anew. */
+void archiver_look_again(struct archiver *a);
+
+/* ---- archive_digest.c ---- */
+/* A repository_digest_fn with a struct state_snapshot. */
+int archive_digest_at(void *arg, struct lsn lsn, struct digest *out);
+
 /* ---- archive_heal.c ---- */
-/* What no copy has whole, as *e says: make it again from the log, in the archive `r` (NULL: it is not open). *where as of
- * archiver_heal; otherwise *e says both. ERR_GAP: the log has its entries no more. The archive thread. */
+/* What no copy has whole, as *e says: make it again from the log, in the archive `r` (NULL: it is not open). Up to
+ * `committed` its entries might be sealed. *where as of archiver_heal; otherwise *e says both. ERR_GAP: the log has its
+ * entries no more. The archive thread. */
 int archive_heal_from_log(struct site *s, struct repository *r, const char *object,
-                          char where[SITE_PATH_BYTES], struct err *e);
+                          struct lsn committed, char where[SITE_PATH_BYTES], struct err *e);
 
 /* ---- copies.c: the archive in further places; called by the archive thread ---- */
 struct copies;

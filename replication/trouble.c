@@ -56,7 +56,7 @@ static void add_disks(struct site *s, json_t *list)
     disposer_trouble(archiver_disposer(s->archiver), trouble);
     if (trouble[0] != '\0')
         add(list, "%s", trouble);
-    if (archive.damaged > 0)
+    if (archive.damaged > 0 && s->archive_scrub == NULL) /* which names them */
         add(list, "archive: %llu objects are damaged: triveni archive verify names them",
             (unsigned long long)archive.damaged);
 }

@@ -43,16 +43,17 @@ struct repository_options {
 };
 /* ERR_DENIED when the KEK is wrong (its id differs), or its file accessible to others, or the token refuses the PIN; ERR_IO
  * when its command or token fails; ERR_BUSY when another process has the archive open for writing, ERR_CONFIG when it is
- * another cluster's. For writing: ERR_INTEGRITY naming the object when the chain of packs is broken. With read_only a
- * broken archive opens, is used as far as it is whole, and repository_status counts the damage. */
+ * another cluster's. A broken archive opens, is used as far as it is whole, and repository_status counts the damage; whether it
+ * can be sealed into then says repository_ready. */
 int repository_open(struct repository **out, const struct repository_options *options,
                     struct err *e);
 void repository_close(struct repository *r);
 
 struct repository_status {
     struct uuid cluster_id;
-    struct entry_position archived; /* last entry in a sealed pack */
-    struct lsn first;               /* first entry in the archive, normally 1 */
+    /* Last entry in a sealed pack; opened for writing, of those that are linked with all before (repository_ready). */
+    struct entry_position archived;
+    struct lsn first; /* first entry in the archive, normally 1 */
     uint64_t packs, snapshots, points;
     uint64_t disposed; /* of these packs and snapshots: their keys were destroyed (custody.h) */
     uint64_t pack_bytes, plain_bytes;
@@ -83,9 +84,12 @@ void repository_status(const struct repository *r, struct repository_status *out
 /* Digest of the state at a restore point or at the end of the pack, as the state knows it; 0, or ERR_NOT_FOUND when unknown. */
 typedef int (*repository_digest_fn)(void *arg, struct lsn lsn, struct digest *out);
 
+/* Is it proven where the archive goes on? Packs that are damaged or missing do not hinder that when the signed tree, or the packs
+ * beside them, say where they begin and end. 0, or ERR_INTEGRITY naming the first pack whose place is not proven. */
+int repository_ready(const struct repository *r, struct err *e);
 /* Seal consecutive entries (each header and body, back to back), beginning right after repository_status().archived, into
- * one pack. R8: ERR_STALE when their term is below that of the last archived entry. Durable, read back, decrypted, decoded
- * and compared when it returns 0. */
+ * one pack. R8: ERR_STALE when their term is below that of the last archived entry; ERR_INTEGRITY as repository_ready. Durable,
+ * read back, decrypted, decoded and compared when it returns 0. */
 int repository_seal(struct repository *r, const uint8_t *entries, size_t bytes,
                     repository_digest_fn digest, void *arg, struct err *e);
 /* Write a snapshot of the state. Returns ERR_EXISTS when one at that lsn is there. */

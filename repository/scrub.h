@@ -48,13 +48,14 @@ struct repository_extent {
 void repository_extent(const struct repository *r, const char *object,
                        struct repository_extent *out);
 
-/* In an archive that is open for writing, and was whole when it was opened: make a pack again that is damaged or missing now,
- * from its entries (each header and body, back to back). They must lead from where it begins to exactly where it ends: each is
- * proven by the chain of hashes in between. The new one has the old one's restore points and digests, and a name of its own, that
- * `named` (REPO_NAME_BYTES) gets; it takes the old one's place, durably when 0 is returned. The operations log says so when it is
- * settled. `object` may have been made again before. ERR_NOT_FOUND: there is no such pack, or it was disposed of; ERR_INTEGRITY:
- * these are not its entries. */
-int repository_heal_pack(struct repository *r, const char *object, struct bytes entries,
+/* In an archive that is open for writing: make a pack again that is damaged or missing, from its entries (each header and
+ * body, back to back). They must lead from where it begins to exactly where it ends, as its meta, the signed tree or the
+ * packs beside it say: each is proven by the chain of hashes in between. Of a last pack of which nothing says that, `own`
+ * entries are taken, for which the caller vouches as for those that he seals. The new one has the old one's restore points
+ * and digests, and a name of its own, that `named` (REPO_NAME_BYTES) gets; it takes the old one's place, durably when 0 is
+ * returned. The operations log says so when it is settled. `object` may have been made again before. ERR_NOT_FOUND: there is
+ * no such pack, or it was disposed of; ERR_INTEGRITY: these are not its entries. */
+int repository_heal_pack(struct repository *r, const char *object, struct bytes entries, bool own,
                          char *named, struct err *e);
 
 /* Put one object with its keys and its meta where they are missing or damaged in `c`, from `from`, where it is verified first.

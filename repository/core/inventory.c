@@ -67,7 +67,7 @@ static bool starts_at_snapshot(const struct repo_inventory *inv, const struct re
 static int first_check(const struct repo_inventory *inv, const struct repo_pack *p, struct err *e)
 {
     static const struct entry_position zero;
-    if (p->o.damaged || repo_position_equal(&p->prev, &zero) || starts_at_snapshot(inv, p))
+    if (p->o.unplaced || repo_position_equal(&p->prev, &zero) || starts_at_snapshot(inv, p))
         return 0;
     return err_set(
         e, ERR_INTEGRITY,
@@ -76,12 +76,10 @@ static int first_check(const struct repo_inventory *inv, const struct repo_pack 
         p->o.name, LSN(p->first));
 }
 
-int repo_chain_check(const struct repo_inventory *inv, size_t i, struct err *e)
+/* Does it continue the one before, as far as is known where they begin and end? */
+static int continues(const struct repo_inventory *inv, size_t i, struct err *e)
 {
     const struct repo_pack *p = &inv->packs[i];
-    if (p->o.damaged)
-        return err_set(e, ERR_INTEGRITY, "%s (lsns %llu..%llu): %s", p->o.name, LSN(p->first),
-                       LSN(p->o.end.lsn), p->o.reason);
     if (i == 0)
         return first_check(inv, p, e);
     const struct repo_pack *before = &inv->packs[i - 1];
@@ -92,13 +90,82 @@ int repo_chain_check(const struct repo_inventory *inv, size_t i, struct err *e)
     if (p->first.v <= before->o.end.lsn.v)
         return err_set(e, ERR_INTEGRITY, "%s and %s both hold lsn %llu", before->o.name, p->o.name,
                        LSN(p->first));
-    if (!before->o.damaged && !repo_position_equal(&p->prev, &before->o.end))
+    if (!p->o.unplaced && !before->o.unplaced && !repo_position_equal(&p->prev, &before->o.end))
         return err_set(
             e, ERR_INTEGRITY,
             "%s does not continue %s: term, time or header hash of lsn %llu differs; one of them "
             "is of another history",
             p->o.name, before->o.name, LSN(before->o.end.lsn));
     return 0;
+}
+
+int repo_chain_check(const struct repo_inventory *inv, size_t i, struct err *e)
+{
+    const struct repo_pack *p = &inv->packs[i];
+    if (p->o.damaged)
+        return err_set(e, ERR_INTEGRITY, "%s (lsns %llu..%llu): %s", p->o.name, LSN(p->first),
+                       LSN(p->o.end.lsn), p->o.reason);
+    return continues(inv, i, e);
+}
+
+int repo_chain_link(const struct repo_inventory *inv, size_t i, struct err *e)
+{
+    const struct repo_pack *p = &inv->packs[i];
+    if (p->o.unplaced)
+        return err_set(e, ERR_INTEGRITY,
+                       "%s (lsns %llu..%llu): %s; neither the signed tree nor the packs beside it "
+                       "say where it begins and ends: put it back",
+                       p->o.name, LSN(p->first), LSN(p->o.end.lsn), p->o.reason);
+    return continues(inv, i, e);
+}
+
+struct entry_position repo_chain_end(const struct repo_inventory *inv)
+{
+    struct entry_position end = {.lsn = {0}};
+    for (size_t i = 0; i < inv->pack_count && repo_chain_link(inv, i, NULL) == 0; i++)
+        end = inv->packs[i].o.end;
+    return end;
+}
+
+static bool begin_of(const struct repo_inventory *inv, size_t i, repo_proven_fn proven, void *arg,
+                     struct entry_position *out)
+{
+    const struct repo_pack *p = &inv->packs[i];
+    const struct lsn before = {p->first.v - 1};
+    *out = (struct entry_position){.lsn = {0}};
+    if (before.v == 0 || proven(arg, before, out) == 0)
+        return true;
+    if (i == 0 || inv->packs[i - 1].o.unplaced || inv->packs[i - 1].o.end.lsn.v != before.v)
+        return false;
+    *out = inv->packs[i - 1].o.end;
+    return true;
+}
+
+static bool end_of(const struct repo_inventory *inv, size_t i, repo_proven_fn proven, void *arg,
+                   struct entry_position *out)
+{
+    const struct repo_pack *p = &inv->packs[i];
+    if (proven(arg, p->o.end.lsn, out) == 0)
+        return out->term.v == p->o.end.term.v;
+    if (i + 1 == inv->pack_count || inv->packs[i + 1].o.unplaced ||
+        inv->packs[i + 1].prev.lsn.v != p->o.end.lsn.v)
+        return false;
+    *out = inv->packs[i + 1].prev;
+    return out->term.v == p->o.end.term.v;
+}
+
+void repo_inventory_place(struct repo_inventory *inv, repo_proven_fn proven, void *arg)
+{
+    for (size_t i = 0; i < inv->pack_count; i++) {
+        struct repo_pack *p = &inv->packs[i];
+        struct entry_position begin, end;
+        if (!p->o.unplaced || !begin_of(inv, i, proven, arg, &begin) ||
+            !end_of(inv, i, proven, arg, &end))
+            continue;
+        p->prev = begin;
+        p->o.end = end;
+        p->o.unplaced = false;
+    }
 }
 
 /* Does `a` lead further than `b` (NULL: nothing), or as far and was made later? */
@@ -155,6 +222,21 @@ static bool is_doubled(const struct repo_inventory *inv, size_t i, const uint8_t
     return false;
 }
 
+/* A damaged pack beside another damaged one of the same entries, which was made in its place: one of them stands for both,
+ * rather one that says where it begins and ends. */
+static bool is_twin(const struct repo_inventory *inv, size_t i)
+{
+    const struct repo_pack *p = &inv->packs[i];
+    for (size_t k = 0; p->o.damaged && k < inv->pack_count; k++) {
+        const struct repo_pack *x = &inv->packs[k];
+        if (k != i && x->o.damaged && x->first.v == p->first.v &&
+            x->o.end.lsn.v == p->o.end.lsn.v && x->o.end.term.v == p->o.end.term.v &&
+            (x->o.unplaced == p->o.unplaced ? k > i : p->o.unplaced))
+            return true;
+    }
+    return false;
+}
+
 size_t repo_doubled(const struct repo_inventory *inv, uint8_t *marks)
 {
     const struct repo_pack *last = NULL;
@@ -169,13 +251,13 @@ size_t repo_doubled(const struct repo_inventory *inv, uint8_t *marks)
         if (!p->o.damaged && leads(p, last))
             last = p;
     }
-    if (!overlap || last == NULL)
+    if (!overlap)
         return 0;
-    struct lsn reach = last->o.end.lsn;
+    struct lsn reach = last == NULL ? (struct lsn){0} : last->o.end.lsn;
     for (const struct repo_pack *p = last; p != NULL; p = before(inv, p))
         marks[p - inv->packs] = REPO_MARK_CHAIN;
     for (size_t i = 0; i < inv->pack_count; i++)
-        if (is_doubled(inv, i, marks, reach)) {
+        if (is_doubled(inv, i, marks, reach) || is_twin(inv, i)) {
             n++;
             marks[i] = REPO_MARK_DOUBLED;
         }

@@ -1,10 +1,10 @@
 /* What the archive holds, as its meta files say, and the decisions that need nothing else: is the chain of packs whole,
  * and what must be read to restore to a target.
  *
- * Arrays are sorted: packs by first lsn, snapshots by lsn, the points of a pack by lsn. An object whose meta, key or
- * file is unusable stays in the inventory with `damaged` set and only what its name tells. One whose key was destroyed by an
- * order (repository/custody.h) has `disposed` set, and where it begins and ends: the chain goes through it, and nothing in it can
- * be read. */
+ * Arrays are sorted: packs by first lsn, snapshots by lsn, the points of a pack by lsn. An object whose meta, key or file is
+ * unusable stays in the inventory with `damaged` set and what its name tells, and, unless it is `unplaced`, with where it
+ * begins and ends. One whose key was destroyed by an order (repository/custody.h) has `disposed` set, and where it begins and
+ * ends: the chain goes through it, and nothing in it can be read. */
 #ifndef REPOSITORY_CORE_INVENTORY_H
 #define REPOSITORY_CORE_INVENTORY_H
 
@@ -26,6 +26,7 @@ struct repo_point {
 struct repo_object {
     char name[REPO_NAME_BYTES];
     bool damaged, disposed;
+    bool unplaced;              /* damaged, and nothing proves where it begins and ends */
     char reason[160];           /* why, when damaged */
     struct repository_order by; /* by which its key was destroyed, when disposed */
     uint64_t bytes, plain_bytes;
@@ -94,11 +95,22 @@ bool repo_position_equal(const struct entry_position *a, const struct entry_posi
  * snapshot)? 0, or ERR_INTEGRITY naming what is missing or broken. */
 int repo_chain_check(const struct repo_inventory *inv, size_t i, struct err *e);
 
-/* Packs that are not needed: a writer that got no answer from a bucket, or died, seals the same entries again under another name,
- * and what it had sent may still arrive; and a pack that was damaged is made again under another name. Each begins where one of
- * the chain begins that leads furthest, and ends at or before its end; of those that lead equally far the one that was made last
- * is of the chain. What is damaged is not needed when a whole pack of the chain has its lsns.
- * `marks`, pack_count of them, says which; returns how many are doubled. They are to be taken out of the inventory. */
+/* The same, though the entries of packs may be damaged or missing: is it proven where pack i begins and ends, and does it
+ * continue pack i-1? So much is needed to seal behind it. */
+int repo_chain_link(const struct repo_inventory *inv, size_t i, struct err *e);
+/* The end of the last pack that is linked with all before it; zero when there is none. */
+struct entry_position repo_chain_end(const struct repo_inventory *inv);
+/* The position of the entry at lsn, as it is proven; ERR_NOT_FOUND: nothing proves it. */
+typedef int (*repo_proven_fn)(void *arg, struct lsn lsn, struct entry_position *out);
+/* Give packs that are unplaced their places: where something proves them, and else where their neighbours end and begin. */
+void repo_inventory_place(struct repo_inventory *inv, repo_proven_fn proven, void *arg);
+
+/* Packs that are not needed: a writer that got no answer from a bucket, or died, seals the same entries again under another
+ * name, and what it had sent may still arrive; and a pack that was damaged is made again under another name. Each begins
+ * where one of the chain begins that leads furthest, and ends at or before its end; of those that lead equally far the one
+ * that was made last is of the chain. What is damaged is not needed when a whole pack of the chain has its lsns; of several
+ * that are damaged and have the same lsns one is. `marks`, pack_count of them, says which; returns how many are doubled. They
+ * are to be taken out of the inventory. */
 enum repo_mark { REPO_MARK_CHAIN = 1, REPO_MARK_DOUBLED = 2 };
 size_t repo_doubled(const struct repo_inventory *inv, uint8_t *marks);
 

@@ -62,6 +62,19 @@ int repo_meta_text(struct repository *r, const char *object, uint8_t **out, size
 void repo_identity_of(const struct repository *r, const char *name, char out[REPO_IDENTITY_BYTES]);
 struct utc repo_now(void);
 
+/* ---- missing.c ---- */
+/* How many entries the tree's checkpoint says that it has; nobody looked whether it is signed. 0: there is none. */
+uint64_t repo_tree_claims(struct repository *r);
+/* When the packs do not stand as they should, or end before a tree of `claimed` entries: put those that the signed operations
+ * log names, and that are missing, to their places as damaged ones, and give all that are damaged the positions that are
+ * proven. */
+int repo_inventory_complete(struct repository *r, uint64_t claimed, struct repo_inventory *inv,
+                            struct err *e);
+/* ERR_NOT_FOUND when the operations log says that the object was disposed of, whether its mark is there or not. */
+int repo_recorded_disposed(struct repository *r, const char *object, struct err *e);
+/* Is this the entry that the signed tree has there? 0 also where it does not reach, or is not there; ERR_INTEGRITY. */
+int repo_tree_agrees(struct repository *r, const struct entry_position *p, struct err *e);
+
 /* ---- draft.c: an object on its way into the archive ---- */
 struct repo_draft {
     char name[REPO_NAME_BYTES];

@@ -5,7 +5,8 @@
  *
  * INVARIANTS
  *   I1  A pack begins right after the archive's last entry, in lsn and header hash, and never in a lower term (R8). One that is
- *       made again begins and ends at the positions of the one before: so its entries are the same, whoever gave them.
+ *       made again begins and ends at the positions of the one before: so its entries are the same, whoever gave them. Where
+ *       nothing proves these, only entries that could be sealed there anyway are taken.
  *   I2  What is sealed was decoded before (header, body hash, chain), so nothing damaged is archived as good.
  *   I3  A walk hands out only entries that continue one another; a walk to the end of the pack ends at the position that
  *       the meta names. */
@@ -33,6 +34,7 @@ struct survey {
     size_t *offsets; /* where each frame begins in the input */
     size_t start_cap, point_cap;
     const struct repo_pack *again; /* made again; NULL: it continues the archive */
+    struct entry_position begin;   /* of that one */
 };
 
 static void survey_release(struct survey *s)
@@ -111,11 +113,12 @@ static const struct entry_position *begin_after(const struct repository *r,
 static int survey_first(struct repository *r, struct survey *s, const struct entry_header *h,
                         struct err *e)
 {
-    s->pack.prev = repo_archived(&r->inv);
     if (s->again != NULL)
-        s->pack.prev = s->again->prev;
+        s->pack.prev = s->begin;
     else if (r->inv.pack_count == 0)
         s->pack.prev = *begin_after(r, h);
+    else
+        s->pack.prev = repo_archived(&r->inv);
     if (h->term.v < s->pack.prev.term.v)
         return err_set(
             e, ERR_STALE,
@@ -251,6 +254,8 @@ int repository_seal(struct repository *r, const uint8_t *entries, size_t bytes,
     struct repo_pack kept = {0};
     struct bytes in = bytes_of(entries, bytes);
     int rc = may_seal(r, bytes, e);
+    if (rc == 0)
+        rc = repository_ready(r, e);
     if (rc != 0)
         return rc;
     rc = survey(r, &s, in, digest, arg, e);
@@ -288,7 +293,36 @@ static struct repo_pack *pack_named(const struct repository *r, const char *obje
     return p == NULL ? NULL : &r->inv.packs[p - r->inv.packs];
 }
 
-int repository_heal_pack(struct repository *r, const char *object, struct bytes entries,
+/* Where it begins. Nobody's entries are taken for one whose place is not proven, but at the end of the archive those that
+ * might be sealed there anyway. */
+static int heal_begin(const struct repository *r, const struct repo_pack *old, bool own,
+                      struct entry_position *out, struct err *e)
+{
+    *out = old->o.unplaced ? repo_chain_end(&r->inv) : old->prev;
+    if (!old->o.unplaced ||
+        (own && old + 1 == r->inv.packs + r->inv.pack_count && out->lsn.v + 1 == old->first.v))
+        return 0;
+    return err_set(
+        e, ERR_INTEGRITY,
+        "neither the signed tree nor the packs beside it say where it begins and ends, so "
+        "no entries could be proven to be its own");
+}
+
+static int heal_end(struct repository *r, const struct repo_pack *old,
+                    const struct entry_position *end, struct err *e)
+{
+    const bool same = old->o.unplaced
+                          ? end->lsn.v == old->o.end.lsn.v && end->term.v == old->o.end.term.v
+                          : repo_position_equal(end, &old->o.end);
+    if (!same)
+        return err_set(e, ERR_INTEGRITY,
+                       "the entries end at lsn %llu and not at the entry where the pack ends (lsn "
+                       "%llu): they are others",
+                       LSN(end->lsn), LSN(old->o.end.lsn));
+    return repo_tree_agrees(r, end, e);
+}
+
+int repository_heal_pack(struct repository *r, const char *object, struct bytes entries, bool own,
                          char *named, struct err *e)
 {
     struct repo_pack *old = pack_named(r, object), kept = {0};
@@ -299,12 +333,13 @@ int repository_heal_pack(struct repository *r, const char *object, struct bytes 
     if (rc == 0 && old->o.disposed)
         rc = repo_disposed(&old->o, e);
     if (rc == 0)
+        rc = repo_recorded_disposed(r, old->o.name, e);
+    if (rc == 0)
+        rc = heal_begin(r, old, own, &s.begin, e);
+    if (rc == 0)
         rc = survey(r, &s, entries, digest_before, old, e);
-    if (rc == 0 && !repo_position_equal(&s.pack.o.end, &old->o.end))
-        rc = err_set(e, ERR_INTEGRITY,
-                     "the entries end at lsn %llu and not at the entry where the pack ends (lsn "
-                     "%llu): they are others",
-                     LSN(s.pack.o.end.lsn), LSN(old->o.end.lsn));
+    if (rc == 0)
+        rc = heal_end(r, old, &s.pack.o.end, e);
     if (rc == 0)
         rc = seal_survey(r, &s, entries, &kept, e);
     if (rc == 0) {

@@ -1,8 +1,8 @@
 /* Opening, closing and listing the archive.
  *
- * A writer refuses an archive whose chain of packs is broken: what it would add could never be restored. A reader opens
- * it and uses what is whole, because a damaged archive is where a restore is needed most; what it cannot use is told by
- * repository_status, by repository_verify and by the plan that would need it. */
+ * A broken archive is opened, too. A reader uses what is whole, because a damaged archive is where a restore is needed most;
+ * what it cannot use is told by repository_status, by repository_verify and by the plan that would need it. A writer makes
+ * damaged packs again, and seals behind them only where it is proven at which entry it goes on (missing.c). */
 #include "repository/history.h"
 #include "repository/io/archive.h"
 #include "repository/io/operations.h"
@@ -78,12 +78,12 @@ static int check_cluster(const struct repository *r, const struct repository_opt
                    r->about.cluster, ours, asked);
 }
 
-static int check_chain(const struct repository *r, struct err *e)
+int repository_ready(const struct repository *r, struct err *e)
 {
     int rc = 0;
     for (size_t i = 0; rc == 0 && i < r->inv.pack_count; i++)
-        rc = repo_chain_check(&r->inv, i, e);
-    return rc;
+        rc = repo_chain_link(&r->inv, i, e);
+    return rc == 0 ? 0 : err_wrap(e, "nothing is sealed");
 }
 
 static int remove_temp(void *arg, const char *name)
@@ -154,8 +154,6 @@ int repository_open(struct repository **out, const struct repository_options *op
     if (rc == 0)
         rc = repo_scan(r, NULL, &r->inv, &r->unfinished, e);
     if (rc == 0 && write)
-        rc = check_chain(r, e);
-    if (rc == 0 && write)
         rc = settle_keys(r, e);
     if (rc == 0) {
         *out = r;
@@ -203,7 +201,8 @@ void repository_status(const struct repository *r, struct repository_status *out
 {
     const struct repo_inventory *inv = &r->inv;
     *out = (struct repository_status){.cluster_id = r->about.cluster_id,
-                                      .archived = repo_archived(inv),
+                                      .archived =
+                                          r->read_only ? repo_archived(inv) : repo_chain_end(inv),
                                       .unfinished = r->unfinished};
     out->generation = r->writes;
     out->awaited_generation = r->awaited;

@@ -5,7 +5,7 @@
  * object or a key without one was never finished and is only counted. Who opened the archive keyless has metas whose seals nobody
  * checked: a verification holds them against what was signed. Beside the meta of an object that was disposed of lies
  * its mark, which takes its place: the key that the meta was sealed with is gone, or will be. Whether a pack is *missing* is
- * decided by the chain (core/inventory.c), not by the listing.
+ * decided by the chain (core/inventory.c) and by what was signed (missing.c), not by the listing.
  *
  * Memory: about 500 bytes a pack and 200 a restore point. */
 #include "repository/io/archive.h"
@@ -207,7 +207,7 @@ static int read_meta(struct repository *r, const char *object, enum repo_kind ki
 
 /* Read key and meta, or mark, of the object to its place behind the others. */
 static int load(struct repository *r, const char *object, enum repo_kind kind, bool marked,
-                struct repo_inventory *inv, struct err *e)
+                struct repo_inventory *inv, bool *sealed, struct err *e)
 {
     char name[REPO_NAME_BYTES], identity[REPO_IDENTITY_BYTES];
     uint8_t *text = NULL;
@@ -233,19 +233,22 @@ static int load(struct repository *r, const char *object, enum repo_kind kind, b
     }
     free(text);
     repo_wipe(&key, sizeof key);
+    *sealed = rc == 0;
     return rc == 0 ? check_file(r, next_object(inv, kind), e) : rc;
 }
 
-/* What is left of an object whose facts cannot be had: its name. */
-static void mark_damaged(struct repo_object *o, const char *object, const struct err *why)
+/* What is left of an object whose facts cannot be had: its name. When its meta could be read, also where it begins and ends. */
+static void mark_damaged(struct repo_object *o, const char *object, bool sealed, const char *why)
 {
     struct repo_name name;
     check(repo_name_parse(object, &name) == 0);
     o->damaged = true;
+    o->unplaced = !sealed;
     (void)snprintf(o->name, sizeof o->name, "%s", object);
-    (void)snprintf(o->reason, sizeof o->reason, "%.*s", (int)sizeof o->reason - 1, why->text);
-    o->end.lsn = name.last;
-    o->end.term = name.term;
+    (void)snprintf(o->reason, sizeof o->reason, "%.*s", (int)sizeof o->reason - 1, why);
+    if (sealed)
+        return;
+    o->end = (struct entry_position){.lsn = name.last, .term = name.term};
 }
 
 /* How many keys this KEK opened and how many are of another one. */
@@ -308,7 +311,8 @@ static int load_one(struct repository *r, const char *object, bool marked,
         tally->ours++;
         return 0;
     }
-    int rc = load(r, object, name.kind, marked, inv, &why);
+    bool sealed = false;
+    int rc = load(r, object, name.kind, marked, inv, &sealed, &why);
     if (rc == ERR_NO_MEMORY) {
         *e = why;
         return rc;
@@ -324,7 +328,7 @@ static int load_one(struct repository *r, const char *object, bool marked,
             inv->packs[inv->pack_count].first = name.first;
         if (name.kind == REPO_INDEX)
             inv->indexes[inv->index_count].first = name.first;
-        mark_damaged(next_object(inv, name.kind), object, &why);
+        mark_damaged(next_object(inv, name.kind), object, sealed, why.text);
     }
     inv->pack_count += name.kind == REPO_PACK;
     inv->snapshot_count += name.kind == REPO_SNAPSHOT;
@@ -355,6 +359,7 @@ int repo_scan(struct repository *r, struct repo_inventory *known, struct repo_in
     struct listing l = {0};
     struct repo_inventory inv = {0};
     struct kek_tally tally = {0};
+    const uint64_t claimed = repo_tree_claims(r); /* before: what it has was sealed before it */
     int rc = list_folders(r, &l, true, e);
     if (rc != 0)
         goto out;
@@ -377,6 +382,8 @@ int repo_scan(struct repository *r, struct repo_inventory *known, struct repo_in
     *unfinished = count_unfinished(&l);
     if (rc == 0)
         rc = drop_doubled(&inv, unfinished, e);
+    if (rc == 0 && !r->keyless)
+        rc = repo_inventory_complete(r, claimed, &inv, e);
     repo_forget_indexes(&inv);
 out:
     listing_release(&l);

@@ -108,6 +108,91 @@ static void each_break_is_named(void **state)
     assert_break(0, "begins at lsn 21");
 }
 
+/* What the signed tree proves: positions up to `reach`. */
+static int proven_up_to(void *arg, struct lsn lsn, struct entry_position *out)
+{
+    const uint64_t *reach = arg;
+    if (lsn.v > *reach)
+        return ERR_NOT_FOUND;
+    *out = at(lsn.v);
+    return 0;
+}
+
+/* Nothing but its name is known of it. */
+static void lose(size_t i)
+{
+    packs[i].o.damaged = packs[i].o.unplaced = true;
+    packs[i].prev = (struct entry_position){.lsn = {0}};
+    packs[i].o.end = (struct entry_position){.lsn = {10 * i + 10}, .term = {1}};
+}
+
+static void what_is_damaged_is_sealed_behind_only_where_its_place_is_proven(void **state)
+{
+    (void)state;
+    static const struct {
+        bool lost[PACKS];
+        uint64_t reach, end; /* of the tree; of what is linked */
+    } cases[] = {
+        {{true, false, false, false}, 0, 40}, /* its neighbour tells */
+        {{false, true, false, false}, 0, 40},
+        {{false, true, true, false}, 0, 10}, /* nobody tells where they meet */
+        {{false, true, true, false}, 19, 10},
+        {{false, true, true, false}, 20, 40},
+        {{false, false, false, true}, 0, 30}, /* nobody is behind it */
+        {{false, false, false, true}, 39, 30},
+        {{false, false, false, true}, 40, 40},
+        {{true, true, true, true}, 40, 40},
+        {{true, true, true, true}, 25, 20},
+    };
+    for (size_t c = 0; c < sizeof cases / sizeof cases[0]; c++) {
+        uint64_t reach = cases[c].reach;
+        make();
+        for (size_t i = 0; i < PACKS; i++)
+            if (cases[c].lost[i])
+                lose(i);
+        repo_inventory_place(&inv, proven_up_to, &reach);
+        const struct entry_position want = at(cases[c].end), is = repo_chain_end(&inv);
+        if (!repo_position_equal(&is, &want))
+            fail_msg("case %zu: linked up to %llu", c, (unsigned long long)is.lsn.v);
+        for (size_t i = 0; i < PACKS; i++) /* damaged all the same */
+            assert_int_equal(repo_chain_check(&inv, i, NULL), cases[c].lost[i] ? ERR_INTEGRITY : 0);
+    }
+    /* The tree and the neighbours contradict each other: it is another history. */
+    uint64_t all = 40;
+    make();
+    lose(1);
+    packs[2].prev.hash.b[5] ^= 1;
+    repo_inventory_place(&inv, proven_up_to, &all);
+    assert_int_equal(repo_chain_link(&inv, 1, NULL), 0);
+    assert_int_equal(repo_chain_link(&inv, 2, NULL), ERR_INTEGRITY);
+    assert_int_equal(repo_chain_end(&inv).lsn.v, 20);
+    /* Another term than the one in its name. */
+    make();
+    lose(3);
+    packs[3].o.end.term.v = 2;
+    repo_inventory_place(&inv, proven_up_to, &all);
+    assert_true(packs[3].o.unplaced);
+}
+
+static void of_damaged_packs_with_the_same_lsns_one_stands_for_all(void **state)
+{
+    (void)state;
+    uint8_t m[5];
+    for (int placed = -1; placed < 3; placed++) {
+        struct repo_pack p[3];
+        make();
+        for (size_t i = 0; i < 3; i++) {
+            p[i] = packs[0];
+            p[i].o.damaged = true;
+            p[i].o.unplaced = (int)i != placed;
+        }
+        inv.packs = p;
+        inv.pack_count = 3;
+        assert_int_equal(repo_doubled(&inv, m), 2);
+        assert_int_not_equal(m[placed < 0 ? 2 : placed], REPO_MARK_DOUBLED);
+    }
+}
+
 /* Packs from..to as `text` has them, "0-7 0-10 10-20": each begins behind the first number. */
 static size_t packs_of(const char *text, struct repo_pack *out, uint8_t *marks)
 {
@@ -407,6 +492,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_whole_chain_is_whole),
         cmocka_unit_test(each_break_is_named),
+        cmocka_unit_test(what_is_damaged_is_sealed_behind_only_where_its_place_is_proven),
+        cmocka_unit_test(of_damaged_packs_with_the_same_lsns_one_stands_for_all),
         cmocka_unit_test(a_pack_that_came_late_and_is_not_needed_is_told),
         cmocka_unit_test(a_pack_of_another_history_is_not_passed_over),
         cmocka_unit_test(of_two_packs_with_the_same_entries_the_later_one_counts),

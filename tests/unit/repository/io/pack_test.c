@@ -269,16 +269,20 @@ static void make_three(struct place *p, struct feed *f)
     repository_close(r);
 }
 
-/* Open for writing must refuse, naming the object; a reader must go on and tell. */
-static void assert_broken(const struct place *p, const char *named)
+/* A reader must go on and tell; a writer must seal behind it, or refuse to, naming the object. */
+static void assert_broken(const struct place *p, struct feed *f, const char *named, bool seals)
 {
-    struct repository *r = NULL;
     struct err e = ERR_NONE;
-    struct repository_options o = {.dir = p->dir, .kek_file = p->kek};
-    int rc = repository_open(&r, &o, &e);
-    if (rc != ERR_INTEGRITY || strstr(e.text, named) == NULL)
-        fail_msg("open says %d: %s", rc, e.text);
+    struct repository *r = archive_open(p, false);
     struct repository_status s;
+    repository_status(r, &s);
+    assert_true(s.damaged >= 1);
+    assert_int_equal(s.archived.lsn.v, seals ? 60 : 20);
+    feed_mixed(f, 1);
+    int rc = feed_seal(f, r, NULL, NULL, &e);
+    if (rc != (seals ? 0 : ERR_INTEGRITY) || (!seals && strstr(e.text, named) == NULL))
+        fail_msg("sealing behind it says %d: %s", rc, e.text);
+    repository_close(r);
     struct repository_report report;
     struct damages d = {0};
     r = archive_open(p, true);
@@ -301,10 +305,11 @@ static void what_is_missing_is_named(void **state)
     (void)state;
     static const struct {
         const char *folder, *end, *named;
+        bool seals; /* its meta, or its neighbours, say where it begins and ends */
     } cases[] = {
-        {"packs", ".pack", "00000000000000000021-00000000000000000040-1-"},
-        {"keys/1", ".key", "00000000000000000021-00000000000000000040-1-"},
-        {"packs", ".meta", "lsns 21..40 are missing"},
+        {"packs", ".pack", "00000000000000000021-00000000000000000040-1-", true},
+        {"keys/1", ".key", "00000000000000000021-00000000000000000040-1-", true},
+        {"packs", ".meta", "lsns 21..40 are missing", false},
     };
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
         struct place p;
@@ -313,7 +318,7 @@ static void what_is_missing_is_named(void **state)
         make_three(&p, &f);
         find_object(&p, cases[i].folder, cases[i].end, 1, path);
         assert_int_equal(unlink(path), 0);
-        assert_broken(&p, cases[i].named);
+        assert_broken(&p, &f, cases[i].named, cases[i].seals);
         feed_drop(&f);
         place_drop(&p);
     }
@@ -611,7 +616,8 @@ static int heal(struct again *x, size_t from, size_t to, struct err *e)
 {
     char named[REPO_NAME_BYTES];
     *e = (struct err)ERR_NONE;
-    return repository_heal_pack(x->r, x->object, bytes_of(x->feed.p + from, to - from), named, e);
+    return repository_heal_pack(x->r, x->object, bytes_of(x->feed.p + from, to - from), false,
+                                named, e);
 }
 
 /* Flip a byte of the middle one's file, or remove it. */
@@ -738,8 +744,9 @@ static void a_pack_is_not_made_from_other_entries(void **state)
         feed_put(&forged, "passports", "key-00001", "mine", 4);
     feed_noop(&forged, 2);
     char named[REPO_NAME_BYTES];
-    assert_int_equal(repository_heal_pack(x.r, x.object, bytes_of(forged.p, forged.n), named, &e),
-                     ERR_INTEGRITY);
+    assert_int_equal(
+        repository_heal_pack(x.r, x.object, bytes_of(forged.p, forged.n), false, named, &e),
+        ERR_INTEGRITY);
     assert_non_null(strstr(e.text, "they are others"));
     (void)snprintf(x.object, sizeof x.object,
                    "packs/00000000000000000001-00000000000000000009-1-5f3a77c0.pack");

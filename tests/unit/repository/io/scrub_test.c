@@ -157,7 +157,7 @@ static void a_pack_that_was_made_again_takes_the_line_of_the_one_before(void **s
     (void)snprintf(old, sizeof old, "%s", object(b, "packs", ".pack", 1));
     repo_ledger_find(&b->ledger, old)->damaged = true;
     struct repository *w = archive_open(&b->place, false);
-    assert_ok(repository_heal_pack(w, old, bytes_of(b->feed.p + each, each), named, &e), e);
+    assert_ok(repository_heal_pack(w, old, bytes_of(b->feed.p + each, each), false, named, &e), e);
     repository_close(w);
     assert_ok(repository_refresh(b->r, &e), e);
     assert_ok(repository_ledger_follow(b->r, &b->ledger, &e), e);

@@ -318,6 +318,12 @@ static void packs_that_were_removed_are_missed(void **state)
     }
     find_object(&b->place, "keys/1", ".key", 1, path);
     assert_int_equal(unlink(path), 0);
+    reopen(b); /* the operations log names it, and the tree says where it ended */
+    assert_ok(repository_tree_extend(b->r, UINT64_MAX, &e), e);
+    assert_damaged(b, "the operations log names it, and it is missing");
+    char operations[200];
+    (void)snprintf(operations, sizeof operations, "%s/operations", b->place.dir);
+    tree_remove(operations);
     reopen(b);
     assert_int_equal(repository_tree_extend(b->r, UINT64_MAX, &e), ERR_INTEGRITY);
     assert_non_null(strstr(e.text, "packs are missing"));
