@@ -25,6 +25,8 @@ enum {
     SCRUB_NAMED = 3,        /* records that an event names; objects that trouble names */
 };
 #define SCRUB_AGAIN_US (UINT64_C(600) * 1000000)
+#define SCRUB_SOON_US                                                                              \
+    (UINT64_C(20) * 1000000) /* when no other site could be asked, as at the start */
 
 struct archive_scrub {
     struct site *site;
@@ -41,7 +43,7 @@ struct archive_scrub {
     /* the thread's own */
     struct repository *r;
     struct repo_ledger ledger;
-    bool followed, changed;
+    bool followed, changed, soon;
     uint64_t followed_ms, saved_ms, round_ms, object_bytes, unpaid_bytes;
 };
 
@@ -199,11 +201,14 @@ static void name_it(struct archive_scrub *c, const char *object, const char *why
     for (size_t k = 0; k < c->ledger.n && strcmp(c->ledger.at[k].name, object) < 0; k++)
         i += c->ledger.at[k].damaged;
     struct repository_extent x;
+    const size_t said = strlen(object); /* by what the layers below put before their reason */
     repository_extent(c->r, object, &x);
+    if (strncmp(why, object, said) == 0 && why[said] == ':')
+        why += said + 1 + strspn(why + said + 1, " ");
     (void)pthread_mutex_lock(&c->lock);
     if (i < SCRUB_NAMED)
         (void)snprintf(c->named[i], ERR_TEXT_BYTES,
-                       "%.100s (lsn %llu to %llu): %.120s; not healed: %.170s; put it back from "
+                       "%.100s (lsn %llu to %llu): %.90s; not healed: %.230s; put it back from "
                        "another place: triveni archive heal",
                        object, (unsigned long long)x.first.v, (unsigned long long)x.last.v, why,
                        heal);
@@ -220,6 +225,7 @@ static bool heal(struct archive_scrub *c, const char *object, struct err *e)
         return false;
     }
     int rc = archiver_heal(c->site->archiver, object, where, e);
+    c->soon = rc == ERR_UNREACHABLE || rc == ERR_CANCELLED || rc == ERR_TIMEOUT;
     if (rc == 0)
         rc = follow(c, e);
     if (rc == 0 && repo_ledger_find(&c->ledger, object) != NULL) /* otherwise it was replaced */
@@ -322,8 +328,9 @@ static void end_round(struct archive_scrub *c)
 static const struct repo_ledger_line *due(struct archive_scrub *c)
 {
     const uint64_t rest = c->site->config->archive_scrub_us;
+    const uint64_t again = c->soon ? SCRUB_SOON_US : SCRUB_AGAIN_US;
     return repo_ledger_next(&c->ledger, (struct utc){site_now_us()}, rest,
-                            rest < SCRUB_AGAIN_US ? rest : SCRUB_AGAIN_US);
+                            rest < again ? rest : again);
 }
 
 /* True: there was something to read. */

@@ -27,10 +27,9 @@
 
 /* ---- asking, from the thread ---- */
 
-void care_ask(struct care *c, uint8_t site, struct care_message *question)
+static void ask(struct care *c, struct call *call, struct care_message *question)
 {
     (void)pthread_mutex_lock(&c->lock);
-    struct call *call = &c->calls[site];
     question->id = ++c->next_id;
     struct writer w = writer_of(call->question, sizeof call->question);
     care_write(&w, question);
@@ -45,13 +44,16 @@ void care_ask(struct care *c, uint8_t site, struct care_message *question)
     (void)uv_async_send(&c->site->wake);
 }
 
-int care_answer(struct care *c, uint8_t site, enum care_kind kind, uint64_t ms,
-                struct care_message *m, struct err *e)
+void care_ask(struct care *c, uint8_t site, struct care_message *question)
 {
-    const char *name = c->site->config->members[site].name;
+    ask(c, &c->calls[site], question);
+}
+
+static int answer(struct care *c, struct call *call, const char *name, enum care_kind kind,
+                  uint64_t ms, struct care_message *m, struct err *e)
+{
     const struct timespec until = cond_deadline(ms);
     (void)pthread_mutex_lock(&c->lock);
-    struct call *call = &c->calls[site];
     while (call->state != CALL_DONE && !c->stop && !c->paused &&
            cond_wait_until(&c->news, &c->lock, &until)) {
     }
@@ -76,6 +78,35 @@ int care_answer(struct care *c, uint8_t site, enum care_kind kind, uint64_t ms,
     return 0;
 }
 
+int care_answer(struct care *c, uint8_t site, enum care_kind kind, uint64_t ms,
+                struct care_message *m, struct err *e)
+{
+    return answer(c, &c->calls[site], c->site->config->members[site].name, kind, ms, m, e);
+}
+
+int care_fetch(void *source, struct lsn from, struct lsn to, uint8_t *buf, size_t cap, size_t *used,
+               size_t *count, struct err *e)
+{
+    const struct care_source *x = source;
+    struct care *c = x->care;
+    struct call *call = &c->fetches[x->site];
+    const char *name = c->site->config->members[x->site].name;
+    struct care_message m, question = {.kind = CARE_ENTRIES, .lsn = from, .to = to};
+    *used = *count = 0;
+    ask(c, call, &question);
+    int rc = answer(c, call, name, CARE_ENTRIES, ASK_MS, &m, e);
+    if (rc != 0)
+        return rc;
+    *used = m.payload.n;
+    *count = m.count;
+    if (m.count == 0 || m.count > to.v - from.v + 1 || m.payload.n < ENTRY_HEADER_BYTES)
+        return err_set(e, ERR_FORMAT, "%s answers without the entries", name);
+    if (m.payload.n > cap)
+        return err_set(e, ERR_LIMIT, "the answer does not fit");
+    memcpy(buf, m.payload.p, m.payload.n);
+    return 0;
+}
+
 int care_call(struct care *c, uint8_t site, struct care_message *question, struct care_message *m,
               struct err *e)
 {
@@ -91,7 +122,7 @@ uint8_t care_members(struct care *c)
     return members;
 }
 
-bool care_is_up(struct care *c, uint8_t site)
+bool care_reaches(struct care *c, uint8_t site)
 {
     (void)pthread_mutex_lock(&c->lock);
     bool up = site != c->site->config->self && c->up[site];
@@ -317,7 +348,7 @@ static void on_keys(struct care *c, uint8_t from, const struct care_message *m)
 /* With the lock held. */
 static void on_answer(struct care *c, uint8_t from, uint64_t id, struct bytes body)
 {
-    struct call *call = &c->calls[from];
+    struct call *call = c->calls[from].id == id ? &c->calls[from] : &c->fetches[from];
     if (call->state != CALL_SENT || call->id != id)
         return;
     call->answer = malloc(body.n);
@@ -379,9 +410,8 @@ int care_frame(struct site *s, uint8_t from, struct bytes body, struct err *why)
 /* ---- carrying, on the loop ---- */
 
 /* With the lock held. */
-static void carry_call(struct care *c, uint8_t i)
+static void carry_call(struct care *c, struct call *call, uint8_t i)
 {
-    struct call *call = &c->calls[i];
     if (call->state == CALL_TO_SEND)
         call->state = peers_send_care(c->site, i, bytes_of(call->question, call->bytes))
                           ? CALL_SENT
@@ -438,7 +468,8 @@ void care_progress(struct site *s)
         if (i == s->config->self)
             continue;
         c->up[i] = s->peers[i].up;
-        carry_call(c, i);
+        carry_call(c, &c->calls[i], i);
+        carry_call(c, &c->fetches[i], i);
         carry_keys(c, i);
     }
     (void)pthread_mutex_unlock(&c->lock);
@@ -641,6 +672,7 @@ void care_free(struct care *c)
         return;
     for (size_t i = 0; i < REPL_SITES_MAX; i++) {
         free(c->calls[i].answer);
+        free(c->fetches[i].answer);
         free(c->keys[i].answer);
     }
     (void)pthread_cond_destroy(&c->news);

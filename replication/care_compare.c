@@ -488,7 +488,7 @@ void care_compare(struct care *c)
         struct care_message question = {.kind = CARE_SUMS, .lsn = f.lsn};
         const bool is_member = (members >> i & 1) != 0;
         f.members += is_member;
-        asked[i] = is_member && care_is_up(c, i);
+        asked[i] = is_member && care_reaches(c, i);
         if (asked[i])
             care_ask(c, i, &question);
     }

@@ -58,7 +58,8 @@ struct care {
     /* under the lock */
     bool stop, paused, resting;
     uint64_t next_id;
-    struct call calls[REPL_SITES_MAX];
+    struct call calls[REPL_SITES_MAX];   /* of the care thread */
+    struct call fetches[REPL_SITES_MAX]; /* of the archive thread, for entries */
     struct { /* another site's question for sums, to be answered when the state is there */
         uint64_t id, until_ms;
         struct lsn lsn;
@@ -107,7 +108,6 @@ int care_answer(struct care *c, uint8_t site, enum care_kind kind, uint64_t ms,
                 struct care_message *m, struct err *e);
 int care_call(struct care *c, uint8_t site, struct care_message *question, struct care_message *m,
               struct err *e);
-bool care_is_up(struct care *c, uint8_t site);
 bool care_is_ending(struct care *c); /* stop or paused: leave everything */
 void care_set_verdict(struct care *c, bool differs, struct lsn lsn, struct bytes what,
                       const char *who);

@@ -50,7 +50,7 @@ static int repair_record(struct care *c, const struct damage *d, struct err *why
     (void)err_set(why, ERR_UNREACHABLE, "no other site can be reached");
     for (uint8_t i = 0; i < care_slots(); i++) {
         struct err e = ERR_NONE;
-        if (!care_is_up(c, i))
+        if (!care_reaches(c, i))
             continue;
         int rc = repair_from(c, i, d, &e);
         if (rc == 0) {
@@ -82,7 +82,7 @@ static int fetch_entries(void *arg, struct lsn from, struct lsn to, uint8_t *buf
     *used = *count = 0;
     for (uint8_t i = 0; i < care_slots(); i++) {
         struct care_message m, question = {.kind = CARE_ENTRIES, .lsn = from, .to = to};
-        if (!care_is_up(c, i))
+        if (!care_reaches(c, i))
             continue;
         if ((rc = care_call(c, i, &question, &m, e)) == ERR_CANCELLED)
             return rc;

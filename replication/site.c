@@ -385,8 +385,6 @@ static int start(struct site *s, struct err *e)
         rc = past_start(s, &s->past, e);
     if (rc == 0 && s->marks.archives)
         rc = drills_start(s, &s->drills, e);
-    if (rc == 0 && s->marks.archives)
-        rc = archive_scrub_start(s, &s->archive_scrub, e);
     if (rc == 0)
         rc = s->marks.archives ? collector_start(s, &s->collector, e)
                                : cosigner_start(s, &s->cosigner, e);
@@ -398,6 +396,8 @@ static int start(struct site *s, struct err *e)
         rc = applier_start(s, &s->applier, e);
     if (rc == 0)
         rc = care_start(s, &s->care, e);
+    if (rc == 0 && s->marks.archives) /* it asks other sites */
+        rc = archive_scrub_start(s, &s->archive_scrub, e);
     if (rc == 0)
         rc = scrubber_start(s, &s->scrubber, e);
     isolation_open(s);

@@ -513,7 +513,7 @@ struct oplog *archiver_oplog(struct archiver *a);
 uint64_t archiver_reading_since_ms(struct archiver *a);
 
 /* Heal one object of the archive from its copies, or a pack from the log; waits until that was tried. *where, when 0 is returned:
- * the copy, or "the log, as" and the pack that stands in its place. Otherwise what hindered both; ERR_CANCELLED: the site stops. Not
+ * the copy, or "the log, as" ("the log of dc, as") and the pack that stands in its place. Otherwise what hindered it; ERR_CANCELLED: the site stops. Not
  * from the loop. */
 int archiver_heal(struct archiver *a, const char *object, char where[SITE_PATH_BYTES],
                   struct err *e);
@@ -526,11 +526,14 @@ void archiver_look_again(struct archiver *a);
 int archive_digest_at(void *arg, struct lsn lsn, struct digest *out);
 
 /* ---- archive_heal.c ---- */
-/* What no copy has whole, as *e says: make it again from the log, in the archive `r` (NULL: it is not open). Up to
- * `committed` its entries might be sealed. *where as of archiver_heal; otherwise *e says both. ERR_GAP: the log has its
- * entries no more. The archive thread. */
-int archive_heal_from_log(struct site *s, struct repository *r, const char *object,
-                          struct lsn committed, char where[SITE_PATH_BYTES], struct err *e);
+/* What no copy has whole, as *e says: make it again from the log, or that of another site, in the archive `r` (NULL: it is not
+ * open). Up to `committed` the own entries might be sealed. *where as of archiver_heal; otherwise *e says all of it;
+ * ERR_UNREACHABLE: no other site could be asked. The archive thread. */
+int archive_heal_from_logs(struct site *s, struct repository *r, const char *object,
+                           struct lsn committed, char where[SITE_PATH_BYTES], struct err *e);
+/* Every entry of a pack, back to back, in memory that begins with `cap` bytes; the caller frees *out, also after an error. */
+int archive_read_entries(log_fetch_fn read, void *arg, size_t cap, const struct repo_name *pack,
+                         uint8_t **out, size_t *bytes, struct err *e);
 
 /* ---- copies.c: the archive in further places; called by the archive thread ---- */
 struct copies;
@@ -644,6 +647,14 @@ struct finding;
 int care_start(struct site *s, struct care **out, struct err *e);
 void care_stop(struct care *c); /* ends the thread; what it knew stays; NULL is fine, as below */
 void care_free(struct care *c);
+/* Entries of another site's log, for the archive thread alone: a log_fetch_fn. They prove nothing by themselves. */
+struct care_source {
+    struct care *care;
+    uint8_t site;
+};
+int care_fetch(void *source, struct lsn from, struct lsn to, uint8_t *buf, size_t cap, size_t *used,
+               size_t *count, struct err *e);
+bool care_reaches(struct care *c, uint8_t site); /* false also of this site */
 /* Let go of state and applier, and keep off them until resumed. */
 void care_pause(struct care *c);
 void care_resume(struct care *c);

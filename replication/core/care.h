@@ -1,7 +1,8 @@
 /* What sites say to each other about what they have stored: to compare their states (P9), and to repair what has rotted at one of
  * them. It is beside the protocol: nothing here elects, ships or commits, and a lost message costs a second.
  *
- * One site asks, with an id; the other answers with the same kind and id. One question of a site to another is open at a time.
+ * One site asks, with an id; the other answers with the same kind and id. One question of a site to another is open at a
+ * time, and beside it one for ENTRIES, by the archive's site, whose pack is made again.
  *
  *   kind     question                               answer
  *   SUMS     lsn: what are your sums at it?         found: records, digest (known: they can be trusted); else it was missed

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # A gsr that is started with a damaged archive: it starts, says which pack is missing or damaged (with its lsns), goes on archiving
-# behind it, and makes it whole from a copy or its own log; what can be healed from nowhere stays said until somebody puts it back.
+# behind it, and makes it whole from its own log or that of another site (drill.sh: from a copy); what can be healed from nowhere
+# stays said until somebody puts it back.
 #
 # Usage: BUILD=build/gcc-release tests/integration/heal.sh
 # suite: drills
@@ -109,7 +110,47 @@ until_so 60 "indexes are whole" '.scrub.damaged == 0 and .indexed == .archived'
 verified
 echo "ok: started with a damaged index and one without its meta"
 
-# ---- from nowhere: the log does not have it any more, and there is no copy; archiving goes on behind it ----
+# ---- from another site: the log of gsr does not have it any more, that of dc or dr has it ----
+for site in gsr dc dr; do
+    site_kill $site TERM
+done
+# recycled SITE...: their logs do not have the entries of $victim any more.
+recycled() {
+    local site i last
+    last=$(basename "$victim" | awk -F- '{ print $2 + 0 }')
+    for site in "$@"; do
+        for i in $(seq 1 300); do
+            [ "$(site_status "$site" | jq .first)" -gt "$last" ] && break
+            [ "$i" != 300 ] || fail "the log of $site still begins at $(site_status "$site" | jq .first)"
+            sleep 0.1
+        done
+    done
+}
+sed -i 's/log_retain_mib: 64/log_retain_mib: 2/' "$DIR/cluster/gsr.yaml"
+sites_start
+wait_primary >/dev/null
+load() {
+    seq 1 12000 | awk '{ printf "k%07d\t%s%01000d\n", $1, "v", $1 }' >"$DIR/lines.tsv"
+    tv load land "$DIR/lines.tsv" --name "$1" --batch 20 >/dev/null 2>&1
+}
+victim=$(packs | sed -n 2p)
+load fill
+recycled gsr
+for how in gone cut; do
+    victim=$(packs | sed -n 2p)
+    site_kill gsr TERM
+    damage $how "$victim"
+    : >"$DIR/cluster/gsr.log"
+    site_start gsr
+    until_so 60 "$how: healed from another site" '.scrub.healed >= 1 and .scrub.damaged == 0'
+    grep -q "$(basename "$victim") was healed from the log of d[cr], as packs/" "$DIR/cluster/gsr.log" || fail "$how: from where? $(grep healed "$DIR/cluster/gsr.log")"
+    sealed 1
+    verified
+    rm -f "$victim" "${victim%.pack}.meta" "$A"/keys/*/"$(basename "$victim").key"
+done
+echo "ok: healed from the log of another site"
+
+# ---- from nowhere: no log has it any more, and there is no copy; archiving goes on behind it ----
 for site in gsr dc dr; do
     site_kill $site TERM
 done
@@ -117,22 +158,16 @@ sed -i 's/log_retain_mib: 64/log_retain_mib: 2/' "$DIR"/cluster/*.yaml
 sites_start
 wait_primary >/dev/null
 victim=$(packs | sed -n 2p)
-last=$(basename "$victim" | awk -F- '{ print $2 + 0 }')
-seq 1 12000 | awk '{ printf "k%07d\t%s%01000d\n", $1, "v", $1 }' >"$DIR/lines.tsv"
-tv load land "$DIR/lines.tsv" --name fill --batch 20 >/dev/null 2>&1
-for site in gsr dc dr; do
-    for i in $(seq 1 300); do
-        [ "$(site_status $site | jq .first)" -gt "$last" ] && break
-        [ "$i" != 300 ] || fail "the log of $site still begins at $(site_status $site | jq .first)"
-        sleep 0.1
-    done
-done
+load more
+recycled gsr dc dr
 site_kill gsr TERM
 mv "$victim" "$DIR/whole"
 site_start gsr
 shown "archive: damaged: packs/$(basename "$victim") (lsn $(lsns "$victim"))"
-grep -qF "not healed: there are no copies" "$DIR/trouble" || fail "no reason: $(cat "$DIR/trouble")"
+shown "from other sites: d" # when they are in reach
+grep -q "not healed: there are no copies.*; from the log: .*is not in the log any more" "$DIR/trouble" || fail "no reason: $(cat "$DIR/trouble")"
 grep -qF "triveni archive heal" "$DIR/trouble" || fail "no advice: $(cat "$DIR/trouble")"
+"$TRIVENI" archive list -r "$A" -k "$K" --ledger "$DIR/cluster/gsr/data/archive.ledger" 2>&1 | grep -q "DAMAGED .*$(basename "$victim")" || fail "the ledger does not know it"
 sealed 2
 [ "$(archive .scrub.damaged)" = 1 ] || fail "it is not said any more"
 "$TRIVENI" archive verify -r "$A" -k "$K" >"$DIR/verify" 2>&1 && fail "verify finds nothing"
