@@ -20,8 +20,8 @@
  *     term's first entry at least (read_readiness)
  *   - a unique index that is enforced waits for its own past (service_unique.c: tracked_from). One that is declared in what is
  *     inherited is not known yet, so until `declares` is applied no transaction is decided
- *   - walks that end sessions or enforce indexes, the comparison of states, operators' orders (site_is_settled); and the walk over
- *     idempotency keys, until what was logged before it began is applied.
+ *   - walks that end sessions or enforce indexes, the comparison of states, operators' orders (site_is_settled); and the walk
+ *     over idempotency keys, until what was logged before it began is applied.
  * And the mode: an end of mode local that is not applied is not known. But until then nothing is visible that is not committed
  * (replication/core/repl_commit.c), so who waits at `local` is answered at a majority (R6).
  *
