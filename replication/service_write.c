@@ -213,8 +213,10 @@ int service_require_primary(struct client *c, const struct frame *f, struct byte
     }
     const struct site_member *primary = site_member(s, s->view.primary);
     if (primary == NULL)
-        return err_set(e, ERR_NOT_PRIMARY, "%s is not the primary, and none is known now",
-                       s->config->members[s->config->self].name);
+        return err_set(
+            e, ERR_NOT_PRIMARY,
+            "%s is not the primary, and knows of none: perhaps there is no majority of sites",
+            s->config->members[s->config->self].name);
     return err_set(e, ERR_NOT_PRIMARY, "%s is not the primary: %s is, at %s",
                    s->config->members[s->config->self].name, primary->name, primary->client);
 }

@@ -206,7 +206,7 @@ fi
 for site in dc dr gsr; do site_kill "$site" TERM; done
 site_start "$other"
 sleep 2
-expect 6 "$other answers and knows of none" "$TRIVENI" put land alone 1 "${client[@]}" --timeout 2
+expect 6 "$other is not the primary, and knows of none: perhaps there is no majority of sites" "$TRIVENI" put land alone 1 "${client[@]}" --timeout 2
 grep -q "no site that answers is the primary" "$DIR/err"
 expect 2 "did you mean '--if-version'" "$TRIVENI" put land alone 1 "${client[@]}" --if-vers 7
 echo "faults: all handled"

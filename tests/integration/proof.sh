@@ -182,7 +182,7 @@ site_kill gsr TERM
 cp -a "$archive" "$DIR/cut"
 last=$(find "$DIR/cut/packs" -name '*.pack' -printf '%f\n' | sort | tail -n 1)
 rm -f "$DIR/cut/packs/$last" "$DIR/cut/packs/${last%.pack}.meta" "$DIR/cut/keys/1/$last.key"
-expect 7 archive verify -r "$DIR/cut" -k "$DIR/cluster/kek" --level present && prints "packs are missing"
+expect 7 archive verify -r "$DIR/cut" -k "$DIR/cluster/kek" --level present && prints "$last: the operations log names it, and it is missing"
 # The holder of key and archive signs another history of the same length: two checkpoints convict him.
 forged=$(sed -n 1,2p "$DIR/kept"; head -c 32 /dev/zero | base64)
 printf '%s\n' "$forged" >"$DIR/text"
