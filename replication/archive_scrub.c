@@ -194,7 +194,7 @@ static void describe(struct archive_scrub *c, const char *object, char out[ERR_T
         (void)snprintf(out + n, ERR_TEXT_BYTES - n, "; which records: triveni archive damage");
 }
 
-/* It is named as the i-th damaged object. */
+/* It is named as the i-th damaged object. `heal`: why it is not healed; NULL: it is not damaged, and `why` says what to do. */
 static void name_it(struct archive_scrub *c, const char *object, const char *why, const char *heal)
 {
     size_t i = 0;
@@ -206,7 +206,10 @@ static void name_it(struct archive_scrub *c, const char *object, const char *why
     if (strncmp(why, object, said) == 0 && why[said] == ':')
         why += said + 1 + strspn(why + said + 1, " ");
     (void)pthread_mutex_lock(&c->lock);
-    if (i < SCRUB_NAMED)
+    if (i < SCRUB_NAMED && heal == NULL)
+        (void)snprintf(c->named[i], ERR_TEXT_BYTES, "%.100s (lsn %llu to %llu): %.300s", object,
+                       (unsigned long long)x.first.v, (unsigned long long)x.last.v, why);
+    else if (i < SCRUB_NAMED)
         (void)snprintf(c->named[i], ERR_TEXT_BYTES,
                        "%.100s (lsn %llu to %llu): %.90s; not healed: %.230s; put it back from "
                        "another place: triveni archive heal",
@@ -267,6 +270,17 @@ static void on_damage(struct archive_scrub *c, const char *object, bool known, c
     save(c);
 }
 
+/* Nothing is wrong with it, and making it again would help nobody: somebody has to put its key under our KEK. */
+static void on_closed(struct archive_scrub *c, const char *object, bool known, const char *why)
+{
+    if (!known)
+        events_add(c->site->events, "archive scrub: %s cannot be read: %.300s", object, why);
+    note(c, object, true, true);
+    name_it(c, object, why, NULL);
+    c->soon = true;
+    save(c);
+}
+
 /* A file that cannot be read is lost as one that is damaged is, and healed like it. What hinders everything is not its damage:
  * a bucket that does not answer, no memory. */
 static bool is_damage(int rc)
@@ -288,6 +302,8 @@ static int look_at(struct archive_scrub *c, const char *object, bool known, stru
         if (rc == 0)
             rc = repository_check(c->r, object, NULL, NULL, e);
     }
+    if (rc == ERR_NOT_READY)
+        return on_closed(c, object, known, e->text), 0;
     if (is_damage(rc))
         return on_damage(c, object, known, e->text), 0;
     if (rc != 0)

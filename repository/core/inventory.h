@@ -27,6 +27,7 @@ struct repo_object {
     char name[REPO_NAME_BYTES];
     bool damaged, disposed;
     bool unplaced;              /* damaged, and nothing proves where it begins and ends */
+    bool closed;                /* "damaged": its key is there, but not under our KEK */
     char reason[160];           /* why, when damaged */
     struct repository_order by; /* by which its key was destroyed, when disposed */
     uint64_t bytes, plain_bytes;

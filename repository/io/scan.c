@@ -329,6 +329,7 @@ static int load_one(struct repository *r, const char *object, bool marked,
         if (name.kind == REPO_INDEX)
             inv->indexes[inv->index_count].first = name.first;
         mark_damaged(next_object(inv, name.kind), object, sealed, why.text);
+        next_object(inv, name.kind)->closed = rc == ERR_DENIED;
     }
     inv->pack_count += name.kind == REPO_PACK;
     inv->snapshot_count += name.kind == REPO_SNAPSHOT;

@@ -174,7 +174,7 @@ int repository_check(struct repository *r, const char *object,
     struct repo_pack_reader reader = REPO_PACK_READER_NONE;
     const struct repo_object *o = object_of(r, object, &pack, &snapshot, &index);
     if (o != NULL && o->damaged)
-        return err_set(e, ERR_INTEGRITY, "%s", o->reason);
+        return err_set(e, o->closed ? ERR_NOT_READY : ERR_INTEGRITY, "%s", o->reason);
     int rc = check_meta(r, object, e);
     if (rc != 0 || o == NULL)
         return rc; /* an object that is not needed: its entries are in another one */

@@ -168,7 +168,7 @@ tv status >"$DIR/out"
 heal_is_signed() {
     for _ in $(seq 1 200); do
         "$TRIVENI" archive operations -r "$A" -o json >"$DIR/leaves" 2>/dev/null || true
-        jq -e --arg name "packs/$(basename "$1")" 'select(.op == "heal" and .object == $name)' "$DIR/leaves" >/dev/null && return 0
+        jq -se --arg name "packs/$(basename "$1")" 'any(.[]; .op == "heal" and .object == $name)' "$DIR/leaves" >/dev/null && return 0
         sleep 0.1
     done
     fail "no leaf says that $1 was healed: $(cat "$DIR/leaves")"
