@@ -84,13 +84,10 @@ int care_answer(struct care *c, uint8_t site, enum care_kind kind, uint64_t ms,
     return answer(c, &c->calls[site], c->site->config->members[site].name, kind, ms, m, e);
 }
 
-int care_fetch(void *source, struct lsn from, struct lsn to, uint8_t *buf, size_t cap, size_t *used,
-               size_t *count, struct err *e)
+int care_entries(struct care *c, struct call *call, uint8_t site, struct lsn from, struct lsn to,
+                 uint8_t *buf, size_t cap, size_t *used, size_t *count, struct err *e)
 {
-    const struct care_source *x = source;
-    struct care *c = x->care;
-    struct call *call = &c->fetches[x->site];
-    const char *name = c->site->config->members[x->site].name;
+    const char *name = c->site->config->members[site].name;
     struct care_message m, question = {.kind = CARE_ENTRIES, .lsn = from, .to = to};
     *used = *count = 0;
     ask(c, call, &question);
@@ -105,6 +102,14 @@ int care_fetch(void *source, struct lsn from, struct lsn to, uint8_t *buf, size_
         return err_set(e, ERR_LIMIT, "the answer does not fit");
     memcpy(buf, m.payload.p, m.payload.n);
     return 0;
+}
+
+int care_fetch(void *source, struct lsn from, struct lsn to, uint8_t *buf, size_t cap, size_t *used,
+               size_t *count, struct err *e)
+{
+    const struct care_source *x = source;
+    return care_entries(x->care, &x->care->fetches[x->site], x->site, from, to, buf, cap, used,
+                        count, e);
 }
 
 int care_call(struct care *c, uint8_t site, struct care_message *question, struct care_message *m,

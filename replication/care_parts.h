@@ -108,6 +108,9 @@ int care_answer(struct care *c, uint8_t site, enum care_kind kind, uint64_t ms,
                 struct care_message *m, struct err *e);
 int care_call(struct care *c, uint8_t site, struct care_message *question, struct care_message *m,
               struct err *e);
+/* Entries of that site's log, asked with one of the calls above. ERR_LIMIT: they have *used bytes, and do not fit. */
+int care_entries(struct care *c, struct call *call, uint8_t site, struct lsn from, struct lsn to,
+                 uint8_t *buf, size_t cap, size_t *used, size_t *count, struct err *e);
 bool care_is_ending(struct care *c); /* stop or paused: leave everything */
 void care_set_verdict(struct care *c, bool differs, struct lsn lsn, struct bytes what,
                       const char *who);

@@ -81,19 +81,11 @@ static int fetch_entries(void *arg, struct lsn from, struct lsn to, uint8_t *buf
     int rc = err_set(e, ERR_UNREACHABLE, "no other site can be reached");
     *used = *count = 0;
     for (uint8_t i = 0; i < care_slots(); i++) {
-        struct care_message m, question = {.kind = CARE_ENTRIES, .lsn = from, .to = to};
         if (!care_reaches(c, i))
             continue;
-        if ((rc = care_call(c, i, &question, &m, e)) == ERR_CANCELLED)
+        rc = care_entries(c, &c->calls[i], i, from, to, buf, cap, used, count, e);
+        if (rc == 0 || rc == ERR_CANCELLED || rc == ERR_LIMIT)
             return rc;
-        if (rc != 0)
-            continue;
-        *used = m.payload.n;
-        *count = m.count;
-        if (m.payload.n > cap)
-            return err_set(e, ERR_LIMIT, "the answer does not fit");
-        memcpy(buf, m.payload.p, m.payload.n);
-        return 0;
     }
     return rc;
 }

@@ -29,7 +29,7 @@ static void add_disks(struct site *s, json_t *list)
     struct err why = ERR_NONE;
     if (log_room(s->log, PROBE_BYTES, &why) == ERR_NO_SPACE)
         add(list, "the log takes no more: %s", why.text);
-    else if (s->log_refused.code != 0)
+    else if (s->log_refused_told)
         add(list, "entries from the primary are not taken: %s", s->log_refused.text);
     if (applier_disk_full(s->applier, &why) || applier_disk_low(s->applier, &why))
         add(list, "the state takes no more: %s", why.text);
