@@ -27,10 +27,7 @@ values() { tv dump titles 2>/dev/null | jq -c '[.key, .value]'; }
 
 cluster_create "$DIR/cluster"
 cd "$DIR/cluster"
-for name in asha ravi; do
-    "$TRIVENI" pki operator $name --dir pki >/dev/null 2>&1
-    sed "s#pki/admin\.#pki/$name.#" operator.yaml >$name.yaml
-done
+operators_create asha ravi
 sites_start
 wait_primary >/dev/null
 

@@ -20,19 +20,12 @@ DIR=$(mktemp -d "${TMPDIR:-/tmp}/triveni-custody.XXXXXX")
 by() { # by CODE TEXT WHO COMMAND...
     expect "$1" "$2" "$TRIVENI" "${@:4}" --profile "$3.yaml"
 }
-eventually() { # eventually WHAT COMMAND...: within 40 s
-    local what=$1 i
-    shift
-    for i in $(seq 1 200); do
-        "$@" >/dev/null 2>&1 && return 0
-        sleep 0.2
-    done
-    "$@" || true
-    op archive holds || true
-    die "$what does not happen"
-}
 custody() { op archive holds -o json | jq -r "$1"; }
-is() { [ "$(custody "$1")" = "$2" ]; }
+is() {
+    [ "$(custody "$1")" = "$2" ] && return 0
+    op archive holds
+    return 1
+}
 keys_of() { find "$1/keys" -name "*.$2.key" | wc -l; }
 both() { # both ACT FILE: the second operator signs, the first carries it out
     by 0 "signed by operator ravi" ravi warrant sign "$2" --yes
@@ -51,10 +44,7 @@ newest_snapshot() { "$TRIVENI" archive snapshots "${archive[@]}" -o json | jq -s
 cluster_create "$DIR/cluster"
 cd "$DIR/cluster"
 archive=(-r gsr/archive -k kek)
-for name in asha ravi; do
-    "$TRIVENI" pki operator $name --dir pki >/dev/null 2>&1
-    sed "s#pki/admin\.#pki/$name.#" operator.yaml >$name.yaml
-done
+operators_create asha ravi
 sed -i 's#snapshot_entries: 10000#snapshot_entries: 1, copies: [copy]#' gsr.yaml
 grep -q 'copies: \[copy\]' gsr.yaml || die "gsr.yaml was not changed: $(cat gsr.yaml)"
 sites_start

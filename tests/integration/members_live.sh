@@ -33,16 +33,6 @@ members() { client member list -o json | jq -r '[.members[].name] | sort | join(
 linked() {
     [ "$(tv status -o json --endpoints "$host:$(client_port "$1")" | jq -r --arg site "$2" '.sites[] | select(.name == $site) | .up')" = true ]
 }
-# eventually WHAT COMMAND...: within 30 s.
-eventually() {
-    local what=$1 i
-    shift
-    for i in $(seq 1 150); do
-        "$@" >/dev/null 2>&1 && return 0
-        sleep 0.2
-    done
-    die "$what does not happen"
-}
 # begin_writing NAME: until end_writing, which has every acknowledged write read back.
 begin_writing() {
     LEDGER=$DIR/ledger.$1

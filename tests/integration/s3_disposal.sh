@@ -28,18 +28,9 @@ leave() {
 trap leave EXIT
 LOCK_S=30 # longer than a disposal takes
 
-eventually() { # eventually WHAT COMMAND...: within 40 s
-    local what=$1 i
-    shift
-    for i in $(seq 1 200); do
-        "$@" >/dev/null 2>&1 && return 0
-        sleep 0.2
-    done
-    op archive holds || true
-    die "$what does not happen"
-}
 custody() { op archive holds -o json | jq -r ".archive.$1"; }
-is() { [ "$(custody "$1")" = "$2" ]; }
+at_least() { [ "$(custody "$1")" -ge "$2" ] || { op archive holds && return 1; }; }
+none() { [ "$(custody "$1")" = 0 ] || { op archive holds && return 1; }; }
 chapter() { # a pack of its own, heavy enough that a snapshot follows
     local i
     for i in 1 2 3; do tv put filler x "$(head -c 3000 /dev/urandom | base64 -w 0)" >/dev/null; done
@@ -67,10 +58,7 @@ chmod 600 "$DIR/access"
 WHERE="s3:$RGW_URL/timed/land?credentials=$DIR/access&timeout=5&spool=$DIR&lock=off"
 sed -i "s|dir: [^,]*, kek_file|dir: '${WHERE//&/\\&}', kek_file|; s|snapshot_entries: 10000|snapshot_entries: 1|" gsr.yaml
 grep -q "snapshot_entries: 1[,}]" gsr.yaml && grep -q "lock=off" gsr.yaml || die "gsr.yaml was not changed: $(cat gsr.yaml)"
-for name in asha ravi; do
-    "$TRIVENI" pki operator $name --dir pki >/dev/null 2>&1
-    sed "s#pki/admin\.#pki/$name.#" operator.yaml >$name.yaml
-done
+operators_create asha ravi
 sites_start
 wait_primary >/dev/null
 tv put land old secret-old >/dev/null
@@ -92,9 +80,9 @@ expect 0 "another operator signs" "$TRIVENI" archive dispose --before $((boundar
     --ask dispose.warrant --profile asha.yaml
 expect 0 "signed by operator ravi" "$TRIVENI" warrant sign dispose.warrant --yes --profile ravi.yaml
 expect 0 "from lsn" "$TRIVENI" archive dispose --warrant dispose.warrant --yes --profile asha.yaml
-eventually "the disposal" eval '[ "$(custody disposed)" -ge 2 ]'
+eventually "the disposal" at_least disposed 2
 disposed=$(custody disposed)
-eventually "that the keys are locked is told" eval '[ "$(custody locked)" -ge "$disposed" ]'
+eventually "that the keys are locked is told" at_least locked "$disposed"
 locked=$(custody locked) # those of indexes over what is disposed of go with them
 expect 0 "stays until $(date -u -d "@$until_s" +%Y-%m-%dT%H:%M:%S)" "$TRIVENI" archive holds --profile operator.yaml
 [ "$(date +%s)" -lt "$until_s" ] || die "this machine is too slow: the lock has ended before it was looked at"
@@ -106,7 +94,7 @@ echo "ok: $disposed objects are disposed of, the $locked keys that the bucket ha
 sleep $((until_s > $(date +%s) ? until_s - $(date +%s) + 2 : 1))
 site_kill gsr TERM
 site_start gsr # which looks at once; a site at work looks every hour
-eventually "the end of the keys" is locked 0
+eventually "the end of the keys" none locked
 [ "$(left)" = $((all - locked)) ] || die "$(left) of $all keys are left, $locked were to go: $(cat "$DIR/there")"
 expect 3 "disposed of by warrant" "$TRIVENI" history land old -r "$WHERE" -k kek
 expect 0 "$disposed of them were disposed of" "$TRIVENI" archive verify -r "$WHERE" -k kek

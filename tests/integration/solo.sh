@@ -20,16 +20,6 @@ by() { # by CODE TEXT WHO COMMAND...
 solo() { # solo CODE TEXT WHO OPTIONS...
     expect "$1" "$2" "$TRIVENI" failover --site dr --solo "${@:4}" --profile "$3.yaml"
 }
-eventually() { # eventually WHAT COMMAND...: within 40 s
-    local what=$1 i
-    shift
-    for i in $(seq 1 200); do
-        "$@" >/dev/null 2>&1 && return 0
-        sleep 0.2
-    done
-    "$@" || true
-    die "$what does not happen"
-}
 trouble() { [[ "$(site_status "$1" | jq -r '.trouble[]?')" == *"$2"* ]]; }
 
 leads() { [ "$(current_primary)" = "$1" ]; }
@@ -37,10 +27,7 @@ bundled() { grep -q second-history dc/data/divergence/*.jsonl; }
 
 cluster_create "$DIR/cluster"
 cd "$DIR/cluster"
-for name in asha ravi meena; do
-    "$TRIVENI" pki operator $name --dir pki >/dev/null 2>&1
-    sed "s#pki/admin\.#pki/$name.#" operator.yaml >$name.yaml
-done
+operators_create asha ravi meena
 echo 'replication: {failover: manual}' >>dr.yaml # so that it does not lead as soon as gsr is there
 sites_start
 [ "$(wait_primary)" = dc ] || op switchover --to dc >/dev/null

@@ -52,23 +52,32 @@ site_kill gsr CONT
 wait "$writer" || { echo "who waits is not served when there is a majority again"; exit 1; }
 echo "no majority: told, and served when there is one again"
 
+# stop_while JQ ORDER...: the operator's order begins; when a jq of the primary's status is true, the primary is stopped.
+# CODE is what the order ends with, its messages are in DIR/ORDER.err.
+stop_while() {
+    local waits=$1 operator i
+    shift
+    op "$@" >"$DIR/$1.out" 2>"$DIR/$1.err" &
+    operator=$!
+    for i in $(seq 1 100); do
+        [ "$(site_status "$primary" | jq "$waits")" = true ] && break
+        sleep 0.02
+    done
+    site_kill "$primary" TERM
+    CODE=0
+    wait "$operator" || CODE=$?
+    site_kill "$other" CONT
+    site_kill gsr CONT
+}
+
 # ---- stopped while a switchover waits for a successor that does not move ----
 primary=$(wait_primary)
 other=$([ "$primary" = dc ] && echo dr || echo dc)
 wait_equal >/dev/null
 site_kill "$other" STOP
 for i in $(seq 1 50); do tv put land "behind$i" 1 >/dev/null; done
-op switchover --to "$other" >"$DIR/switchover.out" 2>"$DIR/switchover.err" &
-operator=$!
-for i in $(seq 1 100); do
-    [ "$(site_status "$primary" | jq -r .handover.phase)" = waiting ] && break
-    sleep 0.02
-done
-site_kill "$primary" TERM
-code=0
-wait "$operator" || code=$?
-site_kill "$other" CONT
-[ "$code" = 1 ] || { echo "the operator of the switchover: exit code $code instead of 1"; exit 1; }
+stop_while '.handover.phase == "waiting"' switchover --to "$other"
+[ "$CODE" = 1 ] || { echo "the operator of the switchover: exit code $CODE instead of 1"; exit 1; }
 grep -q "the site stops before its successor has everything" "$DIR/switchover.err" || { echo "the operator of the switchover is not told why"; exit 1; }
 grep -q "ordered -> waiting for $other 500 ms more" "$DIR/cluster/$primary.log" || { echo "$primary does not hurry"; exit 1; }
 wait_primary "$other" >/dev/null
@@ -80,17 +89,7 @@ primary=$(wait_primary)
 other=$([ "$primary" = dc ] && echo dr || echo dc)
 site_kill "$other" STOP
 site_kill gsr STOP
-op member demote "$other" >"$DIR/member.out" 2>"$DIR/member.err" &
-operator=$!
-for i in $(seq 1 100); do
-    [ "$(site_status "$primary" | jq '.last > .commit')" = true ] && break
-    sleep 0.02
-done
-site_kill "$primary" TERM
-code=0
-wait "$operator" || code=$?
-site_kill "$other" CONT
-site_kill gsr CONT
-[ "$code" = 9 ] || { echo "the operator of the list of members: exit code $code instead of 9"; exit 1; }
+stop_while '.last > .commit' member demote "$other"
+[ "$CODE" = 9 ] || { echo "the operator of the list of members: exit code $CODE instead of 9"; exit 1; }
 grep -q "the order is in its log at lsn [0-9]*" "$DIR/member.err" || { echo "the operator of the list of members is not told how far it is"; exit 1; }
 echo "stopped while orders wait: answered"

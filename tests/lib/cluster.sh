@@ -1,6 +1,7 @@
 # Three real sites on loopback, for the demo and the integration tests. Source it, then:
 #
 #   cluster_create DIR [EXTRA YAML LINES]   certificates, configurations, empty data directories
+#   operators_create NAME...                certificates of further operators, and profiles DIR/NAME.yaml
 #   site_start NAME [MORE ARGS]             start one site; its log is DIR/NAME.log
 #   site_kill NAME SIGNAL                   send a signal to it, and wait until it is gone (KILL, TERM)
 #   wait_primary [NAME]                     wait until a primary serves (that one, when named); prints its name
@@ -43,6 +44,14 @@ cluster_create() {
         return 1
     }
     rm -f "$CLUSTER_DIR.quickstart.log"
+}
+
+operators_create() {
+    local name
+    for name; do
+        "$TRIVENI" pki operator "$name" --dir "$CLUSTER_DIR/pki" >/dev/null 2>&1
+        sed "s#pki/admin\.#pki/$name.#" "$CLUSTER_DIR/operator.yaml" >"$CLUSTER_DIR/$name.yaml"
+    done
 }
 
 site_start() {
