@@ -58,7 +58,7 @@ redis_pair() { # NAME CLI-OPTIONS -- OPTIONS...
     PORT=$primary TARGET=$target
     EXTRA+=(--wait 1)
     for i in $(seq 1 200); do
-        redis-cli "${cli[@]}" -p "$primary" info replication 2>/dev/null | grep -q 'state=online' && return 0
+        redis-cli "${cli[@]}" -p "$primary" info replication 2>/dev/null | grep 'state=online' >/dev/null && return 0
         sleep 0.05
     done
     echo "bench: the replica does not connect" >>"$WORK/$name.log"

@@ -48,6 +48,8 @@ fail_with "cppcheck" < <(grep '\.c$' "$list" | grep -v '^tests/' |
     xargs cppcheck --quiet -j "$(nproc)" --std=c11 --language=c --enable=warning,portability --inline-suppr \
         --suppress={missingInclude,internalAstError} --max-configs=2 -I. \
         --include=tests/build/cppcheck.h --template='{file}:{line}: {id}: {message}' 2>&1)
+# grep -q leaves at the first match: who still writes to it dies of SIGPIPE, and pipefail takes that for "not found".
+fail_with "a pipe into grep -q; say >/dev/null" < <(files -name '*.sh' | xargs grep -nE '[^|]\| *grep -[a-zA-Z]*q')
 fail_with "left of a merge" < <(grep -rnE '^(<{7}|>{7}) ' --exclude-dir=build --exclude-dir=.git .)
 while read -r script; do
     case $(head -n 1 "$script") in

@@ -91,7 +91,7 @@ refused() {
     knock "$port" "$@"
     grep -aqF -- "$learns" "$DIR/out" || die "$words, $*: the other end does not learn '$learns': $(tail -n 5 "$DIR/out" | tr -cd '[:print:]\n')"
     for i in $(seq 1 50); do
-        if tail -n +$((before + 1)) dc.log | grep -F -- "$words" | grep -qF -- "$reason"; then
+        if tail -n +$((before + 1)) dc.log | grep -F -- "$words" | grep -F -- "$reason" >/dev/null; then
             cells=$((cells + 1))
             return 0
         fi

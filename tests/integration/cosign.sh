@@ -35,7 +35,7 @@ cosigned() {
 both='.dc.cosigned and .dr.cosigned'
 operations='.dc.operations.cosigned and .dr.operations.cosigned'
 # troubled SITE TEXT: its status tells that trouble.
-troubled() { site_status "$1" | jq -r '.trouble[]' | grep -qF -- "$2"; }
+troubled() { site_status "$1" | jq -r '.trouble[]' | grep -F -- "$2" >/dev/null; }
 written() { tv put titles "$1" "$2" >/dev/null && op archive seal >/dev/null; }
 keys() { "$TRIVENI" archive checkpoint -r "$archive" -o json 2>/dev/null | jq -r '.key, .cosigners[].key'; }
 

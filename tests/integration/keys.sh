@@ -152,7 +152,7 @@ for i in $(seq 1 100); do
     site_status gsr | jq -e '.archive.trouble != null' >/dev/null && break
     sleep 0.1
 done
-site_status gsr | jq -r .archive.trouble | grep -q 'no token of the module fits the URI' || die "gsr says: $(site_status gsr | jq .archive)"
+site_status gsr | jq -r .archive.trouble | grep 'no token of the module fits the URI' >/dev/null || die "gsr says: $(site_status gsr | jq .archive)"
 tv put seals meanwhile x >/dev/null
 rmdir "$DIR/tokens" && mv "$DIR/tokens.away" "$DIR/tokens"
 sealed back

@@ -49,7 +49,7 @@ shown() { # PART: a line of status that begins with !
     local i
     for i in $(seq 1 60); do
         tv status --timeout 2 >"$DIR/status" 2>&1 || true
-        grep '^!' "$DIR/status" | grep -qF -- "$1" && return 0
+        grep '^!' "$DIR/status" | grep -F -- "$1" >/dev/null && return 0
         sleep 0.1
     done
     echo "status does not show: $1"
@@ -178,7 +178,7 @@ links=$(grep -c "link to .*: up" dr.log)
 mark
 kill -STOP "$stopped"
 for _ in $(seq 1 40); do
-    since dc | grep -q "connection of client app is cut off" && break
+    since dc | grep "connection of client app is cut off" >/dev/null && break
     sleep 1
 done
 kill -CONT "$stopped"

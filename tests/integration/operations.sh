@@ -57,7 +57,7 @@ damage "no log" rm -rf dr/data/log
 damage "a vote file of zeros" dd if=/dev/zero of=dr/data/vote bs=4096 count=2 conv=notrunc status=none
 damage "an empty data.mdb" truncate -s 0 dr/data/state/data.mdb
 damage "no checkpoint that can be read" dd if=/dev/zero of=dr/data/state/checkpoint bs=4096 count=4 conv=notrunc status=none
-"$TRIVENI" init --help | grep -q "^ *Bringing back a damaged site" || die "init --help does not tell it"
+"$TRIVENI" init --help | grep "^ *Bringing back a damaged site" >/dev/null || die "init --help does not tell it"
 
 # ---- brought back from the others ----
 rm -rf dr/data

@@ -104,8 +104,8 @@ echo "ok: versions of a record are proven, to our program and to another one"
 # ---- the history only grew ----
 expect 0 archive consistency "$DIR/early" -r "$archive" "${key[@]}" --to "$DIR/grew" && prints "proven: the history of"
 expect 0 verify-proof "$DIR/grew" --earlier "$DIR/early" "${key[@]}"
-stranger consistency "$DIR/grew" "$DIR/early" "$(cat "$DIR/vkey")" | grep -q '^consistent '
-stranger tree "$archive" "$(cat "$DIR/vkey")" | grep -q '^tree '
+stranger consistency "$DIR/grew" "$DIR/early" "$(cat "$DIR/vkey")" | grep '^consistent ' >/dev/null
+stranger tree "$archive" "$(cat "$DIR/vkey")" | grep '^tree ' >/dev/null
 expect 2 verify-proof "$DIR/grew" "${key[@]}" && says "--earlier CHECKPOINT is needed"
 expect 0 archive verify "${with[@]}" && prints "follows from the packs"
 expect 0 archive verify "${with[@]}" --level present && prints "its right edge has the signed root"

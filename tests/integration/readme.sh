@@ -43,5 +43,5 @@ grep -q '"owner":"Asha"' "$DIR/out" || { echo "the record was not read back"; ex
 grep -q '^durable, as transaction [0-9]' "$DIR/out" || { echo "the application did not write"; exit 1; }
 grep -q '^cluster .*, primary dc, ' "$DIR/out" || { echo "dc did not take over"; exit 1; }
 [ "$(grep -c ' equal$' "$DIR/out")" -ge 3 ] || { echo "dr did not catch up"; exit 1; }
-tail -n 2 "$DIR/out" | grep -q '"Asha"' || { echo "the restored past is not the past"; exit 1; }
+tail -n 2 "$DIR/out" | grep '"Asha"' >/dev/null || { echo "the restored past is not the past"; exit 1; }
 echo "readme: $(grep -c triveni "$DIR/commands") commands of the README did what it says"

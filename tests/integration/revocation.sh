@@ -52,7 +52,7 @@ watching() { # NAME: a connection that stays; it sees all there ever was
 cut() {
     local code=0
     CUT=$(told "$primary.log" "connection of $1 $2 is cut off: ")
-    grep -F "connection of $1 $2 is cut off: " "$primary.log" | grep -q "its certificate was revoked" || die "$primary does not say why"
+    grep -F "connection of $1 $2 is cut off: " "$primary.log" | grep "its certificate was revoked" >/dev/null || die "$primary does not say why"
     told "$DIR/$2.err" "revoked" >/dev/null
     wait "$3" || code=$?
     [ "$code" = 8 ] || die "$2 ends with $code: $(cat "$DIR/$2.err")"
@@ -99,7 +99,7 @@ told "$standby.log" "was revoked" >/dev/null
 kill -0 "$witness" || die "a client was cut off with the site"
 [ "$(wait_primary)" = "$primary" ] || die "the primary changed"
 "$TRIVENI" status --profile operator.yaml >"$DIR/out" 2>&1 || true
-grep "^!" "$DIR/out" | grep -qF "link to $standby" || die "status does not show it: $(cat "$DIR/out")"
+grep "^!" "$DIR/out" | grep -F "link to $standby" >/dev/null || die "status does not show it: $(cat "$DIR/out")"
 rm "pki/$standby.crt" "pki/$standby.key"
 expect 0 "" "$TRIVENI" pki site "$standby" --dir pki
 

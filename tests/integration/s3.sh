@@ -46,7 +46,7 @@ within() {
     done
 }
 trouble() { site_status gsr | jq -r '.archive.trouble // empty'; }
-in_trouble() { trouble | grep -qF -- "$1"; }
+in_trouble() { trouble | grep -F -- "$1" >/dev/null; }
 no_trouble() { [ -z "$(trouble)" ]; }
 put() { tv put titles "$1" "$2" >/dev/null && echo "$1 $2" >>"$DIR/written"; }
 seal() { op archive seal --timeout 60 >"$DIR/out" 2>"$DIR/err" || die "seal: $(cat "$DIR/err")"; }
@@ -82,7 +82,7 @@ refused() { # WHERE TEXT
     for _ in {1..100}; do site_alive gsr || break; sleep 0.1; done
     ! site_alive gsr || die "gsr starts with $1"
     unset 'SITE_PID[gsr]'
-    tail -n 1 "$DIR/cluster/gsr.log" | grep -qF -- "$2" || die "does not say '$2': $(tail -n 1 "$DIR/cluster/gsr.log")"
+    tail -n 1 "$DIR/cluster/gsr.log" | grep -F -- "$2" >/dev/null || die "does not say '$2': $(tail -n 1 "$DIR/cluster/gsr.log")"
     ok "refused: $2"
 }
 refused "s3:$RGW_URL/open?$options&retention=30" "bucket 'open' has no Object Lock"
