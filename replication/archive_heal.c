@@ -1,5 +1,5 @@
-/* A pack that no copy has whole is made again from this site's log, when the log still has its entries, and else from the log of
- * another site.
+/* A pack that no copy has whole is made again: from its own file when only its meta is damaged, from this site's log while the
+ * log still has its entries, and else from the log of another site.
  *
  * The entries are the same or the archive refuses them: they must lead from where the pack begins to exactly where it ends. So it
  * does not matter who gives them, and each site that is in reach is asked. */
@@ -82,8 +82,8 @@ static int heal_from_sites(struct site *s, struct repository *r, const char *obj
     return rc;
 }
 
-int archive_heal_from_logs(struct site *s, struct repository *r, const char *object,
-                           struct lsn committed, char where[SITE_PATH_BYTES], struct err *e)
+int archive_heal_by_entries(struct site *s, struct repository *r, const char *object,
+                            struct lsn committed, char where[SITE_PATH_BYTES], struct err *e)
 {
     const struct err copies = *e;
     struct err own = ERR_NONE, others = ERR_NONE;
@@ -94,7 +94,13 @@ int archive_heal_from_logs(struct site *s, struct repository *r, const char *obj
     if (r == NULL)
         return err_set(e, ERR_NOT_READY,
                        "%.200s; the archive is not open for writing, see its trouble", copies.text);
-    int rc = heal_with(s, r, object, &name, read_log, s, name.last.v <= committed.v, named, &own);
+    int rc = repository_salvage_pack(r, object, named, NULL);
+    if (rc == 0) {
+        (void)snprintf(where, SITE_PATH_BYTES, "its own file, as %s", named);
+        *e = (struct err)ERR_NONE;
+        return 0;
+    }
+    rc = heal_with(s, r, object, &name, read_log, s, name.last.v <= committed.v, named, &own);
     if (rc == 0)
         (void)snprintf(where, SITE_PATH_BYTES, "the log, as %s", named);
     else

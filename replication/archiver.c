@@ -509,7 +509,7 @@ static void heal_turn(struct archiver *a)
     (void)pthread_mutex_unlock(&a->lock);
     int rc = heal_from_copies(a, object, where, &e);
     if (rc != 0)
-        rc = archive_heal_from_logs(a->site, a->repository, object, committed, where, &e);
+        rc = archive_heal_by_entries(a->site, a->repository, object, committed, where, &e);
     (void)pthread_mutex_lock(&a->lock);
     oplog_soon(a->oplog); /* what was done is signed at once */
     memcpy(a->heal.where, where, sizeof where);

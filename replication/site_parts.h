@@ -526,11 +526,11 @@ void archiver_look_again(struct archiver *a);
 int archive_digest_at(void *arg, struct lsn lsn, struct digest *out);
 
 /* ---- archive_heal.c ---- */
-/* What no copy has whole, as *e says: make it again from the log, or that of another site, in the archive `r` (NULL: it is not
- * open). Up to `committed` the own entries might be sealed. *where as of archiver_heal; otherwise *e says all of it;
- * ERR_UNREACHABLE: no other site could be asked. The archive thread. */
-int archive_heal_from_logs(struct site *s, struct repository *r, const char *object,
-                           struct lsn committed, char where[SITE_PATH_BYTES], struct err *e);
+/* What no copy has whole, as *e says: make it again from what its own file, the log or that of another site has of its
+ * entries, in the archive `r` (NULL: it is not open). Up to `committed` the own log's entries might be sealed. *where as of
+ * archiver_heal; otherwise *e says all of it; ERR_UNREACHABLE: no other site could be asked. The archive thread. */
+int archive_heal_by_entries(struct site *s, struct repository *r, const char *object,
+                            struct lsn committed, char where[SITE_PATH_BYTES], struct err *e);
 /* Every entry of a pack, back to back, in memory that begins with `cap` bytes; the caller frees *out, also after an error. */
 int archive_read_entries(log_fetch_fn read, void *arg, size_t cap, const struct repo_name *pack,
                          uint8_t **out, size_t *bytes, struct err *e);

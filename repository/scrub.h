@@ -58,6 +58,11 @@ void repository_extent(const struct repository *r, const char *object,
 int repository_heal_pack(struct repository *r, const char *object, struct bytes entries, bool own,
                          char *named, struct err *e);
 
+/* The same, of the entries in the pack's own file, when only its meta is damaged or missing: they are authentic under its key, so
+ * those of a last pack are taken, too. Errors as above; ERR_INTEGRITY, ERR_NOT_FOUND, ERR_IO: the file is no better. Takes as
+ * much memory as the entries. */
+int repository_salvage_pack(struct repository *r, const char *object, char *named, struct err *e);
+
 /* Put one object with its keys and its meta where they are missing or damaged in `c`, from `from`, where it is verified first.
  * ERR_NOT_FOUND when `from` has no such object, ERR_INTEGRITY when it is damaged there too. */
 int repository_copy_object(struct repository_copy *c, struct repository *from, const char *object,

@@ -300,6 +300,14 @@ const struct repo_pack *repo_pack_instead(const struct repo_inventory *inv, cons
                : NULL;
 }
 
+const struct repo_pack *repo_pack_named(const struct repo_inventory *inv, const char *name)
+{
+    for (size_t i = 0; i < inv->pack_count; i++)
+        if (strcmp(inv->packs[i].o.name, name) == 0)
+            return &inv->packs[i];
+    return repo_pack_instead(inv, name);
+}
+
 const struct repo_pack *repo_pack_of(const struct repo_inventory *inv, struct lsn lsn)
 {
     size_t low = 0, high = inv->pack_count;

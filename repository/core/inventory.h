@@ -122,6 +122,8 @@ struct entry_position repo_archived(const struct repo_inventory *inv);
 const struct repo_object *repo_inventory_find(const struct repo_inventory *inv, const char *name);
 /* The other pack that has the lsns of this one and is whole; NULL when there is none. */
 const struct repo_pack *repo_pack_instead(const struct repo_inventory *inv, const char *name);
+/* The pack of that name, or the one that was made of it; NULL when there is none. */
+const struct repo_pack *repo_pack_named(const struct repo_inventory *inv, const char *name);
 /* The pack that holds lsn; NULL when none does. */
 const struct repo_pack *repo_pack_of(const struct repo_inventory *inv, struct lsn lsn);
 /* Newest usable snapshot at or below lsn; NULL when there is none. */

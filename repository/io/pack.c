@@ -283,13 +283,10 @@ static int digest_before(void *arg, struct lsn lsn, struct digest *out)
     return known ? 0 : ERR_NOT_FOUND;
 }
 
+/* One that was made again before may be lost in its turn, and who looks sees the one before. */
 static struct repo_pack *pack_named(const struct repository *r, const char *object)
 {
-    for (size_t i = 0; i < r->inv.pack_count; i++)
-        if (strcmp(r->inv.packs[i].o.name, object) == 0)
-            return &r->inv.packs[i];
-    /* One that was made again before may be lost in its turn, and who looks sees the one before. */
-    const struct repo_pack *p = repo_pack_instead(&r->inv, object);
+    const struct repo_pack *p = repo_pack_named(&r->inv, object);
     return p == NULL ? NULL : &r->inv.packs[p - r->inv.packs];
 }
 

@@ -78,7 +78,7 @@ damage() {
     esac
 }
 
-# ---- each kind of damage, in the middle and at the end, is made whole from the log at the start ----
+# ---- each kind of damage, in the middle and at the end, is made whole at the start: from its own file, or from the log ----
 for how in missing cut key meta nometa gone; do
     for which in 2 last; do
         [ $which = 2 ] && victim=$(packs | sed -n 2p) || victim=$(packs | tail -n 1)
@@ -87,16 +87,17 @@ for how in missing cut key meta nometa gone; do
         rm -f "$DIR/cluster/gsr/data/archive.ledger" # nothing but what was signed names it
         : >"$DIR/cluster/gsr.log"
         site_start gsr
-        until_so 60 "$how, $which: healed from the log" '.scrub.healed >= 1 and .scrub.damaged == 0'
+        until_so 60 "$how, $which: healed" '.scrub.healed >= 1 and .scrub.damaged == 0'
         grep -q "DAMAGED packs/$(basename "$victim").*lsn $(lsns "$victim")" "$DIR/cluster/gsr.log" || fail "$how, $which: not told"
-        grep -q "$(basename "$victim") was healed from the log, as packs/" "$DIR/cluster/gsr.log" || fail "$how, $which: no word of healing"
+        [[ $how = *meta ]] && from="its own file" || from="the log"
+        grep -q "$(basename "$victim") was healed from $from, as packs/" "$DIR/cluster/gsr.log" || fail "$how, $which: no word of healing"
         sealed 1
         verified
         # What is left of the old one is in nobody's way; the next scene is to meet one pack for each lsn.
         chmod -R u+w "$A/packs" "$A/keys"
         rm -f "$victim" "${victim%.pack}.meta" "$A"/keys/*/"$(basename "$victim").key"
     done
-    echo "ok: started with a pack that is $how: told, healed from the log"
+    echo "ok: started with a pack that is $how: told, healed from $from"
 done
 
 # ---- an index and a snapshot's neighbour: derived, made again ----
@@ -172,9 +173,16 @@ sealed 2
 [ "$(archive .scrub.damaged)" = 1 ] || fail "it is not said any more"
 "$TRIVENI" archive verify -r "$A" -k "$K" >"$DIR/verify" 2>&1 && fail "verify finds nothing"
 grep -q "$(basename "$victim")" "$DIR/verify" || fail "verify: $(cat "$DIR/verify")"
+spoilt=$(packs | sed -n 2p)
+site_kill gsr TERM
+damage nometa "$spoilt"
+site_start gsr
+until_so 60 "its own file is enough" '.scrub.healed >= 1 and .scrub.damaged == 1'
+grep -q "$(basename "$spoilt") was healed from its own file, as packs/" "$DIR/cluster/gsr.log" || fail "no word of what was healed from its own file"
 mv "$DIR/whole" "$victim"
 until_so 60 "put back by hand" '.scrub.damaged == 0'
 until_so 30 "and nothing is wrong" '.trouble == null or .trouble == ""'
 verified
+echo "ok: a pack without its meta is healed from its own file when no log goes back so far"
 echo "ok: healed from nowhere: said, archived behind it, over when it was put back"
 echo "heal: a gsr starts with a damaged archive, says so, goes on, and makes it whole"
