@@ -21,8 +21,9 @@ int repository_ledger_save(const char *path, const struct repo_ledger *l, struct
 int repository_ledger_follow(struct repository *r, struct repo_ledger *l, struct err *e);
 
 /* Is this one object what was sealed? Key and meta are read again, everything in it is decrypted, decompressed and decoded:
- * level readable, of one object. `progress` (may be NULL) is told bytes of it that were read. 0; ERR_INTEGRITY with what is
- * wrong; ERR_NOT_READY: its key is not under our KEK; others: it could not be said. */
+ * level readable, of one object. Of one that was disposed of, the mark and the SHA-256 that it names. `progress` (may be NULL) is
+ * told bytes of it that were read. 0; ERR_INTEGRITY with what is wrong; ERR_NOT_READY: its key is not under our KEK; others: it
+ * could not be said. */
 int repository_check(struct repository *r, const char *object,
                      void (*progress)(void *arg, uint64_t bytes), void *arg, struct err *e);
 

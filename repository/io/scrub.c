@@ -143,24 +143,43 @@ static int pass_record(void *arg, const struct repo_snap_record *x)
     return 0;
 }
 
-/* The meta is there, sealed under the key that is there. */
-static int check_meta(struct repository *r, const char *object, struct err *e)
+/* A text is there, sealed under the key that is there: the meta of an object, or its mark. */
+static int check_text(struct repository *r, const char *name, const char *keyed, struct err *e)
 {
-    char meta[REPO_NAME_BYTES], identity[REPO_IDENTITY_BYTES];
+    char identity[REPO_IDENTITY_BYTES];
     struct repo_key key;
     uint8_t *text = NULL;
     size_t n = 0;
-    repo_name_meta(object, meta);
-    repo_identity_of(r, meta, identity);
-    int rc = repo_key_of(r, object, &key, e);
+    repo_identity_of(r, name, identity);
+    int rc = repo_key_of(r, keyed, &key, e);
     if (rc == 0)
-        rc = repo_backend_read(r->backend, meta, REPO_TEXT_MAX_BYTES, &text, &n, e);
+        rc = repo_backend_read(r->backend, name, REPO_TEXT_MAX_BYTES, &text, &n, e);
     if (rc == ERR_NOT_FOUND)
-        rc = err_set(e, rc, "its meta file is missing, or its key");
+        rc = err_set(e, rc, "%s is missing, or its key", name);
     if (rc == 0 && (rc = repo_seal_check(bytes_of(text, n), &key, identity, e)) != 0)
-        err_wrap(e, "%s", meta);
+        err_wrap(e, "%s", name);
     free(text);
     repo_wipe(&key, sizeof key);
+    return rc == 0 ? 0 : repo_damage(e);
+}
+
+/* Nobody can read what is in it any more: its bytes are those that its mark names. */
+static int check_disposed(struct repository *r, const struct repo_object *o, struct check *c,
+                          struct err *e)
+{
+    char mark[REPO_NAME_BYTES];
+    struct repo_blob f = REPO_BLOB_NONE;
+    struct sha256 found;
+    repo_name_mark(o->name, mark);
+    int rc = check_text(r, mark, REPO_MARKS, e);
+    if (rc == 0)
+        rc = repo_blob_open(&f, r->backend, o->name, e);
+    if (rc == 0)
+        rc = repo_blob_hash(&f, &found, e);
+    if (rc == 0 && (f.bytes != o->bytes || !sha256_equal(&found, &o->sha256)))
+        rc = err_set(e, ERR_INTEGRITY, "its SHA-256 is not the one that %s names", mark);
+    repo_blob_close(&f);
+    advance(c, o->bytes);
     return rc == 0 ? 0 : repo_damage(e);
 }
 
@@ -171,11 +190,15 @@ int repository_check(struct repository *r, const char *object,
     const struct repo_snapshot *snapshot;
     struct repo_index *index;
     struct check c = {progress, arg};
+    char meta[REPO_NAME_BYTES];
     struct repo_pack_reader reader = REPO_PACK_READER_NONE;
     const struct repo_object *o = object_of(r, object, &pack, &snapshot, &index);
     if (o != NULL && o->damaged)
         return err_set(e, o->closed ? ERR_NOT_READY : ERR_INTEGRITY, "%s", o->reason);
-    int rc = check_meta(r, object, e);
+    if (o != NULL && o->disposed)
+        return check_disposed(r, o, &c, e);
+    repo_name_meta(object, meta);
+    int rc = check_text(r, meta, object, e);
     if (rc != 0 || o == NULL)
         return rc; /* an object that is not needed: its entries are in another one */
     if (pack != NULL) {

@@ -5,6 +5,7 @@
 #include "repository/io/archive.h"
 #include "repository/keys.h"
 #include "repository/proof.h"
+#include "repository/scrub.h"
 #include "tests/unit/repository/fixture.h"
 
 enum { PACK = 10, PACKS = 4 };
@@ -426,6 +427,50 @@ static void a_copy_loses_the_keys_and_gives_none_back(void **state)
     assert_sound(b, b->other.dir, 3);
 }
 
+static void flip(const char *path)
+{
+    size_t n;
+    uint8_t *p = slurp(path, &n);
+    p[n / 2] ^= 4;
+    assert_int_equal(chmod(path, 0600), 0);
+    write_file(path, p, n, 0400);
+    free(p);
+}
+
+static void note_bytes(void *arg, uint64_t bytes)
+{
+    uint64_t *read = arg;
+    assert_true(bytes >= *read);
+    *read = bytes;
+}
+
+/* The scrub's question: fixity and the mark are all that is left to be looked at. */
+static void what_was_disposed_of_is_whole_until_its_bytes_or_its_mark_change(void **state)
+{
+    static const char *const folders[] = {"packs", "snapshots", "packs", "snapshots"};
+    static const char *const ends[] = {".pack", ".snap", ".disposed", ".disposed"};
+    struct bench *b = *state;
+    struct err e = ERR_NONE;
+    (void)dispose(b, 2 * PACK + 1);
+    repository_close(b->r);
+    b->r = archive_open(&b->place, true);
+    for (size_t i = 0; i < 4; i++) {
+        char object[300], file[300];
+        uint64_t read = 0;
+        struct stat st;
+        find_object(&b->place, folders[i], i % 2 == 0 ? ".pack" : ".snap", 0, object);
+        find_object(&b->place, folders[i], ends[i], 0, file);
+        assert_int_equal(stat(object, &st), 0);
+        const char *name = object + strlen(b->place.dir) + 1;
+        assert_ok(repository_check(b->r, name, note_bytes, &read, &e), e);
+        assert_int_equal(read, st.st_size);
+        flip(file);
+        assert_int_equal(repository_check(b->r, name, NULL, NULL, &e), ERR_INTEGRITY);
+        flip(file);
+        assert_ok(repository_check(b->r, name, NULL, NULL, &e), e);
+    }
+}
+
 static void other_generations_of_keys_lose_them_too_and_go_on(void **state)
 {
     struct bench *b = *state;
@@ -602,6 +647,7 @@ int main(void)
         CASE(who_has_no_key_cannot_make_destruction_look_like_an_order),
         CASE(keys_that_an_interrupted_writer_left_of_the_same_entries_go_too),
         CASE(a_copy_loses_the_keys_and_gives_none_back),
+        CASE(what_was_disposed_of_is_whole_until_its_bytes_or_its_mark_change),
         CASE(other_generations_of_keys_lose_them_too_and_go_on),
         CASE(indexes_over_it_go_and_the_rest_is_covered_anew),
         CASE(an_index_over_it_that_still_lies_there_is_none),
