@@ -94,7 +94,7 @@ static int follow(struct archive_scrub *c, struct err *e)
                                                .read_only = true};
     int rc = c->r == NULL ? repository_open(&c->r, &options, e) : repository_refresh(c->r, e);
     if (rc == 0)
-        rc = repository_ledger_follow(c->r, &c->ledger, e);
+        rc = repository_ledger_follow(c->r, &c->ledger, NULL, e);
     if (rc != 0) {
         repository_close(c->r);
         c->r = NULL;

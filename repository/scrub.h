@@ -17,8 +17,10 @@ int repository_ledger_save(const char *path, const struct repo_ledger *l, struct
 
 /* Bring the ledger up to what the archive holds: an object that is new in it counts as verified when it was sealed, for then
  * it was read back; an index that is gone was replaced, and so was a pack whose entries another one has. Other packs and
- * snapshots that are gone stay: repository_check finds them missing. */
-int repository_ledger_follow(struct repository *r, struct repo_ledger *l, struct err *e);
+ * snapshots that are gone stay: repository_check finds them missing. `of` is NULL; or `r` is a copy, and that is the ledger of
+ * the archive that it is a copy of: then the indexes that count are those that the archive has. */
+int repository_ledger_follow(struct repository *r, struct repo_ledger *l,
+                             const struct repo_ledger *of, struct err *e);
 
 /* Is this one object what was sealed? Key and meta are read again, everything in it is decrypted, decompressed and decoded:
  * level readable, of one object. Of one that was disposed of, the mark and the SHA-256 that it names. `progress` (may be NULL) is
@@ -64,8 +66,9 @@ int repository_heal_pack(struct repository *r, const char *object, struct bytes 
  * much memory as the entries. */
 int repository_salvage_pack(struct repository *r, const char *object, char *named, struct err *e);
 
-/* Put one object with its keys and its meta where they are missing or damaged in `c`, from `from`, where it is verified first.
- * ERR_NOT_FOUND when `from` has no such object, ERR_INTEGRITY when it is damaged there too. */
+/* Put one object with its keys and its meta where they are missing or damaged in `c`, from `from`, where it is verified first;
+ * of what was disposed of, the mark instead of keys, and no key where it was disposed of in `c`. ERR_NOT_FOUND when `from` has no
+ * such object, or it is an index over what was disposed of in `c`; ERR_INTEGRITY when it is damaged in `from`, too. */
 int repository_copy_object(struct repository_copy *c, struct repository *from, const char *object,
                            struct repository_copy_report *out, struct err *e);
 

@@ -287,6 +287,13 @@ static int copy_object(const struct run *x, const struct repo_object *o)
     return rc;
 }
 
+static int copy_one(const struct run *x, const struct repo_object *o)
+{
+    if (o->disposed)
+        return copy_disposed(x, o);
+    return is_disposed_there(x, o) ? 0 : copy_object(x, o);
+}
+
 /* An object that is damaged here is told and left out. */
 static int copy_or_tell(const struct run *x, const struct repo_object *o, struct lsn *reached)
 {
@@ -296,12 +303,8 @@ static int copy_or_tell(const struct run *x, const struct repo_object *o, struct
     int rc = ERR_INTEGRITY;
     if (o->damaged)
         err_set(&why, rc, "%s", o->reason);
-    else if (o->disposed)
-        rc = copy_disposed(&inner, o);
-    else if (is_disposed_there(x, o))
-        rc = 0;
     else
-        rc = copy_object(&inner, o);
+        rc = copy_one(&inner, o);
     if (rc == 0 && x->report->damaged == 0)
         *reached = o->end.lsn;
     if (rc == ERR_INTEGRITY) {
@@ -662,22 +665,27 @@ int repository_copy_run(struct repository_copy *c, struct repository *r, bool de
 
 /* ---- one object ---- */
 
+static const struct repo_object *object_of(const struct run *x, const char *name)
+{
+    const struct repo_inventory *inv = &x->r->inv;
+    const struct repo_object *o = repo_inventory_find(inv, name);
+    for (size_t i = 0; i < inv->index_count && o == NULL; i++)
+        if (strcmp(inv->indexes[i].o.name, name) == 0 && index_wanted(x, &inv->indexes[i]))
+            o = &inv->indexes[i].o;
+    return o;
+}
+
 int repository_copy_object(struct repository_copy *c, struct repository *from, const char *object,
                            struct repository_copy_report *out, struct err *e)
 {
-    const struct repo_inventory *inv = &from->inv;
-    const struct repo_object *o = NULL;
     uint64_t put_bytes = 0;
     *out = (struct repository_copy_report){.objects = 0};
     const struct run x = {c, from, true, 0, &put_bytes, out, NULL, NULL, e};
-    for (size_t i = 0; i < inv->pack_count && o == NULL; i++)
-        o = strcmp(inv->packs[i].o.name, object) == 0 ? &inv->packs[i].o : NULL;
-    for (size_t i = 0; i < inv->snapshot_count && o == NULL; i++)
-        o = strcmp(inv->snapshots[i].o.name, object) == 0 ? &inv->snapshots[i].o : NULL;
+    const struct repo_object *o = object_of(&x, object);
     if (o == NULL)
         return err_set(e, ERR_NOT_FOUND, "%s: %s is not there", from->where, object);
     if (o->damaged)
         return err_set(e, ERR_INTEGRITY, "%s: %s: %s", from->where, object, o->reason);
-    int rc = copy_object(&x, o);
+    int rc = copy_one(&x, o);
     return rc != 0 ? err_wrap(e, "from %s", from->where) : 0;
 }

@@ -55,7 +55,14 @@ static int follow_one(struct repo_ledger *l, const struct repo_object *o)
     return 0;
 }
 
-int repository_ledger_follow(struct repository *r, struct repo_ledger *l, struct err *e)
+/* Of an archive an index that is gone was replaced. Of a copy, where nobody removes one, it counts as long as the archive has it. */
+static bool is_needed(const struct repo_ledger *of, const char *index)
+{
+    return of != NULL && repo_ledger_find(of, index) != NULL;
+}
+
+int repository_ledger_follow(struct repository *r, struct repo_ledger *l,
+                             const struct repo_ledger *of, struct err *e)
 {
     struct repo_name name;
     int rc = 0;
@@ -66,12 +73,14 @@ int repository_ledger_follow(struct repository *r, struct repo_ledger *l, struct
     for (size_t i = 0; rc == 0 && i < r->inv.snapshot_count; i++)
         rc = follow_one(l, &r->inv.snapshots[i].o);
     for (size_t i = 0; rc == 0 && i < r->inv.index_count; i++)
-        rc = follow_one(l, &r->inv.indexes[i].o);
+        if (of == NULL || is_needed(of, r->inv.indexes[i].o.name))
+            rc = follow_one(l, &r->inv.indexes[i].o);
     size_t kept = 0;
     for (size_t i = 0; rc == 0 && i < l->n; i++) {
         struct repo_ledger_line *x = &l->at[i];
-        if (!x->listed && ((repo_name_parse(x->name, &name) == 0 && name.kind == REPO_INDEX) ||
-                           repo_pack_instead(&r->inv, x->name) != NULL))
+        const bool is_index = repo_name_parse(x->name, &name) == 0 && name.kind == REPO_INDEX;
+        if (!x->listed &&
+            ((is_index && !is_needed(of, x->name)) || repo_pack_instead(&r->inv, x->name) != NULL))
             continue;
         if (!x->listed && !x->damaged)
             x->verified.us = 0;

@@ -392,13 +392,23 @@ static void keys_that_an_interrupted_writer_left_of_the_same_entries_go_too(void
     assert_int_equal(access(across, F_OK), 0); /* what it has besides is not disposed of */
 }
 
+static void flip(const char *path)
+{
+    size_t n;
+    uint8_t *p = slurp(path, &n);
+    p[n / 2] ^= 4;
+    assert_int_equal(chmod(path, 0600), 0);
+    write_file(path, p, n, 0400);
+    free(p);
+}
+
 static void a_copy_loses_the_keys_and_gives_none_back(void **state)
 {
     struct bench *b = *state;
     struct repository_copy *copy = NULL;
     struct repository_copy_report out;
     struct err e = ERR_NONE;
-    char old[200];
+    char old[200], path[300];
     (void)snprintf(old, sizeof old, "%s/old", b->other.root);
     assert_ok(repository_copy_open(&copy, old, &e), e);
     assert_ok(repository_copy_run(copy, b->r, false, 0, NULL, NULL, &out, &e), e);
@@ -416,25 +426,26 @@ static void a_copy_loses_the_keys_and_gives_none_back(void **state)
     /* Seen through once more, and into a new place. */
     assert_ok(repository_copy_run(copy, b->r, true, 0, NULL, NULL, &out, &e), e);
     assert_int_equal(out.copied + out.healed + out.destroyed, 0);
-    /* From a copy that was made before: what is disposed of stays so. */
+    /* From a copy that was made before: what is disposed of stays so, also when it is healed. */
     struct repository *before = NULL;
     const struct repository_options o = {.dir = old, .kek_file = b->place.kek, .read_only = true};
     assert_ok(repository_open(&before, &o, &e), e);
+    const char *pack = b->r->inv.packs[0].o.name;
+    assert_ok(repository_copy_object(copy, before, pack, &out, &e), e);
+    assert_int_equal(count(b->other.dir, "keys/1", ".pack.key"), PACKS - 2);
+    find_object(&b->other, "packs", ".pack", 0, path);
+    flip(path);
+    find_object(&b->other, "packs", ".disposed", 0, path);
+    assert_int_equal(unlink(path), 0);
+    assert_ok(repository_copy_object(copy, b->r, pack, &out, &e), e);
+    assert_int_equal(out.copied + out.healed, 2);
+    assert_int_equal(count(b->other.dir, "keys/1", ".pack.key"), PACKS - 2);
+    assert_sound(b, b->other.dir, 3);
     assert_ok(repository_copy_run(copy, before, true, 0, NULL, NULL, &out, &e), e);
     repository_close(before);
     repository_copy_close(copy);
     assert_int_equal(count(b->other.dir, "keys/1", ".pack.key"), PACKS - 2);
     assert_sound(b, b->other.dir, 3);
-}
-
-static void flip(const char *path)
-{
-    size_t n;
-    uint8_t *p = slurp(path, &n);
-    p[n / 2] ^= 4;
-    assert_int_equal(chmod(path, 0600), 0);
-    write_file(path, p, n, 0400);
-    free(p);
 }
 
 static void note_bytes(void *arg, uint64_t bytes)

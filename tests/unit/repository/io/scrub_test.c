@@ -44,7 +44,7 @@ static int setup(void **state)
     for (int i = 0; i < PACKS; i++)
         seal_more(b, keys[i]);
     reopen(b);
-    assert_ok(repository_ledger_follow(b->r, &b->ledger, &e), e);
+    assert_ok(repository_ledger_follow(b->r, &b->ledger, NULL, &e), e);
     *state = b;
     return 0;
 }
@@ -140,7 +140,7 @@ static void an_object_that_went_away_stays_and_is_missed_but_an_index_is_forgott
         assert_int_equal(unlink(path), 0);
     }
     assert_ok(repository_refresh(b->r, &e), e);
-    assert_ok(repository_ledger_follow(b->r, &b->ledger, &e), e);
+    assert_ok(repository_ledger_follow(b->r, &b->ledger, NULL, &e), e);
     assert_int_equal(b->ledger.n, 2 * PACKS - 1);
     const struct repo_ledger_line *next =
         repo_ledger_next(&b->ledger, (struct utc){1800000000000000ull}, 1, 1);
@@ -160,7 +160,7 @@ static void a_pack_that_was_made_again_takes_the_line_of_the_one_before(void **s
     assert_ok(repository_heal_pack(w, old, bytes_of(b->feed.p + each, each), false, named, &e), e);
     repository_close(w);
     assert_ok(repository_refresh(b->r, &e), e);
-    assert_ok(repository_ledger_follow(b->r, &b->ledger, &e), e);
+    assert_ok(repository_ledger_follow(b->r, &b->ledger, NULL, &e), e);
     assert_int_equal(b->ledger.n, 2 * PACKS);
     assert_null(repo_ledger_find(&b->ledger, old));
     assert_false(repo_ledger_find(&b->ledger, named)->damaged);
@@ -353,6 +353,66 @@ static void what_the_copy_does_not_have_whole_is_not_taken(void **state)
     assert_int_equal(checks(b, name, &e), ERR_INTEGRITY);
 }
 
+/* ---- a copy ---- */
+
+static struct repository_copy *copied(struct box *b)
+{
+    struct repository_copy *to;
+    struct repository_copy_report report;
+    struct err e = ERR_NONE;
+    assert_ok(repository_copy_open(&to, b->other.dir, &e), e);
+    assert_ok(repository_copy_run(to, b->r, false, 0, NULL, NULL, &report, &e), e);
+    return to;
+}
+
+static void index_of(struct place *p, unsigned nth, char name[REPO_NAME_BYTES])
+{
+    char path[300];
+    find_object(p, "indexes", ".index", nth, path);
+    (void)snprintf(name, REPO_NAME_BYTES, "%s", path + strlen(p->dir) + 1);
+}
+
+static void gone(const struct place *p, const char *name)
+{
+    char path[300];
+    (void)snprintf(path, sizeof path, "%s/%s", p->dir, name);
+    assert_int_equal(unlink(path), 0);
+}
+
+static void an_index_of_a_copy_counts_as_long_as_the_archive_has_it(void **state)
+{
+    struct box *b = *state;
+    struct repository_copy *to = copied(b);
+    struct repository_copy_report report;
+    struct repository *r = archive_open_at(b->other.dir, b->place.kek, true);
+    struct repo_ledger l = {0};
+    struct err e = ERR_NONE;
+    char kept[REPO_NAME_BYTES], old[REPO_NAME_BYTES], meta[REPO_NAME_BYTES];
+    index_of(&b->other, 0, kept);
+    index_of(&b->other, 1, old);
+    repo_ledger_remove(&b->ledger, old); /* merged into another one, in the archive */
+    assert_ok(repository_ledger_follow(r, &l, &b->ledger, &e), e);
+    assert_int_equal(l.n, 2 * PACKS - 1);
+    assert_null(repo_ledger_find(&l, old));
+    repo_name_meta(kept, meta);
+    gone(&b->other, kept);
+    gone(&b->other, meta);
+    assert_ok(repository_refresh(r, &e), e);
+    assert_ok(repository_ledger_follow(r, &l, &b->ledger, &e), e);
+    assert_non_null(repo_ledger_find(&l, kept));
+    assert_int_equal(repository_check(r, kept, NULL, NULL, &e), ERR_INTEGRITY);
+    assert_ok(repository_copy_object(to, b->r, kept, &report, &e), e);
+    assert_int_equal(report.copied, 2);
+    assert_ok(repository_refresh(r, &e), e);
+    assert_ok(repository_check(r, kept, NULL, NULL, &e), e);
+    repo_ledger_remove(&b->ledger, kept);
+    assert_ok(repository_ledger_follow(r, &l, &b->ledger, &e), e);
+    assert_int_equal(l.n, 2 * PACKS - 2);
+    repository_ledger_release(&l);
+    repository_close(r);
+    repository_copy_close(to);
+}
+
 /* ---- rounds ---- */
 
 struct handed_in {
@@ -469,6 +529,7 @@ int main(void)
         in_a_box(the_index_tells_which_records_an_unreadable_pack_had),
         in_a_box(what_is_damaged_or_gone_comes_back_from_a_copy),
         in_a_box(what_the_copy_does_not_have_whole_is_not_taken),
+        in_a_box(an_index_of_a_copy_counts_as_long_as_the_archive_has_it),
         in_a_box(a_round_in_which_all_was_sealed_is_none),
         in_a_box(once_round_the_archive_is_one_operation_also_after_a_crash),
     };
