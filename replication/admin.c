@@ -105,8 +105,11 @@ static void add_archive(struct site *s, json_t *o)
                                   "signs", archiver_signs(s->archiver), "cosigners",
                                   collector_json(s), "indexed", lsn_or_null(r.indexed), "trouble",
                                   trouble[0] != '\0' ? json_string(trouble) : json_null()));
-    json_object_set_new(json_object_get(o, "archive"), "copies",
-                        copies_json(archiver_copies(s->archiver)));
+    json_t *copies = copies_json(archiver_copies(s->archiver));
+    for (size_t i = 0; i < json_array_size(copies); i++)
+        json_object_set_new(json_array_get(copies, i), "scrub",
+                            archive_scrub_json(s->archive_scrub, (int)i));
+    json_object_set_new(json_object_get(o, "archive"), "copies", copies);
     json_object_set_new(json_object_get(o, "archive"), "custody",
                         disposer_json(archiver_disposer(s->archiver)));
     json_object_set_new(json_object_get(o, "archive"), "key_generation",
@@ -116,7 +119,7 @@ static void add_archive(struct site *s, json_t *o)
                                                   : json_null());
     json_object_set_new(json_object_get(o, "archive"), "drill", drills_json(s->drills));
     json_object_set_new(json_object_get(o, "archive"), "scrub",
-                        archive_scrub_json(s->archive_scrub));
+                        archive_scrub_json(s->archive_scrub, -1));
     json_object_set_new(o, "archived", lsn_or_null(r.archived.lsn));
 }
 

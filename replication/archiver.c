@@ -59,6 +59,7 @@ struct archiver {
     bool check_index;                  /* a reader found one damaged */
     struct {                           /* an object that somebody waits for to be healed */
         const char *object;            /* NULL: none */
+        int copy;                      /* that it is in; -1: the archive */
         char where[SITE_PATH_BYTES];
         struct err outcome;
         bool done;
@@ -504,11 +505,13 @@ static void heal_turn(struct archiver *a)
 {
     struct err e = ERR_NONE;
     const char *object = a->heal.object;
+    const int copy = a->heal.copy;
     const struct lsn committed = a->archive_to;
-    char where[SITE_PATH_BYTES] = "";
+    char where[SITE_PATH_BYTES] = "the archive";
     (void)pthread_mutex_unlock(&a->lock);
-    int rc = heal_from_copies(a, object, where, &e);
-    if (rc != 0)
+    int rc = copy >= 0 ? copies_put_back(a->copies, (uint32_t)copy, a->repository, object, &e)
+                       : heal_from_copies(a, object, where, &e);
+    if (rc != 0 && copy < 0)
         rc = archive_heal_by_entries(a->site, a->repository, object, committed, where, &e);
     (void)pthread_mutex_lock(&a->lock);
     oplog_soon(a->oplog); /* what was done is signed at once */
@@ -768,11 +771,12 @@ void archiver_look_again(struct archiver *a)
     (void)pthread_mutex_unlock(&a->lock);
 }
 
-int archiver_heal(struct archiver *a, const char *object, char where[SITE_PATH_BYTES],
+int archiver_heal(struct archiver *a, int copy, const char *object, char where[SITE_PATH_BYTES],
                   struct err *e)
 {
     (void)pthread_mutex_lock(&a->lock);
     a->heal.object = object;
+    a->heal.copy = copy;
     a->heal.done = false;
     (void)pthread_cond_broadcast(&a->news);
     while (!a->heal.done && !a->stop)

@@ -13,12 +13,13 @@ enum { COPY_PORTION_BYTES = 64 << 20, COPY_RETRY_MS = 10000, COPY_LOCKED_MS = 36
 
 struct copies {
     struct site *site;
-    pthread_mutex_t lock; /* reached, trouble */
+    pthread_mutex_t lock; /* reached, trouble, turns */
     uint32_t n;
     struct {
         const char *where;
         struct lsn reached;
         char trouble[ERR_TEXT_BYTES]; /* empty: none */
+        uint64_t turns;               /* that were over; 0: the first one is not */
         /* archive thread only */
         struct repository_copy *copy; /* NULL: not open */
         struct lsn proven;            /* its tree, as far as it was seen here */
@@ -88,7 +89,15 @@ static void note(struct copies *c, uint32_t i, struct lsn reached, const char *t
     (void)pthread_mutex_lock(&c->lock);
     c->at[i].reached = reached;
     (void)snprintf(c->at[i].trouble, ERR_TEXT_BYTES, "%s", trouble);
+    c->at[i].turns += c->at[i].copy != NULL && !c->at[i].more;
     (void)pthread_mutex_unlock(&c->lock);
+}
+
+/* What it knows of the place may be wrong. */
+static void close_copy(struct copies *c, uint32_t i)
+{
+    repository_copy_close(c->at[i].copy);
+    c->at[i].copy = NULL;
 }
 
 static void copy_turn(struct copies *c, uint32_t i, struct repository *r,
@@ -126,10 +135,8 @@ static void copy_turn(struct copies *c, uint32_t i, struct repository *r,
     c->at[i].more = rc == 0 && report.more;
     if (rc != 0 && report.locked == 0)
         c->at[i].at_ms = site_now_ms() + COPY_RETRY_MS;
-    if (rc == ERR_IO) { /* what it knows of the place may be wrong */
-        repository_copy_close(c->at[i].copy);
-        c->at[i].copy = NULL;
-    }
+    if (rc == ERR_IO)
+        close_copy(c, i);
     note(c, i, report.reached.v > c->at[i].reached.v ? report.reached : c->at[i].reached,
          rc != 0 ? e.text : "");
 }
@@ -142,6 +149,19 @@ void copies_turn(struct copies *c, struct repository *r, const struct repository
 }
 
 /* ---- healing ---- */
+
+int copies_put_back(struct copies *c, uint32_t i, struct repository *r, const char *object,
+                    struct err *e)
+{
+    struct repository_copy_report report;
+    if (r == NULL || c->at[i].copy == NULL)
+        return err_set(e, ERR_NOT_READY, "the %s is not open for writing, see its trouble",
+                       r == NULL ? "archive" : "copy");
+    int rc = repository_copy_object(c->at[i].copy, r, object, &report, e);
+    if (rc == ERR_IO)
+        close_copy(c, i);
+    return rc;
+}
 
 static int heal_from(const struct copies *c, uint32_t i, const char *object, struct err *e)
 {
@@ -200,6 +220,14 @@ int copies_heal(struct copies *c, const char *object, char where[SITE_PATH_BYTES
 }
 
 /* ---- any thread ---- */
+
+uint64_t copies_turns(struct copies *c, uint32_t i)
+{
+    (void)pthread_mutex_lock(&c->lock);
+    uint64_t turns = c->at[i].turns;
+    (void)pthread_mutex_unlock(&c->lock);
+    return turns;
+}
 
 struct lsn copies_reached(struct copies *c)
 {

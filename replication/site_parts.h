@@ -512,10 +512,11 @@ struct oplog *archiver_oplog(struct archiver *a);
 /* Since when it reads one state without a break (site_now_ms); 0: it does not. A snapshot of a large state takes minutes. */
 uint64_t archiver_reading_since_ms(struct archiver *a);
 
-/* Heal one object of the archive from its copies, or a pack from the log; waits until that was tried. *where, when 0 is returned:
- * the copy, or "the log, as" ("the log of dc, as") and the pack that stands in its place. Otherwise what hindered it; ERR_CANCELLED: the site stops. Not
- * from the loop. */
-int archiver_heal(struct archiver *a, const char *object, char where[SITE_PATH_BYTES],
+/* Heal one object: with `copy` -1 of the archive, from its copies, or a pack from the log; else of that copy, from the
+ * archive. Waits until that was tried. *where, when 0 is returned: the place, or "the log, as" ("the log of dc, as") and the pack that stands in
+ * its place. Otherwise what hindered it; ERR_CANCELLED: the site stops; ERR_NOT_READY: one of the places is not open for writing
+ * now. Not from the loop. */
+int archiver_heal(struct archiver *a, int copy, const char *object, char where[SITE_PATH_BYTES],
                   struct err *e);
 
 /* What was damaged in the archive when the archiver opened it is whole now: it opens it anew. */
@@ -547,6 +548,13 @@ void copies_turn(struct copies *c, struct repository *r, const struct repository
 /* Any thread. */
 struct lsn copies_reached(struct copies *c); /* what all of them hold; without any, all there is */
 json_t *copies_json(struct copies *c);       /* a list; null without any */
+/* How often copy i was brought up to what the archive had, as far as that went, since the start; 0: not yet, it is not known what
+ * it should have. */
+uint64_t copies_turns(struct copies *c, uint32_t i);
+/* The archive thread; `r` is the archive, open for writing (NULL: it is not). Put an object back into copy i. ERR_NOT_READY when
+ * either is not open; otherwise as repository_copy_object. */
+int copies_put_back(struct copies *c, uint32_t i, struct repository *r, const char *object,
+                    struct err *e);
 /* The archive thread. Does any copy have it whole? It is read. ERR_NOT_FOUND, or what ails it there. */
 int copies_have(struct copies *c, const char *object, struct err *e);
 /* The archive thread; the archive itself must not be open for writing. *where: the copy. */
@@ -563,11 +571,12 @@ uint64_t drills_ask(struct drillmaster *d);
 json_t *drills_json(struct drillmaster *d);
 void drills_trouble(struct drillmaster *d, void (*add)(void *arg, const char *text), void *arg);
 
-/* ---- archive_scrub.c: a thread of the archive's site reads its archive again and again, slowly ---- */
+/* ---- archive_scrub.c: a thread of the archive's site reads its archive and the copies again and again, slowly ---- */
 int archive_scrub_start(struct site *s, struct archive_scrub **out,
                         struct err *e);           /* after the archiver; *out NULL: switched off */
 void archive_scrub_stop(struct archive_scrub *c); /* before the archiver; NULL is fine, as below */
-json_t *archive_scrub_json(struct archive_scrub *c);
+/* Of the archive (-1) or of a copy; null: switched off, or not known yet. */
+json_t *archive_scrub_json(struct archive_scrub *c, int copy);
 void archive_scrub_trouble(struct archive_scrub *c, void (*add)(void *arg, const char *text),
                            void *arg);
 

@@ -10,7 +10,7 @@ enum {
 
 static void __attribute__((format(printf, 2, 3))) add(json_t *list, const char *fmt, ...)
 {
-    char text[ERR_TEXT_BYTES + 64];
+    char text[2 * ERR_TEXT_BYTES];
     va_list ap;
     va_start(ap, fmt);
     (void)vsnprintf(text, sizeof text, fmt, ap);

@@ -43,7 +43,7 @@ int repository_affected(struct repository *r, struct lsn from, struct lsn to,
                         int (*each)(void *arg, struct bytes collection, struct bytes key,
                                     struct lsn lsn),
                         void *arg, struct err *e);
-/* The lsns of an object and the times of them, as far as its meta and its neighbours tell; zero: not known. */
+/* The lsns of an object and the times of them, as far as its meta and its neighbours tell; zero: not known. `r` may be NULL. */
 struct repository_extent {
     struct lsn first, last;
     struct utc from, to;

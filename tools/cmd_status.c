@@ -303,7 +303,23 @@ static void pasts(const json_t *sites)
     }
 }
 
-/* The archive's care: when it was restored last as a drill, and since when its oldest object was not verified. */
+/* How much lies in a place, and since when its oldest object was not verified. */
+static void verified_line(const char *site, const char *place, const json_t *scrub)
+{
+    int64_t oldest = 0, objects = 0, damaged = 0;
+    char text[UTC_TEXT_BYTES];
+    if (!json_number(scrub, "objects", &objects) || !json_number(scrub, "oldest_us", &oldest))
+        return;
+    (void)printf("archive at %s: %s%s%s%lld objects, each verified since %s", site,
+                 place != NULL ? "copy " : "", place != NULL ? place : "",
+                 place != NULL ? ": " : "", (long long)objects,
+                 utc_text((struct utc){(uint64_t)oldest}, text));
+    if (json_number(scrub, "damaged", &damaged) && damaged > 0)
+        (void)printf("; %lld DAMAGED", (long long)damaged);
+    (void)printf("\n");
+}
+
+/* The archive's care: when it was restored last as a drill, and how well what lies there is known. */
 static void archive_care(const json_t *sites)
 {
     size_t i;
@@ -313,10 +329,9 @@ static void archive_care(const json_t *sites)
         const json_t *archive = json_object_get(row, "archive");
         const json_t *drill = json_object_get(archive, "drill");
         const json_t *last = json_object_get(drill, "last");
-        const json_t *scrub = json_object_get(archive, "scrub");
+        const json_t *copy;
         const char *name = json_text(row, "name", "unknown");
-        int64_t oldest = 0, objects = 0;
-        char text[UTC_TEXT_BYTES];
+        size_t k;
         if (json_is_object(drill))
             (void)printf("archive at %s: last restore drill %s%s%s\n", name,
                          json_is_object(last) ? json_text(last, "ended", "unknown") : "never",
@@ -325,9 +340,9 @@ static void archive_care(const json_t *sites)
                                                                      : ", FAILED",
                          json_is_object(json_object_get(drill, "running")) ? ", one is under way"
                                                                            : "");
-        if (json_number(scrub, "objects", &objects) && json_number(scrub, "oldest_us", &oldest))
-            (void)printf("archive at %s: %lld objects, each verified since %s\n", name,
-                         (long long)objects, utc_text((struct utc){(uint64_t)oldest}, text));
+        verified_line(name, NULL, json_object_get(archive, "scrub"));
+        json_array_foreach(json_object_get(archive, "copies"), k, copy) verified_line(
+            name, json_text(copy, "place", "unknown"), json_object_get(copy, "scrub"));
     }
 }
 

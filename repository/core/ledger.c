@@ -106,6 +106,21 @@ bool repo_ledger_round_over(const struct repo_ledger *l, struct utc now)
            oldest->verified.us >= l->round.began.us;
 }
 
+/* ---- the file ---- */
+
+void repo_ledger_file(const char *copy, char out[REPO_LEDGER_FILE_BYTES])
+{
+    enum { ENOUGH = 8 }; /* bytes of the hash: a handful of places */
+    char hex[2 * ENOUGH + 1];
+    if (copy == NULL) {
+        (void)snprintf(out, REPO_LEDGER_FILE_BYTES, "archive.ledger");
+        return;
+    }
+    const struct sha256 place = hash_sha256(bytes_of(copy, strcspn(copy, "?")));
+    hex_format(place.b, ENOUGH, hex);
+    (void)snprintf(out, REPO_LEDGER_FILE_BYTES, "archive.copy-%s.ledger", hex);
+}
+
 /* ---- the text ---- */
 
 static const char round_word[] = "round ";

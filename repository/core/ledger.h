@@ -54,6 +54,13 @@ void repo_ledger_note(struct repo_ledger *l, struct repo_ledger_line *x, struct 
 /* False also when there is none, or when it began in the future (the clock was set back): begin another one. */
 bool repo_ledger_round_over(const struct repo_ledger *l, struct utc now);
 
+/* ---- the file ---- */
+enum { REPO_LEDGER_FILE_BYTES = 40 };
+/* What it is called in its site's data directory: "archive.ledger"; of a copy of the archive "archive.copy-<hex>.ledger", by the
+ * place as the configuration names it, without options (all from '?' on). So it stays with the place when the list of copies
+ * changes. `copy` is NULL for the archive itself. */
+void repo_ledger_file(const char *copy, char out[REPO_LEDGER_FILE_BYTES]);
+
 /* ---- the text ---- */
 enum { REPO_LEDGER_LINE_BYTES = 160 };
 extern const char repo_ledger_head[]; /* the first line */

@@ -55,7 +55,8 @@ static int follow_one(struct repo_ledger *l, const struct repo_object *o)
     return 0;
 }
 
-/* Of an archive an index that is gone was replaced. Of a copy, where nobody removes one, it counts as long as the archive has it. */
+/* Of an archive an index that is gone was replaced. Of a copy, where nobody removes one, it counts as long as the archive has
+ * it. */
 static bool is_needed(const struct repo_ledger *of, const char *index)
 {
     return of != NULL && repo_ledger_find(of, index) != NULL;
@@ -275,7 +276,7 @@ void repository_extent(const struct repository *r, const char *object,
         return;
     out->first = name.kind == REPO_SNAPSHOT ? name.last : name.first;
     out->last = name.last;
-    for (size_t i = 0; name.kind == REPO_PACK && i < r->inv.pack_count; i++) {
+    for (size_t i = 0; r != NULL && name.kind == REPO_PACK && i < r->inv.pack_count; i++) {
         const struct repo_pack *p = &r->inv.packs[i];
         if (!p->o.damaged && strcmp(p->o.name, object) == 0) {
             out->from = p->first_time;

@@ -253,6 +253,21 @@ static void a_line_of_another_form_is_refused(void **state)
     }
 }
 
+static void each_place_has_a_file_of_its_own_whatever_its_options(void **state)
+{
+    char archive[REPO_LEDGER_FILE_BYTES], one[REPO_LEDGER_FILE_BYTES], two[REPO_LEDGER_FILE_BYTES],
+        again[REPO_LEDGER_FILE_BYTES];
+    (void)state;
+    repo_ledger_file(NULL, archive);
+    assert_string_equal(archive, "archive.ledger");
+    repo_ledger_file("/srv/copy", one);
+    assert_string_equal(one, "archive.copy-67779493fc9a7a34.ledger"); /* by sha256sum(1) */
+    repo_ledger_file("/srv/copy?spool=/tmp", again);
+    assert_string_equal(one, again);
+    repo_ledger_file("s3:https://rgw.example/land?credentials=/etc/s3", two);
+    assert_string_not_equal(one, two);
+}
+
 int main(void)
 {
 #define fresh(f) cmocka_unit_test_setup(f, setup)
@@ -269,6 +284,7 @@ int main(void)
         fresh(what_is_written_is_read_again),
         fresh(every_flipped_bit_and_every_cut_is_found),
         fresh(a_line_of_another_form_is_refused),
+        fresh(each_place_has_a_file_of_its_own_whatever_its_options),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
