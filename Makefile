@@ -35,9 +35,10 @@ WARN      = -Wall -Wextra -Wshadow -Wconversion -Wsign-conversion -Wmissing-prot
 SLOW      = -g3 -fno-omit-frame-pointer -DTVN_CHECK_SLOW
 CFLAGS_debug   = -O0 $(SLOW)
 CFLAGS_release = -O2 -g -D_FORTIFY_SOURCE=3 -fstack-protector-strong -fstack-clash-protection
-CFLAGS_asan    = -O1 $(SLOW) -fsanitize=address,undefined -fno-sanitize-recover=all
-CFLAGS_tsan    = -O1 $(SLOW) -fsanitize=thread
-CFLAGS_fuzz    = -O1 $(SLOW) -fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=all
+# The macros are those of gcc, by which code asks for them; clang has no such names of its own.
+CFLAGS_asan    = -O1 $(SLOW) -fsanitize=address,undefined -fno-sanitize-recover=all -D__SANITIZE_ADDRESS__=1
+CFLAGS_tsan    = -O1 $(SLOW) -fsanitize=thread -D__SANITIZE_THREAD__=1
+CFLAGS_fuzz    = -O1 $(SLOW) -fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=all -D__SANITIZE_ADDRESS__=1
 LDFLAGS_release = -Wl,-z,relro,-z,now
 
 # OPENSSL_API_COMPAT: see store/core/hash.c.
