@@ -133,6 +133,26 @@ static inline void acked(uint8_t site, uint64_t lsn)
     feed_message(&m, NULL);
 }
 
+static inline struct repl_entry_meta meta_of(uint64_t lsn, uint64_t term, uint64_t prev_term)
+{
+    return (struct repl_entry_meta){
+        {lsn}, {term}, ENTRY_TXN, hash_of(lsn, term), hash_of(lsn - 1, prev_term), {0}};
+}
+
+static inline struct repl_message entries_after(uint64_t term, uint64_t lsn, uint64_t lsn_term,
+                                                uint32_t count, uint64_t commit)
+{
+    struct repl_message m = from(REPL_MSG_ENTRIES, DR);
+    m.term.v = term;
+    m.lsn.v = lsn;
+    m.lsn_term.v = lsn_term;
+    m.hash = hash_of(lsn, lsn_term);
+    m.count = count;
+    m.commit.v = commit;
+    m.round = r.seen_round + 1;
+    return m;
+}
+
 static inline void sealed(void)
 {
     struct entry_position p = {.lsn = r.log.last,
