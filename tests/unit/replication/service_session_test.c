@@ -55,7 +55,7 @@ static int raw_frame(struct conn *c, const struct frame *f, struct bytes body, s
         return f->request == 0 ? 0 : pair_frame(r, f, body, why);
     struct wire_error error;
     struct wire_session session;
-    if (f->request != r->asked)
+    if (f->request == 0 || f->request != r->asked)
         return 0; /* a push */
     r->answered = f->request;
     r->code = 0;
