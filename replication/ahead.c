@@ -12,9 +12,9 @@
  * FAILURE MODES. What cannot be read is told to who asks, and is read anew when it is asked for again. When the log is cut, what
  * was read before is forgotten, also what is being read just then. */
 #include "replication/site_parts.h"
+#include "replication/worker.h"
 
 #include "store/core/check.h"
-#include "store/io/cond.h"
 
 enum { WAIT_MS = 1000 };
 
@@ -38,10 +38,8 @@ struct place {
 
 struct ahead {
     struct site *site;
-    pthread_t thread;
-    pthread_mutex_t lock;
-    pthread_cond_t orders;
-    bool stop, news;
+    struct worker worker;
+    bool news;
     struct place places[REPL_SITES_MAX];
 };
 
@@ -83,9 +81,9 @@ static void serve(struct ahead *a, struct place *p)
 {
     struct err e = ERR_NONE;
     p->state = PLACE_READING;
-    (void)pthread_mutex_unlock(&a->lock);
+    worker_unlock(&a->worker);
     int rc = read_place(a->site->log, p, &e);
-    (void)pthread_mutex_lock(&a->lock);
+    worker_lock(&a->worker);
     p->rc = rc;
     p->why = e;
     p->state = p->stale ? PLACE_EMPTY : PLACE_READY;
@@ -106,15 +104,15 @@ static void *ahead_main(void *arg)
 {
     (void)pthread_setname_np(pthread_self(), "log ahead");
     struct ahead *a = arg;
-    (void)pthread_mutex_lock(&a->lock);
-    while (!a->stop) {
+    worker_lock(&a->worker);
+    while (!a->worker.stop) {
         struct place *p = next_wanted(a);
         if (p != NULL)
             serve(a, p);
         else
-            (void)cond_wait_ms(&a->orders, &a->lock, WAIT_MS);
+            worker_wait(&a->worker, WAIT_MS);
     }
-    (void)pthread_mutex_unlock(&a->lock);
+    worker_unlock(&a->worker);
     return NULL;
 }
 
@@ -124,13 +122,10 @@ int ahead_start(struct site *s, struct ahead **out, struct err *e)
     if (a == NULL)
         return err_set(e, ERR_NO_MEMORY, "out of memory");
     a->site = s;
-    (void)pthread_mutex_init(&a->lock, NULL);
-    cond_init(&a->orders);
-    if (pthread_create(&a->thread, NULL, ahead_main, a) != 0) {
-        (void)pthread_cond_destroy(&a->orders);
-        (void)pthread_mutex_destroy(&a->lock);
+    int rc = worker_start(&a->worker, ahead_main, a, "reads old log", e);
+    if (rc != 0) {
         free(a);
-        return err_set(e, ERR_NO_MEMORY, "cannot start the thread that reads old log");
+        return rc;
     }
     *out = a;
     return 0;
@@ -140,15 +135,10 @@ void ahead_stop(struct ahead *a)
 {
     if (a == NULL)
         return;
-    (void)pthread_mutex_lock(&a->lock);
-    a->stop = true;
-    (void)pthread_cond_broadcast(&a->orders);
-    (void)pthread_mutex_unlock(&a->lock);
-    (void)pthread_join(a->thread, NULL);
+    worker_end(&a->worker);
     for (uint32_t i = 0; i < REPL_SITES_MAX; i++)
         free(a->places[i].piece.bytes);
-    (void)pthread_cond_destroy(&a->orders);
-    (void)pthread_mutex_destroy(&a->lock);
+    worker_deinit(&a->worker);
     free(a);
 }
 
@@ -163,7 +153,7 @@ static void want(struct ahead *a, struct place *p, struct lsn after,
     if (before != NULL)
         p->piece.before = *before;
     p->state = PLACE_WANTED;
-    (void)pthread_cond_signal(&a->orders);
+    worker_wake(&a->worker);
 }
 
 int ahead_borrow(struct ahead *a, uint8_t site, struct lsn after, const struct ahead_piece **out,
@@ -172,7 +162,7 @@ int ahead_borrow(struct ahead *a, uint8_t site, struct lsn after, const struct a
     check(site < REPL_SITES_MAX);
     struct place *p = &a->places[site];
     int rc = ERR_BUSY;
-    (void)pthread_mutex_lock(&a->lock);
+    worker_lock(&a->worker);
     if (p->state == PLACE_READY && p->after.v == after.v) {
         rc = p->rc;
         *e = p->why;
@@ -185,18 +175,18 @@ int ahead_borrow(struct ahead *a, uint8_t site, struct lsn after, const struct a
     } else if (p->after.v != after.v) {
         p->stale = true;
     }
-    (void)pthread_mutex_unlock(&a->lock);
+    worker_unlock(&a->worker);
     return rc;
 }
 
 void ahead_sent(struct ahead *a, uint8_t site)
 {
     struct place *p = &a->places[site];
-    (void)pthread_mutex_lock(&a->lock);
+    worker_lock(&a->worker);
     check(p->state == PLACE_READY && p->rc == 0);
     const struct entry_position last = p->piece.last;
     want(a, p, last.lsn, &last);
-    (void)pthread_mutex_unlock(&a->lock);
+    worker_unlock(&a->worker);
 }
 
 static void drop(struct place *p)
@@ -210,33 +200,33 @@ static void drop(struct place *p)
 void ahead_done(struct ahead *a, uint8_t site)
 {
     struct place *p = &a->places[site];
-    (void)pthread_mutex_lock(&a->lock);
+    worker_lock(&a->worker);
     drop(p);
     if (p->state == PLACE_EMPTY) {
         free(p->piece.bytes);
         p->piece.bytes = NULL;
         p->capacity = 0;
     }
-    (void)pthread_mutex_unlock(&a->lock);
+    worker_unlock(&a->worker);
 }
 
 void ahead_forget(struct ahead *a)
 {
     if (a == NULL)
         return;
-    (void)pthread_mutex_lock(&a->lock);
+    worker_lock(&a->worker);
     for (uint32_t i = 0; i < REPL_SITES_MAX; i++)
         drop(&a->places[i]);
-    (void)pthread_mutex_unlock(&a->lock);
+    worker_unlock(&a->worker);
 }
 
 bool ahead_news(struct ahead *a)
 {
     if (a == NULL)
         return false;
-    (void)pthread_mutex_lock(&a->lock);
+    worker_lock(&a->worker);
     bool news = a->news;
     a->news = false;
-    (void)pthread_mutex_unlock(&a->lock);
+    worker_unlock(&a->worker);
     return news;
 }

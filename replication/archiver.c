@@ -16,11 +16,11 @@
  * Before that the operations log (repository/operations.h) gets what it lacks; and from time to time it is looked whether a
  * command handed in an operation (oplog.c). */
 #include "replication/site_parts.h"
+#include "replication/worker.h"
 
 #include "repository/history.h"
 #include "repository/proof.h"
 #include "store/core/check.h"
-#include "store/io/cond.h"
 
 enum {
     ARCHIVE_WAIT_MS = 200,
@@ -45,10 +45,8 @@ struct archiver {
     struct copies *copies;
     struct disposer *disposer;
     struct oplog *oplog;
-    pthread_t thread;
-    pthread_mutex_t lock;
-    pthread_cond_t news;
-    bool stop, seal_now;
+    struct worker worker;
+    bool seal_now;
     bool hurry; /* somebody waits for what waits: pack_seconds, however little it is */
     uint64_t reading_since_ms; /* a snapshot of the state is open; 0: none */
     struct lsn archive_to;
@@ -84,16 +82,16 @@ struct archiver {
 
 static void note_reading(struct archiver *a, bool reads)
 {
-    (void)pthread_mutex_lock(&a->lock);
+    worker_lock(&a->worker);
     a->reading_since_ms = reads ? site_now_ms() : 0;
-    (void)pthread_mutex_unlock(&a->lock);
+    worker_unlock(&a->worker);
 }
 
 uint64_t archiver_reading_since_ms(struct archiver *a)
 {
-    (void)pthread_mutex_lock(&a->lock);
+    worker_lock(&a->worker);
     uint64_t since = a->reading_since_ms;
-    (void)pthread_mutex_unlock(&a->lock);
+    worker_unlock(&a->worker);
     return since;
 }
 
@@ -240,10 +238,10 @@ static void drop_repository(struct archiver *a)
 static void turn(struct archiver *a, struct lsn from, struct lsn to)
 {
     uint64_t appended = a->appended_bytes;
-    (void)pthread_mutex_unlock(&a->lock);
+    worker_unlock(&a->worker);
     struct err e = ERR_NONE;
     int rc = archive_some(a, from, to, &e);
-    (void)pthread_mutex_lock(&a->lock);
+    worker_lock(&a->worker);
     note_outcome(a, rc, &e);
     if (rc == ERR_IO && a->repository != NULL)
         drop_repository(a);
@@ -253,8 +251,8 @@ static void turn(struct archiver *a, struct lsn from, struct lsn to)
         a->seal_now = a->hurry = false;
     }
     (void)uv_async_send(&a->site->wake);
-    if (rc != 0 && !a->stop)
-        (void)cond_wait_ms(&a->news, &a->lock, ARCHIVE_RETRY_MS);
+    if (rc != 0 && !a->worker.stop)
+        worker_wait(&a->worker, ARCHIVE_RETRY_MS);
 }
 
 /* ---- the signed tree over what is archived ---- */
@@ -281,9 +279,9 @@ static int grow_tree(struct archiver *a, struct err *e)
     if (!a->tree_open) {
         key_file(a->site->config, file);
         int rc = repository_tree_open(a->repository, file, vkey, &made, e);
-        (void)pthread_mutex_lock(&a->lock);
+        worker_lock(&a->worker);
         memcpy(a->draft.key, vkey, sizeof vkey);
-        (void)pthread_mutex_unlock(&a->lock);
+        worker_unlock(&a->worker);
         if (rc != 0) {
             err_wrap(e, "archive: tree");
             return rc;
@@ -342,10 +340,10 @@ static void note_tree(struct archiver *a, int rc, const struct err *e)
 /* With the lock held, which is given up while it works. */
 static void tree_turn(struct archiver *a)
 {
-    (void)pthread_mutex_unlock(&a->lock);
+    worker_unlock(&a->worker);
     struct err e = ERR_NONE;
     int rc = grow_tree(a, &e);
-    (void)pthread_mutex_lock(&a->lock);
+    worker_lock(&a->worker);
     if (rc == 0)
         open_draft(a);
     note_tree(a, rc, &e);
@@ -364,11 +362,11 @@ static void add_arrivals(struct archiver *a)
         struct err e = ERR_NONE;
         uint64_t time_s = 0;
         a->arrivals[i].waits = false;
-        (void)pthread_mutex_unlock(&a->lock);
+        worker_unlock(&a->worker);
         int rc = repository_tree_cosigned(a->repository, site_member(a->site, (uint8_t)i)->name,
                                           bytes_of(now.key, now.key_bytes),
                                           bytes_of(now.line, now.line_bytes), &time_s, &e);
-        (void)pthread_mutex_lock(&a->lock);
+        worker_lock(&a->worker);
         struct archiver_cosigned *c = &a->cosigned[i];
         if (rc == 0)
             *c = (struct archiver_cosigned){
@@ -393,10 +391,10 @@ static void publish_turn(struct archiver *a)
 {
     struct err e = ERR_NONE;
     add_arrivals(a);
-    (void)pthread_mutex_unlock(&a->lock);
+    worker_unlock(&a->worker);
     int rc = repository_tree_publish(a->repository, &e);
     oplog_soon(a->oplog); /* it may have grown */
-    (void)pthread_mutex_lock(&a->lock);
+    worker_lock(&a->worker);
     a->draft_open = false;
     for (size_t i = 0; rc == 0 && i < REPL_SITES_MAX; i++)
         a->cosigned[i].generation = a->cosigned[i].added;
@@ -412,12 +410,12 @@ static void operations_turn(struct archiver *a)
     bool cosigned = false;
     if (a->repository == NULL || !a->tree_open || !oplog_due(a->oplog))
         return;
-    (void)pthread_mutex_unlock(&a->lock);
+    worker_unlock(&a->worker);
     const struct repository_orders orders = disposer_recorded(a->disposer);
     int rc = oplog_turn(a->oplog, a->repository, &orders, &cosigned);
     if (cosigned)
         copies_again(a->copies);
-    (void)pthread_mutex_lock(&a->lock);
+    worker_lock(&a->worker);
     if (rc == ERR_IO)
         drop_repository(a);
 }
@@ -426,20 +424,20 @@ static void operations_turn(struct archiver *a)
 static void copies_due_turn(struct archiver *a)
 {
     const struct repository_status now = a->status;
-    (void)pthread_mutex_unlock(&a->lock);
+    worker_unlock(&a->worker);
     if (a->repository != NULL && copies_due(a->copies, &now)) {
         copies_turn(a->copies, a->repository, &now);
         (void)uv_async_send(&a->site->wake);
     }
-    (void)pthread_mutex_lock(&a->lock);
+    worker_lock(&a->worker);
 }
 
 /* Holds and disposals. With the lock held, which is given up while it works. */
 static void disposal_turn(struct archiver *a)
 {
-    (void)pthread_mutex_unlock(&a->lock);
+    worker_unlock(&a->worker);
     int rc = disposer_turn(a->disposer, a->repository);
-    (void)pthread_mutex_lock(&a->lock);
+    worker_lock(&a->worker);
     const uint64_t before = a->status.disposed;
     repository_status(a->repository, &a->status);
     a->index_more |= a->status.disposed != before; /* indexes over what is gone are gone */
@@ -460,14 +458,14 @@ static bool index_due(const struct archiver *a)
 static void index_turn(struct archiver *a)
 {
     bool check_first = a->check_index, more = false;
-    (void)pthread_mutex_unlock(&a->lock);
+    worker_unlock(&a->worker);
     struct err e = ERR_NONE;
     int rc = check_first ? repository_index_check(a->repository, &e) : 0;
     if (rc == 0)
         rc = repository_index_extend(a->repository, &more, &e);
     if (rc != 0)
         err_wrap(&e, "archive");
-    (void)pthread_mutex_lock(&a->lock);
+    worker_lock(&a->worker);
     if (rc == 0 && check_first)
         a->check_index = false;
     a->index_more = more;
@@ -494,9 +492,9 @@ static int heal_from_copies(struct archiver *a, const char *object, char where[S
     int rc = copies_have(a->copies, object, e);
     if (rc != 0)
         return rc;
-    (void)pthread_mutex_lock(&a->lock);
+    worker_lock(&a->worker);
     drop_repository(a);
-    (void)pthread_mutex_unlock(&a->lock);
+    worker_unlock(&a->worker);
     return copies_heal(a->copies, object, where, e);
 }
 
@@ -508,12 +506,12 @@ static void heal_turn(struct archiver *a)
     const int copy = a->heal.copy;
     const struct lsn committed = a->archive_to;
     char where[SITE_PATH_BYTES] = "the archive";
-    (void)pthread_mutex_unlock(&a->lock);
+    worker_unlock(&a->worker);
     int rc = copy >= 0 ? copies_put_back(a->copies, (uint32_t)copy, a->repository, object, &e)
                        : heal_from_copies(a, object, where, &e);
     if (rc != 0 && copy < 0)
         rc = archive_heal_by_entries(a->site, a->repository, object, committed, where, &e);
-    (void)pthread_mutex_lock(&a->lock);
+    worker_lock(&a->worker);
     oplog_soon(a->oplog); /* what was done is signed at once */
     memcpy(a->heal.where, where, sizeof where);
     a->heal.outcome = rc == 0 ? (struct err)ERR_NONE : e;
@@ -524,7 +522,7 @@ static void heal_turn(struct archiver *a)
         rc = repository_ready(a->repository, &why);
         note_outcome(a, rc != 0 ? err_wrap(&why, "archive") : 0, &why);
     }
-    (void)pthread_cond_broadcast(&a->news);
+    worker_wake(&a->worker);
 }
 
 static void *archive_main(void *arg)
@@ -532,8 +530,8 @@ static void *archive_main(void *arg)
     (void)pthread_setname_np(pthread_self(), "archiver");
     site_background();
     struct archiver *a = arg;
-    (void)pthread_mutex_lock(&a->lock);
-    while (!a->stop) {
+    worker_lock(&a->worker);
+    while (!a->worker.stop) {
         if (a->heal.object != NULL)
             heal_turn(a);
         if (a->look_again)
@@ -554,7 +552,7 @@ static void *archive_main(void *arg)
         if (a->repository != NULL && to.v < from.v) {
             a->waiting_since_ms = 0;
             a->seal_now = a->hurry = false;
-            (void)cond_wait_ms(&a->news, &a->lock, ARCHIVE_WAIT_MS);
+            worker_wait(&a->worker, ARCHIVE_WAIT_MS);
             continue;
         }
         if (a->waiting_since_ms == 0)
@@ -562,9 +560,9 @@ static void *archive_main(void *arg)
         if (a->repository == NULL || seal_due(a, now))
             turn(a, from, to);
         else
-            (void)cond_wait_ms(&a->news, &a->lock, ARCHIVE_WAIT_MS);
+            worker_wait(&a->worker, ARCHIVE_WAIT_MS);
     }
-    (void)pthread_mutex_unlock(&a->lock);
+    worker_unlock(&a->worker);
     return NULL;
 }
 
@@ -577,8 +575,6 @@ int archiver_start(struct site *s, struct archiver **out, struct err *e)
     a->sealed_at_bytes = a->appended_bytes = s->retained.bytes;
     a->capacity = s->config->pack_bytes + ENTRY_HEADER_BYTES;
     a->buffer = malloc(a->capacity);
-    (void)pthread_mutex_init(&a->lock, NULL);
-    cond_init(&a->news);
     int rc = a->buffer != NULL ? 0 : err_set(e, ERR_NO_MEMORY, "out of memory");
     if (rc == 0)
         rc = copies_new(s, &a->copies, e);
@@ -592,9 +588,7 @@ int archiver_start(struct site *s, struct archiver **out, struct err *e)
         rc == ERR_UNREACHABLE || rc == ERR_TIMEOUT) {
         note_outcome(a, rc, e);
         *e = (struct err)ERR_NONE;
-        rc = pthread_create(&a->thread, NULL, archive_main, a) != 0
-                 ? err_set(e, ERR_NO_MEMORY, "cannot start the archive thread")
-                 : 0;
+        rc = worker_start(&a->worker, archive_main, a, "archives", e);
     }
     if (rc != 0) {
         repository_close(a->repository);
@@ -613,63 +607,58 @@ void archiver_stop(struct archiver *a)
 {
     if (a == NULL)
         return;
-    (void)pthread_mutex_lock(&a->lock);
-    a->stop = true;
-    (void)pthread_cond_broadcast(&a->news);
-    (void)pthread_mutex_unlock(&a->lock);
-    (void)pthread_join(a->thread, NULL);
+    worker_end(&a->worker);
     repository_close(a->repository);
     copies_free(a->copies);
     disposer_free(a->disposer);
     oplog_free(a->oplog);
-    (void)pthread_cond_destroy(&a->news);
-    (void)pthread_mutex_destroy(&a->lock);
+    worker_deinit(&a->worker);
     free(a->buffer);
     free(a);
 }
 
 void archiver_orders(struct archiver *a, struct lsn archive_to, uint64_t appended_bytes)
 {
-    (void)pthread_mutex_lock(&a->lock);
+    worker_lock(&a->worker);
     a->appended_bytes = appended_bytes;
     if (archive_to.v > a->archive_to.v)
         a->archive_to = archive_to;
     /* Woken for a whole pack; what has waited long enough it finds itself. */
     if (appended_bytes - a->sealed_at_bytes >= a->site->config->pack_bytes)
-        (void)pthread_cond_signal(&a->news);
-    (void)pthread_mutex_unlock(&a->lock);
+        worker_wake(&a->worker);
+    worker_unlock(&a->worker);
 }
 
 void archiver_seal_now(struct archiver *a)
 {
-    (void)pthread_mutex_lock(&a->lock);
+    worker_lock(&a->worker);
     a->seal_now = true;
-    (void)pthread_cond_signal(&a->news);
-    (void)pthread_mutex_unlock(&a->lock);
+    worker_wake(&a->worker);
+    worker_unlock(&a->worker);
 }
 
 void archiver_hurry(struct archiver *a)
 {
-    (void)pthread_mutex_lock(&a->lock);
+    worker_lock(&a->worker);
     a->hurry = true;
-    (void)pthread_mutex_unlock(&a->lock);
+    worker_unlock(&a->worker);
 }
 
 bool archiver_signs(struct archiver *a)
 {
-    (void)pthread_mutex_lock(&a->lock);
+    worker_lock(&a->worker);
     bool signs = !a->tree_never && a->tree_trouble[0] == '\0';
-    (void)pthread_mutex_unlock(&a->lock);
+    worker_unlock(&a->worker);
     return signs;
 }
 
 void archiver_status(struct archiver *a, struct repository_status *out,
                      char trouble[ERR_TEXT_BYTES])
 {
-    (void)pthread_mutex_lock(&a->lock);
+    worker_lock(&a->worker);
     *out = a->status;
     memcpy(trouble, a->trouble, ERR_TEXT_BYTES);
-    (void)pthread_mutex_unlock(&a->lock);
+    worker_unlock(&a->worker);
     if (a->site->config->archived_at_all) {
         const struct lsn all = copies_reached(a->copies);
         if (all.v < out->archived.lsn.v)
@@ -694,34 +683,34 @@ struct copies *archiver_copies(struct archiver *a)
 
 void archiver_tree_trouble(struct archiver *a, char trouble[ERR_TEXT_BYTES])
 {
-    (void)pthread_mutex_lock(&a->lock);
+    worker_lock(&a->worker);
     memcpy(trouble, a->tree_trouble, ERR_TEXT_BYTES);
-    (void)pthread_mutex_unlock(&a->lock);
+    worker_unlock(&a->worker);
 }
 
 uint64_t archiver_draft_generation(struct archiver *a)
 {
-    (void)pthread_mutex_lock(&a->lock);
+    worker_lock(&a->worker);
     uint64_t generation = a->draft.generation;
-    (void)pthread_mutex_unlock(&a->lock);
+    worker_unlock(&a->worker);
     return generation;
 }
 
 void archiver_draft(struct archiver *a, struct archiver_draft *out)
 {
-    (void)pthread_mutex_lock(&a->lock);
+    worker_lock(&a->worker);
     *out = a->draft;
-    (void)pthread_mutex_unlock(&a->lock);
+    worker_unlock(&a->worker);
 }
 
 void archiver_draft_over(struct archiver *a, uint64_t generation)
 {
-    (void)pthread_mutex_lock(&a->lock);
+    worker_lock(&a->worker);
     if (a->draft.generation == generation) {
         a->draft_over = true;
-        (void)pthread_cond_signal(&a->news);
+        worker_wake(&a->worker);
     }
-    (void)pthread_mutex_unlock(&a->lock);
+    worker_unlock(&a->worker);
 }
 
 void archiver_cosign(struct archiver *a, uint8_t site, uint64_t generation, struct bytes key,
@@ -729,64 +718,64 @@ void archiver_cosign(struct archiver *a, uint8_t site, uint64_t generation, stru
 {
     struct arrival *it = &a->arrivals[site];
     check(key.n <= sizeof it->key && line.n <= sizeof it->line);
-    (void)pthread_mutex_lock(&a->lock);
+    worker_lock(&a->worker);
     if (a->draft.generation == generation) { /* otherwise it is of another checkpoint */
         it->waits = true;
         it->key_bytes = key.n;
         it->line_bytes = line.n;
         memcpy(it->key, key.p, key.n);
         memcpy(it->line, line.p, line.n);
-        (void)pthread_cond_signal(&a->news);
+        worker_wake(&a->worker);
     }
-    (void)pthread_mutex_unlock(&a->lock);
+    worker_unlock(&a->worker);
 }
 
 void archiver_cosigned(struct archiver *a, uint8_t site, struct archiver_cosigned *out)
 {
-    (void)pthread_mutex_lock(&a->lock);
+    worker_lock(&a->worker);
     *out = a->cosigned[site];
-    (void)pthread_mutex_unlock(&a->lock);
+    worker_unlock(&a->worker);
 }
 
 void archiver_index_trouble(struct archiver *a, char trouble[ERR_TEXT_BYTES])
 {
-    (void)pthread_mutex_lock(&a->lock);
+    worker_lock(&a->worker);
     memcpy(trouble, a->index_trouble, ERR_TEXT_BYTES);
-    (void)pthread_mutex_unlock(&a->lock);
+    worker_unlock(&a->worker);
 }
 
 void archiver_check_index(struct archiver *a)
 {
-    (void)pthread_mutex_lock(&a->lock);
+    worker_lock(&a->worker);
     a->check_index = true;
-    (void)pthread_cond_signal(&a->news);
-    (void)pthread_mutex_unlock(&a->lock);
+    worker_wake(&a->worker);
+    worker_unlock(&a->worker);
 }
 
 void archiver_look_again(struct archiver *a)
 {
-    (void)pthread_mutex_lock(&a->lock);
+    worker_lock(&a->worker);
     a->look_again = true;
-    (void)pthread_cond_signal(&a->news);
-    (void)pthread_mutex_unlock(&a->lock);
+    worker_wake(&a->worker);
+    worker_unlock(&a->worker);
 }
 
 int archiver_heal(struct archiver *a, int copy, const char *object, char where[SITE_PATH_BYTES],
                   struct err *e)
 {
-    (void)pthread_mutex_lock(&a->lock);
+    worker_lock(&a->worker);
     a->heal.object = object;
     a->heal.copy = copy;
     a->heal.done = false;
-    (void)pthread_cond_broadcast(&a->news);
-    while (!a->heal.done && !a->stop)
-        (void)cond_wait_ms(&a->news, &a->lock, ARCHIVE_WAIT_MS);
+    worker_wake(&a->worker);
+    while (!a->heal.done && !a->worker.stop)
+        worker_wait(&a->worker, ARCHIVE_WAIT_MS);
     if (a->heal.done)
         *e = a->heal.outcome;
     else
         (void)err_set(e, ERR_CANCELLED, "the site stops");
     a->heal.object = NULL;
     memcpy(where, a->heal.where, sizeof a->heal.where);
-    (void)pthread_mutex_unlock(&a->lock);
+    worker_unlock(&a->worker);
     return e->code;
 }

@@ -16,7 +16,6 @@
 #include "replication/care_parts.h"
 
 #include "store/core/check.h"
-#include "store/io/cond.h"
 #include "store/io/file.h"
 
 #include <errno.h>
@@ -29,7 +28,7 @@
 
 static void ask(struct care *c, struct call *call, struct care_message *question)
 {
-    (void)pthread_mutex_lock(&c->lock);
+    worker_lock(&c->worker);
     question->id = ++c->next_id;
     struct writer w = writer_of(call->question, sizeof call->question);
     care_write(&w, question);
@@ -40,7 +39,7 @@ static void ask(struct care *c, struct call *call, struct care_message *question
     call->answer = NULL;
     call->rc = 0;
     call->state = CALL_TO_SEND;
-    (void)pthread_mutex_unlock(&c->lock);
+    worker_unlock(&c->worker);
     (void)uv_async_send(&c->site->wake);
 }
 
@@ -53,15 +52,15 @@ static int answer(struct care *c, struct call *call, const char *name, enum care
                   uint64_t ms, struct care_message *m, struct err *e)
 {
     const struct timespec until = cond_deadline(ms);
-    (void)pthread_mutex_lock(&c->lock);
-    while (call->state != CALL_DONE && !c->stop && !c->paused &&
-           cond_wait_until(&c->news, &c->lock, &until)) {
+    worker_lock(&c->worker);
+    while (call->state != CALL_DONE && !c->worker.stop && !c->paused &&
+           worker_wait_until(&c->worker, &until)) {
     }
-    int rc = call->state == CALL_DONE ? call->rc
-             : c->stop || c->paused   ? ERR_CANCELLED
-                                      : ERR_TIMEOUT;
+    int rc = call->state == CALL_DONE      ? call->rc
+             : c->worker.stop || c->paused ? ERR_CANCELLED
+                                           : ERR_TIMEOUT;
     call->state = CALL_NONE; /* a late answer finds nobody */
-    (void)pthread_mutex_unlock(&c->lock);
+    worker_unlock(&c->worker);
     if (rc != 0)
         return err_set(e, rc, "%s %s", name,
                        rc == ERR_TIMEOUT     ? "does not answer"
@@ -121,25 +120,25 @@ int care_call(struct care *c, uint8_t site, struct care_message *question, struc
 
 uint8_t care_members(struct care *c)
 {
-    (void)pthread_mutex_lock(&c->lock);
+    worker_lock(&c->worker);
     const uint8_t members = c->members;
-    (void)pthread_mutex_unlock(&c->lock);
+    worker_unlock(&c->worker);
     return members;
 }
 
 bool care_reaches(struct care *c, uint8_t site)
 {
-    (void)pthread_mutex_lock(&c->lock);
+    worker_lock(&c->worker);
     bool up = site != c->site->config->self && c->up[site];
-    (void)pthread_mutex_unlock(&c->lock);
+    worker_unlock(&c->worker);
     return up;
 }
 
 bool care_is_ending(struct care *c)
 {
-    (void)pthread_mutex_lock(&c->lock);
-    bool ending = c->stop || c->paused;
-    (void)pthread_mutex_unlock(&c->lock);
+    worker_lock(&c->worker);
+    bool ending = c->worker.stop || c->paused;
+    worker_unlock(&c->worker);
     return ending;
 }
 
@@ -193,7 +192,7 @@ void care_set_verdict(struct care *c, bool differs, struct lsn lsn, struct bytes
                       const char *who)
 {
     struct site *s = c->site;
-    (void)pthread_mutex_lock(&c->lock);
+    worker_lock(&c->worker);
     const bool changed = differs != c->verdict.differs;
     c->verdict.lsn = lsn;
     c->verdict.differs = differs;
@@ -203,7 +202,7 @@ void care_set_verdict(struct care *c, bool differs, struct lsn lsn, struct bytes
     (void)snprintf(text, sizeof text, "%.*s", (int)what.n, what.n != 0 ? (const char *)what.p : "");
     if (differs)
         memcpy(c->verdict.what, text, sizeof text);
-    (void)pthread_mutex_unlock(&c->lock);
+    worker_unlock(&c->worker);
     if (changed || new_text)
         keep_verdict(s, differs, text);
     if (changed && differs)
@@ -347,7 +346,7 @@ static void on_keys(struct care *c, uint8_t from, const struct care_message *m)
         memcpy(c->keys[from].collection, m->collection.p, m->collection.n);
     if (m->key.n != 0)
         memcpy(c->keys[from].key, m->key.p, m->key.n);
-    (void)pthread_cond_broadcast(&c->news);
+    worker_wake(&c->worker);
 }
 
 /* With the lock held. */
@@ -362,7 +361,7 @@ static void on_answer(struct care *c, uint8_t from, uint64_t id, struct bytes bo
     if (call->answer != NULL)
         memcpy(call->answer, body.p, body.n);
     call->state = CALL_DONE;
-    (void)pthread_cond_broadcast(&c->news);
+    worker_wake(&c->worker);
 }
 
 static void on_verdict(struct care *c, uint8_t from, const struct care_message *m)
@@ -382,12 +381,12 @@ int care_frame(struct site *s, uint8_t from, struct bytes body, struct err *why)
     if (rc != 0)
         return rc;
     if (m.answer || m.kind == CARE_KEYS) {
-        (void)pthread_mutex_lock(&c->lock);
+        worker_lock(&c->worker);
         if (m.answer)
             on_answer(c, from, m.id, body);
         else
             on_keys(c, from, &m);
-        (void)pthread_mutex_unlock(&c->lock);
+        worker_unlock(&c->worker);
         return 0;
     }
     switch (m.kind) {
@@ -427,7 +426,7 @@ static void carry_call(struct care *c, struct call *call, uint8_t i)
         return;
     if (call->state == CALL_DONE)
         call->rc = ERR_UNREACHABLE;
-    (void)pthread_cond_broadcast(&c->news);
+    worker_wake(&c->worker);
 }
 
 /* With the lock held. */
@@ -445,14 +444,14 @@ static void tell_core(struct care *c)
 {
     struct site *s = c->site;
     for (uint8_t i = 0; i < s->config->member_count; i++) {
-        (void)pthread_mutex_lock(&c->lock);
+        worker_lock(&c->worker);
         const bool self = i == s->config->self;
         bool changed = self ? c->verdict.changed : c->fit_changed[i];
         bool fit = self ? !c->verdict.differs : !c->compared[i].wrong;
         c->fit_changed[i] = false;
         if (self)
             c->verdict.changed = false;
-        (void)pthread_mutex_unlock(&c->lock);
+        worker_unlock(&c->worker);
         if (changed && s->fatal.code == 0)
             driver_step(s,
                         &(struct repl_event){
@@ -465,7 +464,7 @@ void care_progress(struct site *s)
     struct care *c = s->care;
     if (c == NULL)
         return;
-    (void)pthread_mutex_lock(&c->lock);
+    worker_lock(&c->worker);
     c->primary = site_is_settled(s);
     c->commit = s->marks.commit;
     c->members = s->view.list.members.all;
@@ -477,7 +476,7 @@ void care_progress(struct site *s)
         carry_call(c, &c->fetches[i], i);
         carry_keys(c, i);
     }
-    (void)pthread_mutex_unlock(&c->lock);
+    worker_unlock(&c->worker);
     for (uint8_t i = 0; i < s->config->member_count; i++) {
         if (c->marks[i].id == 0)
             continue;
@@ -492,7 +491,7 @@ void care_progress(struct site *s)
 
 static void add_damage(struct care *c, const struct damage *d)
 {
-    (void)pthread_mutex_lock(&c->lock);
+    worker_lock(&c->worker);
     bool known = false;
     for (size_t i = 0; !known && i < c->damage_count; i++) {
         const struct damage *o = &c->damages[i];
@@ -503,8 +502,8 @@ static void add_damage(struct care *c, const struct damage *d)
     }
     if (!known && c->damage_count < DAMAGES_MAX)
         c->damages[c->damage_count++] = *d;
-    (void)pthread_cond_broadcast(&c->news);
-    (void)pthread_mutex_unlock(&c->lock);
+    worker_wake(&c->worker);
+    worker_unlock(&c->worker);
 }
 
 void care_suspect(struct site *s, struct bytes collection, struct bytes key)
@@ -546,7 +545,7 @@ json_t *care_json(struct care *c)
     if (c == NULL)
         return json_null();
     json_t *sites = json_array();
-    (void)pthread_mutex_lock(&c->lock);
+    worker_lock(&c->worker);
     for (uint8_t i = 0; i < c->site->config->member_count; i++)
         if (c->primary && c->compared[i].known)
             json_array_append_new(sites, comparison_json(c->site, i, &c->compared[i]));
@@ -558,7 +557,7 @@ json_t *care_json(struct care *c)
                   (json_int_t)c->repaired, "mended_segments", (json_int_t)c->mended, "unrepaired",
                   (json_int_t)c->damage_count, "why", why, "differs", c->verdict.differs,
                   "difference", c->verdict.differs ? c->verdict.what : NULL, "compared", sites);
-    (void)pthread_mutex_unlock(&c->lock);
+    worker_unlock(&c->worker);
     return o;
 }
 
@@ -568,7 +567,7 @@ void care_trouble(struct site *s, void (*tell)(void *arg, const char *text), voi
     char text[ERR_TEXT_BYTES + 64];
     if (c == NULL)
         return;
-    (void)pthread_mutex_lock(&c->lock);
+    worker_lock(&c->worker);
     if (c->verdict.differs) {
         (void)snprintf(
             text, sizeof text,
@@ -594,7 +593,7 @@ void care_trouble(struct site *s, void (*tell)(void *arg, const char *text), voi
         tell(arg, text);
         break;
     }
-    (void)pthread_mutex_unlock(&c->lock);
+    worker_unlock(&c->worker);
 }
 
 /* ---- the thread ---- */
@@ -603,21 +602,21 @@ static void *care_main(void *arg)
 {
     (void)pthread_setname_np(pthread_self(), "care");
     struct care *c = arg;
-    (void)pthread_mutex_lock(&c->lock);
-    while (!c->stop) {
+    worker_lock(&c->worker);
+    while (!c->worker.stop) {
         c->resting = true;
-        (void)pthread_cond_broadcast(&c->news);
-        (void)cond_wait_ms(&c->news, &c->lock, CARE_IDLE_MS);
-        if (c->paused || c->stop)
+        worker_wake(&c->worker);
+        worker_wait(&c->worker, CARE_IDLE_MS);
+        if (c->paused || c->worker.stop)
             continue;
         c->resting = false;
-        (void)pthread_mutex_unlock(&c->lock);
+        worker_unlock(&c->worker);
         care_serve_keys(c);
         care_repair(c);
         care_compare(c);
-        (void)pthread_mutex_lock(&c->lock);
+        worker_lock(&c->worker);
     }
-    (void)pthread_mutex_unlock(&c->lock);
+    worker_unlock(&c->worker);
     return NULL;
 }
 
@@ -625,21 +624,21 @@ void care_pause(struct care *c)
 {
     if (c == NULL)
         return;
-    (void)pthread_mutex_lock(&c->lock);
+    worker_lock(&c->worker);
     c->paused = true;
-    (void)pthread_cond_broadcast(&c->news);
+    worker_wake(&c->worker);
     while (!c->resting)
-        (void)pthread_cond_wait(&c->news, &c->lock);
-    (void)pthread_mutex_unlock(&c->lock);
+        (void)pthread_cond_wait(&c->worker.news, &c->worker.lock);
+    worker_unlock(&c->worker);
 }
 
 void care_resume(struct care *c)
 {
     if (c == NULL)
         return;
-    (void)pthread_mutex_lock(&c->lock);
+    worker_lock(&c->worker);
     c->paused = false;
-    (void)pthread_mutex_unlock(&c->lock);
+    worker_unlock(&c->worker);
 }
 
 int care_start(struct site *s, struct care **out, struct err *e)
@@ -649,12 +648,11 @@ int care_start(struct site *s, struct care **out, struct err *e)
     if (c == NULL)
         return err_set(e, ERR_NO_MEMORY, "out of memory");
     c->site = s;
-    (void)pthread_mutex_init(&c->lock, NULL);
-    cond_init(&c->news);
     load_verdict(c);
-    if (pthread_create(&c->thread, NULL, care_main, c) != 0) {
+    int rc = worker_start(&c->worker, care_main, c, "cares for what is stored", e);
+    if (rc != 0) {
         free(c);
-        return err_set(e, ERR_NO_MEMORY, "cannot start the thread that cares for what is stored");
+        return rc;
     }
     *out = c;
     return 0;
@@ -664,11 +662,7 @@ void care_stop(struct care *c)
 {
     if (c == NULL)
         return;
-    (void)pthread_mutex_lock(&c->lock);
-    c->stop = true;
-    (void)pthread_cond_broadcast(&c->news);
-    (void)pthread_mutex_unlock(&c->lock);
-    (void)pthread_join(c->thread, NULL);
+    worker_end(&c->worker);
 }
 
 void care_free(struct care *c)
@@ -680,7 +674,6 @@ void care_free(struct care *c)
         free(c->fetches[i].answer);
         free(c->keys[i].answer);
     }
-    (void)pthread_cond_destroy(&c->news);
-    (void)pthread_mutex_destroy(&c->lock);
+    worker_deinit(&c->worker);
     free(c);
 }

@@ -139,10 +139,10 @@ static void answer_keys(struct care *c, uint8_t i, struct list *l, uint32_t buck
         return;
     struct writer w = writer_of(p, n);
     care_write(&w, &m);
-    (void)pthread_mutex_lock(&c->lock);
+    worker_lock(&c->worker);
     c->keys[i].answer = p;
     c->keys[i].answer_bytes = n;
-    (void)pthread_mutex_unlock(&c->lock);
+    worker_unlock(&c->worker);
     (void)uv_async_send(&c->site->wake);
 }
 
@@ -150,12 +150,12 @@ void care_serve_keys(struct care *c)
 {
     for (uint8_t i = 0; i < care_slots(); i++) {
         struct list l = {.p = NULL};
-        (void)pthread_mutex_lock(&c->lock);
+        worker_lock(&c->worker);
         const uint64_t id = c->keys[i].answer == NULL ? c->keys[i].id : 0;
         const uint32_t bucket = c->keys[i].bucket;
         set_place(&l, bytes_of(c->keys[i].collection, c->keys[i].collection_bytes),
                   bytes_of(c->keys[i].key, c->keys[i].key_bytes));
-        (void)pthread_mutex_unlock(&c->lock);
+        worker_unlock(&c->worker);
         if (id != 0)
             answer_keys(c, i, &l, bucket, id);
         free(l.p);
@@ -357,10 +357,10 @@ static void look_closer(struct care *c, uint8_t site, struct lsn at)
     if (new)
         events_add(c->site->events, "state: at lsn %llu %s differs from this site in %s",
                    (unsigned long long)at.v, c->site->config->members[site].name, what);
-    (void)pthread_mutex_lock(&c->lock);
+    worker_lock(&c->worker);
     x->buckets = differ;
     (void)snprintf(x->what, sizeof x->what, "%s", what);
-    (void)pthread_mutex_unlock(&c->lock);
+    worker_unlock(&c->worker);
     rc =
         name_records(c, site, first, n < BUCKETS_NAMED ? n : (size_t)BUCKETS_NAMED, at, &names, &e);
     if (rc != 0) {
@@ -372,10 +372,10 @@ static void look_closer(struct care *c, uint8_t site, struct lsn at)
     if (new &&names.n != 0)
         events_add(c->site->events, "state: %s differs from this site in %s",
                    c->site->config->members[site].name, what);
-    (void)pthread_mutex_lock(&c->lock);
+    worker_lock(&c->worker);
     x->named_ms = site_now_ms();
     (void)snprintf(x->what, sizeof x->what, "%s", what);
-    (void)pthread_mutex_unlock(&c->lock);
+    worker_unlock(&c->worker);
 }
 
 static unsigned agree_with(const struct found *f, uint8_t site)
@@ -402,7 +402,7 @@ static void note(struct care *c, const struct found *f, uint8_t site, uint8_t ri
     const bool differs = !digest_equal(f->digest[site], f->digest[self]);
     const bool wrong = !digest_equal(f->digest[site], f->digest[right]);
     const bool equal_again = x->differs && !differs;
-    (void)pthread_mutex_lock(&c->lock);
+    worker_lock(&c->worker);
     c->fit_changed[site] |= wrong != x->wrong;
     x->known = true;
     x->lsn = f->lsn;
@@ -410,12 +410,12 @@ static void note(struct care *c, const struct found *f, uint8_t site, uint8_t ri
     x->wrong = wrong;
     if (!differs)
         x->buckets = 0;
-    (void)pthread_mutex_unlock(&c->lock);
+    worker_unlock(&c->worker);
     if (differs)
         look_closer(c, site, f->lsn);
-    (void)pthread_mutex_lock(&c->lock);
+    worker_lock(&c->worker);
     x->differs = differs;
-    (void)pthread_mutex_unlock(&c->lock);
+    worker_unlock(&c->worker);
     if (equal_again)
         events_add(c->site->events, "state: at lsn %llu %s is equal again",
                    (unsigned long long)f->lsn.v, c->site->config->members[site].name);
@@ -474,9 +474,9 @@ static struct lsn choose_lsn(struct care *c, uint64_t elapsed_ms)
 void care_compare(struct care *c)
 {
     const uint64_t now = site_now_ms();
-    (void)pthread_mutex_lock(&c->lock);
+    worker_lock(&c->worker);
     const bool primary = c->primary;
-    (void)pthread_mutex_unlock(&c->lock);
+    worker_unlock(&c->worker);
     if (!primary || now - c->compared_ms < COMPARE_MS)
         return;
     struct found f = {.lsn = choose_lsn(c, now - c->compared_ms)};

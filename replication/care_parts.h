@@ -4,6 +4,7 @@
 
 #include "replication/core/care.h"
 #include "replication/site_parts.h"
+#include "replication/worker.h"
 #include "store/finding.h"
 
 enum {
@@ -52,11 +53,9 @@ struct comparison {
 
 struct care {
     struct site *site;
-    pthread_t thread;
-    pthread_mutex_t lock;
-    pthread_cond_t news;
+    struct worker worker;
     /* under the lock */
-    bool stop, paused, resting;
+    bool paused, resting;
     uint64_t next_id;
     struct call calls[REPL_SITES_MAX];   /* of the care thread */
     struct call fetches[REPL_SITES_MAX]; /* of the archive thread, for entries */

@@ -57,9 +57,9 @@ static int repair_record(struct care *c, const struct damage *d, struct err *why
             events_add(s->events, "repair: record '%s' of collection '%s' was repaired from %s",
                        key, collection, s->config->members[i].name);
             scrubber_repaired(s->scrubber);
-            (void)pthread_mutex_lock(&c->lock);
+            worker_lock(&c->worker);
             c->repaired++;
-            (void)pthread_mutex_unlock(&c->lock);
+            worker_unlock(&c->worker);
         }
         if (rc == ERR_NOT_FOUND)
             events_add(s->events, "repair: record '%s' of collection '%s' needs none any more: %s",
@@ -93,7 +93,7 @@ static int fetch_entries(void *arg, struct lsn from, struct lsn to, uint8_t *buf
 /* Other places in the segment were mended with it. */
 static void forget_mended(struct care *c, const struct log_mended *done)
 {
-    (void)pthread_mutex_lock(&c->lock);
+    worker_lock(&c->worker);
     c->mended++;
     for (size_t i = 0; i < c->damage_count;) {
         const struct damage *d = &c->damages[i];
@@ -102,16 +102,16 @@ static void forget_mended(struct care *c, const struct log_mended *done)
         else
             i++;
     }
-    (void)pthread_mutex_unlock(&c->lock);
+    worker_unlock(&c->worker);
 }
 
 static int repair_log(struct care *c, const struct damage *d, struct err *why)
 {
     struct site *s = c->site;
     struct log_mended done;
-    (void)pthread_mutex_lock(&c->lock);
+    worker_lock(&c->worker);
     const struct lsn commit = c->commit;
-    (void)pthread_mutex_unlock(&c->lock);
+    worker_unlock(&c->worker);
     /* Above a checkpoint damage does not stop the next start. */
     applier_checkpoint_now(s->applier);
     int rc = log_mend(s->log, d->lsn, commit, fetch_entries, c, &done, why);
@@ -133,7 +133,7 @@ static bool take_due(struct care *c, struct damage *out)
 {
     const uint64_t now = site_now_ms();
     bool found = false;
-    (void)pthread_mutex_lock(&c->lock);
+    worker_lock(&c->worker);
     for (size_t i = 0; !found && i < c->damage_count; i++) {
         found = c->damages[i].due_ms <= now;
         if (found) { /* to the end, so that each gets its turn */
@@ -143,14 +143,14 @@ static bool take_due(struct care *c, struct damage *out)
             c->damages[c->damage_count - 1] = *out;
         }
     }
-    (void)pthread_mutex_unlock(&c->lock);
+    worker_unlock(&c->worker);
     return found;
 }
 
 /* The one taken last. */
 static void put_off(struct care *c, const struct damage *was, bool done, const struct err *why)
 {
-    (void)pthread_mutex_lock(&c->lock);
+    worker_lock(&c->worker);
     for (size_t i = 0; i < c->damage_count; i++) {
         struct damage *d = &c->damages[i];
         if (d->in_log != was->in_log || d->lsn.v != was->lsn.v || d->key_bytes != was->key_bytes ||
@@ -167,7 +167,7 @@ static void put_off(struct care *c, const struct damage *was, bool done, const s
         }
         break;
     }
-    (void)pthread_mutex_unlock(&c->lock);
+    worker_unlock(&c->worker);
 }
 
 void care_repair(struct care *c)

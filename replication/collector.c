@@ -11,11 +11,11 @@
  *
  * Headers and proofs are read from the archive's files by a thread of its own, a row at a time for each site. */
 #include "replication/site_parts.h"
+#include "replication/worker.h"
 
 #include "repository/operations.h"
 #include "repository/proof.h"
 #include "store/core/check.h"
-#include "store/io/cond.h"
 
 #include <stdlib.h>
 
@@ -72,10 +72,7 @@ struct collector {
     struct asked asked[REPL_SITES_MAX];
     struct asked_operations operations[REPL_SITES_MAX];
     /* shared with the thread */
-    pthread_t thread;
-    pthread_mutex_t lock;
-    pthread_cond_t news;
-    bool stop;
+    struct worker worker;
     struct row rows[REPL_SITES_MAX];
     struct proof proofs[REPL_SITES_MAX];
 };
@@ -100,10 +97,10 @@ static void read_row(struct collector *c, struct row *r)
         (void)err_set(&e, ERR_NO_MEMORY, "out of memory for headers");
     } else {
         uint8_t *headers = r->headers;
-        (void)pthread_mutex_unlock(&c->lock);
+        worker_unlock(&c->worker);
         (void)repository_tree_headers(c->site->config->archive_dir, lsn, COSIGN_ROW_MAX_HEADERS,
                                       headers, &n, &e);
-        (void)pthread_mutex_lock(&c->lock);
+        worker_lock(&c->worker);
     }
     if (r->lsn.v != lsn.v)
         return; /* asked anew meanwhile */
@@ -125,10 +122,10 @@ static struct proof *proof_asked(struct collector *c)
 static void read_proof(struct collector *c, struct proof *p)
 {
     struct proof made = {.state = PROOF_READY, .from = p->from, .why = ERR_NONE};
-    (void)pthread_mutex_unlock(&c->lock);
+    worker_unlock(&c->worker);
     (void)repository_operations_proof(c->site->config->archive_dir, made.from, made.vkey,
                                       &made.size, &made.text, &made.n, &made.why);
-    (void)pthread_mutex_lock(&c->lock);
+    worker_lock(&c->worker);
     *p = made;
     (void)uv_async_send(&c->site->wake);
 }
@@ -138,8 +135,8 @@ static void *collector_main(void *arg)
     (void)pthread_setname_np(pthread_self(), "collector");
     site_background();
     struct collector *c = arg;
-    (void)pthread_mutex_lock(&c->lock);
-    while (!c->stop) {
+    worker_lock(&c->worker);
+    while (!c->worker.stop) {
         struct row *r = row_asked(c);
         struct proof *p = proof_asked(c);
         if (r != NULL)
@@ -147,9 +144,9 @@ static void *collector_main(void *arg)
         else if (p != NULL)
             read_proof(c, p);
         else
-            (void)cond_wait_ms(&c->news, &c->lock, COLLECT_WAIT_MS);
+            worker_wait(&c->worker, COLLECT_WAIT_MS);
     }
-    (void)pthread_mutex_unlock(&c->lock);
+    worker_unlock(&c->worker);
     return NULL;
 }
 
@@ -159,13 +156,10 @@ int collector_start(struct site *s, struct collector **out, struct err *e)
     if (c == NULL)
         return err_set(e, ERR_NO_MEMORY, "out of memory");
     c->site = s;
-    (void)pthread_mutex_init(&c->lock, NULL);
-    cond_init(&c->news);
-    if (pthread_create(&c->thread, NULL, collector_main, c) != 0) {
-        (void)pthread_cond_destroy(&c->news);
-        (void)pthread_mutex_destroy(&c->lock);
+    int rc = worker_start(&c->worker, collector_main, c, "reads headers", e);
+    if (rc != 0) {
         free(c);
-        return err_set(e, ERR_NO_MEMORY, "cannot start the thread that reads headers");
+        return rc;
     }
     *out = c;
     return 0;
@@ -175,13 +169,8 @@ void collector_stop(struct collector *c)
 {
     if (c == NULL)
         return;
-    (void)pthread_mutex_lock(&c->lock);
-    c->stop = true;
-    (void)pthread_cond_broadcast(&c->news);
-    (void)pthread_mutex_unlock(&c->lock);
-    (void)pthread_join(c->thread, NULL);
-    (void)pthread_cond_destroy(&c->news);
-    (void)pthread_mutex_destroy(&c->lock);
+    worker_end(&c->worker);
+    worker_deinit(&c->worker);
     for (size_t i = 0; i < REPL_SITES_MAX; i++) {
         free(c->rows[i].headers);
         free(c->proofs[i].text);
@@ -260,13 +249,13 @@ static void ask_operations(struct collector *c, uint8_t i, uint64_t size, uint64
     if (it.size == size || now < a->again_ms || !c->site->peers[i].up)
         return;
     a->again_ms = now + COLLECT_AGAIN_MS;
-    (void)pthread_mutex_lock(&c->lock);
+    worker_lock(&c->worker);
     if (c->proofs[i].state == PROOF_FREE) {
         c->proofs[i].from = a->from;
         c->proofs[i].state = PROOF_ASKED;
-        (void)pthread_cond_signal(&c->news);
+        worker_wake(&c->worker);
     }
-    (void)pthread_mutex_unlock(&c->lock);
+    worker_unlock(&c->worker);
 }
 
 /* It does not cosign. As note_refusal. */
@@ -346,14 +335,14 @@ void collector_progress(struct site *s)
     for (uint8_t i = 0; operations != 0 && i < s->config->member_count; i++)
         if (is_witness(s, i))
             ask_operations(c, i, operations, now);
-    (void)pthread_mutex_lock(&c->lock);
+    worker_lock(&c->worker);
     for (uint8_t i = 0; i < s->config->member_count; i++) {
         if (c->rows[i].state == ROW_READY)
             send_row(c, i, &c->rows[i]);
         if (c->proofs[i].state == PROOF_READY)
             send_proof(c, i, &c->proofs[i]);
     }
-    (void)pthread_mutex_unlock(&c->lock);
+    worker_unlock(&c->worker);
 }
 
 /* A site does not cosign. Told when the reason is a new one, and one that does not pass by itself. */
@@ -404,14 +393,14 @@ void collector_message(struct collector *c, uint8_t from, const struct cosign_me
         collector_progress(c->site);
         return;
     }
-    (void)pthread_mutex_lock(&c->lock);
+    worker_lock(&c->worker);
     struct row *r = &c->rows[from];
     r->id = m->id;
     if (r->state != ROW_ASKED || r->lsn.v != m->lsn.v)
         r->state = ROW_ASKED;
     r->lsn = m->lsn;
-    (void)pthread_cond_signal(&c->news);
-    (void)pthread_mutex_unlock(&c->lock);
+    worker_wake(&c->worker);
+    worker_unlock(&c->worker);
 }
 
 /* ---- for people ---- */

@@ -15,10 +15,10 @@
  * ALARM. A rollback, a split view, an own log that is not what was cosigned: one event each time the reason changes, a line in
  * `status` until a checkpoint of that log is cosigned again, and as long as there is evidence on the disk. */
 #include "replication/site_parts.h"
+#include "replication/worker.h"
 
 #include "repository/witness.h"
 #include "store/core/check.h"
-#include "store/io/cond.h"
 
 #include <stdlib.h>
 
@@ -45,10 +45,7 @@ enum row_state { ROW_NONE, ROW_TO_SEND, ROW_SENT, ROW_DONE };
 
 struct cosigner {
     struct site *site;
-    pthread_t thread;
-    pthread_mutex_t lock;
-    pthread_cond_t news;
-    bool stop;
+    struct worker worker;
     /* from the loop */
     struct lsn commit;
     struct lsn awaits; /* the thread waits for this to be committed; 0: it does not */
@@ -91,13 +88,13 @@ static int ask_row(struct cosigner *c, uint8_t site, struct lsn lsn, uint8_t **o
 {
     const struct timespec until = cond_deadline(COSIGN_ROW_MS);
     *out = NULL;
-    (void)pthread_mutex_lock(&c->lock);
+    worker_lock(&c->worker);
     c->row.to = site;
     c->row.lsn = lsn;
     c->row.id++;
     c->row.state = ROW_TO_SEND;
     (void)uv_async_send(&c->site->wake);
-    while (c->row.state != ROW_DONE && !c->stop && cond_wait_until(&c->news, &c->lock, &until)) {
+    while (c->row.state != ROW_DONE && !c->worker.stop && worker_wait_until(&c->worker, &until)) {
     }
     bool done = c->row.state == ROW_DONE;
     if (done && c->row.headers == NULL)
@@ -106,7 +103,7 @@ static int ask_row(struct cosigner *c, uint8_t site, struct lsn lsn, uint8_t **o
     *n = c->row.bytes;
     c->row.headers = NULL;
     c->row.state = ROW_NONE;
-    (void)pthread_mutex_unlock(&c->lock);
+    worker_unlock(&c->worker);
     if (*out != NULL)
         return 0;
     return done ? e->code
@@ -175,9 +172,9 @@ static int confirm(struct cosigner *c, struct err *e)
 
 static bool is_stopping(struct cosigner *c)
 {
-    (void)pthread_mutex_lock(&c->lock);
-    bool stop = c->stop;
-    (void)pthread_mutex_unlock(&c->lock);
+    worker_lock(&c->worker);
+    bool stop = c->worker.stop;
+    worker_unlock(&c->worker);
     return stop;
 }
 
@@ -228,14 +225,14 @@ static int open_witness(struct cosigner *c, struct err *e)
 static int wait_commit(struct cosigner *c, uint64_t size, struct err *e)
 {
     const struct timespec until = cond_deadline(COSIGN_COMMIT_MS);
-    (void)pthread_mutex_lock(&c->lock);
+    worker_lock(&c->worker);
     c->awaits.v = size;
-    while (c->commit.v < size && !c->stop && cond_wait_until(&c->news, &c->lock, &until)) {
+    while (c->commit.v < size && !c->worker.stop && worker_wait_until(&c->worker, &until)) {
     }
     c->awaits.v = 0;
     const struct lsn commit = c->commit;
     const bool may_vote = c->may_vote;
-    (void)pthread_mutex_unlock(&c->lock);
+    worker_unlock(&c->worker);
     if (!may_vote)
         return err_set(e, ERR_NOT_READY,
                        "was rebuilt, and does not cosign before it has caught up");
@@ -312,10 +309,10 @@ static void take_question(struct cosigner *c, unsigned log)
     char line[TLOG_SIGNATURE_LINE_BYTES];
     c->now = c->question[log];
     c->asked[log] = false;
-    (void)pthread_mutex_unlock(&c->lock);
+    worker_unlock(&c->worker);
     struct writer w = writer_of(line, sizeof line);
     int rc = answer(c, &w, &e);
-    (void)pthread_mutex_lock(&c->lock);
+    worker_lock(&c->worker);
     note_outcome(c, log, rc, &e);
     const uint64_t operations = c->witness == NULL ? 0 : witness_operations(c->witness);
     if (rc == 0) {
@@ -345,15 +342,15 @@ static void *cosigner_main(void *arg)
     (void)pthread_setname_np(pthread_self(), "cosigner");
     site_background();
     struct cosigner *c = arg;
-    (void)pthread_mutex_lock(&c->lock);
-    while (!c->stop)
+    worker_lock(&c->worker);
+    while (!c->worker.stop)
         if (c->asked[OF_ENTRIES] && !c->answered)
             take_question(c, OF_ENTRIES);
         else if (c->asked[OF_OPERATIONS] && !c->answered)
             take_question(c, OF_OPERATIONS);
         else
-            (void)cond_wait_ms(&c->news, &c->lock, COSIGN_WAIT_MS);
-    (void)pthread_mutex_unlock(&c->lock);
+            worker_wait(&c->worker, COSIGN_WAIT_MS);
+    worker_unlock(&c->worker);
     return NULL;
 }
 
@@ -369,14 +366,11 @@ int cosigner_start(struct site *s, struct cosigner **out, struct err *e)
     c->site = s;
     c->buffer = buffer;
     c->capacity = COSIGN_READ_BYTES;
-    (void)pthread_mutex_init(&c->lock, NULL);
-    cond_init(&c->news);
-    if (pthread_create(&c->thread, NULL, cosigner_main, c) != 0) {
-        (void)pthread_cond_destroy(&c->news);
-        (void)pthread_mutex_destroy(&c->lock);
+    int rc = worker_start(&c->worker, cosigner_main, c, "cosigns", e);
+    if (rc != 0) {
         free(c->buffer);
         free(c);
-        return err_set(e, ERR_NO_MEMORY, "cannot start the thread that cosigns");
+        return rc;
     }
     *out = c;
     return 0;
@@ -386,14 +380,9 @@ void cosigner_stop(struct cosigner *c)
 {
     if (c == NULL)
         return;
-    (void)pthread_mutex_lock(&c->lock);
-    c->stop = true;
-    (void)pthread_cond_broadcast(&c->news);
-    (void)pthread_mutex_unlock(&c->lock);
-    (void)pthread_join(c->thread, NULL);
+    worker_end(&c->worker);
     witness_close(c->witness);
-    (void)pthread_cond_destroy(&c->news);
-    (void)pthread_mutex_destroy(&c->lock);
+    worker_deinit(&c->worker);
     free(c->row.headers);
     free(c->buffer);
     free(c);
@@ -419,7 +408,7 @@ static void take_row(struct cosigner *c, uint8_t from, const struct cosign_messa
 
 void cosigner_message(struct cosigner *c, uint8_t from, const struct cosign_message *m)
 {
-    (void)pthread_mutex_lock(&c->lock);
+    worker_lock(&c->worker);
     if (m->kind == COSIGN_ROW) {
         take_row(c, from, m);
     } else {
@@ -435,8 +424,8 @@ void cosigner_message(struct cosigner *c, uint8_t from, const struct cosign_mess
         memcpy(q->note, m->payload.p, m->payload.n);
         c->asked[log] = true;
     }
-    (void)pthread_cond_broadcast(&c->news);
-    (void)pthread_mutex_unlock(&c->lock);
+    worker_wake(&c->worker);
+    worker_unlock(&c->worker);
 }
 
 void cosigner_progress(struct site *s)
@@ -444,16 +433,16 @@ void cosigner_progress(struct site *s)
     struct cosigner *c = s->cosigner;
     if (c == NULL)
         return;
-    (void)pthread_mutex_lock(&c->lock);
+    worker_lock(&c->worker);
     c->commit = s->marks.commit;
     c->may_vote = s->view.may_vote;
     if (c->awaits.v != 0 &&
         c->commit.v >= c->awaits.v) /* of most commits the thread need not hear */
-        (void)pthread_cond_broadcast(&c->news);
+        worker_wake(&c->worker);
     if (c->answered) { /* a lost answer is asked for again */
         (void)peers_send_cosign(s, c->answer_to, &c->answer);
         c->answered = false;
-        (void)pthread_cond_broadcast(&c->news);
+        worker_wake(&c->worker);
     }
     if (c->row.state == ROW_TO_SEND) {
         const struct cosign_message m = {
@@ -461,9 +450,9 @@ void cosigner_progress(struct site *s)
         c->row.state = peers_send_cosign(s, c->row.to, &m) ? ROW_SENT : ROW_DONE;
         if (c->row.state == ROW_DONE)
             (void)err_set(&c->row.why, ERR_UNREACHABLE, "the archive's site cannot be reached");
-        (void)pthread_cond_broadcast(&c->news);
+        worker_wake(&c->worker);
     }
-    (void)pthread_mutex_unlock(&c->lock);
+    worker_unlock(&c->worker);
 }
 
 void cosigner_trouble(struct site *s, void (*tell)(void *arg, const char *text), void *arg)
@@ -482,11 +471,11 @@ void cosigner_trouble(struct site *s, void (*tell)(void *arg, const char *text),
         tell(arg, text);
     }
     for (unsigned log = 0; log < LOGS; log++) {
-        (void)pthread_mutex_lock(&c->lock);
+        worker_lock(&c->worker);
         (void)snprintf(text, sizeof text, "cosigner: does not cosign%s: %s", log_names[log],
                        c->of[log].trouble);
         bool is = c->of[log].trouble[0] != '\0';
-        (void)pthread_mutex_unlock(&c->lock);
+        worker_unlock(&c->worker);
         if (is)
             tell(arg, text);
     }
@@ -505,10 +494,10 @@ json_t *cosigner_json(struct cosigner *c)
 {
     if (c == NULL)
         return json_null();
-    (void)pthread_mutex_lock(&c->lock);
+    worker_lock(&c->worker);
     json_t *o = cosigned_json(c, OF_ENTRIES);
     if (json_is_object(o))
         json_object_set_new(o, "operations", cosigned_json(c, OF_OPERATIONS));
-    (void)pthread_mutex_unlock(&c->lock);
+    worker_unlock(&c->worker);
     return o;
 }

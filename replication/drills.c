@@ -10,10 +10,10 @@
  *    "version"}
  * A line that a power cut tore is passed over. What was the last one, after a restart, is read from there. */
 #include "replication/site_parts.h"
+#include "replication/worker.h"
 
 #include "replication/core/drills.h"
 #include "replication/io/helper.h"
-#include "store/io/cond.h"
 #include "store/io/file.h"
 
 #include <errno.h>
@@ -32,12 +32,10 @@ enum {
 
 struct drillmaster {
     struct site *site;
-    pthread_t thread;
-    pthread_mutex_t lock;
-    pthread_cond_t news;
+    struct worker worker;
     char dir[SITE_PATH_BYTES + 32], evidence[SITE_PATH_BYTES + 32];
     /* under the lock */
-    bool stop, asked;
+    bool asked;
     uint64_t count; /* that ended since the site started */
     struct drills known;
     json_t *last; /* NULL: never */
@@ -135,14 +133,14 @@ static json_t *take_line(struct drillmaster *d, const char *text)
     json_t *line = json_loads(text, 0, NULL);
     if (json_is_boolean(json_object_get(line, "ok")))
         return line;
-    (void)pthread_mutex_lock(&d->lock);
+    worker_lock(&d->worker);
     const char *stage = json_string_value(json_object_get(line, "stage"));
     if (stage != NULL) {
         (void)snprintf(d->stage, sizeof d->stage, "%s", stage);
         d->done = json_integer_value(json_object_get(line, "done"));
         d->total = json_integer_value(json_object_get(line, "total"));
     }
-    (void)pthread_mutex_unlock(&d->lock);
+    worker_unlock(&d->worker);
     json_decref(line);
     return NULL;
 }
@@ -157,9 +155,9 @@ static bool has_room(const struct drillmaster *d)
 
 static bool is_stopped(struct drillmaster *d)
 {
-    (void)pthread_mutex_lock(&d->lock);
-    bool stop = d->stop;
-    (void)pthread_mutex_unlock(&d->lock);
+    worker_lock(&d->worker);
+    bool stop = d->worker.stop;
+    worker_unlock(&d->worker);
     return stop;
 }
 
@@ -248,7 +246,7 @@ static void drill(struct drillmaster *d)
     d->began_ms = began_ms;
     d->stage[0] = '\0';
     d->done = d->total = 0;
-    (void)pthread_mutex_unlock(&d->lock);
+    worker_unlock(&d->worker);
     site_time_text(site_now_us(), began);
     events_add(d->site->events, "restore drill: begins%s, in %s", asked ? " as asked" : "", d->dir);
     json_t *o = run(d, &why);
@@ -266,7 +264,7 @@ static void drill(struct drillmaster *d)
         rc = write_evidence(d, o, &e);
         tell(d, o);
     }
-    (void)pthread_mutex_lock(&d->lock);
+    worker_lock(&d->worker);
     d->running = d->asked = false;
     (void)snprintf(d->trouble, sizeof d->trouble, "%s", rc != 0 ? e.text : "");
     if (o != NULL)
@@ -292,14 +290,14 @@ static void *drill_main(void *arg)
     (void)pthread_setname_np(pthread_self(), "drills");
     site_background();
     struct drillmaster *d = arg;
-    (void)pthread_mutex_lock(&d->lock);
-    while (!d->stop) {
+    worker_lock(&d->worker);
+    while (!d->worker.stop) {
         if (is_due(d))
             drill(d);
         else
-            (void)cond_wait_ms(&d->news, &d->lock, DRILLS_LOOK_MS);
+            worker_wait(&d->worker, DRILLS_LOOK_MS);
     }
-    (void)pthread_mutex_unlock(&d->lock);
+    worker_unlock(&d->worker);
     return NULL;
 }
 
@@ -316,18 +314,14 @@ int drills_start(struct site *s, struct drillmaster **out, struct err *e)
         (void)snprintf(d->dir, sizeof d->dir, "%s", c->drill_dir);
     else
         (void)snprintf(d->dir, sizeof d->dir, "%s/drill", c->data_dir);
-    (void)pthread_mutex_init(&d->lock, NULL);
-    cond_init(&d->news);
     int rc = read_evidence(d, e);
-    if (rc == 0 && pthread_create(&d->thread, NULL, drill_main, d) != 0)
-        rc = err_set(e, ERR_NO_MEMORY, "cannot start the thread of restore drills");
+    if (rc == 0)
+        rc = worker_start(&d->worker, drill_main, d, "makes restore drills", e);
     if (rc == 0) {
         *out = d;
         return 0;
     }
     json_decref(d->last);
-    (void)pthread_cond_destroy(&d->news);
-    (void)pthread_mutex_destroy(&d->lock);
     free(d);
     return rc;
 }
@@ -336,14 +330,9 @@ void drills_stop(struct drillmaster *d)
 {
     if (d == NULL)
         return;
-    (void)pthread_mutex_lock(&d->lock);
-    d->stop = true;
-    (void)pthread_cond_broadcast(&d->news);
-    (void)pthread_mutex_unlock(&d->lock);
-    (void)pthread_join(d->thread, NULL);
+    worker_end(&d->worker);
     json_decref(d->last);
-    (void)pthread_cond_destroy(&d->news);
-    (void)pthread_mutex_destroy(&d->lock);
+    worker_deinit(&d->worker);
     free(d);
 }
 
@@ -351,11 +340,11 @@ void drills_stop(struct drillmaster *d)
 
 uint64_t drills_ask(struct drillmaster *d)
 {
-    (void)pthread_mutex_lock(&d->lock);
+    worker_lock(&d->worker);
     d->asked = true; /* one that runs is the one that was asked for */
     uint64_t count = d->count + 1;
-    (void)pthread_cond_signal(&d->news);
-    (void)pthread_mutex_unlock(&d->lock);
+    worker_wake(&d->worker);
+    worker_unlock(&d->worker);
     return count;
 }
 
@@ -363,7 +352,7 @@ json_t *drills_json(struct drillmaster *d)
 {
     if (d == NULL)
         return json_null();
-    (void)pthread_mutex_lock(&d->lock);
+    worker_lock(&d->worker);
     const struct utc next = drills_next(&d->known);
     json_t *running = json_null();
     if (d->running)
@@ -376,7 +365,7 @@ json_t *drills_json(struct drillmaster *d)
                           d->last != NULL ? json_deep_copy(d->last) : json_null(), "next_us",
                           next.us != 0 ? json_integer((json_int_t)next.us) : json_null(), "overdue",
                           drills_overdue(&d->known, (struct utc){site_now_us()}));
-    (void)pthread_mutex_unlock(&d->lock);
+    worker_unlock(&d->worker);
     return o;
 }
 
@@ -385,7 +374,7 @@ void drills_trouble(struct drillmaster *d, void (*add)(void *arg, const char *te
     char text[ERR_TEXT_BYTES], when[SITE_TIME_BYTES];
     if (d == NULL)
         return;
-    (void)pthread_mutex_lock(&d->lock);
+    worker_lock(&d->worker);
     if (d->known.failed) {
         const char *why = json_string_value(json_object_get(d->last, "why"));
         site_time_text(d->known.last.us, when);
@@ -406,5 +395,5 @@ void drills_trouble(struct drillmaster *d, void (*add)(void *arg, const char *te
                        "the outcome of the last restore drill was not kept: %.400s", d->trouble);
         add(arg, text);
     }
-    (void)pthread_mutex_unlock(&d->lock);
+    worker_unlock(&d->worker);
 }

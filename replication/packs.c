@@ -11,9 +11,9 @@
  * LIMITS. The row holds PACKS_AHEAD_BYTES, and one frame more. An archive that cannot be read (a key, a damaged pack) is told for
  * PACKS_TROUBLE_MS, then tried again when somebody asks. */
 #include "replication/site_parts.h"
+#include "replication/worker.h"
 
 #include "store/core/check.h"
-#include "store/io/cond.h"
 
 enum {
     PACKS_AHEAD_BYTES = 8 << 20,
@@ -32,10 +32,7 @@ struct piece {
 
 struct packs {
     struct site *site;
-    pthread_t thread;
-    pthread_mutex_t lock;
-    pthread_cond_t news;
-    bool stop;
+    struct worker worker;
     /* orders */
     uint8_t to;          /* who is served, or REPL_NOBODY */
     struct lsn at;       /* what follows this is wanted, or is at the head of the row */
@@ -74,11 +71,11 @@ static int piece_room(struct piece *f, size_t need, struct err *e)
 /* Into the row, when there is room in it. False: this order is over. */
 static bool hand_over(struct packs *p)
 {
-    (void)pthread_mutex_lock(&p->lock);
-    while (!p->stop && p->generation == p->reads &&
+    worker_lock(&p->worker);
+    while (!p->worker.stop && p->generation == p->reads &&
            (p->count == PACKS_FRAMES || (p->count > 0 && p->bytes >= PACKS_AHEAD_BYTES)))
-        (void)cond_wait_ms(&p->news, &p->lock, PACKS_WAIT_MS);
-    bool wanted = !p->stop && p->generation == p->reads;
+        worker_wait(&p->worker, PACKS_WAIT_MS);
+    bool wanted = !p->worker.stop && p->generation == p->reads;
     if (wanted) {
         struct piece *slot = &p->frames[(p->head + p->count++) % PACKS_FRAMES];
         struct piece spare = *slot; /* its memory is used again */
@@ -87,7 +84,7 @@ static bool hand_over(struct packs *p)
         p->next =
             (struct piece){.before = slot->last, .bytes = spare.bytes, .capacity = spare.capacity};
     }
-    (void)pthread_mutex_unlock(&p->lock);
+    worker_unlock(&p->worker);
     return wanted;
 }
 
@@ -170,9 +167,9 @@ static void serve(struct packs *p)
     struct lsn at = p->at;
     struct err e = ERR_NONE;
     p->reads = p->generation;
-    (void)pthread_mutex_unlock(&p->lock);
+    worker_unlock(&p->worker);
     int rc = read_from(p, at, &e);
-    (void)pthread_mutex_lock(&p->lock);
+    worker_lock(&p->worker);
     if (p->generation != p->reads)
         return;
     p->ended = true;
@@ -192,8 +189,8 @@ static void *packs_main(void *arg)
 {
     (void)pthread_setname_np(pthread_self(), "packs");
     struct packs *p = arg;
-    (void)pthread_mutex_lock(&p->lock);
-    while (!p->stop) {
+    worker_lock(&p->worker);
+    while (!p->worker.stop) {
         bool idle = !p->lent && site_now_ms() > p->asked_ms + PACKS_IDLE_MS;
         if (p->to != REPL_NOBODY && idle) {
             p->to = REPL_NOBODY;
@@ -203,9 +200,9 @@ static void *packs_main(void *arg)
         if (p->to != REPL_NOBODY && p->reads != p->generation)
             serve(p);
         else
-            (void)cond_wait_ms(&p->news, &p->lock, PACKS_WAIT_MS);
+            worker_wait(&p->worker, PACKS_WAIT_MS);
     }
-    (void)pthread_mutex_unlock(&p->lock);
+    worker_unlock(&p->worker);
     return NULL;
 }
 
@@ -216,13 +213,10 @@ int packs_start(struct site *s, struct packs **out, struct err *e)
         return err_set(e, ERR_NO_MEMORY, "out of memory");
     p->site = s;
     p->to = REPL_NOBODY;
-    (void)pthread_mutex_init(&p->lock, NULL);
-    cond_init(&p->news);
-    if (pthread_create(&p->thread, NULL, packs_main, p) != 0) {
-        (void)pthread_cond_destroy(&p->news);
-        (void)pthread_mutex_destroy(&p->lock);
+    int rc = worker_start(&p->worker, packs_main, p, "reads packs", e);
+    if (rc != 0) {
         free(p);
-        return err_set(e, ERR_NO_MEMORY, "cannot start the thread that reads packs");
+        return rc;
     }
     *out = p;
     return 0;
@@ -232,14 +226,9 @@ void packs_stop(struct packs *p)
 {
     if (p == NULL)
         return;
-    (void)pthread_mutex_lock(&p->lock);
-    p->stop = true;
-    (void)pthread_cond_broadcast(&p->news);
-    (void)pthread_mutex_unlock(&p->lock);
-    (void)pthread_join(p->thread, NULL);
+    worker_end(&p->worker);
     release_memory(p);
-    (void)pthread_cond_destroy(&p->news);
-    (void)pthread_mutex_destroy(&p->lock);
+    worker_deinit(&p->worker);
     free(p);
 }
 
@@ -254,7 +243,7 @@ static void begin_at(struct packs *p, uint8_t to, struct lsn at)
     p->ended = false;
     p->head = p->count = 0;
     p->bytes = 0;
-    (void)pthread_cond_broadcast(&p->news);
+    worker_wake(&p->worker);
 }
 
 int packs_borrow(struct packs *p, struct repl_message *m, struct bytes *entries,
@@ -262,7 +251,7 @@ int packs_borrow(struct packs *p, struct repl_message *m, struct bytes *entries,
 {
     uint64_t now = site_now_ms();
     int rc = ERR_BUSY;
-    (void)pthread_mutex_lock(&p->lock);
+    worker_lock(&p->worker);
     bool others = p->to != REPL_NOBODY && p->to != m->to && now <= p->asked_ms + PACKS_IDLE_MS;
     bool mine = p->to == m->to && p->at.v == m->lsn.v;
     const struct piece *f = &p->frames[p->head];
@@ -286,13 +275,13 @@ int packs_borrow(struct packs *p, struct repl_message *m, struct bytes *entries,
     } else if (!mine || p->ended) {
         begin_at(p, m->to, m->lsn);
     }
-    (void)pthread_mutex_unlock(&p->lock);
+    worker_unlock(&p->worker);
     return rc;
 }
 
 void packs_return(struct packs *p, bool sent)
 {
-    (void)pthread_mutex_lock(&p->lock);
+    worker_lock(&p->worker);
     check(p->lent && p->count > 0);
     p->lent = false;
     if (sent) {
@@ -302,17 +291,17 @@ void packs_return(struct packs *p, bool sent)
         f->used = f->count = 0;
         p->head = (p->head + 1) % PACKS_FRAMES;
         p->count--;
-        (void)pthread_cond_signal(&p->news);
+        worker_wake(&p->worker);
     }
-    (void)pthread_mutex_unlock(&p->lock);
+    worker_unlock(&p->worker);
 }
 
 bool packs_trouble(struct packs *p, char text[ERR_TEXT_BYTES])
 {
     if (p == NULL)
         return false;
-    (void)pthread_mutex_lock(&p->lock);
+    worker_lock(&p->worker);
     memcpy(text, p->trouble, ERR_TEXT_BYTES);
-    (void)pthread_mutex_unlock(&p->lock);
+    worker_unlock(&p->worker);
     return text[0] != '\0';
 }

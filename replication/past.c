@@ -9,11 +9,11 @@
  *
  * LIMITS. PAST_QUEUE_MAX questions wait, further ones are refused. */
 #include "replication/service.h"
+#include "replication/worker.h"
 
 #include "repository/history.h"
 #include "store/core/check.h"
 #include "store/core/text.h"
-#include "store/io/cond.h"
 
 enum {
     PAST_QUEUE_MAX = 64,
@@ -36,10 +36,7 @@ struct question {
 
 struct past {
     struct site *site;
-    pthread_t thread;
-    pthread_mutex_t lock;
-    pthread_cond_t news;
-    bool stop;
+    struct worker worker;
     struct question *asked, **asked_last, *answered;
     uint32_t count; /* asked and not answered */
     /* the thread's own */
@@ -327,26 +324,26 @@ static void *past_main(void *arg)
 {
     (void)pthread_setname_np(pthread_self(), "past");
     struct past *p = arg;
-    (void)pthread_mutex_lock(&p->lock);
-    while (!p->stop) {
+    worker_lock(&p->worker);
+    while (!p->worker.stop) {
         struct question *q = p->asked;
         if (q == NULL) {
             close_idle(p, false);
-            (void)cond_wait_ms(&p->news, &p->lock, PAST_WAIT_MS);
+            worker_wait(&p->worker, PAST_WAIT_MS);
             continue;
         }
         p->asked = q->next;
         if (p->asked == NULL)
             p->asked_last = &p->asked;
-        (void)pthread_mutex_unlock(&p->lock);
+        worker_unlock(&p->worker);
         answer(p, q);
-        (void)pthread_mutex_lock(&p->lock);
+        worker_lock(&p->worker);
         q->next = p->answered;
         p->answered = q;
         (void)uv_async_send(&p->site->wake);
     }
     close_idle(p, true);
-    (void)pthread_mutex_unlock(&p->lock);
+    worker_unlock(&p->worker);
     return NULL;
 }
 
@@ -359,13 +356,10 @@ int past_start(struct site *s, struct past **out, struct err *e)
         return err_set(e, ERR_NO_MEMORY, "out of memory");
     p->site = s;
     p->asked_last = &p->asked;
-    (void)pthread_mutex_init(&p->lock, NULL);
-    cond_init(&p->news);
-    if (pthread_create(&p->thread, NULL, past_main, p) != 0) {
-        (void)pthread_cond_destroy(&p->news);
-        (void)pthread_mutex_destroy(&p->lock);
+    int rc = worker_start(&p->worker, past_main, p, "answers for the past", e);
+    if (rc != 0) {
         free(p);
-        return err_set(e, ERR_NO_MEMORY, "cannot start the thread that answers for the past");
+        return rc;
     }
     *out = p;
     return 0;
@@ -392,15 +386,10 @@ void past_stop(struct past *p)
 {
     if (p == NULL)
         return;
-    (void)pthread_mutex_lock(&p->lock);
-    p->stop = true;
-    (void)pthread_cond_broadcast(&p->news);
-    (void)pthread_mutex_unlock(&p->lock);
-    (void)pthread_join(p->thread, NULL);
+    worker_end(&p->worker);
     drop_all(p->asked);
     drop_all(p->answered);
-    (void)pthread_cond_destroy(&p->news);
-    (void)pthread_mutex_destroy(&p->lock);
+    worker_deinit(&p->worker);
     free(p);
 }
 
@@ -413,7 +402,7 @@ int past_ask(struct site *s, struct client *c, uint64_t request, json_t *argumen
     struct question *q = calloc(1, sizeof *q);
     if (q == NULL)
         return err_set(e, ERR_NO_MEMORY, "out of memory for a question");
-    (void)pthread_mutex_lock(&p->lock);
+    worker_lock(&p->worker);
     bool full = p->count == PAST_QUEUE_MAX;
     if (!full) {
         q->client = client_ref(c);
@@ -423,9 +412,9 @@ int past_ask(struct site *s, struct client *c, uint64_t request, json_t *argumen
         p->count++;
         *p->asked_last = q;
         p->asked_last = &q->next;
-        (void)pthread_cond_signal(&p->news);
+        worker_wake(&p->worker);
     }
-    (void)pthread_mutex_unlock(&p->lock);
+    worker_unlock(&p->worker);
     if (!full)
         /* cppcheck-suppress memleak ; it is in the queue */
         return SERVICE_LATER;
@@ -438,12 +427,12 @@ void past_answer(struct past *p)
 {
     if (p == NULL)
         return;
-    (void)pthread_mutex_lock(&p->lock);
+    worker_lock(&p->worker);
     struct question *q = p->answered;
     p->answered = NULL;
     for (const struct question *k = q; k != NULL; k = k->next)
         p->count--;
-    (void)pthread_mutex_unlock(&p->lock);
+    worker_unlock(&p->worker);
     for (const struct question *k = q; k != NULL; k = k->next) {
         if (k->client->conn == NULL)
             continue;

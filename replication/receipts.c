@@ -11,10 +11,10 @@
  *
  * LIMIT. An entry of more than RECEIPT_ENTRY_BYTES gets no receipt here: `triveni archive prove` makes it from the archive. */
 #include "replication/site_parts.h"
+#include "replication/worker.h"
 
 #include "repository/proof.h"
 #include "store/core/check.h"
-#include "store/io/cond.h"
 
 #include <stdlib.h>
 
@@ -37,10 +37,7 @@ struct place {
 
 struct receipts {
     struct site *site;
-    pthread_t thread;
-    pthread_mutex_t lock;
-    pthread_cond_t news;
-    bool stop;
+    struct worker worker;
     struct place places[RECEIPTS_MAX];
 };
 
@@ -157,9 +154,9 @@ static void serve(struct receipts *r, struct place *p)
 {
     struct place now = *p;
     struct err e = ERR_NONE;
-    (void)pthread_mutex_unlock(&r->lock);
+    worker_unlock(&r->worker);
     int rc = make(r, &now, &now.proof, &now.bytes, &e);
-    (void)pthread_mutex_lock(&r->lock);
+    worker_lock(&r->worker);
     p->state = PLACE_DONE;
     p->proof = rc == 0 ? now.proof : NULL;
     p->bytes = now.bytes;
@@ -178,8 +175,8 @@ static void *receipts_main(void *arg)
     (void)pthread_setname_np(pthread_self(), "receipts");
     site_background();
     struct receipts *r = arg;
-    (void)pthread_mutex_lock(&r->lock);
-    while (!r->stop) {
+    worker_lock(&r->worker);
+    while (!r->worker.stop) {
         struct place *next = NULL;
         for (size_t i = 0; i < RECEIPTS_MAX; i++) {
             struct place *p = &r->places[i];
@@ -191,9 +188,9 @@ static void *receipts_main(void *arg)
         if (next != NULL)
             serve(r, next);
         else
-            (void)cond_wait_ms(&r->news, &r->lock, RECEIPT_WAIT_MS);
+            worker_wait(&r->worker, RECEIPT_WAIT_MS);
     }
-    (void)pthread_mutex_unlock(&r->lock);
+    worker_unlock(&r->worker);
     return NULL;
 }
 
@@ -203,13 +200,10 @@ int receipts_start(struct site *s, struct receipts **out, struct err *e)
     if (r == NULL)
         return err_set(e, ERR_NO_MEMORY, "out of memory");
     r->site = s;
-    (void)pthread_mutex_init(&r->lock, NULL);
-    cond_init(&r->news);
-    if (pthread_create(&r->thread, NULL, receipts_main, r) != 0) {
-        (void)pthread_cond_destroy(&r->news);
-        (void)pthread_mutex_destroy(&r->lock);
+    int rc = worker_start(&r->worker, receipts_main, r, "makes receipts", e);
+    if (rc != 0) {
         free(r);
-        return err_set(e, ERR_NO_MEMORY, "cannot start the thread that makes receipts");
+        return rc;
     }
     *out = r;
     return 0;
@@ -219,13 +213,8 @@ void receipts_stop(struct receipts *r)
 {
     if (r == NULL)
         return;
-    (void)pthread_mutex_lock(&r->lock);
-    r->stop = true;
-    (void)pthread_cond_broadcast(&r->news);
-    (void)pthread_mutex_unlock(&r->lock);
-    (void)pthread_join(r->thread, NULL);
-    (void)pthread_cond_destroy(&r->news);
-    (void)pthread_mutex_destroy(&r->lock);
+    worker_end(&r->worker);
+    worker_deinit(&r->worker);
     for (size_t i = 0; i < RECEIPTS_MAX; i++)
         free_place(&r->places[i]);
     free(r);
@@ -272,7 +261,7 @@ static int answer(struct receipts *r, struct place *p, json_t **reply, struct er
     int rc = 0;
     if (p->state == PLACE_ASKED) {
         *reply = waits("it is being made");
-        (void)pthread_cond_signal(&r->news);
+        worker_wake(&r->worker);
         return 0;
     }
     if (p->proof != NULL)
@@ -304,14 +293,14 @@ int receipts_command(struct site *s, json_t *arguments, json_t **reply, struct e
     if ((uint64_t)lsn > s->marks.archived.v)
         archiver_hurry(s->archiver);
     struct receipts *r = s->receipts;
-    (void)pthread_mutex_lock(&r->lock);
+    worker_lock(&r->worker);
     struct place *p = place_of(r, (struct lsn){(uint64_t)lsn}, (unsigned)cosigners);
     int rc = 0;
     if (p == NULL)
         *reply = waits("many others are being made");
     else
         rc = answer(r, p, reply, e);
-    (void)pthread_mutex_unlock(&r->lock);
+    worker_unlock(&r->worker);
     return rc != 0 || *reply != NULL ? rc
                                      : err_set(e, ERR_NO_MEMORY, "out of memory for the answer");
 }

@@ -6,8 +6,8 @@
  * done where that takes longer. Where it stands is not kept over a restart: then it begins again. Damage bars nothing: a damaged
  * record is never returned by a read in any case. */
 #include "replication/site_parts.h"
+#include "replication/worker.h"
 
-#include "store/io/cond.h"
 #include "store/scrub.h"
 
 #include <fcntl.h>
@@ -21,11 +21,8 @@ enum {
 
 struct scrubber {
     struct site *site;
-    pthread_t thread;
-    pthread_mutex_t lock;
-    pthread_cond_t news;
+    struct worker worker;
     /* under the lock */
-    bool stop;
     uint64_t passes, last_us, last_bytes, last_damaged; /* of the last whole pass */
     uint64_t bytes, damaged;                            /* of the one under way */
     uint64_t repaired;            /* of what was found, since the last pass ended */
@@ -48,10 +45,10 @@ static void on_found(void *arg, const struct finding *f)
         events_add(c->site->events, "scrub: %s", what);
     if (c->walk.damaged == EVENTS_A_PASS)
         events_add(c->site->events, "scrub: more of this pass is counted, but not told");
-    (void)pthread_mutex_lock(&c->lock);
+    worker_lock(&c->worker);
     if (c->walk.damaged == 1)
         (void)snprintf(c->trouble, sizeof c->trouble, "%s", what);
-    (void)pthread_mutex_unlock(&c->lock);
+    worker_unlock(&c->worker);
     care_found(c->site, f);
 }
 
@@ -139,9 +136,9 @@ static void *scrub_main(void *arg)
     const struct finding_sink sink = {on_found, NULL, c};
     const uint64_t rate = c->site->config->scrub_bytes, period = c->site->config->scrub_ms;
     uint64_t began = site_now_ms();
-    (void)pthread_mutex_lock(&c->lock);
-    while (!c->stop) {
-        (void)pthread_mutex_unlock(&c->lock);
+    worker_lock(&c->worker);
+    while (!c->worker.stop) {
+        worker_unlock(&c->worker);
         struct err e = ERR_NONE;
         const uint64_t before = c->walk.bytes;
         int rc = scrub_step(&c->walk, &parts, (size_t)(rate / STEPS_A_SECOND), &sink, &e);
@@ -149,7 +146,7 @@ static void *scrub_main(void *arg)
             look_at_vote(c);
         const uint64_t read = c->walk.bytes - before;
         uint64_t pause = 1000 / STEPS_A_SECOND, now = site_now_ms();
-        (void)pthread_mutex_lock(&c->lock);
+        worker_lock(&c->worker);
         c->bytes = c->walk.bytes;
         c->damaged = c->walk.damaged;
         if (note_step(c, rc, &e)) {
@@ -161,10 +158,11 @@ static void *scrub_main(void *arg)
         } else if (read * 1000 / rate > pause) { /* a value larger than the budget */
             pause = read * 1000 / rate;
         }
-        for (const uint64_t until = now + pause; !c->stop && now < until; now = site_now_ms())
-            (void)cond_wait_ms(&c->news, &c->lock, until - now);
+        for (const uint64_t until = now + pause; !c->worker.stop && now < until;
+             now = site_now_ms())
+            worker_wait(&c->worker, until - now);
     }
-    (void)pthread_mutex_unlock(&c->lock);
+    worker_unlock(&c->worker);
     return NULL;
 }
 
@@ -176,12 +174,11 @@ int scrubber_start(struct site *s, struct scrubber **out, struct err *e)
     struct scrubber *c = calloc(1, sizeof *c);
     if (c == NULL)
         return err_set(e, ERR_NO_MEMORY, "out of memory");
-    (void)pthread_mutex_init(&c->lock, NULL);
-    cond_init(&c->news);
     c->site = s;
-    if (pthread_create(&c->thread, NULL, scrub_main, c) != 0) {
+    int rc = worker_start(&c->worker, scrub_main, c, "reads what is stored again", e);
+    if (rc != 0) {
         free(c);
-        return err_set(e, ERR_NO_MEMORY, "cannot start the scrub thread");
+        return rc;
     }
     *out = c;
     return 0;
@@ -191,13 +188,8 @@ void scrubber_stop(struct scrubber *c)
 {
     if (c == NULL)
         return;
-    (void)pthread_mutex_lock(&c->lock);
-    c->stop = true;
-    (void)pthread_cond_signal(&c->news);
-    (void)pthread_mutex_unlock(&c->lock);
-    (void)pthread_join(c->thread, NULL);
-    (void)pthread_cond_destroy(&c->news);
-    (void)pthread_mutex_destroy(&c->lock);
+    worker_end(&c->worker);
+    worker_deinit(&c->worker);
     free(c);
 }
 
@@ -205,19 +197,19 @@ void scrubber_repaired(struct scrubber *c)
 {
     if (c == NULL)
         return;
-    (void)pthread_mutex_lock(&c->lock);
+    worker_lock(&c->worker);
     c->repaired++;
-    (void)pthread_mutex_unlock(&c->lock);
+    worker_unlock(&c->worker);
 }
 
 bool scrubber_trouble(struct scrubber *c, char text[ERR_TEXT_BYTES])
 {
     if (c == NULL)
         return false;
-    (void)pthread_mutex_lock(&c->lock);
+    worker_lock(&c->worker);
     const bool stuck = c->stuck[0] != '\0';
     (void)snprintf(text, ERR_TEXT_BYTES, "the scrub cannot go on: %.450s", c->stuck);
-    (void)pthread_mutex_unlock(&c->lock);
+    worker_unlock(&c->worker);
     return stuck;
 }
 
@@ -225,7 +217,7 @@ json_t *scrubber_json(struct scrubber *c)
 {
     if (c == NULL)
         return json_null();
-    (void)pthread_mutex_lock(&c->lock);
+    worker_lock(&c->worker);
     uint64_t damaged = c->damaged > c->last_damaged ? c->damaged : c->last_damaged;
     damaged = damaged > c->repaired ? damaged - c->repaired : 0;
     json_t *trouble = damaged != 0 && c->trouble[0] != '\0' ? json_string(c->trouble) : NULL;
@@ -235,6 +227,6 @@ json_t *scrubber_json(struct scrubber *c)
         c->passes != 0 ? json_integer((json_int_t)c->last_bytes) : json_null(), "bytes",
         (json_int_t)c->bytes, "damaged", (json_int_t)damaged, "trouble",
         trouble != NULL ? trouble : json_null());
-    (void)pthread_mutex_unlock(&c->lock);
+    worker_unlock(&c->worker);
     return o;
 }
