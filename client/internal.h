@@ -128,8 +128,6 @@ void client_fail(struct tvn *db, struct request *r, const struct err *why);
 void client_release(struct tvn *db, struct request *r);
 /* Run the callbacks of up to `max` (0: all) completions that wait. */
 size_t client_drain(struct tvn *db, size_t max);
-/* Run its callback and release it. */
-void client_deliver(struct tvn *db, struct request *r);
 /* I/O thread: it is on no link any more. */
 void client_request_unsend(struct tvn *db, struct request *r);
 
@@ -338,9 +336,6 @@ void client_error_none(struct tvn_error *out);
 
 void client_snapshot_place(const struct tvn_snapshot *s, uint64_t *id, uint64_t *link);
 
-int client_read_request(struct tvn *db, const struct tvn_key *keys, size_t n,
-                        const struct tvn_read *how, struct request **out, uint32_t *timeout_ms,
-                        struct err *e);
 /* Decode the answer of a GET or SCAN into r->records. */
 int client_read_answer(struct request *r, struct bytes body, struct err *e);
 

@@ -57,7 +57,7 @@ static struct read_head head_of(struct tvn *db, const struct tvn_read *how)
     return h;
 }
 
-int client_read_request(struct tvn *db, const struct tvn_key *keys, size_t n,
+static int read_request(struct tvn *db, const struct tvn_key *keys, size_t n,
                         const struct tvn_read *how, struct request **out, uint32_t *timeout_ms,
                         struct err *e)
 {
@@ -230,7 +230,7 @@ int tvn_get_many(struct tvn *db, const struct tvn_key *keys, size_t n, const str
     struct request *r;
     uint32_t timeout_ms;
     *out = NULL;
-    if (client_read_request(db, keys, n, how, &r, &timeout_ms, &e) != 0)
+    if (read_request(db, keys, n, how, &r, &timeout_ms, &e) != 0)
         return read_failed(error, &e);
     int rc = client_call(db, r, timeout_ms, error);
     *out = r->records;
@@ -264,7 +264,7 @@ int tvn_submit_get(struct tvn *db, const struct tvn_key *keys, size_t n, const s
     struct request *r = NULL;
     uint32_t timeout_ms = 0;
     int rc = callback == NULL ? err_set(&e, ERR_USAGE, "a callback is required")
-                              : client_read_request(db, keys, n, how, &r, &timeout_ms, &e);
+                              : read_request(db, keys, n, how, &r, &timeout_ms, &e);
     if (rc == 0) {
         r->on_records = callback;
         r->arg = arg;

@@ -1,6 +1,6 @@
 /* The life of a request: taken into the window, handed to the I/O thread, completed exactly once, released.
  *
- *   caller --client_submit--> inbox --(handle.c)--> waiting <--> sent --client_finish--> done? --client_deliver--> free
+ *   caller --client_submit--> inbox --(handle.c)--> waiting <--> sent --client_finish--> done? --deliver--> free
  *
  * INVARIANTS
  *   I1  in_flight counts every request from client_submit to client_release, so window and memory are bounded also when
@@ -211,6 +211,19 @@ int client_call(struct tvn *db, struct request *r, uint32_t timeout_ms, struct t
 
 /* ---- out ---- */
 
+/* Run its callback and release it. */
+static void deliver(struct tvn *db, struct request *r)
+{
+    if (r->on_done != NULL)
+        r->on_done(r->arg, &r->result, &r->error);
+    if (r->on_records != NULL) {
+        struct tvn_records *records = r->records;
+        r->records = NULL;
+        r->on_records(r->arg, records, &r->error);
+    }
+    client_release(db, r);
+}
+
 void client_finish(struct tvn *db, struct request *r)
 {
     uint64_t slot = r->number % CLIENT_WINDOW;
@@ -238,7 +251,7 @@ void client_finish(struct tvn *db, struct request *r)
     }
     pthread_mutex_unlock(&db->lock);
     if (!sync && !db->config.poll)
-        client_deliver(db, r);
+        deliver(db, r);
 }
 
 /* A write of unknown fate is reported as such, whatever ended the waiting, except where the code says more. */
@@ -268,18 +281,6 @@ void client_fail(struct tvn *db, struct request *r, const struct err *why)
     r->error.condition = condition;
     r->error.lsn = lsn;
     client_finish(db, r);
-}
-
-void client_deliver(struct tvn *db, struct request *r)
-{
-    if (r->on_done != NULL)
-        r->on_done(r->arg, &r->result, &r->error);
-    if (r->on_records != NULL) {
-        struct tvn_records *records = r->records;
-        r->records = NULL;
-        r->on_records(r->arg, records, &r->error);
-    }
-    client_release(db, r);
 }
 
 void client_release(struct tvn *db, struct request *r)
@@ -346,7 +347,7 @@ size_t client_drain(struct tvn *db, size_t max)
         client_list_remove(r);
         db->done_bytes -= r->records_bytes;
         pthread_mutex_unlock(&db->lock);
-        client_deliver(db, r);
+        deliver(db, r);
         n++;
         pthread_mutex_lock(&db->lock);
     }

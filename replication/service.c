@@ -102,7 +102,8 @@ static void note_order(struct client *c, uint64_t request, int code, const char 
         client_unref(c);
 }
 
-void service_forget_orders(struct service *v, struct utc now)
+/* Those that have expired by `now`. */
+static void forget_orders(struct service *v, struct utc now)
 {
     for (struct order k; (k = orders_forget(&v->orders, now)).state != ORDER_FREE;)
         if (k.state == ORDER_PENDING)
@@ -194,7 +195,8 @@ static void on_closed(struct conn *conn, const struct err *why)
 
 /* ---- requests ---- */
 
-int service_request(struct client *c, const struct frame *f, struct bytes body, struct err *e)
+/* 0: answered or waiting; otherwise `e` is sent as the answer. */
+static int serve_request(struct client *c, const struct frame *f, struct bytes body, struct err *e)
 {
     switch ((unsigned)f->type) {
     case FRAME_TXN:
@@ -288,7 +290,7 @@ static int on_frame(struct conn *conn, const struct frame *f, struct bytes body,
         return err_set(why, ERR_FORMAT, "frame type %u is not a request", (unsigned)f->type);
     struct err e = ERR_NONE;
     bool isolated = isolation_cuts(v->site, ISOLATE_CLIENTS) && f->type != FRAME_ADMIN;
-    int rc = isolated ? isolation_refuse(v->site, &e) : service_request(c, f, body, &e);
+    int rc = isolated ? isolation_refuse(v->site, &e) : serve_request(c, f, body, &e);
     if (rc != 0)
         service_error(c, f->request, &e);
     pause_when_full(v);
@@ -351,7 +353,7 @@ static void try_again(struct service *v, struct parked *p, bool late)
                     PARKED_MS / 1000);
     } else if (p->client->conn != NULL) {
         v->trying = p;
-        rc = service_request(p->client, &p->frame, bytes_of(p->body, p->bytes), &e);
+        rc = serve_request(p->client, &p->frame, bytes_of(p->body, p->bytes), &e);
         v->trying = NULL;
     }
     if (rc != 0)
@@ -547,7 +549,7 @@ static void housekeeping(uv_timer_t *timer)
     for (struct client *c = v->clients; c != NULL; c = c->next)
         client_close_snapshots(c, now > s->config->snapshot_ms ? now - s->config->snapshot_ms : 0);
     service_expire_sessions(v);
-    service_forget_orders(v, site_commit_time(s));
+    forget_orders(v, site_commit_time(s));
     service_unique_progress(v);
     driver_watch_clock(s);
     certificates_look(s, false);
@@ -637,7 +639,7 @@ void service_stop(struct site *s)
     free(v->declared_ahead);
     v->declared_ahead = NULL;
     v->declared_ahead_count = 0;
-    service_forget_orders(v, (struct utc){UINT64_MAX});
+    forget_orders(v, (struct utc){UINT64_MAX});
     struct err why = ERR_NONE;
     err_set(&why, ERR_CANCELLED, "the site is stopping");
     for (struct client *c = v->clients; c != NULL; c = c->next) {

@@ -150,8 +150,6 @@ void service_reply(struct client *c, enum frame_type request_type, uint64_t requ
                    struct bytes body);
 void service_error(struct client *c, uint64_t request, const struct err *why);
 void service_error_details(struct client *c, uint64_t request, const struct wire_error *error);
-/* Orders that have expired by `now` are not remembered any longer. */
-void service_forget_orders(struct service *v, struct utc now);
 void service_reply_json(struct client *c, uint64_t request,
                         json_t *reply);                                  /* takes the reference */
 uint8_t *service_buffer(struct service *v, size_t bytes, struct err *e); /* for one answer */
@@ -159,8 +157,6 @@ uint8_t *service_buffer(struct service *v, size_t bytes, struct err *e); /* for 
  * time. */
 int service_park(struct client *c, const struct frame *f, struct bytes body, struct lsn need,
                  struct err *e);
-/* Handle one request. 0: answered or waiting; otherwise `e` is sent as the answer. */
-int service_request(struct client *c, const struct frame *f, struct bytes body, struct err *e);
 
 /* Everything in the log counts, whether committed or not. */
 #define SERVICE_NEWEST ((struct lsn){UINT64_MAX})

@@ -14,7 +14,7 @@
 
 enum { ALIVE_MS_MIN = 500 };
 
-const char *forecast_loss_name(enum forecast_loss loss)
+static const char *loss_name(enum forecast_loss loss)
 {
     static const char *const names[] = {"unknown", "nothing", "unacknowledged", "local", "unknown"};
     return names[loss <= FORECAST_UNKNOWN ? loss : 0];
@@ -379,7 +379,7 @@ json_t *forecast_as_json(const struct forecast *f)
         number_or_null(f->heard_last), "heard_commit", number_or_null(f->heard_commit), "furthest",
         f->ahead, "furthest_last", number_or_null(f->end), "reached", (json_int_t)f->reached,
         "members", (json_int_t)f->members, "mode",
-        f->mode != NULL ? json_string(f->mode) : json_null(), "loss", forecast_loss_name(f->loss),
+        f->mode != NULL ? json_string(f->mode) : json_null(), "loss", loss_name(f->loss),
         "transactions", range ? json_integer((json_int_t)(f->to - f->from + 1)) : json_null(),
         "first", number_or_null(f->from), "last", number_or_null(f->to), "records", "why",
         f->why[0] != '\0' ? json_string(f->why) : json_null());

@@ -11,7 +11,6 @@ enum forecast_loss {
     FORECAST_LOCAL, /* `from` to `to` may have been acknowledged at local, and what came after them */
     FORECAST_UNKNOWN, /* `why` */
 };
-const char *forecast_loss_name(enum forecast_loss loss); /* "nothing", ... */
 
 struct forecast {
     char site[64];      /* that is to become primary */

@@ -300,7 +300,7 @@ long json_unescape(struct bytes s, uint8_t *out)
     return (long)n;
 }
 
-bool json_name_is(struct bytes name, const char *text)
+static bool name_is(struct bytes name, const char *text)
 {
     size_t n = strlen(text);
     if (name.n == n + 2 && memcmp(name.p + 1, text, n) == 0)
@@ -321,7 +321,7 @@ bool json_member(struct bytes object, const char *name, struct bytes *out)
     if (trim(object).n == 0 || trim(object).p[0] != '{')
         return false;
     while (json_next(object, &at, &key, &value))
-        if (json_name_is(key, name)) {
+        if (name_is(key, name)) {
             *out = value; /* of a repeated name the last counts, as most parsers do */
             found = true;
         }
@@ -422,7 +422,7 @@ static bool looks_like_base64(struct bytes b)
     size_t at = 0;
     struct bytes name;
     struct bytes value;
-    return json_next(b, &at, &name, &value) && json_name_is(name, "base64") &&
+    return json_next(b, &at, &name, &value) && name_is(name, "base64") &&
            !json_next(b, &at, &name, &value);
 }
 

@@ -24,7 +24,6 @@ enum json_shape json_shape(struct bytes b, size_t *bad_at);
 
 /* Next member or element of an object or array; *at is 0 to begin. *name is empty in an array. */
 bool json_next(struct bytes container, size_t *at, struct bytes *name, struct bytes *value);
-bool json_name_is(struct bytes name, const char *text);
 bool json_member(struct bytes object, const char *name, struct bytes *out);
 /* RFC 6901: "" is the whole, "/a/0" an element. */
 bool json_pointer(struct bytes value, const char *pointer, struct bytes *out);

@@ -116,7 +116,8 @@ int operand_bytes(char *text, bool base64, struct tvn_bytes *out, struct err *e)
     return 0;
 }
 
-void say_age(const struct common *c, uint64_t lsn, uint64_t age_us)
+/* "at most 0.200 s old" on stderr, for reads that a standby answered. */
+static void say_age(const struct common *c, uint64_t lsn, uint64_t age_us)
 {
     if (!c->standby)
         return;

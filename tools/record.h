@@ -47,7 +47,5 @@ void say_as_of(const struct common *c, const char *as_of, uint64_t lsn, uint64_t
             "as it was after transaction LSN, or at TIME (with its offset: "                       \
             "2026-11-24T08:48:21+05:30)"                                                           \
     }
-/* "at most 0.200 s old" on stderr, for reads that a standby answered. */
-void say_age(const struct common *c, uint64_t lsn, uint64_t age_us);
 
 #endif
