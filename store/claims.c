@@ -54,11 +54,6 @@ void claims_free(struct claims *c)
     free(c);
 }
 
-size_t claims_count(const struct claims *c)
-{
-    return c->count;
-}
-
 static uint64_t hash_of(const struct claims *c, uint64_t index, struct bytes value)
 {
     const uint64_t head[2] = {c->seed, index};

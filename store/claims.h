@@ -35,6 +35,5 @@ void claims_clear(struct claims *c);
  * until the next claim comes or leaves. */
 bool claims_next(const struct claims *c, uint64_t index, struct bytes value, const void **at,
                  struct bytes *key);
-size_t claims_count(const struct claims *c);
 
 #endif

@@ -173,7 +173,6 @@ struct state_totals {
     enum commit_mode mode;
 };
 int state_totals(struct state_snapshot *snap, struct state_totals *out, struct err *e);
-int state_bucket(struct state_snapshot *snap, uint32_t bucket, struct digest *out, struct err *e);
 
 /* All sums together. lsn is that of the snapshot; `known` is false, and the digests mean nothing, while they are in doubt. */
 struct state_sums {

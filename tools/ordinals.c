@@ -62,14 +62,6 @@ int ordinals_add(struct ordinals *o, uint64_t n, struct err *e)
     return 0;
 }
 
-uint64_t ordinals_size(const struct ordinals *o)
-{
-    uint64_t n = 0;
-    for (size_t i = 0; i < o->count; i++)
-        n += o->ranges[i].last - o->ranges[i].first + 1;
-    return n;
-}
-
 char *ordinals_text(const struct ordinals *o)
 {
     size_t room = o->count * RANGE_TEXT_BYTES + 1;

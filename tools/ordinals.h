@@ -17,7 +17,6 @@ struct ordinals {
 
 bool ordinals_has(const struct ordinals *o, uint64_t n);
 int ordinals_add(struct ordinals *o, uint64_t n, struct err *e); /* 0 or ERR_NO_MEMORY */
-uint64_t ordinals_size(const struct ordinals *o);
 /* malloc'ed text, "" for none; NULL: no memory. */
 char *ordinals_text(const struct ordinals *o);
 /* Replaces what is in it. 0, ERR_FORMAT, ERR_NO_MEMORY. */

@@ -153,10 +153,3 @@ int message_read(struct bytes body, struct repl_message *m, struct bytes *entrie
                        types[type].name, MESSAGE_FIXED_BYTES, entries->n);
     return 0;
 }
-
-const char *message_name(enum repl_message_type type)
-{
-    if (type < REPL_MSG_PREVOTE || (int)type >= TYPES)
-        return "unknown";
-    return types[type].name;
-}

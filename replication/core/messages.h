@@ -32,7 +32,5 @@ void message_write(struct writer *w, const struct repl_message *m);
  * from/to are not on the wire (both become REPL_NOBODY): the link knows them. Whether the entries are `count` whole
  * ones is for the caller, who decodes them. */
 int message_read(struct bytes body, struct repl_message *m, struct bytes *entries, struct err *e);
-/* "prevote", "entries", ...; "unknown" otherwise. */
-const char *message_name(enum repl_message_type type);
 
 #endif

@@ -190,18 +190,6 @@ int wire_read_session_close(struct bytes body, struct wire_session_close *m, str
 
 /* ---- transactions ---- */
 
-size_t wire_txn_bytes(const struct condition *conditions, uint32_t nc, const struct op *ops,
-                      uint32_t no)
-{
-    size_t bytes = 16 + 8 + 1 + 4 + 4;
-    for (uint32_t i = 0; i < nc; i++)
-        bytes += 1 + 2 + conditions[i].collection.n + 2 + conditions[i].key.n + 8;
-    for (uint32_t i = 0; i < no; i++)
-        bytes += 1 + 2 + ops[i].collection.n + 2 + ops[i].key.n +
-                 (ops[i].kind == OP_PUT ? 4 + ops[i].value.n : 0);
-    return bytes;
-}
-
 void wire_write_txn(struct writer *w, const struct wire_txn *m, const struct condition *conditions,
                     const struct op *ops)
 {

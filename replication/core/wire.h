@@ -259,8 +259,6 @@ void wire_write_txn(struct writer *w, const struct wire_txn *m, const struct con
 int wire_read_txn(struct bytes body, struct wire_txn *m,
                   struct err *e); /* checks every condition and op */
 int wire_next_condition(struct reader *r, struct condition *out, struct err *e);
-size_t wire_txn_bytes(const struct condition *conditions, uint32_t nc, const struct op *ops,
-                      uint32_t no);
 void wire_write_done(struct writer *w, const struct wire_done *m);
 int wire_read_done(struct bytes body, struct wire_done *m, struct err *e);
 void wire_write_get(struct writer *w, const struct wire_get *m,

@@ -402,8 +402,3 @@ uint64_t conn_bytes_in(const struct conn *c)
 {
     return c->bytes_in + buffer_size(&c->in);
 }
-
-uint64_t conn_bytes_out(const struct conn *c)
-{
-    return c->bytes_out;
-}

@@ -103,6 +103,5 @@ const struct identity *conn_identity(const struct conn *c); /* after on_ready */
 const char *conn_remote(const struct conn *c);              /* "127.0.0.1:40112" */
 /* Of TLS payload, after compression; of a frame that is still coming, as much as has come. */
 uint64_t conn_bytes_in(const struct conn *c);
-uint64_t conn_bytes_out(const struct conn *c);
 
 #endif

@@ -235,7 +235,6 @@ static int enqueue(struct conn *c, struct frame *f, const struct bytes *pieces, 
         link_destroy(c, &why);
         return err_set(e, rc, "%s", why.text);
     }
-    c->bytes_out += FRAME_HEADER_BYTES + total;
     c->said_ms = uv_now(c->shared->options.loop);
     link_wake(c);
     return 0;

@@ -100,8 +100,7 @@ struct conn {
     size_t queued; /* plaintext in chunks */
     struct buffer flight;
     bool writing;
-    bool crowded; /* the queue was above half of its limit: on_drained is owed */
-    uint64_t bytes_out;
+    bool crowded;     /* the queue was above half of its limit: on_drained is owed */
     uint64_t said_ms; /* loop time of the last frame */
     struct packer_habit habit;
 

@@ -47,15 +47,6 @@ struct repo_ledger_line *repo_ledger_add(struct repo_ledger *l, const char *name
     return &l->at[i];
 }
 
-void repo_ledger_remove(struct repo_ledger *l, const char *name)
-{
-    size_t i = place_of(l, name);
-    if (i == l->n || strcmp(l->at[i].name, name) != 0)
-        return;
-    l->n--;
-    memmove(&l->at[i], &l->at[i + 1], (l->n - i) * sizeof *l->at);
-}
-
 /* ---- which one next ---- */
 
 static uint64_t verified_us(const struct repo_ledger_line *x, struct utc now)

@@ -34,11 +34,10 @@ struct repo_ledger {
     struct repo_ledger_round round;
 };
 
-/* NULL: not in it. Valid until the next call that adds or removes. */
+/* NULL: not in it. Valid until the next call that adds. */
 struct repo_ledger_line *repo_ledger_find(const struct repo_ledger *l, const char *name);
 /* The line of that name, a new one with everything else zero; NULL: there is no room for a new one. */
 struct repo_ledger_line *repo_ledger_add(struct repo_ledger *l, const char *name);
-void repo_ledger_remove(struct repo_ledger *l, const char *name);
 
 /* Which object is to be verified next: the one that was longest not, and of those whose state is damaged the one that was
  * looked at longest ago, after `again_us`; never one that was verified less than `rest_us` ago. A time in the future (the

@@ -481,7 +481,7 @@ static void s3_drop(struct repo_temp *t)
 /* ---- opening ---- */
 
 struct lock_rule {
-    bool enabled, governance, suspended, versioned;
+    bool enabled, governance, versioned;
     uint32_t days;
 };
 

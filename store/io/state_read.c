@@ -311,10 +311,3 @@ int state_totals(struct state_snapshot *snap, struct state_totals *out, struct e
                                  snap->row.mode};
     return 0;
 }
-
-int state_bucket(struct state_snapshot *snap, uint32_t bucket, struct digest *out, struct err *e)
-{
-    if (bucket >= DIGEST_BUCKETS)
-        return err_set(e, ERR_USAGE, "bucket %u: there are %d", bucket, DIGEST_BUCKETS);
-    return row_get_bucket(&snap->t, bucket, out, e);
-}

@@ -19,6 +19,5 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     message_write(&w, &m);
     check(!w.bad && w.at + entries.n == size && entries.p == data + w.at);
     check(bytes_equal(bytes_of(again, w.at), bytes_of(data, w.at)));
-    check(message_name(m.type)[0] != '\0');
     return 0;
 }

@@ -101,6 +101,15 @@ static void every_type_comes_back_as_it_was(void **state)
     }
 }
 
+static const char *const type_names[] = {
+    [REPL_MSG_PREVOTE] = "prevote",     [REPL_MSG_PREVOTE_REPLY] = "prevote-reply",
+    [REPL_MSG_VOTE] = "vote",           [REPL_MSG_VOTE_REPLY] = "vote-reply",
+    [REPL_MSG_ENTRIES] = "entries",     [REPL_MSG_ACK] = "ack",
+    [REPL_MSG_FETCH] = "fetch",         [REPL_MSG_TAIL] = "tail",
+    [REPL_MSG_TAKE_OVER] = "take-over", [REPL_MSG_PULL] = "pull",
+    [REPL_MSG_GIVE] = "give",
+};
+
 /* Any byte set where the type has no field is an error, and it names the type. */
 static void fields_of_other_types_must_be_zero(void **state)
 {
@@ -120,7 +129,7 @@ static void fields_of_other_types_must_be_zero(void **state)
             int rc = message_read(bytes_of(raw, sizeof raw), &got, &rest, &e);
             assert_int_equal(rc, some[field] != 0 ? 0 : ERR_FORMAT);
             if (rc != 0)
-                assert_non_null(strstr(e.text, message_name((enum repl_message_type)type)));
+                assert_ptr_equal(strstr(e.text, type_names[type]), e.text);
         }
     }
 }
@@ -160,7 +169,6 @@ static void malformed_ones_are_refused_with_the_reason(void **state)
     refused(raw, MESSAGE_FIXED_BYTES, "peer message at byte 0: type 0 is unknown");
     raw[0] = REPL_MSG_GIVE + 1;
     refused(raw, MESSAGE_FIXED_BYTES, "peer message at byte 0: type 12 is unknown");
-    assert_string_equal(message_name((enum repl_message_type)0), "unknown");
 }
 
 int main(void)
