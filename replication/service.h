@@ -160,6 +160,9 @@ int service_park(struct client *c, const struct frame *f, struct bytes body, str
 
 /* Everything in the log counts, whether committed or not. */
 #define SERVICE_NEWEST ((struct lsn){UINT64_MAX})
+/* service_read.c: so the newest record is in flight or applied. 0 or ERR_NOT_FOUND. */
+int service_newest(struct site *s, struct bytes collection, struct bytes key, struct record *out,
+                   struct err *e);
 
 /* service_write.c */
 /* Is there room for one more to wait at that level? Asked before anything is written, so that no write is refused after it

@@ -120,23 +120,9 @@ static int has_room(struct client *c, struct err *e)
 static int find(struct client *c, struct bytes key, struct idempotency_mark *m, struct record *r,
                 struct err *e)
 {
-    struct site *s = c->service->site;
     uint8_t buffer[IDEMPOTENCY_RECORD_KEY_MAX_BYTES];
     const struct bytes k = idempotency_record_key(bytes_str(c->name), key, buffer);
-    struct state_snapshot *snap;
-    int rc = 0;
-    switch (overlay_get(s->overlay, collection, k, SERVICE_NEWEST, r)) {
-    case OVERLAY_THERE:
-        break;
-    case OVERLAY_GONE:
-        rc = ERR_NOT_FOUND;
-        break;
-    case OVERLAY_UNKNOWN:
-        rc = site_snapshot(s, &snap, e);
-        if (rc == 0)
-            rc = state_get(snap, collection, k, r, e);
-        break;
-    }
+    int rc = service_newest(c->service->site, collection, k, r, e);
     return rc != 0 ? rc : idempotency_read(r->value, m, e);
 }
 

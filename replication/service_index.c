@@ -18,22 +18,6 @@ struct declared_ahead {
 
 /* ---- what is declared ---- */
 
-/* The newest record of a declaration, in flight or applied. 0, or ERR_NOT_FOUND. */
-static int find_declared(struct site *s, struct bytes key, struct record *out, struct err *e)
-{
-    struct state_snapshot *snap;
-    switch (overlay_get(s->overlay, bytes_str(INDEXES_COLLECTION), key, SERVICE_NEWEST, out)) {
-    case OVERLAY_THERE:
-        return 0;
-    case OVERLAY_GONE:
-        return ERR_NOT_FOUND;
-    case OVERLAY_UNKNOWN:
-        break;
-    }
-    int rc = site_snapshot(s, &snap, e);
-    return rc != 0 ? rc : state_get(snap, bytes_str(INDEXES_COLLECTION), key, out, e);
-}
-
 /* Log a change of one declaration. */
 static int propose(struct site *s, const struct client *c, const struct op *op, struct waiter *w,
                    struct err *e)
@@ -213,7 +197,8 @@ static int command_create(struct site *s, struct client *c, uint64_t request, js
         rc = service_room_to_wait(c, LEVEL_MAJORITY, e);
     if (rc != 0)
         return rc;
-    rc = find_declared(s, index_declared_key(collection, name, key), &r, e);
+    rc = service_newest(s, bytes_str(INDEXES_COLLECTION), index_declared_key(collection, name, key),
+                        &r, e);
     if (rc == 0)
         return declared_already(c, &d, &r, &w, e);
     if (rc == ERR_NOT_FOUND)
@@ -253,7 +238,7 @@ static int command_drop(struct site *s, struct client *c, uint64_t request, json
         rc = service_room_to_wait(c, LEVEL_MAJORITY, e);
     if (rc != 0)
         return rc;
-    rc = find_declared(s, key, &r, e);
+    rc = service_newest(s, bytes_str(INDEXES_COLLECTION), key, &r, e);
     if (rc == ERR_NOT_FOUND)
         return err_set(e, ERR_NOT_FOUND,
                        "no index '%.*s' is declared on collection '%.*s': triveni index list shows "

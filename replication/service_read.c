@@ -146,6 +146,22 @@ static int resolve(struct state_snapshot *snap, bool own, struct as_of *as_of, s
     return rc;
 }
 
+int service_newest(struct site *s, struct bytes collection, struct bytes key, struct record *out,
+                   struct err *e)
+{
+    struct state_snapshot *snap;
+    switch (overlay_get(s->overlay, collection, key, SERVICE_NEWEST, out)) {
+    case OVERLAY_THERE:
+        return 0;
+    case OVERLAY_GONE:
+        return ERR_NOT_FOUND;
+    case OVERLAY_UNKNOWN:
+        break;
+    }
+    int rc = site_snapshot(s, &snap, e);
+    return rc != 0 ? rc : state_get(snap, collection, key, out, e);
+}
+
 /* One record, as it is visible now. 0 or ERR_NOT_FOUND. */
 static int get_visible(struct site *s, struct state_snapshot *snap, bool overlay,
                        struct as_of as_of, struct bytes collection, struct bytes key,

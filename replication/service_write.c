@@ -261,20 +261,7 @@ static int earlier_outcome(struct site *s, const struct uuid *session, uint64_t 
 static int find_fact(struct site *s, const struct condition *cond, struct fact *out, struct err *e)
 {
     struct record r;
-    switch (overlay_get(s->overlay, cond->collection, cond->key, SERVICE_NEWEST, &r)) {
-    case OVERLAY_THERE:
-        *out = (struct fact){true, r.lsn};
-        return 0;
-    case OVERLAY_GONE:
-        *out = (struct fact){false, {0}};
-        return 0;
-    case OVERLAY_UNKNOWN:
-        break;
-    }
-    struct state_snapshot *snap;
-    int rc = site_snapshot(s, &snap, e);
-    if (rc == 0)
-        rc = state_get(snap, cond->collection, cond->key, &r, e);
+    int rc = service_newest(s, cond->collection, cond->key, &r, e);
     if (rc != 0 && rc != ERR_NOT_FOUND)
         return rc;
     *out = (struct fact){rc == 0, rc == 0 ? r.lsn : (struct lsn){0}};

@@ -9,22 +9,6 @@
 
 #include "store/core/hex.h"
 
-static int find(struct site *s, const char *nonce, struct record *out, struct err *e)
-{
-    struct state_snapshot *snap;
-    switch (overlay_get(s->overlay, bytes_str(WARRANTS_COLLECTION), bytes_str(nonce),
-                        SERVICE_NEWEST, out)) {
-    case OVERLAY_THERE:
-        return 0;
-    case OVERLAY_GONE:
-        return ERR_NOT_FOUND;
-    case OVERLAY_UNKNOWN:
-        break;
-    }
-    int rc = site_snapshot(s, &snap, e);
-    return rc != 0 ? rc : state_get(snap, bytes_str(WARRANTS_COLLECTION), bytes_str(nonce), out, e);
-}
-
 /* Where it was carried out; 0: nowhere yet. ERR_EXISTS: another warrant with its nonce was. */
 static int find_use(struct site *s, const struct site_warrant *w, struct lsn *used, struct err *e)
 {
@@ -33,7 +17,7 @@ static int find_use(struct site *s, const struct site_warrant *w, struct lsn *us
     char nonce[WARRANT_NONCE_TEXT];
     hex_format(w->says.nonce, sizeof w->says.nonce, nonce);
     used->v = 0;
-    int rc = find(s, nonce, &r, &why);
+    int rc = service_newest(s, bytes_str(WARRANTS_COLLECTION), bytes_str(nonce), &r, &why);
     if (rc == ERR_NOT_FOUND)
         return 0;
     if (rc != 0)
