@@ -367,17 +367,25 @@ static int command_switchover(struct site *s, struct client *c, uint64_t request
     return SERVICE_LATER;
 }
 
-static int command_failover(struct site *s, struct client *c, uint64_t request, struct err *e)
+int admin_may_fail_over(const struct site *s, struct err *e)
 {
-    struct service *v = s->service;
     const struct site_member *self = &s->config->members[s->config->self];
     if (s->view.role == REPL_PRIMARY)
         return err_set(e, ERR_USAGE, "%s is the primary already", self->name);
     if (self->kind == SITE_REPOSITORY)
         return err_set(e, ERR_USAGE, "%s is a repository site and never becomes primary",
                        self->name);
-    if (v->failover.active)
+    if (s->service->failover.active)
         return err_set(e, ERR_FAILED, "a failover is under way already; see triveni events");
+    return 0;
+}
+
+static int command_failover(struct site *s, struct client *c, uint64_t request, struct err *e)
+{
+    struct service *v = s->service;
+    const struct site_member *self = &s->config->members[s->config->self];
+    if (admin_may_fail_over(s, e) != 0)
+        return e->code;
     if (!driver_may_stand(s, e))
         return err_wrap(e, "%s cannot become primary", self->name);
     events_add(s->events, "operator %s: failover to %s", c->name, self->name);

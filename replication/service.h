@@ -91,6 +91,8 @@ struct uniques;        /* service_unique.c */
 struct keys;           /* service_idempotency.c */
 struct declared_ahead; /* admin.c */
 int admin_require_serving(struct site *s, struct err *e);
+/* May it be ordered to become primary? Not asked here: may it stand (driver_may_stand)? */
+int admin_may_fail_over(const struct site *s, struct err *e);
 
 /* admin_divergence.c: log what was decided about a bundle. As admin_command. */
 int admin_divergence(struct site *s, struct client *c, uint64_t request, json_t *arguments,

@@ -78,15 +78,9 @@ static int read_facts(const struct site *s, const struct warrant *w, struct repl
 
 static int may_be_ordered(struct site *s, struct err *e)
 {
-    struct service *v = s->service;
     const struct site_member *self = &s->config->members[s->config->self];
-    if (s->view.role == REPL_PRIMARY)
-        return err_set(e, ERR_USAGE, "%s is the primary already", self->name);
-    if (self->kind == SITE_REPOSITORY)
-        return err_set(e, ERR_USAGE, "%s is a repository site and never becomes primary",
-                       self->name);
-    if (v->failover.active)
-        return err_set(e, ERR_FAILED, "a failover is under way already; see triveni events");
+    if (admin_may_fail_over(s, e) != 0)
+        return e->code;
     if (isolation_cuts(s, ISOLATE_SITES))
         return err_set(
             e, ERR_CONDITION,
