@@ -140,7 +140,6 @@ static int ask(const struct custody_options *o, enum custody_act act, struct war
 {
     json_t *status = NULL;
     struct warrant_place here = {.act = custody_act_name(act)};
-    struct warrant_file file;
     struct custody_order order;
     int64_t now = 0;
     int rc = primary_status(&o->common, "status", &status, e);
@@ -157,14 +156,9 @@ static int ask(const struct custody_options *o, enum custody_act act, struct war
                                o->valid.given ? o->valid.v / 1000 : VALID_S, o->ask, e);
     json_decref(status);
     if (rc == 0)
-        rc = warrant_file_open(&o->common, o->ask, &file, e);
+        rc = warrant_file_show(&o->common, o->ask, e);
     if (rc != 0)
         return rc;
-    if (o->common.format == OUTPUT_JSON)
-        output_json(warrant_file_json(&file));
-    else
-        warrant_file_print(stdout, &file);
-    warrant_file_close(&file);
     const char *command = here.act + strlen("archive-");
     say("another operator signs %s with 'triveni warrant sign', then: triveni archive %s "
         "--warrant %s",

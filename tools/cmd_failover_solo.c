@@ -139,15 +139,9 @@ static int ask(const struct failover_options *o, const struct forecast *f, const
 
 static int show_asked(const struct failover_options *o, struct err *e)
 {
-    struct warrant_file file;
-    int rc = warrant_file_open(&o->common, o->ask, &file, e);
+    int rc = warrant_file_show(&o->common, o->ask, e);
     if (rc != 0)
         return rc;
-    if (o->common.format == OUTPUT_JSON)
-        output_json(warrant_file_json(&file));
-    else
-        warrant_file_print(stdout, &file);
-    warrant_file_close(&file);
     say("another operator signs %s with 'triveni warrant sign', then: triveni failover --site %s "
         "--solo --warrant %s",
         o->ask, o->site, o->ask);

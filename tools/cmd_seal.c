@@ -35,7 +35,7 @@ int archive_site(const struct common *c, char out[64], int64_t *newest, struct e
             int64_t visible;
             if (strcmp(json_text(row, "kind", ""), "repository") == 0)
                 (void)snprintf(out, 64, "%s", json_text(row, "name", ""));
-            if (json_number(row, "visible", &visible) && visible > *newest)
+            if (newest != NULL && json_number(row, "visible", &visible) && visible > *newest)
                 *newest = visible;
         }
     }

@@ -16,23 +16,9 @@ static const struct option sign_table[] = {
 };
 #undef AT
 
-static void print(const struct warrant_options *o, const struct warrant_file *f)
-{
-    if (o->common.format == OUTPUT_JSON)
-        output_json(warrant_file_json(f));
-    else
-        warrant_file_print(stdout, f);
-}
-
 static int run_show(struct invocation *in, struct err *e)
 {
-    struct warrant_file f;
-    int rc = warrant_file_open(in->options, in->operands[0], &f, e);
-    if (rc != 0)
-        return rc;
-    print(in->options, &f);
-    warrant_file_close(&f);
-    return 0;
+    return warrant_file_show(in->options, in->operands[0], e);
 }
 
 static int run_sign(struct invocation *in, struct err *e)
@@ -54,11 +40,7 @@ static int run_sign(struct invocation *in, struct err *e)
     if (rc == 0)
         rc = warrant_file_sign(&o->common, path, &f, e);
     warrant_file_close(&f);
-    if (rc != 0 || (rc = warrant_file_open(&o->common, path, &f, e)) != 0)
-        return rc;
-    print(o, &f);
-    warrant_file_close(&f);
-    return 0;
+    return rc != 0 ? rc : warrant_file_show(&o->common, path, e);
 }
 
 #define ABOUT_WARRANTS                                                                             \

@@ -26,24 +26,6 @@ int receipt_check(const char *file, struct err *e)
                    "--receipt %.200s: it is there already, and nothing is written over", file);
 }
 
-static int find_archive(const struct common *c, char out[64], struct err *e)
-{
-    struct views views;
-    int rc = views_collect(c, &views, e);
-    out[0] = '\0';
-    for (size_t i = 0; i < views.count && rc == 0; i++) {
-        size_t k;
-        const json_t *row;
-        json_array_foreach(json_object_get(views.v[i].status, "sites"), k,
-                           row) if (strcmp(json_text(row, "kind", ""), "repository") == 0)(void)
-            snprintf(out, 64, "%s", json_text(row, "name", ""));
-    }
-    views_free(&views);
-    return rc != 0 || out[0] != '\0'
-               ? rc
-               : err_set(e, ERR_NOT_FOUND, "no site of this cluster keeps an archive");
-}
-
 /* Once: 0 with the proof in *reply, or `why` told. ERR_NOT_READY: not yet. */
 static int ask(struct tvn *db, uint64_t lsn, int64_t cosigners, json_t **reply, struct err *e)
 {
@@ -74,7 +56,7 @@ static int wait_for(const struct common *c, uint64_t lsn, int64_t cosigners, uin
     int rc;
     do {
         *e = (struct err)ERR_NONE;
-        rc = site[0] != '\0' ? 0 : find_archive(c, site, e);
+        rc = site[0] != '\0' ? 0 : archive_site(c, site, NULL, e);
         if (rc == 0 && db == NULL)
             rc = open_site(c, site, &db, e);
         if (rc == 0)

@@ -153,7 +153,7 @@ static json_t *text_json(struct bytes b)
     return json_stringn((const char *)b.p, b.n);
 }
 
-json_t *warrant_file_json(const struct warrant_file *f)
+static json_t *file_json(const struct warrant_file *f)
 {
     char nonce[WARRANT_NONCE_TEXT], id[UUID_TEXT_BYTES];
     json_t *facts = json_array(), *signers = json_array();
@@ -168,4 +168,18 @@ json_t *warrant_file_json(const struct warrant_file *f)
                      uuid_text(&f->says.cluster_id, id), "asked_by", text_json(f->says.asked_by),
                      "nonce", nonce, "made_us", (json_int_t)f->says.made.us, "expires_us",
                      (json_int_t)f->says.expires.us, "facts", facts, "signed_by", signers);
+}
+
+int warrant_file_show(const struct common *c, const char *path, struct err *e)
+{
+    struct warrant_file f;
+    int rc = warrant_file_open(c, path, &f, e);
+    if (rc != 0)
+        return rc;
+    if (c->format == OUTPUT_JSON)
+        output_json(file_json(&f));
+    else
+        warrant_file_print(stdout, &f);
+    warrant_file_close(&f);
+    return 0;
 }

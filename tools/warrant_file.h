@@ -32,6 +32,7 @@ int warrant_file_sign(const struct common *c, const char *path, const struct war
 
 /* The text, and who signed, for people. */
 void warrant_file_print(FILE *out, const struct warrant_file *f);
-json_t *warrant_file_json(const struct warrant_file *f);
+/* Read one, and print that or its JSON to stdout. */
+int warrant_file_show(const struct common *c, const char *path, struct err *e);
 
 #endif
