@@ -40,6 +40,23 @@ static int verify_marked(struct site *s, const char *dir, struct err *e)
     return 0;
 }
 
+static void tell_log(const struct site *s, const struct log_status *log, struct lsn applied)
+{
+    char held[64];
+    if (log->last.lsn.v > log->first.lsn.v)
+        (void)snprintf(held, sizeof held, "lsn %llu..%llu",
+                       (unsigned long long)log->first.lsn.v + 1,
+                       (unsigned long long)log->last.lsn.v);
+    else
+        (void)snprintf(held, sizeof held, "no entries, the next is lsn %llu",
+                       (unsigned long long)log->last.lsn.v + 1);
+    events_add(s->events, "log: %s, %llu segments, engine %s (%s); state at lsn %llu", held,
+               (unsigned long long)log->segments, log_engine_name(log->engine), log->engine_reason,
+               (unsigned long long)applied.v);
+    if (log->note[0] != '\0')
+        events_add(s->events, "log: %s", log->note);
+}
+
 int site_open_store(struct site *s, struct err *e)
 {
     const struct site_config *c = s->config;
@@ -93,18 +110,7 @@ int site_open_store(struct site *s, struct err *e)
         return rc;
     marks_start(&s->marks, log.last.lsn, start.lsn, c->members[c->self].kind == SITE_REPOSITORY);
     driver_retain_from(s, &log);
-    char held[64];
-    if (log.last.lsn.v > log.first.lsn.v)
-        (void)snprintf(held, sizeof held, "lsn %llu..%llu", (unsigned long long)log.first.lsn.v + 1,
-                       (unsigned long long)log.last.lsn.v);
-    else
-        (void)snprintf(held, sizeof held, "no entries, the next is lsn %llu",
-                       (unsigned long long)log.last.lsn.v + 1);
-    events_add(s->events, "log: %s, %llu segments, engine %s (%s); state at lsn %llu", held,
-               (unsigned long long)log.segments, log_engine_name(log.engine), log.engine_reason,
-               (unsigned long long)start.lsn.v);
-    if (log.note[0] != '\0')
-        events_add(s->events, "log: %s", log.note);
+    tell_log(s, &log, start.lsn);
     return 0;
 }
 
