@@ -407,6 +407,19 @@ static int check_level(const struct site *s, enum level asked, struct err *e)
                    level_name(asked), s->config->members[s->config->self].name);
 }
 
+/* What can be said before anything is looked up. */
+static int read_txn(struct client *c, struct bytes body, struct wire_txn *txn, struct err *e)
+{
+    int rc = wire_read_txn(body, txn, e);
+    if (rc == 0)
+        rc = check_ops(txn, e);
+    if (rc == 0)
+        rc = check_level(c->service->site, txn->level, e);
+    if (rc == 0)
+        rc = service_room_to_wait(c, LEVEL_MODE, e);
+    return rc != 0 ? rc : service_room_to_wait(c, txn->level, e);
+}
+
 int service_txn(struct client *c, const struct frame *f, struct bytes body, struct err *e)
 {
     struct site *s = c->service->site;
@@ -416,15 +429,7 @@ int service_txn(struct client *c, const struct frame *f, struct bytes body, stru
     int rc = service_require_primary(c, f, body, e);
     if (rc != 0)
         return rc == SERVICE_LATER ? 0 : rc;
-    rc = wire_read_txn(body, &txn, e);
-    if (rc == 0)
-        rc = check_ops(&txn, e);
-    if (rc == 0)
-        rc = check_level(s, txn.level, e);
-    if (rc == 0)
-        rc = service_room_to_wait(c, LEVEL_MODE, e);
-    if (rc == 0)
-        rc = service_room_to_wait(c, txn.level, e);
+    rc = read_txn(c, body, &txn, e);
     bool earlier = false;
     if (rc == 0)
         rc = look_for_earlier(c, &txn, &w, &earlier, e);
