@@ -496,19 +496,30 @@ static int give_order(struct site *s, struct client *c, uint64_t request, const 
     return command_mode(s, c, request, arguments, e);
 }
 
+/* Orders carry term, nonce and expiry (R7). They and the other acts need an operator's certificate. */
+static const char *const orders[] = {
+    "switchover", "failover",       "solo",          "archive-order", "mode", "isolate",
+    "member-add", "member-promote", "member-demote", "member-remove", NULL};
+static const char *const other_acts[] = {
+    "divergence", "seal", "drill", "index-create", "index-drop", "restore-records", NULL};
+static const char *const of_indexes[] = {"index-create", "index-drop", "index-list", NULL};
+
+/* The one of these names that the command has, or NULL. */
+static const char *one_of(const char *const *names, struct bytes command)
+{
+    while (*names != NULL && !bytes_equal(command, bytes_str(*names)))
+        names++;
+    return *names;
+}
+
 int admin_command(struct site *s, struct client *c, uint64_t request, struct bytes command,
                   json_t *arguments, json_t **reply, struct err *e)
 {
-    static const char *const for_operators[] = {
-        "switchover",   "failover",       "solo",          "mode",          "isolate",
-        "divergence",   "seal",           "drill",         "index-create",  "index-drop",
-        "member-add",   "member-promote", "member-demote", "member-remove", "restore-records",
-        "archive-order"};
-    for (size_t i = 0; i < sizeof for_operators / sizeof for_operators[0]; i++)
-        if (bytes_equal(command, bytes_str(for_operators[i])) && c->kind != WIRE_OPERATOR)
-            return err_set(e, ERR_DENIED,
-                           "%s needs an operator's certificate, yours is client '%s'",
-                           for_operators[i], c->name);
+    const char *order = one_of(orders, command);
+    const char *act = order != NULL ? order : one_of(other_acts, command);
+    if (act != NULL && c->kind != WIRE_OPERATOR)
+        return err_set(e, ERR_DENIED, "%s needs an operator's certificate, yours is client '%s'",
+                       act, c->name);
     if (json_is_true(json_object_get(arguments, "primary"))) {
         int rc = admin_require_serving(s, e);
         if (rc != 0)
@@ -536,12 +547,8 @@ int admin_command(struct site *s, struct client *c, uint64_t request, struct byt
     }
     if (bytes_equal(command, bytes_str("custody")))
         return custody_status(s, reply, e);
-    static const char *const orders[] = {
-        "switchover", "failover",   "solo",           "archive-order", "mode",
-        "isolate",    "member-add", "member-promote", "member-demote", "member-remove"};
-    for (size_t i = 0; i < sizeof orders / sizeof orders[0]; i++)
-        if (bytes_equal(command, bytes_str(orders[i])))
-            return give_order(s, c, request, orders[i], arguments, reply, e);
+    if (order != NULL)
+        return give_order(s, c, request, order, arguments, reply, e);
     if (bytes_equal(command, bytes_str("seal")))
         return command_seal(s, reply, e);
     if (bytes_equal(command, bytes_str("drill")))
@@ -552,10 +559,8 @@ int admin_command(struct site *s, struct client *c, uint64_t request, struct byt
         return admin_divergence(s, c, request, arguments, e);
     if (bytes_equal(command, bytes_str("restore-records")))
         return putback_command(s, c, request, arguments, e);
-    static const char *const of_indexes[] = {"index-create", "index-drop", "index-list"};
-    for (size_t i = 0; i < sizeof of_indexes / sizeof of_indexes[0]; i++)
-        if (bytes_equal(command, bytes_str(of_indexes[i])))
-            return service_index_command(s, c, request, command, arguments, reply, e);
+    if (one_of(of_indexes, command) != NULL)
+        return service_index_command(s, c, request, command, arguments, reply, e);
     return err_set(e, ERR_USAGE, "command '%.*s' is unknown to triveni %s",
                    (int)(command.n < 40 ? command.n : 40), (const char *)command.p,
                    TRIVENI_VERSION);
