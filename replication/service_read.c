@@ -15,11 +15,17 @@ static uint64_t age_us(const struct site *s, bool overlay)
     return freshness_age_us(&s->freshness, site_now_ms());
 }
 
-enum readiness { READ_NOW, READ_PARKED, READ_REFUSED };
+static int park(struct client *c, const struct frame *f, struct bytes body, struct lsn need,
+                struct err *e)
+{
+    int rc = service_park(c, f, body, need, e);
+    return rc != 0 ? rc : SERVICE_LATER;
+}
 
-/* May this read be answered now? `whole`: it reads the state alone (scan, snapshot), so everything visible must be applied. */
-static enum readiness read_readiness(struct client *c, const struct frame *f, struct bytes body,
-                                     uint32_t flags, struct lsn min_lsn, bool whole, struct err *e)
+/* May this read be answered now? SERVICE_LATER: it will be, and is parked until then. `whole`: it reads the state alone (scan,
+ * snapshot), so everything visible must be applied. */
+static int read_readiness(struct client *c, const struct frame *f, struct bytes body,
+                          uint32_t flags, struct lsn min_lsn, bool whole, struct err *e)
 {
     struct site *s = c->service->site;
     const struct parked *earlier = c->service->trying;
@@ -27,16 +33,15 @@ static enum readiness read_readiness(struct client *c, const struct frame *f, st
     struct lsn need = earlier != NULL && earlier->need.v > min_lsn.v ? earlier->need : min_lsn;
     if (s->view.role != REPL_PRIMARY && !standby) {
         const struct site_member *primary = site_member(s, s->view.primary);
-        err_set(e, ERR_NOT_PRIMARY,
-                "%s is not the primary: %s; ask there, or allow reads at standbys",
-                s->config->members[s->config->self].name,
-                primary != NULL ? primary->client : "none is known now");
-        return READ_REFUSED;
+        return err_set(e, ERR_NOT_PRIMARY,
+                       "%s is not the primary: %s; ask there, or allow reads at standbys",
+                       s->config->members[s->config->self].name,
+                       primary != NULL ? primary->client : "none is known now");
     }
     if (s->view.role == REPL_PRIMARY && !standby) {
         bool ready = site_is_ready(s) && repl_lease_valid(s->repl, site_now_ms());
         if (!whole && ready)
-            return READ_NOW; /* the overlay holds what is not applied */
+            return 0; /* the overlay holds what is not applied */
         if (!whole)
             need.v = 0;
         else if (earlier == NULL && s->marks.visible.v > need.v)
@@ -44,11 +49,11 @@ static enum readiness read_readiness(struct client *c, const struct frame *f, st
         if (whole && !ready && s->term_start.v > need.v)
             need = s->term_start;
         if (!ready)
-            return service_park(c, f, body, need, e) == 0 ? READ_PARKED : READ_REFUSED;
+            return park(c, f, body, need, e);
     }
     if (need.v > s->marks.applied.v)
-        return service_park(c, f, body, need, e) == 0 ? READ_PARKED : READ_REFUSED;
-    return READ_NOW;
+        return park(c, f, body, need, e);
+    return 0;
 }
 
 static int find_snapshot(struct client *c, uint64_t id, struct state_snapshot **out, struct err *e)
@@ -120,14 +125,13 @@ static int past_needs(struct client *c, struct as_of as_of, uint32_t *flags, str
 }
 
 /* May a get or a scan be answered now? */
-static enum readiness records_readiness(struct client *c, const struct frame *f, struct bytes body,
-                                        uint32_t flags, struct lsn min_lsn, struct as_of as_of,
-                                        bool scan, struct err *e)
+static int records_readiness(struct client *c, const struct frame *f, struct bytes body,
+                             uint32_t flags, struct lsn min_lsn, struct as_of as_of, bool scan,
+                             struct err *e)
 {
     const bool past = as_of.kind != AS_OF_NONE;
-    if (past && past_needs(c, as_of, &flags, &min_lsn, e) != 0)
-        return READ_REFUSED;
-    return read_readiness(c, f, body, flags, min_lsn, scan || past, e);
+    int rc = past ? past_needs(c, as_of, &flags, &min_lsn, e) : 0;
+    return rc != 0 ? rc : read_readiness(c, f, body, flags, min_lsn, scan || past, e);
 }
 
 /* The lsn as of which the snapshot is read. */
@@ -188,24 +192,16 @@ int service_get(struct client *c, const struct frame *f, struct bytes body, stru
     struct site *s = c->service->site;
     struct wire_get m;
     int rc = wire_read_get(body, &m, e);
-    if (rc != 0)
-        return rc;
-    if (m.snapshot == 0)
-        switch (records_readiness(c, f, body, m.flags, m.min_lsn, m.as_of, false, e)) {
-        case READ_NOW:
-            break;
-        case READ_PARKED:
-            return 0;
-        case READ_REFUSED:
-            return e->code;
-        }
+    if (rc == 0 && m.snapshot == 0)
+        rc = records_readiness(c, f, body, m.flags, m.min_lsn, m.as_of, false, e);
     struct state_snapshot *snap;
     struct lsn lsn = {0};
-    rc = pick_snapshot(c, m.snapshot, &snap, e);
+    if (rc == 0)
+        rc = pick_snapshot(c, m.snapshot, &snap, e);
     if (rc == 0)
         rc = resolve(snap, m.snapshot != 0, &m.as_of, &lsn, e);
     if (rc != 0)
-        return rc;
+        return rc == SERVICE_LATER ? 0 : rc;
     bool past = m.as_of.kind != AS_OF_NONE;
     bool overlay = m.snapshot == 0 && !past && site_is_ready(s);
     struct wire_read_header header = {overlay ? s->marks.visible : lsn,
@@ -321,24 +317,16 @@ int service_scan(struct client *c, const struct frame *f, struct bytes body, str
     struct site *s = c->service->site;
     struct wire_scan m;
     int rc = wire_read_scan(body, &m, e);
-    if (rc != 0)
-        return rc;
-    if (m.snapshot == 0)
-        switch (records_readiness(c, f, body, m.flags, m.min_lsn, m.as_of, true, e)) {
-        case READ_NOW:
-            break;
-        case READ_PARKED:
-            return 0;
-        case READ_REFUSED:
-            return e->code;
-        }
+    if (rc == 0 && m.snapshot == 0)
+        rc = records_readiness(c, f, body, m.flags, m.min_lsn, m.as_of, true, e);
     struct state_snapshot *snap;
     struct lsn lsn = {0};
-    rc = pick_snapshot(c, m.snapshot, &snap, e);
+    if (rc == 0)
+        rc = pick_snapshot(c, m.snapshot, &snap, e);
     if (rc == 0)
         rc = resolve(snap, m.snapshot != 0, &m.as_of, &lsn, e);
     if (rc != 0)
-        return rc;
+        return rc == SERVICE_LATER ? 0 : rc;
     struct wire_read_header header = {
         lsn, m.snapshot == 0 && m.as_of.kind == AS_OF_NONE ? age_us(s, false) : 0, 0};
     uint8_t *out = service_buffer(c->service, 1 << 16, e);
@@ -370,16 +358,10 @@ int service_snapshot_open(struct client *c, const struct frame *f, struct bytes 
     struct site *s = c->service->site;
     struct wire_snapshot_open m;
     int rc = wire_read_snapshot_open(body, &m, e);
+    if (rc == 0)
+        rc = read_readiness(c, f, body, m.flags, m.min_lsn, true, e);
     if (rc != 0)
-        return rc;
-    switch (read_readiness(c, f, body, m.flags, m.min_lsn, true, e)) {
-    case READ_NOW:
-        break;
-    case READ_PARKED:
-        return 0;
-    case READ_REFUSED:
-        return e->code;
-    }
+        return rc == SERVICE_LATER ? 0 : rc;
     unsigned slot = 0;
     while (slot < CLIENT_SNAPSHOTS_MAX && c->snapshots[slot].snap != NULL)
         slot++;
@@ -458,16 +440,10 @@ int service_outcome(struct client *c, const struct frame *f, struct bytes body, 
     struct site *s = c->service->site;
     struct wire_outcome_ask m;
     int rc = wire_read_outcome_ask(body, &m, e);
+    if (rc == 0)
+        rc = read_readiness(c, f, body, 0, (struct lsn){0}, true, e);
     if (rc != 0)
-        return rc;
-    switch (read_readiness(c, f, body, 0, (struct lsn){0}, true, e)) {
-    case READ_NOW:
-        break;
-    case READ_PARKED:
-        return 0;
-    case READ_REFUSED:
-        return e->code;
-    }
+        return rc == SERVICE_LATER ? 0 : rc;
     struct state_snapshot *snap;
     struct session_info info;
     struct entry_position at = {0};
