@@ -33,6 +33,7 @@ enum {
     SHARDS = 16,                  /* of the table: more than there are threads */
     SHARD_CELLS_MAX = 32768,      /* together as many records as have 32 MiB */
     ASKED_AHEAD = 16,
+    STEPS = 256, /* of the progress that is told */
 };
 
 /* ---- chunks ---- */
@@ -62,6 +63,8 @@ struct gather {
     pthread_cond_t news;
     size_t next, done, working;
     uint64_t bytes; /* of packs, read */
+    uint64_t shown; /* of those, when the calling thread was last woken to tell */
+    uint64_t step;  /* how many are worth waking it for */
     size_t failed;  /* the first chunk with an error; count: none */
     int rc;
     struct err why;
@@ -337,7 +340,10 @@ static void tell(struct worker *w, uint64_t bytes)
     (void)pthread_mutex_lock(&g->lock);
     g->bytes += w->before + bytes - w->told;
     w->told = w->before + bytes;
-    (void)pthread_cond_signal(&g->news);
+    if (g->bytes - g->shown >= g->step) {
+        g->shown = g->bytes;
+        (void)pthread_cond_signal(&g->news);
+    }
     (void)pthread_mutex_unlock(&g->lock);
 }
 
@@ -543,6 +549,7 @@ static int run_workers(struct gather *g, struct err *e)
     int rc = 0;
     for (size_t i = 0; i < g->count; i++)
         total += chunk_file_bytes(g, i);
+    g->step = total / STEPS;
     for (size_t i = 0; rc == 0 && i < n; i++) {
         struct worker *w = &workers[i];
         w->g = g;
