@@ -379,6 +379,13 @@ static void gone(const struct place *p, const char *name)
     assert_int_equal(unlink(path), 0);
 }
 
+static void forget(struct repo_ledger *l, const char *name)
+{
+    struct repo_ledger_line *x = repo_ledger_find(l, name);
+    assert_non_null(x);
+    memmove(x, x + 1, (size_t)(l->at + --l->n - x) * sizeof *x);
+}
+
 static void an_index_of_a_copy_counts_as_long_as_the_archive_has_it(void **state)
 {
     struct box *b = *state;
@@ -390,7 +397,7 @@ static void an_index_of_a_copy_counts_as_long_as_the_archive_has_it(void **state
     char kept[REPO_NAME_BYTES], old[REPO_NAME_BYTES], meta[REPO_NAME_BYTES];
     index_of(&b->other, 0, kept);
     index_of(&b->other, 1, old);
-    repo_ledger_remove(&b->ledger, old); /* merged into another one, in the archive */
+    forget(&b->ledger, old); /* merged into another one, in the archive */
     assert_ok(repository_ledger_follow(r, &l, &b->ledger, &e), e);
     assert_int_equal(l.n, 2 * PACKS - 1);
     assert_null(repo_ledger_find(&l, old));
@@ -405,7 +412,7 @@ static void an_index_of_a_copy_counts_as_long_as_the_archive_has_it(void **state
     assert_int_equal(report.copied, 2);
     assert_ok(repository_refresh(r, &e), e);
     assert_ok(repository_check(r, kept, NULL, NULL, &e), e);
-    repo_ledger_remove(&b->ledger, kept);
+    forget(&b->ledger, kept);
     assert_ok(repository_ledger_follow(r, &l, &b->ledger, &e), e);
     assert_int_equal(l.n, 2 * PACKS - 2);
     repository_ledger_release(&l);
