@@ -45,8 +45,8 @@ int admin_order(struct invocation *in, const char *site, const char *command, js
 int admin_give(const struct common *c, const char *site, const char *command, json_t *arguments,
                json_t **reply, struct err *e);
 
-/* The site of kind repository, by name, copied into out; and, where newest is not NULL, the newest transaction that any site shows now:
- * the archive may hear of it later than we do. ERR_NOT_FOUND: there is none. (cmd_seal.c) */
+/* The site of kind repository, by name, copied into out; and, where newest is not NULL, the newest transaction that any site
+ * shows now: the archive may hear of it later than we do. ERR_NOT_FOUND: there is none. (cmd_seal.c) */
 int archive_site(const struct common *c, char out[64], int64_t *newest, struct err *e);
 
 /* Fields that may be missing or null. */
