@@ -247,7 +247,7 @@ static void answer_sums(struct care *c, uint8_t to, enum applier_mark how)
                              .answer = true,
                              .id = c->marks[to].id,
                              .lsn = c->marks[to].lsn,
-                             .found = how == MARK_MET};
+                             .found = how == MARK_MET && site_common(c->site, c->marks[to].lsn)};
     if (m.found) {
         m.known = c->scratch.known;
         m.records = c->scratch.records;

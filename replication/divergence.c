@@ -1,4 +1,5 @@
-/* Divergence bundles: what a site had in its log and the common history does not have (P4, R9).
+/* Divergence bundles: what a site had in its log and the common history does not have (P4, R9). A thread of
+ * replication/exporter.c writes them.
  *
  * One JSON Lines file per undo under <data>/divergence/, named <term>-<first>-<last>.jsonl after the entries in it;
  * docs/FORMATS.md has the format. The tail is read twice: to count, and to look up which version each record had below the cut;
@@ -12,8 +13,9 @@
  *              that one did is not known here. That nothing committed is ever cut holds only as long as no site lost its disk or
  *              was set back
  *
- * The file is written under a temporary name, synced, renamed, and the directory synced, before anything is undone. A site that
- * stops between that and the cut comes here again, and knows less then: the bundle that is there stays. */
+ * The file is written as NAME.part, synced, renamed to NAME.uncut, and the directory synced. That is durable, and says nothing
+ * yet: the log is whole. When the log is about to be cut it is renamed to NAME, durably, and only then it is listed and believed.
+ * A site that stops between comes here again, and knows less then: the bundle that is there, NAME.uncut too, is used as it is. */
 #include "replication/bundle.h"
 #include "replication/site_parts.h"
 
@@ -28,8 +30,7 @@
 
 struct bundle_writer {
     FILE *out;
-    struct site *site;
-    struct lsn keep;
+    struct divergence *of;
     struct bases *bases;
     EVP_MD_CTX *hash;
     struct bundle head;
@@ -61,44 +62,49 @@ json_t *json_bytes(struct bytes b)
 
 /* ---- reading the tail ---- */
 
-int divergence_walk(struct site *s, struct lsn from, struct lsn to,
+static int grow(struct divergence *d, size_t need, struct err *e)
+{
+    uint8_t *larger = realloc(d->buffer, need);
+    if (larger == NULL)
+        return err_set(e, ERR_NO_MEMORY, "out of memory for %zu bytes of entries", need);
+    d->buffer = larger;
+    d->capacity = need;
+    return 0;
+}
+
+int divergence_walk(struct divergence *d, struct lsn from, struct lsn to,
                     int (*each)(void *arg, const struct entry_view *v, struct err *e), void *arg,
                     struct err *e)
 {
-    while (from.v <= to.v) {
-        size_t used, count;
-        int rc = log_read(s->log, from, to, s->read_buffer, s->read_capacity, &used, &count, e);
+    int rc = d->buffer == NULL ? grow(d, REPL_BATCH_BYTES, e) : 0;
+    while (rc == 0 && from.v <= to.v) {
+        size_t used = 0, count = 0;
+        rc = log_read(d->site->log, from, to, d->buffer, d->capacity, &used, &count, e);
         if (rc == ERR_LIMIT) {
-            uint8_t *larger = realloc(s->read_buffer, used);
-            if (larger == NULL)
-                return err_set(e, ERR_NO_MEMORY, "out of memory");
-            s->read_buffer = larger;
-            s->read_capacity = used;
+            rc = grow(d, used, e);
             continue;
         }
-        if (rc != 0)
-            return rc;
-        struct bytes in = bytes_of(s->read_buffer, used);
-        for (size_t i = 0; i < count; i++) {
+        struct bytes in = bytes_of(d->buffer, rc == 0 ? used : 0);
+        for (size_t i = 0; rc == 0 && i < count; i++) {
             struct entry_view v;
             size_t taken;
+            if (atomic_load(&d->unwanted))
+                return err_set(e, ERR_CANCELLED, "divergence bundle: not wanted any more");
             rc = entry_decode(in, &v, &taken, e);
             if (rc == 0)
                 rc = each(arg, &v, e);
-            if (rc != 0)
-                return rc;
             in = bytes_of(in.p + taken, in.n - taken);
         }
         from.v += count;
     }
-    return 0;
+    return rc;
 }
 
 static enum acknowledged acknowledged(const struct bundle_writer *w, const struct entry_view *v,
                                       enum level level)
 {
-    const struct site *s = w->site;
-    return answered_what(&s->answered, v->header.term, v->header.lsn, level, s->marks.commit);
+    const struct divergence *d = w->of;
+    return answered_what(&d->answered, v->header.term, v->header.lsn, level, d->commit);
 }
 
 /* ---- the first pass ---- */
@@ -324,16 +330,16 @@ static int write_entry(void *arg, const struct entry_view *v, struct err *e)
 
 static json_t *head_line(const struct bundle_writer *w)
 {
-    const struct site *s = w->site;
+    const struct divergence *d = w->of;
+    const struct site_config *c = d->site->config;
     const struct bundle *b = &w->head;
     return json_pack(
         "{s:s, s:s, s:s, s:s, s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:{s:I, s:I, s:I}, s:I, "
         "s:I, s:I}",
-        "bundle", BUNDLE_FORMAT, "id", b->id, "cluster", s->config->cluster, "cluster_id",
-        b->cluster, "site", s->config->members[s->config->self].name, "term",
-        (json_int_t)s->tail.term.v, "common", (json_int_t)w->keep.v, "first",
-        (json_int_t)w->keep.v + 1, "last", (json_int_t)s->tail.lsn.v, "written_us",
-        (json_int_t)site_now_us(), "entries", (json_int_t)b->entries, "transactions",
+        "bundle", BUNDLE_FORMAT, "id", b->id, "cluster", c->cluster, "cluster_id", b->cluster,
+        "site", c->members[c->self].name, "term", (json_int_t)d->end.term.v, "common",
+        (json_int_t)d->keep.v, "first", (json_int_t)d->keep.v + 1, "last", (json_int_t)d->end.lsn.v,
+        "written_us", (json_int_t)site_now_us(), "entries", (json_int_t)b->entries, "transactions",
         (json_int_t)b->transactions, "operations", (json_int_t)b->operations, "acknowledged", "yes",
         (json_int_t)b->yes, "possible", (json_int_t)b->possible, "no", (json_int_t)b->no, "points",
         (json_int_t)b->points, "modes", (json_int_t)b->modes, "audits", (json_int_t)b->audits);
@@ -354,17 +360,17 @@ static int put_end(struct bundle_writer *w, struct err *e)
 
 static int write_bundle(struct bundle_writer *w, struct err *e)
 {
-    struct site *s = w->site;
-    struct lsn from = {w->keep.v + 1};
-    w->bases = bases_open(s, w->keep);
-    int rc = divergence_walk(s, from, s->tail.lsn, count_entry, w, e);
+    struct divergence *d = w->of;
+    struct lsn from = {d->keep.v + 1};
+    w->bases = bases_open(d);
+    int rc = divergence_walk(d, from, d->end.lsn, count_entry, w, e);
     bases_end(w->bases);
     if (rc == 0 && EVP_DigestInit_ex(w->hash, EVP_sha256(), NULL) != 1)
         rc = err_set(e, ERR_FAILED, "divergence bundle: SHA-256 failed");
     if (rc == 0)
         rc = put_line(w, head_line(w), e);
     if (rc == 0)
-        rc = divergence_walk(s, from, s->tail.lsn, write_entry, w, e);
+        rc = divergence_walk(d, from, d->end.lsn, write_entry, w, e);
     return rc == 0 ? put_end(w, e) : rc;
 }
 
@@ -399,36 +405,89 @@ static bool is_there(const char *path, const char *id)
     return bundle_check(path, &old, &e) == 0 && strcmp(old.id, id) == 0;
 }
 
-int divergence_export(struct site *s, struct lsn keep, struct err *e)
+struct paths {
+    char dir[SITE_PATH_BYTES + 16], name[SITE_PATH_BYTES + 128];
+    char part[SITE_PATH_BYTES + 136], uncut[SITE_PATH_BYTES + 136];
+};
+
+static struct paths paths_of(const struct divergence *d)
 {
-    char dir[SITE_PATH_BYTES + 16], name[SITE_PATH_BYTES + 128], temporary[SITE_PATH_BYTES + 136];
-    (void)snprintf(dir, sizeof dir, "%s/divergence", s->config->data_dir);
-    (void)snprintf(name, sizeof name, "%s/%llu-%llu-%llu.jsonl", dir,
-                   (unsigned long long)s->tail.term.v, (unsigned long long)keep.v + 1,
-                   (unsigned long long)s->tail.lsn.v);
-    (void)snprintf(temporary, sizeof temporary, "%s.part", name);
-    if (mkdir(dir, 0700) == 0 &&
-        file_sync_parent(dir, e) != 0) /* made at init; somebody took it away */
+    struct paths p;
+    (void)snprintf(p.dir, sizeof p.dir, "%s/divergence", d->site->config->data_dir);
+    (void)snprintf(p.name, sizeof p.name, "%s/%llu-%llu-%llu.jsonl", p.dir,
+                   (unsigned long long)d->end.term.v, (unsigned long long)d->keep.v + 1,
+                   (unsigned long long)d->end.lsn.v);
+    (void)snprintf(p.part, sizeof p.part, "%s.part", p.name);
+    (void)snprintf(p.uncut, sizeof p.uncut, "%s.uncut", p.name);
+    return p;
+}
+
+static int rename_to(const char *from, const char *to, const char *dir, struct err *e)
+{
+    if (rename(from, to) != 0)
+        return err_set(e, ERR_IO, "%s: %s", to, strerror(errno));
+    return file_sync_path(dir, e);
+}
+
+void divergence_begin(struct divergence *d, struct site *s, struct lsn keep)
+{
+    *d = (struct divergence){.site = s,
+                             .keep = keep,
+                             .end = s->tail,
+                             .commit = s->marks.commit,
+                             .answered = s->answered};
+}
+
+int divergence_export(struct divergence *d, struct err *e)
+{
+    const struct paths p = paths_of(d);
+    if (mkdir(p.dir, 0700) == 0 &&
+        file_sync_parent(p.dir, e) != 0) /* made at init; somebody took it away */
         return e->code;
 
-    struct bundle_writer w = {.site = s, .keep = keep};
-    hex_format(s->tail.hash.b, sizeof s->tail.hash.b, w.head.id);
-    hex_format(s->config->cluster_id.b, sizeof s->config->cluster_id.b, w.head.cluster);
-    if (is_there(name,
-                 w.head.id)) { /* whoever renamed it may not have come to what makes that durable */
-        events_add(s->events, "divergence: %s was written before, and stays", name);
-        return file_sync_path(dir, e);
-    }
-    int rc = write_file(&w, temporary, e);
-    if (rc == 0 && rename(temporary, name) != 0)
-        rc = err_set(e, ERR_IO, "%s: %s", name, strerror(errno));
+    struct bundle_writer w = {.of = d};
+    hex_format(d->end.hash.b, sizeof d->end.hash.b, w.head.id);
+    hex_format(d->site->config->cluster_id.b, sizeof d->site->config->cluster_id.b, w.head.cluster);
+    d->named = is_there(p.name, w.head.id);
+    d->before = d->named || is_there(p.uncut, w.head.id);
+    if (d->before) /* whoever renamed it may not have come to what makes that durable */
+        return file_sync_path(p.dir, e);
+    int rc = write_file(&w, p.part, e);
     if (rc == 0)
-        rc = file_sync_path(dir, e);
-    if (rc == 0)
-        events_add(s->events,
+        rc = rename_to(p.part, p.uncut, p.dir, e);
+    else
+        (void)unlink(p.part);
+    d->operations = w.head.operations;
+    d->yes = w.head.yes;
+    d->possible = w.head.possible;
+    return rc;
+}
+
+int divergence_name(struct divergence *d, struct err *e)
+{
+    const struct paths p = paths_of(d);
+    int rc = d->named ? 0 : rename_to(p.uncut, p.name, p.dir, e);
+    if (rc == 0 && d->before)
+        events_add(d->site->events, "divergence: %s was written before, and stays", p.name);
+    else if (rc == 0)
+        events_add(d->site->events,
                    "divergence: %llu operations exported to %s (%llu acknowledged, %llu possibly); "
                    "see triveni divergence list",
-                   (unsigned long long)w.head.operations, name, (unsigned long long)w.head.yes,
-                   (unsigned long long)w.head.possible);
+                   (unsigned long long)d->operations, p.name, (unsigned long long)d->yes,
+                   (unsigned long long)d->possible);
+    d->named |= rc == 0;
     return rc;
+}
+
+void divergence_forget(struct divergence *d)
+{
+    const struct paths p = paths_of(d);
+    if (!d->named)
+        (void)unlink(p.uncut);
+}
+
+void divergence_end(struct divergence *d)
+{
+    free(d->buffer);
+    *d = (struct divergence){.site = NULL};
 }

@@ -12,22 +12,21 @@
 #define ABSENT (UINT64_MAX - 1)
 
 struct bases {
-    struct site *site;
+    struct divergence *of;
     struct state_snapshot *snap; /* NULL: closed, or could not be opened */
-    struct lsn keep, at;         /* the state is at `at` */
+    struct lsn at;               /* the state is at `at` */
     bool unknown;                /* all of them */
     struct record_map map;       /* to a version, or one of the above */
 };
 
-struct bases *bases_open(struct site *s, struct lsn keep)
+struct bases *bases_open(struct divergence *d)
 {
     struct bases *b = calloc(1, sizeof *b);
     if (b == NULL)
         return NULL;
-    b->site = s;
-    b->keep = keep;
+    b->of = d;
     b->map.most = BASE_RECORDS_MAX;
-    if (state_snapshot_open(s->state, &b->snap, NULL) != 0)
+    if (state_snapshot_open(d->site->state, &b->snap, NULL) != 0)
         b->snap = NULL;
     else
         b->at = state_snapshot_position(b->snap).lsn;
@@ -39,9 +38,10 @@ static uint64_t look(const struct bases *b, struct bytes collection, struct byte
     struct record r;
     struct err why;
     err_init(&why);
-    int rc = b->at.v > b->keep.v ? state_get_as_of(b->snap, (struct as_of){AS_OF_LSN, b->keep.v},
-                                                   collection, key, &r, &why)
-                                 : state_get(b->snap, collection, key, &r, &why);
+    int rc = b->at.v > b->of->keep.v
+                 ? state_get_as_of(b->snap, (struct as_of){AS_OF_LSN, b->of->keep.v}, collection,
+                                   key, &r, &why)
+                 : state_get(b->snap, collection, key, &r, &why);
     return rc == 0 ? r.lsn.v : rc == ERR_NOT_FOUND ? ABSENT : UNKNOWN;
 }
 
@@ -79,10 +79,10 @@ void bases_end(struct bases *b)
     b->snap = NULL;
     struct err why;
     err_init(&why);
-    if (b->map.count == 0 || b->at.v >= b->keep.v ||
-        divergence_walk(b->site, (struct lsn){b->at.v + 1}, b->keep, passed, b, &why) == 0)
+    if (b->map.count == 0 || b->at.v >= b->of->keep.v ||
+        divergence_walk(b->of, (struct lsn){b->at.v + 1}, b->of->keep, passed, b, &why) == 0)
         return;
-    events_add(b->site->events,
+    events_add(b->of->site->events,
                "divergence: the versions below the cut are not known, the log cannot be read: %s",
                why.text);
     b->unknown = true;

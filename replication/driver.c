@@ -2,7 +2,8 @@
  *
  * ORDER. The core's promise is that nothing after SAVE_VOTE or TRUNCATE may begin before they are complete: here both are
  * synchronous calls, so the order of the loop below is the order on disk and wire. Appending is not: the log thread reports
- * DURABLE later, and whatever must wait for it (acknowledgements, commit) waits inside the core.
+ * DURABLE later, and whatever must wait for it (acknowledgements, commit) waits inside the core. Nor is exporting, which may take
+ * long: exporter.c reports EXPORTED later, and TRUNCATE comes after that.
  *
  * FEEDBACK. Some actions have an outcome that the core must know (APPENDED, SENT, GONE). Those events are queued and
  * fed after the actions at hand are done, so that the core never runs inside itself.
@@ -29,6 +30,11 @@ bool site_is_ready(const struct site *s)
 bool site_is_settled(const struct site *s)
 {
     return marks_settled(&s->marks, &s->view, s->term_start) && s->fatal.code == 0;
+}
+
+bool site_common(const struct site *s, struct lsn lsn)
+{
+    return !s->view.cut.asked || lsn.v <= s->view.cut.keep.v;
 }
 
 const struct site_member *site_member(const struct site *s, uint8_t index)
@@ -242,14 +248,14 @@ static int undo_state(struct site *s, struct lsn keep, struct err *e)
     return rc != 0 ? rc : scrubber_start(s, &s->scrubber, e);
 }
 
-/* Undo everything after `keep`: export, put the state back, cut the log. Each step is durable before the next begins. */
+/* Undo everything after `keep`, which is exported: the bundle gets its name, the state is put back, the log is cut. Each step is
+ * durable before the next begins. */
 static void truncate_to(struct site *s, struct lsn keep)
 {
     struct err e = ERR_NONE;
-    events_add(s->events,
-               "log: entries %llu..%llu are not in the common history; exporting and undoing them",
+    events_add(s->events, "log: undoing entries %llu..%llu, which are exported",
                (unsigned long long)keep.v + 1, (unsigned long long)s->tail.lsn.v);
-    if (divergence_export(s, keep, &e) != 0)
+    if (exporter_name(s->exporter, keep, &e) != 0)
         goto failed;
     struct lsn applied = s->marks.applied;
     if (marks_must_undo(&s->marks, keep)) {
@@ -269,15 +275,6 @@ static void truncate_to(struct site *s, struct lsn keep)
 failed:
     err_wrap(&e, "undoing the log after lsn %llu", (unsigned long long)keep.v);
     site_fail(s, &e);
-}
-
-/* What the others go on without stays here, and in a bundle, for people to apply anew. Without the bundle nothing is lost. */
-static void export_only(struct site *s, struct lsn keep)
-{
-    struct err e = ERR_NONE;
-    if (divergence_export(s, keep, &e) != 0)
-        events_add(s->events, "entries after %llu are not exported: %s; they are in the log",
-                   (unsigned long long)keep.v, e.text);
 }
 
 /* ---- shipping ---- */
@@ -474,7 +471,7 @@ static void execute(struct site *s, const struct repl_event *event, const struct
         truncate_to(s, a->lsn);
         break;
     case REPL_ACT_EXPORT:
-        export_only(s, a->lsn);
+        exporter_begin(s->exporter, a->lsn, a->granted);
         break;
     case REPL_ACT_APPEND_OWN:
         append_own(s, a);
@@ -528,6 +525,7 @@ static void step_once(struct site *s, const struct repl_event *event,
         execute(s, event, &s->actions->a[i], entries);
     repl_view(s->repl, &s->view);
     s->marks.durable = s->view.durable; /* the core knows what of it was cut meanwhile */
+    exporter_follow(s->exporter);
     if (before != s->view.role || primary_before != s->view.primary)
         service_role_changed(s, before == REPL_PRIMARY && s->view.role != REPL_PRIMARY);
     if (!stopped_before && s->view.handover > REPL_HANDOVER_WAIT)

@@ -51,7 +51,7 @@ static int read_readiness(struct client *c, const struct frame *f, struct bytes 
         if (!ready)
             return park(c, f, body, need, e);
     }
-    if (need.v > s->marks.applied.v)
+    if (need.v > s->marks.applied.v || !site_common(s, need))
         return park(c, f, body, need, e);
     return 0;
 }

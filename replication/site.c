@@ -202,6 +202,7 @@ static void on_wake(uv_async_t *wake)
     if (ahead_news(s->ahead))
         s->unshipped = true; /* the end of the turn looks who can be sent what was read */
     past_answer(s->past);
+    exporter_progress(s->exporter);
     if (s->fatal.code == 0 && applier_failed(s->applier, &why))
         site_fail(s, &why);
     if (s->fatal.code == 0)
@@ -393,6 +394,8 @@ static int start(struct site *s, struct err *e)
     if (rc == 0)
         rc = ahead_start(s, &s->ahead, e);
     if (rc == 0)
+        rc = exporter_open(s, &s->exporter, e);
+    if (rc == 0)
         rc = applier_start(s, &s->applier, e);
     if (rc == 0)
         rc = care_start(s, &s->care, e);
@@ -448,6 +451,7 @@ static bool stop_loop(struct site *s)
     archiver_stop(s->archiver);
     packs_stop(s->packs);
     ahead_stop(s->ahead);
+    exporter_close(s->exporter);
     struct err e = ERR_NONE;
     if (s->log != NULL && log_close(s->log, &e) != 0 && s->fatal.code == 0)
         s->fatal = e;

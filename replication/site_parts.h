@@ -26,6 +26,7 @@
 
 #include <jansson.h>
 #include <pthread.h>
+#include <stdatomic.h>
 #include <uv.h>
 
 struct applier;
@@ -38,6 +39,7 @@ struct drillmaster;
 struct archive_scrub;
 struct events;
 struct ahead;
+struct exporter;
 struct packs;
 struct past;
 struct receipts;
@@ -142,6 +144,7 @@ struct site {
     struct scrubber *scrubber;           /* NULL: switched off */
     struct archive_scrub *archive_scrub; /* NULL: keeps no archive, or it is switched off */
     struct ahead *ahead;
+    struct exporter *exporter;
     struct care *care;
     struct events *events;
     struct service *service;
@@ -348,6 +351,8 @@ void peers_drop(struct site *s, uint8_t slot, const struct err *why);
 bool peers_send_cosign(struct site *s, uint8_t to, const struct cosign_message *m);
 /* The same for a care_message, encoded. */
 bool peers_send_care(struct site *s, uint8_t to, struct bytes body);
+/* What is applied up to lsn is not about to be undone, as far as is known. */
+bool site_common(const struct site *s, struct lsn lsn);
 const struct site_member *site_member(const struct site *s,
                                       uint8_t index); /* NULL for REPL_NOBODY */
 
@@ -358,13 +363,46 @@ json_t *forecast_json(struct site *s);
 /* ---- divergence.c ---- */
 /* Text when it is UTF-8 that JSON writes at most twice as long, {"base64": ...} otherwise. */
 json_t *json_bytes(struct bytes b);
-/* Write the entries after `keep` as a divergence bundle (replication/bundle.h), durable when it returns 0 (R9, P4). One that is
- * there already, of the same entries, stays: it was written by a process that knew no less. */
-int divergence_export(struct site *s, struct lsn keep, struct err *e);
+/* Entries that are to be exported as a divergence bundle (replication/bundle.h; R9, P4), and what was known of them when that was
+ * ordered: nothing here changes afterwards but `unwanted`, so any thread may write it. */
+struct divergence {
+    struct site *site;
+    struct lsn keep;
+    struct entry_position end; /* those after `keep`, up to this */
+    struct lsn commit;
+    struct answered answered;
+    atomic_bool unwanted; /* export: give up, ERR_CANCELLED */
+    uint8_t *buffer;      /* of what is read */
+    size_t capacity;
+    bool before, named; /* a former process had written it, and given it its name */
+    uint64_t operations, yes, possible;
+};
+/* Of all after `keep`, as it is now. Loop. */
+void divergence_begin(struct divergence *d, struct site *s, struct lsn keep);
+/* Write it, durable when this returns 0, but under a name that nobody looks for. One that is there already, of the same entries,
+ * stays: it was written by a process that knew no less. Any thread, one at a time. */
+int divergence_export(struct divergence *d, struct err *e);
+/* Then: give it its name, durably, because now it is true; or remove it again. */
+int divergence_name(struct divergence *d, struct err *e);
+void divergence_forget(struct divergence *d);
+void divergence_end(struct divergence *d);
 /* Every entry from `from` to `to`, decoded, in order; stops at the first result that is not 0, and returns it. */
-int divergence_walk(struct site *s, struct lsn from, struct lsn to,
+int divergence_walk(struct divergence *d, struct lsn from, struct lsn to,
                     int (*each)(void *arg, const struct entry_view *v, struct err *e), void *arg,
                     struct err *e);
+
+/* ---- exporter.c: a thread writes the divergence bundle of what is to be cut. Loop, all of it. ---- */
+int exporter_open(struct site *s, struct exporter **out, struct err *e);
+void exporter_close(struct exporter *x); /* NULL is fine; what is being written is given up */
+/* Begin to export all after `keep`; what is under way is not wanted any more. `cut`: REPL_EV_EXPORTED is fed when it is durable,
+ * and a failure stops the site. Else it gets its name at once, and a failure is told: nothing is lost. */
+void exporter_begin(struct exporter *x, struct lsn keep, bool cut);
+/* The log is about to be cut there: the bundle gets its name. It must have been exported. */
+int exporter_name(struct exporter *x, struct lsn keep, struct err *e);
+void exporter_follow(struct exporter *x);   /* after each step: is it still wanted? */
+void exporter_progress(struct exporter *x); /* has the thread ended? */
+/* Text of what is awaited; false: nothing. */
+bool exporter_trouble(const struct exporter *x, char text[ERR_TEXT_BYTES]);
 
 /* ---- divergence_base.c: which version records had below a cut ---- */
 struct bases;                        /* of the records that a divergent tail changes */
@@ -375,7 +413,7 @@ struct base {
     struct lsn version; /* BASE_VERSION */
 };
 /* From the state as it is now, or as it was at `keep` if it has gone beyond. Never fails: what cannot be found is unknown. */
-struct bases *bases_open(struct site *s, struct lsn keep);
+struct bases *bases_open(struct divergence *d);
 void bases_want(struct bases *b, struct bytes collection, struct bytes key);
 /* Then what the log has between the state and `keep`. After it the state may be undone. */
 void bases_end(struct bases *b);

@@ -227,6 +227,9 @@ json_t *trouble_json(struct site *s)
     add_peers(s, list);
     add_relay(s, list);
     add_state(s, list);
+    char exporting[ERR_TEXT_BYTES];
+    if (exporter_trouble(s->exporter, exporting))
+        add(list, "%s", exporting);
     divergence_trouble(s, add_line, list);
     collector_trouble(s, add_line, list);
     cosigner_trouble(s, add_line, list);

@@ -1,7 +1,8 @@
 /* Dispatch, timers and questions of the replication machine. repl.h is the contract; each concern has a file:
  * repl_election.c who becomes primary, repl_lease.c how long it may believe so, repl_shipping.c what it sends,
- * repl_follow.c what the others do with it, repl_commit.c what counts, repl_fetch.c and repl_switchover.c the two
- * ways to a new primary that lose nothing, repl_members.c who counts, repl_log.c what is remembered of the log.
+ * repl_follow.c what the others do with it, repl_cut.c what becomes of entries that only one site has, repl_commit.c what
+ * counts, repl_fetch.c and repl_switchover.c the two ways to a new primary that lose nothing, repl_members.c who counts,
+ * repl_log.c what is remembered of the log.
  *
  * What comes from other sites is well-formed, but may be late, repeated, reordered or nonsense. It is
  * screened here once, and nothing in a message is ever check()ed. */
@@ -286,7 +287,11 @@ void repl_step(struct repl *r, const struct repl_event *event, struct repl_actio
         check(event->position.lsn.v <= r->log.last.v);
         repl_log_sealed(&r->log, event->position.lsn, &event->position.hash);
         break;
+    case REPL_EV_EXPORTED:
+        repl_on_exported(r, out, event);
+        break;
     }
+    repl_cut_watch(r);
     if (r->commit.v > r->told_commit.v)
         repl_give_all(r, out);
     repl_watch_disk(r);
@@ -378,6 +383,7 @@ void repl_view(const struct repl *r, struct repl_view *out)
     out->disk_usual_ms = slow_disk_usual_ms(&r->disk);
     out->heard = (struct repl_heard){r->heard_from, r->seen_term, r->heard_ms, r->primary_last,
                                      r->primary_commit};
+    out->cut = (struct repl_cut_view){r->cut.asked, r->cut.durable, r->cut.keep};
     out->list = r->list;
     for (uint8_t i = 0; i < r->options.sites; i++)
         if (i != r->options.self)

@@ -206,6 +206,9 @@ enum repl_event_type {
     REPL_EV_SOLO,
     REPL_EV_APPENDED, /* position: the entry of APPEND_OWN has been sealed and queued */
     REPL_EV_FIT, /* site (or this one), fit: whether its state is equal to the others'; at the start it is taken to be (P9) */
+    /* keep, position: the entries after `keep`, up to `position`, which was the end of the log at EXPORT, are exported, and that
+     * is durable */
+    REPL_EV_EXPORTED,
 };
 
 struct repl_event {
@@ -226,16 +229,20 @@ struct repl_event {
     struct term term;
     bool fit;
     struct lsn applied, archived;
+    struct lsn keep;
 };
 
 /* ---- actions, to be executed in order ---- */
 enum repl_action_type {
     /* term, site (voted for), granted (may_vote): durable before anything later */
     REPL_ACT_SAVE_VOTE = 1,
-    /* lsn: export the entries after it as a divergence bundle, durable (R9); undo the state if it applied beyond;
-     * cut the log; all before anything later */
+    /* lsn: give the divergence bundle of the entries after it, which EXPORTED has told of, its name (R9); undo the state if it
+     * applied beyond; cut the log; all before anything later */
     REPL_ACT_TRUNCATE,
-    REPL_ACT_EXPORT,     /* lsn: export the entries after it likewise; nothing is cut */
+    /* lsn: begin to export the entries after it, up to the end of the log, as a divergence bundle; it takes its time, and the log
+     * may grow meanwhile. granted: to be cut by TRUNCATE, perhaps: feed EXPORTED when the bundle is durable, and give it no name
+     * yet; an export that is under way for another cut is not wanted any more. Else nothing will be cut: it gets its name */
+    REPL_ACT_EXPORT,
     REPL_ACT_APPEND_OWN, /* lsn, term, kind: seal and queue this entry now, then feed APPENDED */
     REPL_ACT_APPEND,     /* first, count: queue these entries of the message being handled */
     REPL_ACT_SEND,       /* message */
@@ -347,6 +354,11 @@ struct repl_view {
     bool disk_slow; /* the log's: a batch takes so long, against the usual (slow_disk.h) */
     uint32_t disk_ms, disk_usual_ms; /* usual 0: not known */
     struct repl_heard heard;
+    struct repl_cut_view {
+        bool asked;   /* what follows `keep` is to be cut, if whoever wants that still does ... */
+        bool durable; /* ... and is exported; else that is awaited */
+        struct lsn keep; /* what is applied beyond may not be in the common history */
+    } cut;
     struct repl_member_list list; /* in force */
     struct repl_peer_view peers[REPL_SITES_MAX];
 };

@@ -15,6 +15,8 @@
  * member of such an M must first put e back through ordinary log matching. (3) What is at or below the own commit index
  * is never cut (repl_merge). (4) With equal last terms the shorter log is a prefix of the longer, so there is nothing to cut.
  *
+ * What is to be cut is exported first (repl_cut.c): the attempt waits for that, as long as the voter answers.
+ *
  * Each answer carries the end of V's log at that moment, so (2) is judged anew each time; answers are tied to the attempt by a
  * number. A fetch that gets no answer for an election time is given up, and so is one from a voter whose log does not reach back
  * far enough: one that was rebuilt from the repository has only what came later. Another voter is asked then, and this one not
@@ -45,14 +47,25 @@ static void request(struct repl *r, struct repl_actions *out)
     r->fetch_ms = r->now_ms + REPL_RESEND_HEARTBEATS * r->options.heartbeat_ms;
 }
 
+static void wait_on(struct repl *r)
+{
+    r->fetch_until_ms = r->now_ms + r->options.election_ms;
+    if (r->deadline_ms < r->fetch_until_ms)
+        r->deadline_ms = r->fetch_until_ms; /* the attempt waits for its log */
+}
+
 /* An answer that brings the fetch on gives it another election time. */
 static void request_next(struct repl *r, struct repl_actions *out, struct lsn at)
 {
     r->fetch_at = at;
-    r->fetch_until_ms = r->now_ms + r->options.election_ms;
-    if (r->deadline_ms < r->fetch_until_ms)
-        r->deadline_ms = r->fetch_until_ms; /* the attempt waits for its log */
+    wait_on(r);
     request(r, out);
+}
+
+void repl_fetch_exported(struct repl *r, struct repl_actions *out)
+{
+    if (r->fetch_from != REPL_NOBODY)
+        request(r, out);
 }
 
 void repl_fetch_begin(struct repl *r, struct repl_actions *out, uint8_t from)
@@ -160,6 +173,10 @@ void repl_on_tail(struct repl *r, struct repl_actions *out, const struct repl_me
     enum repl_fit fit = repl_merge(r, out, m, metas, m->last_term.v > r->log.last_term.v);
     if (fit == REPL_FIT_BROKEN)
         return;
+    if (fit == REPL_FIT_LATER) { /* and is asked for again and again meanwhile */
+        wait_on(r);
+        return;
+    }
     if (fit == REPL_FIT_NOT) {
         repl_trace(
             r, out,

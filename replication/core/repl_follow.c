@@ -6,6 +6,9 @@
  * the hashes of the headers are compared wherever both are at hand, and what is appended must carry the hash of
  * what it is appended to; as each header includes the previous one's hash, one equal hash proves the whole prefix.
  *
+ * A CUT has to wait until what it undoes is exported. Until then what cannot be appended is answered as a heartbeat would be that
+ * ends where the logs part (repl_cut.c).
+ *
  * NOT ABLE TO GO ON. A cut at or below the commit index, or an equal (lsn, term) with another hash, contradicts what this site
  * has promised and cannot come from a correct history. The site then marks itself broken: standby, no votes, no acknowledgements
  * (P9, P10), until an operator looks. It does not crash on what others send.
@@ -41,12 +44,13 @@ static void ack(struct repl *r, struct repl_actions *out, bool rejected, struct 
         return;
     struct repl_message *m = repl_send(r, out, REPL_ACT_SEND, REPL_MSG_ACK, r->primary);
     repl_message_at(r, m, at);
-    m->last = r->log.last;
-    m->last_term = r->log.last_term;
+    /* What is beyond is not what the primary has sent. */
+    m->last = repl_cut_awaited(r, r->matched) ? r->matched : r->log.last;
+    m->last_term = repl_log_term(&r->log, m->last);
     m->rejected = rejected;
     m->counts = r->may_vote;
     m->round = r->seen_round;
-    m->applied = r->applied;
+    m->applied = repl_cut_parts(r, r->matched) ? lsn_min(r->applied, r->matched) : r->applied;
     m->archived = r->archived;
     r->acked_ms = r->now_ms;
     if (!rejected)
@@ -132,21 +136,6 @@ enum repl_fit repl_fits(struct repl *r, struct repl_actions *out, const struct r
     return REPL_FIT;
 }
 
-static void cut(struct repl *r, struct repl_actions *out, struct lsn last)
-{
-    repl_trace(r, out,
-               "term %llu: our %llu entries after %llu are not in the common history -> cut",
-               U(r->term.v), U(r->log.last.v - last.v), U(last.v));
-    repl_act(r, out, REPL_ACT_TRUNCATE)->lsn = last;
-    repl_log_truncate(&r->log, last);
-    r->visible = lsn_min(r->visible, last);
-    r->told_visible = lsn_min(r->told_visible, last);
-    r->applied = lsn_min(r->applied, last);
-    r->matched = lsn_min(r->matched, last);
-    r->acked = lsn_min(r->acked, last);
-    repl_members_cut(r, out, last);
-}
-
 enum repl_fit repl_merge(struct repl *r, struct repl_actions *out, const struct repl_message *m,
                          const struct repl_entry_meta *metas, bool may_cut)
 {
@@ -170,7 +159,7 @@ enum repl_fit repl_merge(struct repl *r, struct repl_actions *out, const struct 
         return REPL_FIT_NOT;
     if (before.v < r->log.last.v && before.v < lsn_max(r->commit, r->list_before.lsn).v) {
         if (!r->may_vote) /* the others go on without it, by two operators' order: it is for people to apply it anew */
-            repl_act(r, out, REPL_ACT_EXPORT)->lsn = before;
+            repl_act(r, out, REPL_ACT_EXPORT)->lsn = before; /* granted is not set */
         repl_break(r, out, "a committed entry would have to be cut");
         return REPL_FIT_BROKEN;
     }
@@ -181,8 +170,8 @@ enum repl_fit repl_merge(struct repl *r, struct repl_actions *out, const struct 
     }
     if (metas[i].term.v < repl_log_term(&r->log, before).v)
         return REPL_FIT_NOT; /* terms never fall along a log */
-    if (before.v < r->log.last.v)
-        cut(r, out, before);
+    if (before.v < r->log.last.v && !repl_cut(r, out, before))
+        return REPL_FIT_LATER;
     struct repl_action *a = repl_act(r, out, REPL_ACT_APPEND);
     a->first = i;
     a->count = m->count - i;
@@ -241,14 +230,20 @@ void repl_on_entries(struct repl *r, struct repl_actions *out, const struct repl
     }
     if (fit == REPL_FIT_BROKEN)
         return;
-    repl_relay_served(r, out, m, fit == REPL_FIT && r->log.last.v > end.v);
+    if (fit == REPL_FIT_LATER)
+        r->cut.of = r->term;
+    else if (fit == REPL_FIT_NOT && repl_cut_awaited(r, r->matched))
+        fit = REPL_FIT_LATER; /* it goes on behind what has to be cut */
+    repl_relay_served(r, out, m,
+                      fit == REPL_FIT_LATER || (fit == REPL_FIT && r->log.last.v > end.v));
     if (fit == REPL_FIT_NOT) {
         ack(r, out, true, hint);
         return;
     }
-    r->matched = lsn_max(r->matched, (struct lsn){m->lsn.v + m->count});
+    struct lsn agreed = fit == REPL_FIT ? (struct lsn){m->lsn.v + m->count} : r->cut.keep;
+    r->matched = lsn_max(r->matched, agreed);
     check(r->matched.v <= r->log.last.v);
-    if (m->lsn.v + m->count >= r->commit.v)
+    if (agreed.v >= r->commit.v)
         r->agrees |= r->commit.v == 0 || repl_log_term(&r->log, r->commit).v != 0;
     r->primary_commit = lsn_max(r->primary_commit, m->commit);
     repl_update_commit(r, out);
@@ -263,11 +258,21 @@ void repl_on_entries(struct repl *r, struct repl_actions *out, const struct repl
         ack(r, out, false, ack_position(r));
 }
 
+static bool follows(const struct repl *r)
+{
+    return r->role == REPL_STANDBY && r->primary != REPL_NOBODY && r->seen_term.v == r->term.v &&
+           r->heard_from == r->primary && !r->broken && r->forced_until_ms == 0;
+}
+
+void repl_follow_exported(struct repl *r, struct repl_actions *out)
+{
+    if (follows(r) && repl_cut_parts(r, r->matched))
+        ack(r, out, true, r->cut.keep);
+}
+
 void repl_follow_durable(struct repl *r, struct repl_actions *out)
 {
-    bool following = r->role == REPL_STANDBY && r->primary != REPL_NOBODY &&
-                     r->seen_term.v == r->term.v && r->heard_from == r->primary && !r->broken;
-    if (!following || r->forced_until_ms != 0)
+    if (!follows(r))
         return;
     maybe_readmit(r, out);
     if (ack_position(r).v > r->acked.v)

@@ -30,6 +30,8 @@
  * such entries as committed: it is told which entry another one has at its commit index, asks from below, and finds where they
  * part.
  *
+ * What has to be cut first is exported first: until that is done a give says only up to where the logs agree (repl_cut.c).
+ *
  * ELECTIONS. While the answers say that their giver hears the primary of its term (in its own ears, four heartbeats ago at most:
  * nobody passes on what he was told), this site does not stand; it would be refused in any case. As soon as they do not, it
  * stands when its own promise is over. The deadline only ever moves, no promise does, so this is a matter of calm, not of safety.
@@ -333,17 +335,23 @@ static void take(struct repl *r, struct repl_actions *out, const struct repl_mes
         fit = repl_merge(r, out, m, metas, true);
     if (fit == REPL_FIT_BROKEN)
         return;
+    if (fit == REPL_FIT_LATER)
+        r->cut.of = r->term; /* what is committed is in every primary's */
+    else if (fit == REPL_FIT_NOT && repl_cut_awaited(r, a->at))
+        fit = REPL_FIT_LATER; /* it goes on behind what has to be cut */
     if (fit == REPL_FIT_NOT) {
         begin_at(r, out, !r->may_vote ? hint : m->lsn.v > r->log.last.v ? r->log.last : r->commit);
         return;
     }
-    struct lsn at = {m->lsn.v + m->count};
+    struct lsn at = fit == REPL_FIT ? (struct lsn){m->lsn.v + m->count} : r->cut.keep;
     check(at.v <= r->log.last.v);
-    a->at = lsn_max(a->at, at);
+    a->at = fit == REPL_FIT ? lsn_max(a->at, at) : at;
     r->matched = lsn_max(r->matched, at);
     r->primary_commit = lsn_max(r->primary_commit, lsn_max(m->last, m->commit));
     repl_update_commit(r, out);
     a->lacks &= m->count == 0;
+    if (repl_cut_awaited(r, a->at))
+        return; /* asked each heartbeat, which tells that nothing more can be taken */
     uint64_t since_ms = a->came_ms > a->began_ms ? a->came_ms : a->began_ms;
     bool waited = r->now_ms >= since_ms + heartbeats(r, REPL_RESEND_HEARTBEATS);
     if (m->count > 0) {
@@ -355,6 +363,12 @@ static void take(struct repl *r, struct repl_actions *out, const struct repl_mes
     } else if (!a->hears && a->at.v >= m->last.v &&
                r->now_ms >= a->began_ms + heartbeats(r, REPL_RESEND_HEARTBEATS))
         ask_another(r, out); /* it has no more; perhaps somebody else has */
+}
+
+void repl_relay_exported(struct repl *r, struct repl_actions *out)
+{
+    if (r->relay.from != REPL_NOBODY && repl_cut_parts(r, r->relay.at))
+        begin_at(r, out, r->cut.keep);
 }
 
 void repl_on_give(struct repl *r, struct repl_actions *out, const struct repl_message *m,

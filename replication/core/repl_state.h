@@ -68,6 +68,15 @@ struct repl_mark {
     uint64_t round, sent_ms;
 };
 
+/* What follows `keep` is to be cut when it is exported (repl_cut.c). */
+struct repl_cut {
+    bool asked;            /* EXPORT is out, or done */
+    bool durable;          /* it is done: whoever has other entries there may have it cut */
+    struct lsn keep, last; /* `last`, `last_term`: the end of the log that it is of */
+    struct term last_term;
+    struct term of; /* in which the primary's history was last found to part from ours at `keep` */
+};
+
 struct repl {
     struct repl_options options;
     uint64_t now_ms, start_ms;
@@ -109,6 +118,7 @@ struct repl {
     struct lsn readmit_at;
     struct lsn acked; /* as named by the last ACK */
     uint64_t acked_ms;
+    struct repl_cut cut; /* repl_cut.c */
 
     /* standing (repl_election.c) */
     uint64_t deadline_ms; /* standby: stand then; candidates: give up then */
@@ -245,14 +255,26 @@ void repl_on_entries(struct repl *r, struct repl_actions *out, const struct repl
                      const struct repl_entry_meta *metas);
 void repl_follow_durable(struct repl *r, struct repl_actions *out);
 void repl_break(struct repl *r, struct repl_actions *out, const char *why);
-enum repl_fit { REPL_FIT = 1, REPL_FIT_NOT, REPL_FIT_BROKEN };
+enum repl_fit { REPL_FIT = 1, REPL_FIT_NOT, REPL_FIT_LATER, REPL_FIT_BROKEN };
 /* Does the entry before the first one sent agree with ours? When it does not, *hint is where it may. */
 enum repl_fit repl_fits(struct repl *r, struct repl_actions *out, const struct repl_message *m,
                         struct lsn *hint);
 /* Put the carried entries into the log where they fit. NOT: they do not follow anything here, or a conflicting
- * suffix would have to be cut and may not be; nothing was done. */
+ * suffix would have to be cut and may not be; nothing was done. LATER: it has to be cut, and is not exported yet; the logs agree
+ * up to cut.keep, and nothing was done. */
 enum repl_fit repl_merge(struct repl *r, struct repl_actions *out, const struct repl_message *m,
                          const struct repl_entry_meta *metas, bool may_cut);
+void repl_follow_exported(struct repl *r,
+                          struct repl_actions *out); /* what is in the way may be cut */
+
+/* ---- repl_cut.c ---- */
+/* What follows `keep` is not in the common history. True: it is cut. False: it has to be exported first, and that is ordered. */
+bool repl_cut(struct repl *r, struct repl_actions *out, struct lsn keep);
+/* Is it known that the history of this term's primary parts from ours at `agreed`? And is the export awaited that this takes? */
+bool repl_cut_parts(const struct repl *r, struct lsn agreed);
+bool repl_cut_awaited(const struct repl *r, struct lsn agreed);
+void repl_cut_watch(struct repl *r); /* after each step: is it still wanted? */
+void repl_on_exported(struct repl *r, struct repl_actions *out, const struct repl_event *e);
 
 /* ---- repl_solo.c ---- */
 void repl_on_solo(struct repl *r, struct repl_actions *out, const struct repl_event *e);
@@ -271,6 +293,7 @@ void repl_on_fetch(struct repl *r, struct repl_actions *out, const struct repl_m
 void repl_on_tail(struct repl *r, struct repl_actions *out, const struct repl_message *m,
                   const struct repl_entry_meta *metas);
 void repl_fetch_gone(struct repl *r, struct repl_actions *out, uint8_t site);
+void repl_fetch_exported(struct repl *r, struct repl_actions *out);
 
 /* ---- repl_relay.c ---- */
 void repl_relay_heard(struct repl *r, struct repl_actions *out, const struct repl_message *m,
@@ -283,6 +306,7 @@ uint64_t repl_relay_next_ms(const struct repl *r);
 void repl_relay_view(const struct repl *r, struct repl_relay_view *out);
 void repl_on_give(struct repl *r, struct repl_actions *out, const struct repl_message *m,
                   const struct repl_entry_meta *metas);
+void repl_relay_exported(struct repl *r, struct repl_actions *out);
 /* ---- repl_give.c ---- */
 void repl_on_pull(struct repl *r, struct repl_actions *out, const struct repl_message *m);
 void repl_give_sent(struct repl *r, struct repl_actions *out, const struct repl_event *e);

@@ -1,7 +1,10 @@
-/* A disk that a test can slow down, for LD_PRELOAD: each synchronous write, and each sync, takes as many milliseconds longer as
- * the file $SLOW_DISK_FILE says now. */
+/* A disk that a test can slow down, for LD_PRELOAD: each synchronous write, and each sync of data, takes as many milliseconds
+ * longer as the file $SLOW_DISK_FILE says now. So does each fsync of a file whose name contains $SLOW_DISK_OF, and then nothing
+ * else does. */
 #include <fcntl.h>
+#include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
@@ -22,13 +25,26 @@ static void delay(void)
 ssize_t pwrite(int fd, const void *p, size_t n, off_t at)
 {
     int flags = fcntl(fd, F_GETFL);
-    if (flags >= 0 && (flags & O_DSYNC) != 0)
+    if (flags >= 0 && (flags & O_DSYNC) != 0 && getenv("SLOW_DISK_OF") == NULL)
         delay();
     return syscall(SYS_pwrite64, fd, p, n, at);
 }
 
 int fdatasync(int fd)
 {
-    delay();
+    if (getenv("SLOW_DISK_OF") == NULL)
+        delay();
     return (int)syscall(SYS_fdatasync, fd);
+}
+
+int fsync(int fd)
+{
+    const char *of = getenv("SLOW_DISK_OF");
+    char link[32], name[4096];
+    (void)snprintf(link, sizeof link, "/proc/self/fd/%d", fd);
+    ssize_t n = of != NULL ? readlink(link, name, sizeof name - 1) : -1;
+    name[n > 0 ? n : 0] = '\0';
+    if (of != NULL && strstr(name, of) != NULL)
+        delay();
+    return (int)syscall(SYS_fsync, fd);
 }

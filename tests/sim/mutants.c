@@ -11,7 +11,7 @@ static const struct {
                                 "entries are reported durable when they are queued (R2)"},
     [MUTANT_TORN_WRITE_KEPT] = {"torn-write-kept", "recovery keeps the torn end of the log"},
     [MUTANT_CUT_BEFORE_EXPORT] = {"cut-before-export",
-                                  "a divergent tail is cut without an export (R9)"},
+                                  "a divergent tail is cut before its export is durable (R9)"},
     [MUTANT_CUT_NOT_DURABLE] = {"cut-not-durable", "a cut tail comes back after a crash"},
     [MUTANT_LEASE_FROM_RECEIPT] = {"lease-from-receipt",
                                    "the lease runs from the answer, not from the sending (R4)"},
@@ -213,6 +213,12 @@ static const struct {
     [MUTANT_INHERITS_COMMITTED] = {"inherits-committed",
                                    "of what was logged before its term a new primary remembers "
                                    "what it knows to be committed (P5, P6)"},
+    [MUTANT_DROPPED_ACKNOWLEDGED] =
+        {"dropped-acknowledged",
+         "what waits for a cut is acknowledged while the export is awaited (R2)"},
+    [MUTANT_EXPORT_OF_ANOTHER_TAIL] = {"export-of-another-tail",
+                                       "an export is believed to be of what is to be cut now (R9)"},
+    [MUTANT_EXPORT_NOT_TOLD] = {"export-not-told", "that an export is done is not noticed"},
     [MUTANT_GONE_NOT_TOLD] = {"gone-not-told",
                               "that a site needs entries which are recycled is not noticed"},
     [MUTANT_PAST_TERM_NOT_TOLD] = {"past-term-not-told",
@@ -228,7 +234,7 @@ uint64_t sim_mutant_seed(enum sim_mutant m)
 {
     static const uint64_t seeds[MUTANTS + 1] = {
         [MUTANT_MODE_BELIEVED_EARLY] = 10520,       [MUTANT_FETCH_FROM_ONE] = 106146,
-        [MUTANT_CUT_BELOW_APPLIED] = 1358,          [MUTANT_AGE_OF_REBUILT] = 2160,
+        [MUTANT_CUT_BELOW_APPLIED] = 10300,         [MUTANT_AGE_OF_REBUILT] = 2160,
         [MUTANT_AGE_WITHOUT_LEASE] = 1435,          [MUTANT_OLD_TERMS_COUNTED] = 4305,
         [MUTANT_READMITTED_BEHIND] = 10252,         [MUTANT_PAST_VOTES_COUNTED] = 1848,
         [MUTANT_LEASE_KEPT_IN_HANDOVER] = 4481,     [MUTANT_KEY_GIVEN_UP_IN_MEMORY] = 1055,
@@ -249,6 +255,33 @@ void sim_plant_start(const struct sim *s, struct sim_site *site)
 {
     if (s->mutant == MUTANT_LEASE_TOO_LONG)
         site->r->options.lease_ms = 3 * site->r->options.election_ms;
+}
+
+/* What it dropped is acknowledged as if it had been appended. */
+static void plant_acknowledged(struct sim_site *site, const struct repl_event *e)
+{
+    const struct repl_message *m = e->message;
+    for (uint32_t i = 0; i < site->actions.n; i++) {
+        struct repl_action *a = &site->actions.a[i];
+        if (a->type != REPL_ACT_SEND || a->message.type != REPL_MSG_ACK || a->message.rejected)
+            continue;
+        a->message.lsn = e->metas[m->count - 1].lsn;
+        a->message.lsn_term = e->metas[m->count - 1].term;
+        a->message.hash = e->metas[m->count - 1].hash;
+    }
+}
+
+static void plant_export(const struct sim *s, struct sim_site *site, const struct repl_event *e)
+{
+    struct repl *r = site->r;
+    if (s->mutant == MUTANT_DROPPED_ACKNOWLEDGED && e->type == REPL_EV_MESSAGE &&
+        e->message->type == REPL_MSG_ENTRIES && e->message->count > 0 &&
+        repl_cut_awaited(r, r->matched))
+        plant_acknowledged(site, e);
+    if (s->mutant == MUTANT_EXPORT_OF_ANOTHER_TAIL && site->export.ever)
+        r->cut.durable = r->cut.asked;
+    if (s->mutant == MUTANT_EXPORT_NOT_TOLD)
+        r->cut.durable = false;
 }
 
 /* Whoever hears of it passes it on to the primary, as if it were an acknowledgement. */
@@ -316,6 +349,7 @@ void sim_plant_after(const struct sim *s, struct sim_site *site, const struct re
     struct repl *r = site->r;
     const struct repl_message *m = e->type == REPL_EV_MESSAGE ? e->message : NULL;
     sim_plant_list_after(s, site, e);
+    plant_export(s, site, e);
     if (site->vote_hidden)
         site->vote_hidden = r->may_vote = false;
     if (s->mutant == MUTANT_SOLO_BEFORE_DURABLE && e->type == REPL_EV_SOLO) {
@@ -335,6 +369,7 @@ void sim_plant_after(const struct sim *s, struct sim_site *site, const struct re
     if (s->mutant == MUTANT_RELAY_CUTS_TOO_MUCH && m != NULL && m->type == REPL_MSG_GIVE &&
         m->count > 0 && m->lsn.v + m->count < r->log.last.v && r->relay.from == m->from) {
         struct lsn last = {m->lsn.v + m->count};
+        sim_export_at_once(s, site, last.v);
         repl_act(r, &site->actions, REPL_ACT_TRUNCATE)->lsn = last;
         repl_log_truncate(&r->log, last);
         r->visible = lsn_max(lsn_min(r->visible, last), r->commit);

@@ -12,7 +12,7 @@
  * sim_history.c  exactly once, linearizable                  sim_run.c     one seed from start to verdict
  * sim_orders.c   orders of the operator, sent again   sim_standby.c reads that any site may answer
  * sim_relay.c    following through another site, and what the archive gives
- * sim_disk.c     disks that crawl
+ * sim_disk.c     disks that crawl                    sim_export.c  bundles of what is to be cut
  * sim_members.c  the list of members, and who changes it   sim_solo.c    the last site goes on alone
  * sim_keys.c     idempotency keys at the primary     sim_workers.c  processes of an application that share its keys
  * mutants.c      planted bugs that must be found             main.c        command line */
@@ -223,15 +223,16 @@ enum sim_event_type {
     SIM_EV_DISK_FAST,
     SIM_EV_CLIENT, /* site: client */
     SIM_EV_FAULT,
-    SIM_EV_CRASH,   /* arg: enum sim_crash */
-    SIM_EV_APPLY,   /* arg: boot */
-    SIM_EV_PUBLISH, /* arg: boot; the checkpoint at hand is durable */
-    SIM_EV_ARCHIVE, /* arg: boot */
-    SIM_EV_CLOCK,   /* somebody sets a wall clock */
-    SIM_EV_COPY,    /* arg: op; what was asked of the site arrives once more, late */
-    SIM_EV_ORDER,   /* arg: order, on its way to the site */
-    SIM_EV_FLAP,    /* the outcast's network goes or comes */
-    SIM_EV_HOLE,    /* arg: for so many ms no entries get out of the site */
+    SIM_EV_CRASH,    /* arg: enum sim_crash */
+    SIM_EV_APPLY,    /* arg: boot */
+    SIM_EV_PUBLISH,  /* arg: boot; the checkpoint at hand is durable */
+    SIM_EV_ARCHIVE,  /* arg: boot */
+    SIM_EV_CLOCK,    /* somebody sets a wall clock */
+    SIM_EV_COPY,     /* arg: op; what was asked of the site arrives once more, late */
+    SIM_EV_ORDER,    /* arg: order, on its way to the site */
+    SIM_EV_FLAP,     /* the outcast's network goes or comes */
+    SIM_EV_HOLE,     /* arg: for so many ms no entries get out of the site */
+    SIM_EV_EXPORTED, /* arg: which export of the site; its bundle is durable */
 };
 
 enum sim_crash {
@@ -261,6 +262,7 @@ struct sim_inbox {
     struct term term;            /* SOLO */
     bool fit;
     struct entry_position position;
+    struct lsn keep; /* EXPORTED */
 };
 
 struct sim_order {
@@ -337,6 +339,14 @@ struct sim_site {
     uint32_t old[SIM_FORGET_MAX], old_n; /* names, of the proposal at hand */
     uint32_t given_up[SIM_MARKS];        /* MUTANT_KEY_GIVEN_UP_IN_MEMORY */
     struct answered answered;
+    struct sim_export {  /* the bundle that is being written, or was, and has no name yet */
+        uint32_t number; /* of all that this site ever began; 0 in a new process */
+        bool running, durable, ever;
+        uint64_t keep;             /* what follows this, */
+        struct entry_position end; /* up to this */
+        struct answered answered;  /* as it was when it was begun */
+        struct lsn commit;
+    } export;
     struct commit_clock commit_clock;
     struct {         /* the last entry that this start sealed */
         uint32_t id; /* 0: none yet */
@@ -434,7 +444,7 @@ struct sim {
     enum sim_mutant mutant;
     struct swarm swarm;
     struct rng net, disk, crash, client, fault, clock, state, wall, plot, relay, crawl, session,
-        list, keys, solos;
+        list, keys, solos, exports;
     uint8_t sites_n;
     uint64_t now_us, order;
     uint64_t steps;
@@ -535,6 +545,13 @@ void sim_site_deliver(struct sim *s, uint32_t message);
 void sim_site_disk_done(struct sim *s, uint8_t i, uint32_t generation);
 void sim_site_resume(struct sim *s, uint8_t i, uint32_t boot);
 void sim_site_tick(struct sim *s, uint8_t i);
+
+/* ---- sim_export.c ---- */
+void sim_export_begin(struct sim *s, uint8_t i, const struct repl_action *a);
+/* MUTANT_RELAY_CUTS_TOO_MUCH */
+void sim_export_at_once(const struct sim *s, struct sim_site *site, uint64_t keep);
+void sim_export_done(struct sim *s, uint8_t i, uint32_t number);
+void sim_export_named(struct sim *s, uint8_t i, uint64_t keep); /* the log is about to be cut */
 
 /* ---- sim_state.c ---- */
 struct sim_state sim_state_empty(const struct sim *s);

@@ -46,6 +46,7 @@ void sim_site_start(struct sim *s, uint8_t i)
     site->sealed.id = 0;
     site->orders = (struct orders){.pending = 0};
     memset(site->given_up, 0, sizeof site->given_up);
+    site->export = (struct sim_export){.number = site->export.number};
     site->waits.phase = REPL_HANDOVER_NONE;
     site->ordered = 0;
     site->commit_clock = (struct commit_clock){0};
@@ -421,18 +422,6 @@ static void do_send_entries(struct sim *s, uint8_t i, const struct repl_action *
     site->outcomes[site->out_n++] = outcome;
 }
 
-static void export_after(struct sim *s, const struct sim_site *site, uint64_t last)
-{
-    for (uint64_t lsn = last; lsn < site->n; lsn++) {
-        struct sim_entry *e = &s->entries[site->ids[lsn]];
-        bool deletes = e->op != 0 && s->ops[e->op].kind == SIM_OP_DELETE;
-        e->exported = !(deletes && s->mutant == MUTANT_EXPORT_WITHOUT_DELETES);
-        if (answered_what(&site->answered, e->header.term, e->header.lsn, e->level,
-                          site->marks.commit) == ACKNOWLEDGED_NO)
-            e->denied = true;
-    }
-}
-
 static void do_truncate(struct sim *s, uint8_t i, uint64_t last)
 {
     struct sim_site *site = &s->sites[i];
@@ -440,8 +429,7 @@ static void do_truncate(struct sim *s, uint8_t i, uint64_t last)
         site->stable = site->writing_to; /* the writer is waited for */
     site->writing_to = 0;
     site->disk_generation++;
-    if (s->mutant != MUTANT_CUT_BEFORE_EXPORT)
-        export_after(s, site, last);
+    sim_export_named(s, i, last);
     sim_check_cut(s, i, last);
     if (s->mutant == MUTANT_CUT_NOT_DURABLE) {
         memcpy(site->ghost, site->ids, site->stable * sizeof site->ids[0]);
@@ -502,7 +490,7 @@ static bool execute(struct sim *s, uint8_t i, const struct repl_action *a)
         do_truncate(s, i, a->lsn.v);
         break;
     case REPL_ACT_EXPORT:
-        export_after(s, site, a->lsn.v);
+        sim_export_begin(s, i, a);
         break;
     case REPL_ACT_APPEND_OWN:
         do_append_own(s, i, a);
@@ -682,6 +670,7 @@ static void step(struct sim *s, uint8_t i)
                     : ENTRY_TXN,
         .members = in->members,
         .term = in->term,
+        .keep = in->keep,
         .applied = site->marks.applied,
         .archived = site->marks.archived};
     /* As driver_propose() has it, always. */

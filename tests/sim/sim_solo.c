@@ -195,8 +195,8 @@ void sim_solo(struct sim *s)
     for (uint8_t i = 0; i < SIM_FOUNDERS; i++)
         if (!s->sites[i].alive || !s->sites[i].r->may_vote || s->wiped != REPL_NOBODY)
             return; /* of three that are whole */
-    if (s->swarm.members)
-        return;
+    if (s->swarm.members || (s->swarm.sessions && s->sites[last].r->cut.asked))
+        return; /* the latter is behind, see lose() */
     lose(s, last, gsr_first ? SIM_GSR : other, gsr_first ? other : SIM_GSR);
     const uint64_t until = s->now_us + PATIENCE_MS * SIM_MS;
     while (!s->failed && !s->solo.granted && s->now_us < until) {

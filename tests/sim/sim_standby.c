@@ -67,6 +67,8 @@ void sim_standby_read(struct sim *s, struct sim_client *c)
         return;
     if (site->marks.applied.v < c->token && s->mutant != MUTANT_TOKEN_IGNORED)
         return; /* it waits, and asks elsewhere in the end */
+    if (site->view.cut.asked && c->token > site->view.cut.keep.v)
+        return; /* as site_common() */
     s->truth.standby_reads++;
     bool overlay = is_ready(site);
     uint64_t lsn = overlay ? site->marks.visible.v : site->state.lsn;

@@ -330,6 +330,9 @@ static void handle(struct sim *s, const struct sim_event *e)
     case SIM_EV_RESUME:
         sim_site_resume(s, site, e->arg);
         break;
+    case SIM_EV_EXPORTED:
+        sim_export_done(s, site, e->arg);
+        break;
     case SIM_EV_UNPAUSE:
         if (s->sites[site].paused) {
             sim_say(s, site, "process goes on");
@@ -500,6 +503,7 @@ void sim_init(struct sim *s, uint64_t seed, const struct swarm *swarm, enum sim_
     s->list = split(seed, 14);
     sim_keys_init(s, split(seed, 15));
     s->solos = split(seed, 16);
+    s->exports = split(seed, 17);
     s->hash = seed;
     s->sites_n = swarm->members ? SIM_SITES : SIM_FOUNDERS;
     s->wiped = s->outcast = REPL_NOBODY;

@@ -88,7 +88,6 @@ static int tear_down(void **state)
     state_close(site.state);
     assert_int_equal(log_close(site.log, &e), 0);
     events_free(site.events);
-    free(site.read_buffer);
     return nftw(root, remove_one, 8, FTW_DEPTH | FTW_PHYS);
 }
 
@@ -153,12 +152,24 @@ static const struct op two_ops[] = {
     {OP_DELETE, {(const uint8_t *)"deeds", 5}, {(const uint8_t *)"k\0z", 3}, {NULL, 0}},
 };
 
+/* Written, and given its name. */
+static int export_after(uint64_t keep, struct err *e)
+{
+    struct divergence d;
+    divergence_begin(&d, &site, (struct lsn){keep});
+    int rc = divergence_export(&d, e);
+    if (rc == 0)
+        rc = divergence_name(&d, e);
+    divergence_end(&d);
+    return rc;
+}
+
 /* Export, and read the one bundle that must be there. */
 static void export_and_read(uint64_t keep, const char *name)
 {
     struct err e = ERR_NONE;
     char path[200];
-    if (divergence_export(&site, (struct lsn){keep}, &e) != 0)
+    if (export_after(keep, &e) != 0)
         fail_msg("%s", e.text);
     (void)snprintf(path, sizeof path, "%s/divergence/%s", root, name);
     FILE *f = fopen(path, "r");
@@ -320,6 +331,90 @@ static void a_bundle_that_is_there_stays(void **state)
     assert_string_equal(text(1, "acknowledged"), "no");
 }
 
+static void told_of(void *arg, const char *words)
+{
+    (void)snprintf(arg, ERR_TEXT_BYTES, "%s", words);
+}
+
+static bool is_file(const char *name)
+{
+    char path[200];
+    struct stat st;
+    (void)snprintf(path, sizeof path, "%s/divergence/%s", root, name);
+    return stat(path, &st) == 0;
+}
+
+/* The log is whole until it is cut, so no bundle may say that something was undone (P4). */
+static void what_is_exported_is_listed_only_when_it_has_its_name(void **state)
+{
+    (void)state;
+    struct err e = ERR_NONE;
+    struct divergence d;
+    append_txn(5, LEVEL_MAJORITY, two_ops, 1);
+    divergence_begin(&d, &site, (struct lsn){0});
+    assert_int_equal(divergence_export(&d, &e), 0);
+    assert_true(is_file("5-1-1.jsonl.uncut") && !is_file("5-1-1.jsonl"));
+    assert_false(bundle_is_name("5-1-1.jsonl.uncut"));
+    char said[ERR_TEXT_BYTES] = "";
+    divergence_trouble(&site, told_of, said);
+    assert_string_equal(said, "");
+    divergence_forget(&d); /* the log has grown instead */
+    assert_false(is_file("5-1-1.jsonl.uncut"));
+    assert_int_equal(divergence_name(&d, &e), ERR_IO);
+    e = (struct err)ERR_NONE;
+    assert_int_equal(divergence_export(&d, &e), 0);
+    assert_int_equal(divergence_name(&d, &e), 0);
+    divergence_forget(&d); /* not any more */
+    divergence_end(&d);
+    assert_true(is_file("5-1-1.jsonl") && !is_file("5-1-1.jsonl.uncut"));
+}
+
+/* Whoever comes after a restart knows less of who was told. */
+static void what_was_exported_and_not_cut_is_used_by_the_next_process(void **state)
+{
+    (void)state;
+    struct err e = ERR_NONE;
+    struct divergence d;
+    append_txn(5, LEVEL_MAJORITY, two_ops, 1);
+    answered_begin(&site.answered, (struct term){5});
+    divergence_begin(&d, &site, (struct lsn){0});
+    assert_int_equal(divergence_export(&d, &e), 0);
+    divergence_end(&d);
+    site.answered = (struct answered){0};
+    export_and_read(0, "5-1-1.jsonl");
+    assert_string_equal(text(1, "acknowledged"), "no");
+}
+
+static void what_was_known_when_it_was_ordered_counts(void **state)
+{
+    (void)state;
+    struct err e = ERR_NONE;
+    struct divergence d;
+    append_txn(5, LEVEL_MAJORITY, two_ops, 1);
+    answered_begin(&site.answered, (struct term){5});
+    divergence_begin(&d, &site, (struct lsn){0});
+    site.answered = (struct answered){0};
+    append_noop(6); /* and the log as it was */
+    assert_int_equal(divergence_export(&d, &e), 0);
+    assert_int_equal(d.operations, 1);
+    assert_int_equal(d.possible, 0);
+    assert_true(is_file("5-1-1.jsonl.uncut"));
+    divergence_end(&d);
+}
+
+static void one_that_is_not_wanted_any_more_gives_up_and_leaves_nothing(void **state)
+{
+    (void)state;
+    struct err e = ERR_NONE;
+    struct divergence d;
+    append_txn(5, LEVEL_MAJORITY, two_ops, 1);
+    divergence_begin(&d, &site, (struct lsn){0});
+    atomic_store(&d.unwanted, true);
+    assert_int_equal(divergence_export(&d, &e), ERR_CANCELLED);
+    divergence_end(&d);
+    assert_false(is_file("5-1-1.jsonl.part") || is_file("5-1-1.jsonl.uncut"));
+}
+
 /* In the place of the C library's: folders are counted. */
 static unsigned synced_root, synced_folder;
 int fsync(int fd)
@@ -342,12 +437,12 @@ static void what_was_written_before_is_made_durable_before_it_counts(void **stat
     struct err e = ERR_NONE;
     append_txn(5, LEVEL_MAJORITY, two_ops, 1);
     synced_root = synced_folder = 0;
-    assert_int_equal(divergence_export(&site, (struct lsn){0}, &e), 0);
-    assert_int_equal(synced_root, 1); /* the folder was made */
-    assert_int_equal(synced_folder, 1);
-    assert_int_equal(divergence_export(&site, (struct lsn){0}, &e), 0);
+    assert_int_equal(export_after(0, &e), 0);
+    assert_int_equal(synced_root, 1);   /* the folder was made */
+    assert_int_equal(synced_folder, 2); /* it is there, and has its name */
+    assert_int_equal(export_after(0, &e), 0);
     assert_int_equal(synced_root, 1);
-    assert_int_equal(synced_folder, 2);
+    assert_int_equal(synced_folder, 3);
 }
 
 static void one_that_was_edited_is_written_anew(void **state)
@@ -366,11 +461,6 @@ static void one_that_was_edited_is_written_anew(void **state)
     export_and_read(0, "5-1-1.jsonl"); /* which checks it */
 }
 
-static void told_of(void *arg, const char *words)
-{
-    (void)snprintf(arg, ERR_TEXT_BYTES, "%s", words);
-}
-
 static void an_undecided_bundle_is_trouble_until_it_is_decided(void **state)
 {
     (void)state;
@@ -387,7 +477,7 @@ static void an_undecided_bundle_is_trouble_until_it_is_decided(void **state)
         json_decref(lines[--line_count]);
     site.tail.lsn.v = 2;
     (void)snprintf(path, sizeof path, "%s/divergence/5-2-2.jsonl", root);
-    assert_int_equal(divergence_export(&site, (struct lsn){1}, &e), 0);
+    assert_int_equal(export_after(1, &e), 0);
     divergence_trouble(&site, told_of, said);
     assert_non_null(strstr(said, "1 divergence bundle (5-2-2.jsonl): 2 operations"));
     struct bundle_decision d = {
@@ -465,7 +555,7 @@ static void a_bundle_that_cannot_be_written_is_an_error_and_leaves_none(void **s
     int fd = open(path, O_WRONLY | O_CREAT, 0600); /* a file has the directory's name */
     assert_true(fd >= 0);
     (void)close(fd);
-    assert_int_equal(divergence_export(&site, (struct lsn){0}, &e), ERR_IO);
+    assert_int_equal(export_after(0, &e), ERR_IO);
     assert_non_null(strstr(e.text, "divergence/1-1-1.jsonl.part: Not a directory"));
 }
 
@@ -478,7 +568,7 @@ static void a_range_that_the_log_does_not_have_is_an_error_and_no_bundle(void **
     struct stat st;
     append_noop(1);
     site.tail.lsn.v = 3; /* two that are not there */
-    assert_int_not_equal(divergence_export(&site, (struct lsn){0}, &e), 0);
+    assert_int_not_equal(export_after(0, &e), 0);
     (void)snprintf(path, sizeof path, "%s/divergence/1-1-3.jsonl", root);
     assert_int_not_equal(stat(path, &st), 0);
 }
@@ -510,6 +600,10 @@ int main(void)
                                                  set_up_at, tear_down, &beyond),
         CASE(what_the_past_cannot_tell_is_unknown),
         CASE(a_bundle_that_is_there_stays),
+        CASE(what_is_exported_is_listed_only_when_it_has_its_name),
+        CASE(what_was_exported_and_not_cut_is_used_by_the_next_process),
+        CASE(what_was_known_when_it_was_ordered_counts),
+        CASE(one_that_is_not_wanted_any_more_gives_up_and_leaves_nothing),
         CASE(what_was_written_before_is_made_durable_before_it_counts),
         CASE(one_that_was_edited_is_written_anew),
         CASE(an_undecided_bundle_is_trouble_until_it_is_decided),

@@ -33,7 +33,9 @@ static const char *const trace_partition[] = {
     "    5.933 dc   role: standby of term 3, primary unknown",
     "    5.933 dc   term 3: following dr at 2/9",
     "    5.933 dc   role: standby of term 3, primary dr",
-    "    5.935 dc   term 3: our 2 entries after 7 are not in the common history -> cut",
+    "    5.935 dc   term 3: our 2 entries after 7 are not in the common history -> exporting them",
+    "    6.083 dc   term 3: our 2 entries after 7 are exported -> asking for others",
+    "    6.085 dc   term 3: our 2 entries after 7 are not in the common history -> cut",
     NULL,
 };
 
@@ -58,7 +60,9 @@ static const char *const trace_crash_before_commit[] = {
     "    4.820 dc   process starts: term 2, log ends at 8, commit 0",
     "    4.835 dc   term 3: following dr at 2/8",
     "    4.838 dc   role: standby of term 3, primary dr",
-    "    4.838 dc   term 3: our 1 entries after 7 are not in the common history -> cut",
+    "    4.838 dc   term 3: our 1 entries after 7 are not in the common history -> exporting them",
+    "    4.986 dc   term 3: our 1 entries after 7 are exported -> asking for others",
+    "    4.988 dc   term 3: our 1 entries after 7 are not in the common history -> cut",
     NULL,
 };
 

@@ -127,7 +127,9 @@ static const char *const trace_rejoin[] = {
     "    5.000 dc   process starts: term 2, log ends at 11, commit 0",
     "    5.097 dc   term 3: following dr at 2/11",
     "    5.098 dc   role: standby of term 3, primary dr",
-    "    5.098 dc   term 3: our 4 entries after 7 are not in the common history -> cut",
+    "    5.098 dc   term 3: our 4 entries after 7 are not in the common history -> exporting them",
+    "    5.245 dc   term 3: our 4 entries after 7 are exported -> asking for others",
+    "    5.247 dc   term 3: our 4 entries after 7 are not in the common history -> cut",
     NULL,
 };
 static const char *const trace_rebuilt[] = {

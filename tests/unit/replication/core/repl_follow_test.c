@@ -78,7 +78,7 @@ static void a_conflicting_suffix_is_cut_and_replaced(void **state)
     start_at(DC, REPL_AUTOMATIC, 10, 6);
     struct repl_entry_meta e[] = {meta_of(7, 1, 1), meta_of(8, 2, 1)};
     struct repl_message m = entries_after(2, 6, 1, 2, 6);
-    feed_message(&m, e);
+    feed_message_that_cuts(&m, e);
     assert_int_equal(find(REPL_ACT_TRUNCATE, 0)->lsn.v, 7);
     assert_int_equal(find(REPL_ACT_APPEND, 0)->first, 1);
     assert_int_equal(r.log.last.v, 8);

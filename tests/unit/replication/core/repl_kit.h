@@ -167,6 +167,26 @@ static inline void durable(uint64_t lsn)
     feed((struct repl_event){.type = REPL_EV_DURABLE, .position = p});
 }
 
+/* The bundle that was ordered last is durable. */
+static inline void exported(void)
+{
+    struct entry_position end = {.lsn = r.cut.last, .term = r.cut.last_term};
+    assert_true(r.cut.asked);
+    feed((struct repl_event){.type = REPL_EV_EXPORTED, .keep = r.cut.keep, .position = end});
+}
+
+/* What has to be cut is exported, and then it is cut. */
+static inline void feed_message_that_cuts(const struct repl_message *m,
+                                          const struct repl_entry_meta *metas)
+{
+    feed_message(m, metas);
+    assert_null(find(REPL_ACT_TRUNCATE, 0));
+    assert_non_null(find(REPL_ACT_EXPORT, 0));
+    exported();
+    assert_null(find(REPL_ACT_TRUNCATE, 0));
+    feed_message(m, metas);
+}
+
 /* The link took everything that it was given. */
 static inline void filled(uint8_t site)
 {

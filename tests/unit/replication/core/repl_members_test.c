@@ -273,6 +273,9 @@ static void a_cut_list_gives_way_to_the_one_before(void **state)
     struct repl_entry_meta other[] = {meta(12, 2, 1, NULL)};
     r.term.v = 2;
     entries_from(GSR, 11, 1, other);
+    assert_int_equal(r.list.lsn.v, 12); /* as long as it is in the log */
+    exported();
+    entries_from(GSR, 11, 1, other);
     assert_non_null(find(REPL_ACT_TRUNCATE, 0));
     assert_int_equal(r.list.lsn.v, 11);
     assert_int_equal(r.list.members.voters, 7);

@@ -192,6 +192,17 @@ static void a_tail_that_differs_is_cut_and_what_is_committed_is_not(void **state
     struct repl_message m = given(8, 1, 2, 1);
     m.term.v = 2;
     feed_message(&m, metas);
+    assert_null(find(REPL_ACT_TRUNCATE, 0));
+    assert_int_equal(find(REPL_ACT_EXPORT, 0)->lsn.v, 8);
+    assert_true(find(REPL_ACT_EXPORT, 0)->granted);
+    tick(300); /* while that is awaited the asking goes on, and says that no more can be taken */
+    assert_int_equal(sent(REPL_MSG_PULL, GSR)->lsn.v, 8);
+    assert_false(sent(REPL_MSG_PULL, GSR)->rejected);
+    exported();
+    assert_int_equal(sent(REPL_MSG_PULL, GSR)->lsn.v, 8);
+    assert_true(sent(REPL_MSG_PULL, GSR)->rejected); /* it begins anew */
+    m.round = r.relay.round;
+    feed_message(&m, metas);
     assert_int_equal(find(REPL_ACT_TRUNCATE, 0)->lsn.v, 8);
     assert_int_equal(r.log.last.v, 9);
     assert_false(r.broken);

@@ -379,8 +379,8 @@ static void what_it_has_beyond_is_cut_where_nobody_committed_it(void **state)
     struct repl_entry_meta metas[2];
     start_at(DC, REPL_AUTOMATIC, 10, 7);
     struct repl_message m = word_of_dr(8, 1, 1, metas);
-    feed_message(&m, metas);
-    assert_int_equal(find(REPL_ACT_TRUNCATE, 0)->lsn.v, 8); /* exports first (R9) */
+    feed_message_that_cuts(&m, metas);
+    assert_int_equal(find(REPL_ACT_TRUNCATE, 0)->lsn.v, 8);
     assert_int_equal(r.log.last.v, 9);
     assert_int_equal(r.list.members.lost, 5);
     assert_false(r.broken);
@@ -394,6 +394,7 @@ static void what_it_has_committed_beyond_is_exported_and_stays(void **state)
     feed_message(&m, metas);
     assert_null(find(REPL_ACT_TRUNCATE, 0));
     assert_int_equal(find(REPL_ACT_EXPORT, 0)->lsn.v, 8);
+    assert_false(find(REPL_ACT_EXPORT, 0)->granted); /* nothing will be cut */
     assert_true(r.broken);
     assert_false(r.may_vote);
     assert_int_equal(r.log.last.v, 10);
