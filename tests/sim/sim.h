@@ -496,6 +496,8 @@ struct sim {
         uint8_t site;
         bool granted, loss; /* it was done; what was committed is lost, and was declared to be */
         bool alone;         /* until there are three again */
+        uint8_t
+            off; /* those that are lost, as a set: a restart that was under way does not happen */
     } solo;
 
     bool failed;

@@ -92,11 +92,13 @@ static void lose(struct sim *s, uint8_t last, uint8_t first, uint8_t second)
             sim_cut(s, k, last, true);
         }
     sim_run_until(s, between(s, 0, 2500));
+    s->solo.off = (uint8_t)(1u << first);
     sim_site_crash(s, first);
     for (uint64_t n = behind ? 0 : sim_rng_below(&s->solos, 3); n > 0 && !s->failed; n--) {
         order(s, last); /* too early */
         sim_run_until(s, between(s, 1, 500));
     }
+    s->solo.off |= (uint8_t)(1u << second);
     sim_site_crash(s, second);
     sim_run_until(s, between(s, 0, 100));
     for (uint8_t k = 0; k < s->sites_n; k++) {
@@ -108,7 +110,6 @@ static void lose(struct sim *s, uint8_t last, uint8_t first, uint8_t second)
 static void come_back(struct sim *s, uint8_t i)
 {
     /* There is one archive here: what the old gsr has beyond the common history, it would go on to archive. */
-    sim_site_crash(s, i); /* it may have had a restart under way */
     if (sim_rng_chance(&s->solos, 500000) || (s->solo.loss && i == SIM_GSR)) {
         sim_site_wipe(s, i);
         /* What it alone had acknowledged for its own disk went with it, before it could be exported. */
@@ -200,9 +201,6 @@ void sim_solo(struct sim *s)
     lose(s, last, gsr_first ? SIM_GSR : other, gsr_first ? other : SIM_GSR);
     const uint64_t until = s->now_us + PATIENCE_MS * SIM_MS;
     while (!s->failed && !s->solo.granted && s->now_us < until) {
-        sim_site_crash(s,
-                       other); /* a fault of before may have had a restart under way: off is off */
-        sim_site_crash(s, SIM_GSR);
         order(s, last);
         sim_run_until(s, between(s, 100, 700));
     }
@@ -215,6 +213,7 @@ void sim_solo(struct sim *s)
         sim_fail(s, "liveness: %s serves nobody alone", sim_names[last]);
     if (s->failed)
         return;
+    s->solo.off = 0;
     come_back(s, other);
     come_back(s, SIM_GSR);
     three_again(s);

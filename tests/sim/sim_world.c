@@ -343,7 +343,8 @@ static void handle(struct sim *s, const struct sim_event *e)
         }
         break;
     case SIM_EV_RESTART:
-        if (!s->sites[site].alive && !(site == s->outcast && s->outcast_is == SIM_DEAD))
+        if (!s->sites[site].alive && !(site == s->outcast && s->outcast_is == SIM_DEAD) &&
+            !repl_in(s->solo.off, (uint8_t)site))
             sim_site_start(s, site);
         break;
     case SIM_EV_LINK_DOWN:
