@@ -75,7 +75,7 @@ static struct repl_message *entries_message(struct repl *r, struct repl_actions 
     return m;
 }
 
-static void heartbeat(struct repl *r, struct repl_actions *out, uint8_t site)
+void repl_heartbeat(struct repl *r, struct repl_actions *out, uint8_t site)
 {
     struct repl_peer *p = &r->peers[site];
     p->sent_ms = r->now_ms;
@@ -237,7 +237,7 @@ void repl_shipping_peer_up(struct repl *r, struct repl_actions *out, uint8_t sit
     if (p->next.v <= r->log.last.v)
         repl_ship(r, out, site);
     else
-        heartbeat(r, out, site);
+        repl_heartbeat(r, out, site);
 }
 
 void repl_shipping_peer_down(struct repl *r, uint8_t site)
@@ -412,6 +412,6 @@ void repl_shipping_tick(struct repl *r, struct repl_actions *out)
         resend(r, out, i);
         repl_ship(r, out, i);
         if (r->now_ms >= p->sent_ms + r->options.heartbeat_ms)
-            heartbeat(r, out, i);
+            repl_heartbeat(r, out, i);
     }
 }

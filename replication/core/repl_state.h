@@ -161,7 +161,8 @@ struct repl {
         struct lsn goal;   /* the log's end when this round began */
         uint64_t began_ms; /* this round */
         uint64_t took_ms;  /* the round before */
-        uint32_t wait_ms;  /* all of it, at most */
+        uint32_t wait_ms;  /* all of it, at most; 0: at once, whatever it was last heard to have */
+        uint64_t asked;    /* the newest round when it began: only answers to later ones count */
     } catch_up;
     uint64_t handover_ask_ms;
     struct term handover_term;
@@ -320,6 +321,8 @@ uint64_t repl_give_next_ms(const struct repl *r);
 void repl_shipping_begin(struct repl *r, struct repl_actions *out, const struct repl_members *list);
 void repl_ship(struct repl *r, struct repl_actions *out, uint8_t site);
 void repl_ship_all(struct repl *r, struct repl_actions *out);
+/* A heartbeat now: the answer tells how the site is. */
+void repl_heartbeat(struct repl *r, struct repl_actions *out, uint8_t site);
 void repl_shipping_tick(struct repl *r, struct repl_actions *out);
 void repl_shipping_peer_up(struct repl *r, struct repl_actions *out, uint8_t site);
 void repl_shipping_peer_down(struct repl *r, uint8_t site);

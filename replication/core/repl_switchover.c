@@ -1,6 +1,6 @@
 /* Switchover: the planned hand-over of the primary's role, with nothing lost.
  *
- *   none --SWITCHOVER--> wait: proposals are accepted as before; wait until the successor is near
+ *   none --SWITCHOVER--> wait: the successor is asked how it is; proposals are accepted as before; wait until it is near
  *   wait --it is near--> drain: proposals are refused; wait until the successor has everything on its disk
  *   drain --it has--> asked: the lease is given up first (repl_lease.c), then TAKE_OVER goes out, repeated until an answer
  *   asked --a higher term--> left: this site is a standby; the outcome is known when a primary of that term is heard
@@ -13,7 +13,8 @@
  * The wait goes in rounds. Each has the log's end at its beginning as its goal, and as long as a round took, about so long will
  * take what is on its way when writes stop. Near is who had a round done within a round trip and a heartbeat, or has everything.
  * Only when no round is as short in the whole wait, half of what drain has is enough: a slow disk can take over, and one that
- * falls ever further behind stops nobody's writes.
+ * falls ever further behind stops nobody's writes. What it had acknowledged before says nothing: it may have died since, and a
+ * connection that is still open does not tell. So no round is done before an answer to what was sent after the order.
  *
  * The hand-over is committed by the election of the successor and by nothing else: when no answer comes, the outcome is told as
  * what it is, and never rolled back. Each phase has two election times, the wait what the order gives it.
@@ -108,8 +109,10 @@ void repl_hand_over(struct repl *r, struct repl_actions *out, uint8_t site, uint
     r->handover = REPL_HANDOVER_WAIT;
     r->successor = site;
     r->handover_until_ms = r->now_ms + wait_ms;
-    r->catch_up = (struct repl_catch_up){.wait_ms = wait_ms};
+    r->catch_up = (struct repl_catch_up){.wait_ms = wait_ms, .asked = r->round};
     begin_round(r);
+    if (wait_ms != 0)
+        repl_heartbeat(r, out, site);
     repl_handover_progress(r, out);
     if (r->handover == REPL_HANDOVER_WAIT)
         repl_trace(
@@ -178,7 +181,8 @@ static void wait_for_successor(struct repl *r, struct repl_actions *out)
         return;
     }
     uint64_t round_ms = r->now_ms - r->catch_up.began_ms;
-    bool done = p->match.v >= r->catch_up.goal.v;
+    bool answered = p->answered > r->catch_up.asked || r->catch_up.wait_ms == 0;
+    bool done = answered && p->match.v >= r->catch_up.goal.v;
     bool near = done && (p->match.v == r->log.last.v ||
                          round_ms <= p->rtt_ms + (uint64_t)r->options.heartbeat_ms);
     bool late = r->now_ms >= r->handover_until_ms;
@@ -187,10 +191,14 @@ static void wait_for_successor(struct repl *r, struct repl_actions *out)
     bool confirmed = repl_lease_valid(r, r->now_ms);
     if (confirmed && near) {
         drain(r, out, "its last round took", round_ms);
-    } else if (confirmed && late && round_ms <= r->options.election_ms) {
+    } else if (confirmed && late && answered && round_ms <= r->options.election_ms) {
         drain(r, out, "and was waited for", r->catch_up.wait_ms);
     } else if (late && !confirmed) {
         end_wait(r, out, "no majority confirms this site at present");
+    } else if (late && !answered) {
+        (void)snprintf(why, sizeof why, "%s did not answer in %u ms",
+                       repl_site_name(r, r->successor), r->catch_up.wait_ms);
+        end_wait(r, out, why);
     } else if (late) {
         (void)snprintf(why, sizeof why,
                        "%s did not come near in %u ms, it is %llu entries behind: order it again "

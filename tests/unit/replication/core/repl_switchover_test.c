@@ -108,6 +108,40 @@ static void a_round_may_take_a_round_trip_and_a_heartbeat(void **state)
     assert_int_equal(r.handover, REPL_HANDOVER_DRAIN);
 }
 
+/* It may have died since it acknowledged all there is, and its connection is still open. */
+static void who_is_silent_stops_no_writes_whatever_it_had(void **state)
+{
+    (void)state;
+    serve();
+    write_some(3);
+    acked(DR, r.log.last.v);
+    order();
+    assert_int_equal(r.handover, REPL_HANDOVER_WAIT);
+    assert_non_null(sent(REPL_MSG_ENTRIES, DR)); /* asked at once */
+    for (uint64_t end = now + WAIT_MS; now < end && r.handover == REPL_HANDOVER_WAIT;) {
+        assert_true(serves());
+        now += 10;
+        feed((struct repl_event){.type = REPL_EV_TICK});
+        if (r.handover == REPL_HANDOVER_WAIT)
+            acked(GSR, r.log.last.v);
+    }
+    assert_true(told("dr did not answer in 5000 ms; writes went on here"));
+    assert_false(find(REPL_ACT_SWITCHOVER, 0)->granted);
+    assert_true(serves());
+}
+
+static void who_has_everything_and_answers_is_asked_at_once(void **state)
+{
+    (void)state;
+    serve();
+    write_some(3);
+    acked(DR, r.log.last.v);
+    order();
+    now += 1;
+    acked(DR, r.log.last.v);
+    assert_int_equal(r.handover, REPL_HANDOVER_ASKED);
+}
+
 static void who_falls_further_behind_is_refused_and_stops_no_writes(void **state)
 {
     (void)state;
@@ -267,6 +301,8 @@ int main(void)
         TEST(writes_go_on_while_it_is_far_behind_and_stop_when_it_is_near),
         TEST(who_has_everything_is_near_however_long_it_took),
         TEST(a_round_may_take_a_round_trip_and_a_heartbeat),
+        TEST(who_is_silent_stops_no_writes_whatever_it_had),
+        TEST(who_has_everything_and_answers_is_asked_at_once),
         TEST(who_falls_further_behind_is_refused_and_stops_no_writes),
         TEST(who_does_not_move_at_all_is_refused),
         TEST(who_keeps_up_slowly_is_handed_over_to_when_the_time_is_up),
