@@ -3,13 +3,22 @@
  * The first place is the archive: it is sealed there, and all reading is from there. A copy is what was verified on its way
  * (repository_copy_run), in portions, so that a new copy of a large archive does not keep packs from being sealed. A copy that
  * cannot be reached, or is refused, is told in `status` and in the events, and tried again later; its lag is shown. With
- * `archived_at: all` only what every copy holds counts as archived, and the log keeps the rest. */
+ * `archived_at: all` only what every copy holds counts as archived, and the log keeps the rest.
+ *
+ * An empty place becomes a copy, but not one where objects were by the ledger of the scrub: that may be a directory which is not
+ * mounted. And what the ledger knows and the first run after the start does not find is put back, but not in silence. */
 #include "replication/site_parts.h"
 
 #include "repository/scrub.h"
 #include "store/core/check.h"
 
-enum { COPY_PORTION_BYTES = 64 << 20, COPY_RETRY_MS = 10000, COPY_LOCKED_MS = 3600000 };
+enum {
+    COPY_PORTION_BYTES = 64 << 20,
+    COPY_RETRY_MS = 10000,
+    COPY_LOCKED_MS = 3600000,
+    COPY_NAMED =
+        3, /* files that were there and are not, or are damaged: more of them are counted */
+};
 
 struct copies {
     struct site *site;
@@ -26,6 +35,9 @@ struct copies {
         uint64_t at_ms;               /* not tried before */
         bool more;
         uint64_t disposed; /* objects whose keys are destroyed there */
+        struct repo_ledger
+            known;     /* what was there when it was opened, until the first run is over */
+        uint64_t lost; /* files of that which were put back */
     } at[SITE_COPIES_MAX];
 };
 
@@ -47,8 +59,10 @@ void copies_free(struct copies *c)
 {
     if (c == NULL)
         return;
-    for (uint32_t i = 0; i < c->n; i++)
+    for (uint32_t i = 0; i < c->n; i++) {
         repository_copy_close(c->at[i].copy);
+        repository_ledger_release(&c->at[i].known);
+    }
     (void)pthread_mutex_destroy(&c->lock);
     free(c);
 }
@@ -100,15 +114,76 @@ static void close_copy(struct copies *c, uint32_t i)
     c->at[i].copy = NULL;
 }
 
+static int open_copy(struct copies *c, uint32_t i, struct err *e)
+{
+    const struct site_config *config = c->site->config;
+    const char *where = c->at[i].where;
+    struct repo_ledger *known = &c->at[i].known;
+    char file[REPO_LEDGER_FILE_BYTES], path[SITE_PATH_BYTES + REPO_LEDGER_FILE_BYTES];
+    bool whole, there = true;
+    repo_ledger_file(where, file);
+    (void)snprintf(path, sizeof path, "%s/%s", config->data_dir, file);
+    repository_ledger_release(known);
+    int rc = repository_ledger_load(path, known, &whole, e);
+    if (rc == 0 && known->n != 0)
+        rc = repository_copy_is_there(where, &there, e);
+    if (rc == 0 && !there)
+        rc = err_set(e, ERR_NOT_FOUND,
+                     "it is empty, and %zu objects were there: is it mounted? To fill it anew: "
+                     "triveni archive heal -r %.*s --from %.*s",
+                     known->n, place_length(where), where, place_length(config->archive_dir),
+                     config->archive_dir);
+    return rc == 0 ? repository_copy_open(&c->at[i].copy, where, e) : rc;
+}
+
+struct turn {
+    struct copies *c;
+    uint32_t i;
+};
+
+/* A file was put there. New ones are no news; a key may be new for an old object. */
+static void on_put(void *arg, const char *file, const char *what)
+{
+    const struct turn *t = arg;
+    const bool damaged = strcmp(what, "healed") == 0;
+    const char *where = t->c->at[t->i].where;
+    char object[REPO_NAME_BYTES];
+    if (!damaged && strcmp(what, "copied") != 0)
+        return;
+    if (repo_name_of_meta(file, object) != 0)
+        (void)snprintf(object, sizeof object, "%s", file);
+    if (!damaged && repo_ledger_find(&t->c->at[t->i].known, object) == NULL)
+        return;
+    if (++t->c->at[t->i].lost <= COPY_NAMED)
+        events_add(t->c->site->events, "archive: copy %.*s: %s was %s there, and is put back",
+                   place_length(where), where, file, damaged ? "damaged" : "missing");
+}
+
+/* With the first run that is over it is known what was lost. */
+static void end_first(struct copies *c, uint32_t i)
+{
+    const char *where = c->at[i].where;
+    if (c->at[i].lost > COPY_NAMED)
+        events_add(c->site->events,
+                   "archive: copy %.*s: %llu files that were there were missing or damaged, and "
+                   "are put back",
+                   place_length(where), where, (unsigned long long)c->at[i].lost);
+    c->at[i].lost = 0;
+    repository_ledger_release(&c->at[i].known);
+}
+
 static void copy_turn(struct copies *c, uint32_t i, struct repository *r,
                       const struct repository_status *now)
 {
     struct repository_copy_report report = {.reached = c->at[i].reached};
     struct err e = ERR_NONE;
-    int rc = c->at[i].copy != NULL ? 0 : repository_copy_open(&c->at[i].copy, c->at[i].where, &e);
+    struct turn turn = {c, i};
+    int rc = c->at[i].copy != NULL ? 0 : open_copy(c, i, &e);
     if (rc == 0)
-        rc = repository_copy_run(c->at[i].copy, r, false, COPY_PORTION_BYTES, NULL, NULL, &report,
-                                 &e);
+        rc = repository_copy_run(c->at[i].copy, r, false, COPY_PORTION_BYTES, on_put, &turn,
+                                 &report, &e);
+    if (rc == 0 && !report.more)
+        end_first(c, i);
     if (rc == 0 && report.damaged != 0)
         rc = err_set(
             &e, ERR_INTEGRITY,
@@ -264,10 +339,11 @@ bool copies_trouble(struct copies *c, size_t i, char trouble[ERR_TEXT_BYTES])
     if (i >= c->n)
         return false;
     (void)pthread_mutex_lock(&c->lock);
-    const char *what = c->at[i].trouble;
+    const char *what = c->at[i].trouble, *where = c->at[i].where;
     trouble[0] = '\0';
     if (what[0] != '\0')
-        (void)snprintf(trouble, ERR_TEXT_BYTES, "archive: copy: %.480s", what);
+        (void)snprintf(trouble, ERR_TEXT_BYTES, "archive: copy %.*s: %s", place_length(where),
+                       where, what);
     (void)pthread_mutex_unlock(&c->lock);
     return true;
 }

@@ -162,6 +162,8 @@ struct repository_copy; /* opaque: another place, open for writing */
 /* The place is made when it is a directory that is missing. ERR_BUSY, ERR_CONFIG, ... as when an archive is opened. */
 int repository_copy_open(struct repository_copy **out, const char *where, struct err *e);
 void repository_copy_close(struct repository_copy *c); /* NULL is taken */
+/* Does anything of an archive lie at the place? Nothing is made there. Errors of a place that does not answer. */
+int repository_copy_is_there(const char *where, bool *there, struct err *e);
 struct repository_copy_report {
     uint64_t objects, bytes; /* looked at */
     uint64_t copied, healed; /* files that were missing there; that were damaged there */

@@ -70,6 +70,27 @@ void repository_copy_close(struct repository_copy *c)
     free(c);
 }
 
+static int any_file(void *arg, const char *name)
+{
+    bool *found = arg;
+    (void)name;
+    *found = true;
+    return 0;
+}
+
+int repository_copy_is_there(const char *where, bool *there, struct err *e)
+{
+    struct repo_backend *b = NULL;
+    int rc = repo_backend_open(where, false, false, &b, e);
+    *there = rc == 0 && repo_is_at(b, "repository.json");
+    if (rc == 0 && !*there)
+        rc = repo_backend_list(b, "packs", any_file, there, e);
+    repo_backend_close(b);
+    if (rc == ERR_NOT_FOUND && e != NULL)
+        *e = (struct err)ERR_NONE;
+    return rc == ERR_NOT_FOUND ? 0 : rc;
+}
+
 static void tell(const struct run *x, const char *object, const char *what)
 {
     if (x->told != NULL)

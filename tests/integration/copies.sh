@@ -86,6 +86,13 @@ scene() { # HOW FOLDER END N
     : >"$DIR/cluster/gsr.log"
     damage "$how" "$damaged"
     ! cmp -s "$whole" "$damaged" || die "$damaged was not damaged"
+    if [ "$folder $how" = "indexes cut" ] || [ "$folder $how" = "indexes gone" ]; then
+        # Each run of the copying looks at all indexes, and may be there first; it tells what was damaged.
+        eventually "$how $damaged: put back" cmp -s "$whole" "$damaged"
+        eventually "nothing is left of it" so '.copies[0].scrub.damaged == 0'
+        [ $how = gone ] || eventually "$how $damaged: told" grep -qE "copy $ONE: (DAMAGED )?${object#"$A/"}" "$DIR/cluster/gsr.log"
+        return 0
+    fi
     eventually "$how $damaged: healed" so ".copies[0].scrub.healed == $((before + 1)) and .copies[0].scrub.damaged == 0"
     cmp -s "$whole" "$damaged" || die "$how: $damaged is not what it was"
     told "copy $ONE: DAMAGED $folder/$(basename "$object")" || told "copy $ONE: DAMAGED packs/$(basename "$object")" || die "$how $damaged: not told"
@@ -155,4 +162,22 @@ rmdir "$ONE"
 mv "$DIR/away" "$ONE"
 eventually "it is over when it is there again" unseen "it cannot be read again"
 echo "ok: a place that cannot be read is trouble of that place"
+
+# ---- lost while gsr was not running: put back, not in silence; and an empty place is filled anew only when somebody says so ----
+site_kill gsr TERM
+rm -f "$TWO/packs/$(basename "$(nth packs pack 2)")"
+rm -rf "$ONE"
+mkdir "$ONE"
+: >"$DIR/cluster/gsr.log"
+site_start gsr
+eventually "an empty place is trouble" shown "archive: copy $ONE: it is empty, and "
+shown "is it mounted? To fill it anew: triveni archive heal -r $ONE --from $A" || die "no advice: $(cat "$DIR/trouble")"
+eventually "what was lost is told" told "archive: copy $TWO: packs/$(basename "$(nth packs pack 2)") was missing there, and is put back"
+cmp "$(nth packs pack 2)" "$TWO/packs/$(basename "$(nth packs pack 2)")"
+[ -z "$(ls "$ONE")" ] || die "the empty place was filled: $(ls "$ONE")"
+expect 0 "" "$TRIVENI" archive heal -r "$ONE" --from "$A" -k "$K"
+eventually "it is a copy again" so '.copies[0].trouble == null and .copies[0].scrub.damaged == 0 and .copies[0].archived >= .archived'
+eventually "and nothing is wrong" unseen "archive: copy"
+expect 0 "" "$TRIVENI" archive verify -r "$ONE" -k "$K"
+echo "ok: lost while gsr was not running: told, and an empty place is not filled anew in silence"
 echo "copies: what rots in a copy is told and put back from the archive"
