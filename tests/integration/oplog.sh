@@ -179,8 +179,8 @@ open(sys.argv[1], "wb").write(d)' "$1"; }
 cut() { head -c -1 "$1" >"$1.new" && mv -f "$1.new" "$1"; }
 swap() { mv "$1" x && mv "$2" "$1" && mv x "$2"; }
 put_back() { rm -rf operations && cp -a "$DIR/older" operations; }
-bundle=$(cd "$archive" && find operations/tile/entries -type f | sort | tail -n 1)
-tile=$(cd "$archive" && find operations/tile/0 -type f | sort | tail -n 1)
+bundle=$(cd "$archive" && find operations/tile/entries -type f | sort -V | tail -n 1)
+tile=$(cd "$archive" && find operations/tile/0 -type f | sort -V | tail -n 1)
 broken "DAMAGED $last: the operations log names it, and it is missing" without "$last"
 expect 7 'DAMAGED' triveni archive verify -r "$DIR/copy" -k "$kek" --level present --record # damage is recorded, too
 expect 0 '' triveni archive operations -r "$DIR/copy" -k "$kek" -o json
