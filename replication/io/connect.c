@@ -144,10 +144,11 @@ static void on_resolved(uv_getaddrinfo_t *lookup, int status, struct addrinfo *f
 {
     struct conn *c = lookup->data;
     c->dial->looking = false;
-    if (c->state == LINK_CONNECTING && status == 0) {
+    if (c->state != LINK_CONNECTING) {
+        uv_freeaddrinfo(found); /* closed meanwhile; there is no error to tell */
+    } else if (status == 0) {
         resolved(c, found);
     } else {
-        uv_freeaddrinfo(found);
         struct err why = ERR_NONE;
         (void)err_set(&why, ERR_UNREACHABLE, "the name cannot be resolved: %s",
                       uv_strerror(status));
