@@ -56,7 +56,8 @@ static int next_now(struct compare *c)
 {
     struct tvn_error error;
     const int more = tvn_scan_next(c->scan, &c->now, &error);
-    c->ended = more != 1;
+    c->ended = more != 1 ||
+               (c->selection->key.n != 0 && !bytes_equal(from_tvn(c->now.key), c->selection->key));
     return more < 0 ? from_client(&error, c->e) : 0;
 }
 
@@ -66,7 +67,6 @@ static int open_now(struct compare *c)
     struct tvn_scan_options options = TVN_SCAN_INIT;
     struct tvn_read how = TVN_READ_INIT;
     struct tvn_error error;
-    char after_key[TVN_KEY_MAX_BYTES + 1];
     options.collection = c->o->collection;
     options.from = tvn_view(s->from.p, s->from.n);
     options.to = tvn_view(s->to.p, s->to.n);
@@ -74,11 +74,8 @@ static int open_now(struct compare *c)
     options.page = SCAN_PAGE;
     if (s->key.n > TVN_KEY_MAX_BYTES)
         return err_set(c->e, ERR_LIMIT, "--key: a key has at most %d bytes", TVN_KEY_MAX_BYTES);
-    if (s->key.n != 0) { /* the range up to the next key there could be */
-        memcpy(after_key, s->key.p, s->key.n);
-        after_key[s->key.n] = '\0';
+    if (s->key.n != 0) {
         options.from = tvn_view(s->key.p, s->key.n);
-        options.to = s->key.n < TVN_KEY_MAX_BYTES ? tvn_view(after_key, s->key.n + 1) : tvn_str("");
         options.limit = 1;
     }
     if (tvn_snapshot_open(c->db, NULL, &c->snapshot, &error) != 0)

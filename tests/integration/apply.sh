@@ -39,6 +39,8 @@ tv put titles EXACT --file spaces >/dev/null
 printf '\000\001\377' >bytes
 tv put titles /wA= --base64 --file bytes >/dev/null
 put other K-1 '"untouched"' >/dev/null
+longest=$(printf 'K%.0s' {1..480})
+put long "$longest" 1 >/dev/null
 tv point before >/dev/null
 values >then
 then=$(tv get titles EXACT -o json | jq .lsn)
@@ -49,6 +51,8 @@ gone=$(tv del titles K-4 -o json | jq .lsn)
 tv del titles K-5 >/dev/null
 put titles NEWER '"came later"' >/dev/null
 put other K-1 '"changed"' >/dev/null
+tv del long "$longest" >/dev/null
+put long Z 1 >/dev/null
 op archive seal >/dev/null
 
 # ---- what would change ----
@@ -68,6 +72,8 @@ is "$(lines 'map(select(.key == {"base64":"/wA="})) | .[0].value')" '{"base64":"
 is "$(values | grep -c wrong)" 3
 apply 0 "create     0 records" asha "${past[@]}" --to-point before --collection titles --key K-1 --preview
 grep -q "replace    1 records" "$DIR/out" || die "one record is not one: $(cat "$DIR/out")"
+apply 0 "create     1 records" asha "${past[@]}" --to-point before --collection long --key "$longest" --delete-newer --preview
+grep -q "delete     0 records" "$DIR/out" || die "its neighbour is taken for it: $(cat "$DIR/out")"
 apply 3 "no record of collection" asha "${past[@]}" --to-point before --collection nothing --preview
 echo "ok: what would change is shown, and changes nothing"
 
