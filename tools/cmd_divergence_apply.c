@@ -77,6 +77,13 @@ struct attempt {
     char why[256];
 };
 
+/* The mark of a transaction's idempotency key (store/core/idempotency.h). */
+struct mark {
+    uint64_t lsn;
+    size_t n;
+    uint8_t key[IDEMPOTENCY_RECORD_KEY_MAX_BYTES];
+};
+
 struct apply {
     const struct apply_options *o;
     const char *name;
@@ -85,6 +92,8 @@ struct apply {
     struct tvn *db;
     struct progress bar;
     struct record_map last; /* record -> number of its last operation */
+    struct mark *marks;     /* by lsn */
+    size_t mark_count, mark_capacity;
     struct settled settled;
     bool signed_on;                /* the audit trail says that it is being applied */
     struct attempt *whole, *batch; /* room for one batch; the piece of it that is tried */
@@ -201,14 +210,52 @@ static bool is_key(const struct bundle_op *op)
     return strcmp(op->collection, IDEMPOTENCY_COLLECTION) == 0;
 }
 
-/* Was the transaction's idempotency key, if it has one, used or given up in the common history since? Its mark is an operation of
- * the same transaction. */
-static uint64_t key_used(const struct apply *a, const struct tvn_records *now, size_t i)
+/* ---- idempotency keys ---- */
+
+/* A transaction's mark is one of its operations, and need not be tried together with the others: so it is looked up by itself. */
+static int keep_key(struct apply *a, const struct bundle_op *op, struct err *e)
 {
-    const uint64_t lsn = a->batch[i].op.lsn;
-    for (; i < a->count && a->batch[i].op.lsn == lsn; i++)
-        if (is_key(&a->batch[i].op) && now->records[i].found && now->records[i].lsn > a->b.common)
-            return now->records[i].lsn;
+    if (a->mark_count == a->mark_capacity) {
+        const size_t capacity = a->mark_capacity == 0 ? 64 : 2 * a->mark_capacity;
+        struct mark *more = realloc(a->marks, capacity * sizeof *more);
+        if (more == NULL)
+            return err_set(e, ERR_NO_MEMORY, "no memory");
+        a->marks = more;
+        a->mark_capacity = capacity;
+    }
+    struct mark *m = &a->marks[a->mark_count];
+    if (op->kind != OP_PUT || op->key.n > sizeof m->key) /* old marks that were removed */
+        return 0;
+    m->lsn = op->lsn;
+    m->n = op->key.n;
+    memcpy(m->key, op->key.p, op->key.n);
+    a->mark_count++;
+    return 0;
+}
+
+static int compare_lsn(const void *lsn, const void *mark)
+{
+    const uint64_t x = *(const uint64_t *)lsn, y = ((const struct mark *)mark)->lsn;
+    return (x > y) - (x < y);
+}
+
+/* Was the transaction's idempotency key, if it has one, used or given up in the common history since? */
+static int ask_key(const struct apply *a, const struct bundle_op *op, uint64_t *lsn, struct err *e)
+{
+    const struct mark *m = a->mark_count == 0 ? NULL
+                                              : bsearch(&op->lsn, a->marks, a->mark_count,
+                                                        sizeof *a->marks, compare_lsn);
+    struct tvn_records *got = NULL;
+    struct tvn_error error;
+    if (m == NULL)
+        return 0;
+    const int code =
+        tvn_get(a->db, IDEMPOTENCY_COLLECTION, tvn_view(m->key, m->n), NULL, &got, &error);
+    if (code != 0)
+        return code == TVN_NOT_FOUND ? 0 : from_client(&error, e);
+    if (got->records[0].lsn > a->b.common)
+        *lsn = got->records[0].lsn;
+    tvn_records_free(got);
     return 0;
 }
 
@@ -234,8 +281,8 @@ static int judge_batch(struct apply *a, struct tvn_records **got, struct err *e)
         }
         if (asked != t->op.lsn)
             rc = ask_outcome(a, &t->op, &resent, e);
-        if (asked != t->op.lsn && resent == 0)
-            resent = key_used(a, *got, i);
+        if (rc == 0 && asked != t->op.lsn && resent == 0)
+            rc = ask_key(a, &t->op, &resent, e);
         asked = t->op.lsn;
         t->resent_lsn = resent;
         if (rc == 0 && resent != 0)
@@ -504,6 +551,8 @@ static int pass(struct apply *a, bool first, struct err *e)
             rc = last == NULL ? err_set(e, ERR_NO_MEMORY, "no memory") : 0;
             if (last != NULL)
                 *last = op.number;
+            if (rc == 0 && is_key(&op))
+                rc = keep_key(a, &op, e);
             bundle_op_free(&op);
         } else if (rc == 1) {
             a->seen++;
@@ -638,6 +687,7 @@ static int run_divergence_apply(struct invocation *in, struct err *e)
     record_map_free(&a.last);
     ordinals_free(&a.settled.done);
     free(a.whole);
+    free(a.marks);
     return rc;
 }
 

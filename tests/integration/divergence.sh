@@ -144,8 +144,14 @@ echo "ok: signed off"
 seq -f '{"id":"R-%05g","v":1}' 1 12000 >"$DIR/many.jsonl"
 operator switchover --to "$old" >/dev/null
 wait_equal 300 >/dev/null
-many() { tv load many "$DIR/many.jsonl" --key id "${at_old[@]}" >/dev/null; }
+seq -f 'put large L-%g "tail"' 1 5000 >"$DIR/large"
+many() {
+    tv load many "$DIR/many.jsonl" --key id "${at_old[@]}" >/dev/null
+    tv txn "$DIR/large" --idempotency-key case-3 "${at_old[@]}" >/dev/null
+}
 alone KILL many
+tv txn "$DIR/large" --idempotency-key case-3 >/dev/null # again, more than is looked at together, and then deleted
+sed 's/^put \(.*\) "tail"/del \1/' "$DIR/large" | tv txn >/dev/null
 site_start "$old"
 wait_equal 300 >/dev/null
 bundle=$("$TRIVENI" divergence list --config "$old.yaml" -o json | jq -r 'select(.state == "open") | .name')
@@ -170,6 +176,7 @@ one=$!
 wait $one || true
 expect 0 "applied" "$TRIVENI" divergence apply "$bundle" --config "$old.yaml" --yes --profile operator.yaml
 [ "$(tv scan many -o json | wc -l)" = 12000 ] || die "not all of them are there"
+[ "$(tv scan large -o json | wc -l)" = 0 ] || die "what its client had done again was done twice, where it is many records"
 tv scan many -o json | jq -c '[.key, .lsn]' >"$DIR/whole"
 [ -n "$half" ] || die "nothing was applied before the last"
 ! grep -vxFf "$DIR/whole" <<<"$half" || die "a record that was applied was applied again"
