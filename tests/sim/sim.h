@@ -709,7 +709,8 @@ bool sim_session_wanted(struct sim *s, uint8_t client); /* it has none: now it o
 void sim_session_opened(struct sim *s, struct sim_client *c);
 void sim_session_expired(struct sim *s, struct sim_client *c);
 uint64_t sim_session_sleep_us(struct sim *s);
-void sim_check_session(struct sim *s, uint32_t id); /* S24 */
+void sim_check_session(struct sim *s, uint32_t id); /* S25 */
+void sim_sessions_cut(struct sim *s); /* the common history ends earlier: what it says now */
 
 /* sim_keys.c */
 void sim_keys_init(struct sim *s, struct rng g);
@@ -723,6 +724,7 @@ void sim_key_write(const struct sim *s, const struct sim_site *site, uint32_t op
 void sim_key_apply(const struct sim *s, struct sim_state *state, uint32_t id);
 void sim_keys_tick(struct sim *s, uint8_t i);
 void sim_check_keys(struct sim *s, uint32_t id); /* S27 */
+void sim_keys_cut(struct sim *s);                /* as sim_sessions_cut() */
 
 /* sim_workers.c */
 void sim_worker_wake(struct sim *s, uint8_t k);

@@ -346,6 +346,19 @@ bool sim_key_request(struct sim *s, uint8_t i, struct sim_client *c)
 
 /* ---- the history ---- */
 
+static void take_mark(struct sim_key_truth *t, const struct sim_entry *e, const struct op *op)
+{
+    struct idempotency_mark m;
+    if (op->kind == OP_DELETE) {
+        t->state = SIM_NAME_FREE;
+        return;
+    }
+    check(idempotency_read(op->value, &m, NULL) == 0);
+    t->state = m.state == IDEMPOTENCY_GIVEN_UP ? SIM_NAME_GIVEN_UP : SIM_NAME_DONE;
+    t->lsn = e->header.lsn.v;
+    t->sealed_us = e->sealed_us;
+}
+
 static void check_mark(struct sim *s, const struct sim_entry *e, const struct op *op)
 {
     const uint32_t name = name_of(op->key);
@@ -358,7 +371,7 @@ static void check_mark(struct sim *s, const struct sim_entry *e, const struct op
                      name, U(t->lsn), U(lsn), U((e->sealed_us - t->sealed_us) / SIM_MS),
                      U(s->key_limit_us / SIM_MS));
         s->truth.keys_forgotten += t->state != SIM_NAME_FREE;
-        t->state = SIM_NAME_FREE;
+        take_mark(t, e, op);
         return;
     }
     check(idempotency_read(op->value, &m, NULL) == 0);
@@ -366,20 +379,23 @@ static void check_mark(struct sim *s, const struct sim_entry *e, const struct op
         sim_fail(s, "S27: key %u %s at %llu, and is %s at %llu", name,
                  t->state == SIM_NAME_DONE ? "took effect" : "was given up", U(t->lsn),
                  m.state == IDEMPOTENCY_GIVEN_UP ? "given up" : "used", U(lsn));
-    t->state = m.state == IDEMPOTENCY_GIVEN_UP ? SIM_NAME_GIVEN_UP : SIM_NAME_DONE;
-    t->lsn = lsn;
-    t->sealed_us = e->sealed_us;
+    take_mark(t, e, op);
     s->truth.keys_given_up += t->state == SIM_NAME_GIVEN_UP;
     if (t->state == SIM_NAME_DONE && t->never)
         sim_fail(s, "S27: key %u takes effect at %llu, and somebody was told that it never will",
                  name, U(lsn));
 }
 
+static bool has_marks(const struct sim *s, const struct sim_entry *e)
+{
+    return e->op != 0 && e->header.kind == ENTRY_TXN &&
+           (s->ops[e->op].name != 0 || s->ops[e->op].kind == SIM_OP_FORGET);
+}
+
 void sim_check_keys(struct sim *s, uint32_t id)
 {
     const struct sim_entry *e = &s->entries[id];
-    if (e->op == 0 || e->header.kind != ENTRY_TXN ||
-        (s->ops[e->op].name == 0 && s->ops[e->op].kind != SIM_OP_FORGET))
+    if (!has_marks(s, e))
         return;
     struct body_txn txn = txn_of(s, id);
     struct op op;
@@ -389,4 +405,26 @@ void sim_check_keys(struct sim *s, uint32_t id)
     if (t->state == SIM_NAME_DONE && t->told_id != 0 && t->told_id != id)
         sim_fail(s, "S27: key %u takes effect at %llu, and somebody was told of %llu",
                  s->ops[e->op].name, U(e->header.lsn.v), U(s->entries[t->told_id].header.lsn.v));
+}
+
+void sim_keys_cut(struct sim *s)
+{
+    const struct sim_truth *truth = &s->truth;
+    for (uint32_t k = 1; k <= s->names_n; k++) {
+        struct sim_key_truth *t = &s->key_truth[k];
+        t->state = SIM_NAME_FREE;
+        if (s->entries[t->told_id].header.lsn.v > truth->committed_n)
+            t->told_id = 0;
+    }
+    for (uint64_t n = 1; n <= truth->committed_n; n++) {
+        const struct sim_entry *e = &s->entries[truth->committed[n - 1]];
+        if (!has_marks(s, e))
+            continue;
+        struct body_txn txn = txn_of(s, truth->committed[n - 1]);
+        struct op op;
+        while (next_mark(&txn, &op))
+            take_mark(&s->key_truth[name_of(op.key)], e, &op);
+    }
+    for (uint32_t k = 1; k <= s->names_n; k++)
+        s->key_truth[k].never &= s->key_truth[k].state == SIM_NAME_GIVEN_UP;
 }

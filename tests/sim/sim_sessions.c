@@ -181,6 +181,13 @@ uint64_t sim_session_sleep_us(struct sim *s)
 
 /* ---- the history ---- */
 
+static void take(struct sim_session_truth *t, const struct sim_op *op, const struct sim_entry *e)
+{
+    t->opened |= op->kind == SIM_OP_OPEN;
+    t->ended |= op->kind == SIM_OP_EXPIRE;
+    t->last_us = e->sealed_us;
+}
+
 void sim_check_session(struct sim *s, uint32_t id)
 {
     const struct sim_entry *e = &s->entries[id];
@@ -202,7 +209,16 @@ void sim_check_session(struct sim *s, uint32_t id)
         sim_fail(s, "S25: session %u ends at %llu, %llu ms after its last entry; %llu are allowed",
                  op->session, U(e->header.lsn.v), U((e->sealed_us - t->last_us) / SIM_MS),
                  U(s->session_limit_us / SIM_MS));
-    t->opened |= opens;
-    t->ended |= ends;
-    t->last_us = e->sealed_us;
+    take(t, op, e);
+}
+
+void sim_sessions_cut(struct sim *s)
+{
+    memset(s->session_truth, 0, sizeof s->session_truth);
+    for (uint64_t n = 1; n <= s->truth.committed_n; n++) {
+        const struct sim_entry *e = &s->entries[s->truth.committed[n - 1]];
+        const struct sim_op *op = &s->ops[e->op];
+        if (e->op != 0 && op->session != 0)
+            take(&s->session_truth[op->session], op, e);
+    }
 }

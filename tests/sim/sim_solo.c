@@ -54,6 +54,8 @@ void sim_solo_granted(struct sim *s, uint8_t i)
     }
     for (uint32_t c = 0; c < SIM_CLIENTS; c++)
         s->clients[c].token = s->clients[c].token < n ? s->clients[c].token : n;
+    sim_sessions_cut(s);
+    sim_keys_cut(s);
 }
 
 static void order(struct sim *s, uint8_t last)
