@@ -92,6 +92,7 @@ struct state {
 
     /* state_pool.c; no lock. */
     _Atomic size_t newest; /* transaction that warm snapshots are of; 0: one is being committed */
+    uint8_t apart[CACHE_LINE_BYTES]; /* each get reads the one and writes to one of the others */
     struct spare spares[SPARES];
 };
 
