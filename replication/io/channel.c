@@ -180,6 +180,7 @@ void channel_feed(struct channel *ch, struct bytes ciphertext)
 {
     check(ch->in.n == 0);
     ch->in = ciphertext;
+    ch->drained = false;
 }
 
 int channel_handshake(struct channel *ch, bool *done, struct err *e)
@@ -199,6 +200,7 @@ int channel_read(struct channel *ch, uint8_t *p, size_t cap, size_t *got, bool *
     *closed = false;
     forget_errors();
     int rc = SSL_read_ex(ch->ssl, p, cap, got);
+    ch->drained = rc == 1 && ch->in.n == 0 && SSL_has_pending(ch->ssl) == 0;
     if (rc == 1)
         return 0;
     *got = 0;
@@ -235,5 +237,6 @@ void channel_shutdown(struct channel *ch)
 bool channel_has_part_of_record(const struct channel *ch)
 {
     /* A header alone is not pending to OpenSSL, but its body is waited for. */
-    return SSL_has_pending(ch->ssl) == 1 || strcmp(SSL_rstate_string(ch->ssl), "RB") == 0;
+    return !ch->drained &&
+           (SSL_has_pending(ch->ssl) == 1 || strcmp(SSL_rstate_string(ch->ssl), "RB") == 0);
 }

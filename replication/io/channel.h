@@ -17,6 +17,7 @@ struct channel {
     SSL *ssl;
     struct bytes in;   /* ciphertext given by channel_feed and not yet consumed */
     struct buffer out; /* ciphertext for the peer: look here after every call */
+    bool drained;      /* everything that was fed has been read: there is no part of a record */
     bool broken;       /* a fatal TLS error: only deinit is left (alerts may be in `out`) */
     uint64_t sealed_bytes, rekey_bytes;
     char verdict[TLS_TEXT_BYTES]; /* why the peer's certificate was refused */
@@ -29,7 +30,8 @@ void channel_deinit(struct channel *ch);
 void channel_feed(struct channel *ch, struct bytes ciphertext);
 /* 0, and *done tells whether the handshake is over on this side; or ERR_DENIED (certificates), ERR_FORMAT (no TLS 1.3). */
 int channel_handshake(struct channel *ch, bool *done, struct err *e);
-/* 0 with *got bytes; *got 0: feed more, or *closed: the peer said that it closes. ERR_DENIED: the peer refused us. */
+/* 0 with *got bytes; *got 0: feed more, or *closed: the peer said that it closes. ERR_DENIED: the peer refused us. Called again
+ * until nothing is got, or `drained`. */
 int channel_read(struct channel *ch, uint8_t *p, size_t cap, size_t *got, bool *closed,
                  struct err *e);
 int channel_write(struct channel *ch, struct bytes plain, struct err *e);

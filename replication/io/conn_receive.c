@@ -216,7 +216,7 @@ static void pull(struct conn *c)
         }
         rc = channel_read(&c->channel, c->in.p + c->in.n, c->in.cap - c->in.n, &got, &closed, &why);
         c->in.n += got;
-    } while (rc == 0 && got != 0);
+    } while (rc == 0 && got != 0 && !c->channel.drained);
     link_dispatch(c);
     if (buffer_size(&c->channel.out) != 0)
         link_wake(c);
