@@ -159,7 +159,7 @@ demo: $(BUILD)/triveni $(WRITERS) ## see three sites work, fail over and restore
 	@BUILD=$(BUILD) tests/demo/demo.sh
 
 .PHONY: check check-long integration-programs
-integration-programs: all $(WRITERS) $(PRELOADS) $(NEMESIS) $(patsubst %,$(BUILD)/bench/load_%,archive disk)
+integration-programs: all $(WRITERS) $(PRELOADS) $(NEMESIS) $(patsubst %,$(BUILD)/bench/%,load_archive load_disk warm_memory)
 check: deps ## build and run the tests: unit, sanitizers, layers, simulator, fuzz, integration
 	@tests/run.sh check
 check-long: deps ## what make check has no time for, a bounded portion of each: clang, drills, power cuts, the model; DRILLS=expression
@@ -245,8 +245,8 @@ build/analyze/%.ok: %.c tests/build/analyzer.h $(wildcard */*.h */core/*.h */io/
 # ---- bench ----
 # Each bench/load_x.c is a program; the libraries of peers are linked to theirs alone, and only bench/run.sh asks for those.
 BENCH      = $(BUILD)/bench/load_triveni $(BUILD)/bench/load_site $(BUILD)/bench/load_embedded $(BUILD)/bench/load_disk $(BUILD)/bench/load_lmdb \
-             $(BUILD)/bench/load_redis $(BUILD)/bench/bare_server
-BENCH_REPL = $(patsubst %,$(BUILD)/bench/load_%,site redis disk paced)
+             $(patsubst %,$(BUILD)/bench/%,load_redis bare_server warm_memory)
+BENCH_REPL = $(patsubst %,$(BUILD)/bench/load_%,site redis disk paced) $(BUILD)/bench/warm_memory
 BENCH_LIBS_postgres = -lpq
 BENCH_LIBS_ldap     = -lldap -llber
 BENCH_LIBS_rocksdb  = -lrocksdb
@@ -257,7 +257,7 @@ $(BUILD)/bench/load_%: $(BUILD)/bench/load_%.o $(BUILD)/libbench.a $(BUILD)/libc
 	$(call link,$(BENCH_LIBS_$*))
 # The one that has the archive beneath it.
 $(BUILD)/bench/load_archive: $(BUILD)/librepository.a
-$(BUILD)/bench/bare_server: $(BUILD)/bench/bare_server.o $(BUILD)/libbench.a $(STORE_A)
+$(BUILD)/bench/bare_server $(BUILD)/bench/warm_memory: $(BUILD)/bench/%: $(BUILD)/bench/%.o $(BUILD)/libbench.a $(STORE_A)
 	$(call link)
 $(BUILD)/libbench.a: $(BENCH_OBJ)
 
@@ -268,7 +268,7 @@ bench-store: all $(BENCH) ## measure Triveni beside its peers: about 15 minutes;
 bench-replication: all $(BENCH_REPL) ## measure three sites beside replicated peers, and their failovers: about 15 minutes; REPS= TIMES= SYSTEMS= CELLS=
 	@BUILD=$(BUILD) MAKE='$(MAKE)' bench/replication.sh
 .PHONY: bench-archive-programs
-bench-archive-programs: $(BUILD)/bench/load_archive
+bench-archive-programs: $(BUILD)/bench/load_archive $(BUILD)/bench/warm_memory
 bench-restore: all bench-archive-programs $(BUILD)/bench/load_disk $(WRITERS) ## archive, restore, history, verification beside pgBackRest and restic: about 15 minutes; MIB= VERSIONS= REPS= QUICK=1
 	@BUILD=$(BUILD) MAKE='$(MAKE)' bench/restore.sh
 bench-quick: all $(BENCH) ## measure Triveni alone, in less than a minute

@@ -130,10 +130,10 @@ pg_begin() { # DIR OPTIONS...: in the background, its log in $WORK/pg-server.log
 }
 pg_ready() { # SECONDS: until it takes writes
     local i
-    for i in $(seq 1 $(($1 * 20))); do
+    for i in $(seq 1 $(($1 * 100))); do
         ! grep -q 'ready to accept connections' "$WORK/pg-server.log" || return 0
         kill -0 "${PIDS[-1]}" 2>/dev/null || break
-        sleep 0.05
+        sleep 0.01
     done
     tail -n 3 "$WORK/pg-server.log" >"$WORK/pg.err"
     return 1
@@ -179,12 +179,12 @@ pg_restore() {
     local copied began_at wal i
     as_postgres rm -rf "$WORK/pg/restored"
     as_postgres mkdir -m 700 "$WORK/pg/restored"
-    began_at=$EPOCHREALTIME
     run copy pgbr --pg1-path="$WORK/pg/restored" --type=time --target="$MOMENT" --target-action=promote restore
     copied=$WALL
+    began_at=$EPOCHREALTIME
     pg_begin "$WORK/pg/restored" -c archive_mode=off
     pg_ready 600
-    WALL=$(awk -v a="$began_at" -v b="$EPOCHREALTIME" 'BEGIN { printf "%.3f", b - a }')
+    WALL=$(awk -v a="$began_at" -v b="$EPOCHREALTIME" -v c="$copied" 'BEGIN { printf "%.3f", c + b - a }')
     # "redo starts at X", "redo done at Y system usage: ... elapsed: N s"
     wal=$(pg -c "SELECT pg_lsn '$(sed -n 's/.*redo done at \([0-9A-F/]*\).*/\1/p' "$WORK/pg-server.log")' - '$(sed -n 's/.*redo starts at \([0-9A-F/]*\).*/\1/p' "$WORK/pg-server.log")'")
     note --argjson rep "$REP" --argjson wall "$WALL" --argjson copy "$copied" --argjson wal "$wal" --argjson base "$BASE_BYTES" --argjson n $((TARGET_AT - BASE)) \

@@ -1,5 +1,5 @@
 # What bench/run.sh and bench/replication.sh share: peers that are missing, a cell, a system's turn. Source it after bench/systems.sh;
-# needs BUILD, MAKE, WORK, SYSTEMS, MISSING, LINES_FILE, SECONDS_PER_CELL, RECORDS and a function cells_of SYSTEM, which prints
+# needs BUILD, MAKE, WORK, WARM_MIB, SYSTEMS, MISSING, LINES_FILE, SECONDS_PER_CELL, RECORDS and a function cells_of SYSTEM, which prints
 # "op clients depth value [options]" for each cell.
 
 # ---- peers: a package or a program that cannot be had costs its figures, not the run ----
@@ -19,12 +19,19 @@ need() { # SYSTEM PROGRAM PACKAGES...
     fi
     [ -z "$no_start" ] || rm -f $no_start
 }
+# ---- memory: WARM_MIB of it are used right before each measurement; bench/warm_memory.c says why ----
+warm_memory() {
+    local free
+    free=$(awk '/^MemAvailable/ { print int($2 / 2048) }' /proc/meminfo) # half of it, MiB
+    [ "$WARM_MIB" = 0 ] || "$BUILD/bench/warm_memory" $((WARM_MIB < free ? WARM_MIB : free))
+}
 # ---- cells ----
 run_cell() { # OP CLIENTS DEPTH VALUE [MORE]: prints the line
     local op=$1 clients=$2 depth=$3 value=$4 pid pids=() program=$PROGRAM
     shift 4
     [ "$program $op" != "load_site floor" ] || program=load_triveni # what one caller of the library waits for
     for pid in "${PIDS[@]}"; do pids+=(--pid "$pid"); done
+    warm_memory
     timeout 120 "$BUILD/bench/$program" --system "$SYSTEM" --op "$op" --target "$TARGET" --clients "$clients" --depth "$depth" \
         --value "$value" --seconds "$SECONDS_PER_CELL" --records "$RECORDS" --rep "$REP" "${pids[@]}" "${EXTRA[@]}" "$@"
 }

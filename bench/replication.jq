@@ -23,7 +23,7 @@ include "common";
 | {kind: "replication", date: $date, commit: $commit, took_s: ($took | tonumber),
    machine: {cpu: $cpu, cores: ($cores | tonumber), memory: $memory, kernel: $kernel, disk: $disk, load_before: $load_before, load_after: $load_after},
    settings: {repetitions: ($reps | tonumber), seconds_per_cell: ($seconds | tonumber), records: ($records | tonumber), times: ($times | tonumber),
-              rate: ($rate | tonumber), tuned: $tuned, systems: ($about | rtrimstr("\n") | split("\n"))},
+              rate: ($rate | tonumber), warm_mib: ($warm | tonumber), tuned: $tuned, systems: ($about | rtrimstr("\n") | split("\n"))},
    missing: ($missing | split("\n") | map(select(. != ""))),
    goals: ([
      compared("64 clients, majority: at least 5 of Redis with WAIT 1, TLS"; 5; "redis-wait-tls"),

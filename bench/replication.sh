@@ -36,7 +36,7 @@ finish() {
 trap finish EXIT
 trap 'exit 130' INT TERM
 
-REPS=${REPS:-3} SECONDS_PER_CELL=${SECONDS_PER_CELL:-1} RECORDS=${RECORDS:-100000} TIMES=${TIMES:-10} RATE=${RATE:-5000}
+REPS=${REPS:-3} SECONDS_PER_CELL=${SECONDS_PER_CELL:-1} RECORDS=${RECORDS:-100000} TIMES=${TIMES:-10} RATE=${RATE:-5000} WARM_MIB=${WARM_MIB-2048}
 TUNED=${TUNED:-heartbeat_ms: 20, election_ms: 100, lease_ms: 80}
 CATCH_UP_MIB=${CATCH_UP_MIB:-1024} DIVERGENT=${DIVERGENT:-100000} REJOIN_RECORDS=${REJOIN_RECORDS-100000 1000000}
 SYSTEMS=${SYSTEMS:-triveni-majority triveni-local triveni-all redis-wait-tls redis-wait postgres-sync etcd} CELLS=${CELLS:-.}
@@ -299,7 +299,7 @@ jq -n -L bench --arg kernel "$(uname -srm)" --arg cores "$(nproc)" \
     --arg cpu "$(sed -n 's/^model name[^:]*: //p' /proc/cpuinfo | head -n 1)" --arg memory "$(sed -n 's/^MemTotal: *//p' /proc/meminfo)" \
     --arg disk "$(df --output=source,fstype "$WORK" | tail -n 1)" --arg load_before "$load_before" --arg load_after "$(cut -d ' ' -f 1-3 /proc/loadavg)" \
     --arg date "$(date -u +%FT%TZ)" --arg commit "$(git rev-parse --short HEAD 2>/dev/null || echo unknown)" --arg took "$((SECONDS - began))" \
-    --arg reps "$REPS" --arg seconds "$SECONDS_PER_CELL" --arg records "$RECORDS" --arg times "$TIMES" --arg rate "$RATE" --arg tuned "$TUNED" \
+    --arg reps "$REPS" --arg warm "$WARM_MIB" --arg seconds "$SECONDS_PER_CELL" --arg records "$RECORDS" --arg times "$TIMES" --arg rate "$RATE" --arg tuned "$TUNED" \
     --rawfile about "$WORK/about" --rawfile missing "$WORK/missing" --slurpfile lines "$LINES_FILE" -f bench/replication.jq >"$OUT/replication.json"
 jq -r '.table[] | @tsv' "$OUT/replication.json" | awk -F '\t' '
     { printf "%7s  %-17s %10s %10s %10s %9s %9s %9s %7s\n", $1, $2, $3, $4, $5, $6, $7, $8, $9 }'

@@ -35,7 +35,7 @@ def ours: if in_process then "triveni-embedded" else "triveni-single" end;
    | sort_by([.op, .value_bytes, .clients, .depth, (.system | in_process | not), .system])) as $summary
 | {kind: $kind, date: $date, commit: $commit, took_s: ($took | tonumber),
    machine: {cpu: $cpu, cores: ($cores | tonumber), memory: $memory, kernel: $kernel, disk: $disk, load_before: $load_before, load_after: $load_after},
-   settings: {repetitions: ($reps | tonumber), records: ($records | tonumber), systems: ($about | rtrimstr("\n") | split("\n"))},
+   settings: {repetitions: ($reps | tonumber), records: ($records | tonumber), warm_mib: ($warm | tonumber), systems: ($about | rtrimstr("\n") | split("\n"))},
    missing: ($missing | split("\n") | map(select(. != ""))),
    left_out: ($left_out | split("\n") | map(select(. != ""))),
    goals: ([

@@ -20,7 +20,7 @@ def per_core(f): if .cpu_s > 0 then (f | mb) / .cpu_s else null end;
 | {kind: "restore", date: $date, commit: $commit, took_s: ($took | tonumber),
    machine: {cpu: $cpu, cores: ($cores | tonumber), memory: $memory, kernel: $kernel, disk: $disk, load_before: $load_before, load_after: $load_after},
    settings: {raw_log_mib: ($mib | tonumber), versions: ($total | tonumber), base_at: ($base | tonumber), target_at: ($target | tonumber),
-              history_versions: ($versions | tonumber), repetitions: ($reps | tonumber), systems: ($about | rtrimstr("\n") | split("\n"))},
+              history_versions: ($versions | tonumber), repetitions: ($reps | tonumber), warm_mib: ($warm | tonumber), systems: ($about | rtrimstr("\n") | split("\n"))},
    missing: ($missing | split("\n") | map(select(. != ""))),
    goals: ([
      goal("restore to a time: at least 4 times the MB/s of pgBackRest, each of its own raw bytes"; 4;

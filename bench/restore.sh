@@ -7,6 +7,7 @@
 #   REPS=3             repetitions of what reads: restore, verify
 #   LAG_SECONDS=30     how long three sites are written to for the lag of the archive (0: left out)
 #   SYSTEMS='triveni pgbackrest restic'   PEERS=no: without peers
+#   WARM_MIB=2048      memory that is used right before each measurement (0: as it is); bench/README.md says why
 #   BENCH_DIR= where the data lies   BENCH_OUT= where the figures go: default build/bench for both
 #   QUICK=1            a few MiB of each, one repetition: that it works, not how fast it is
 set -euo pipefail
@@ -31,9 +32,9 @@ trap finish EXIT
 trap 'exit 130' INT TERM
 
 if [ -n "${QUICK:-}" ]; then
-    MIB=${MIB:-8} VERSIONS=${VERSIONS:-40000} REPS=${REPS:-1} LAG_SECONDS=${LAG_SECONDS:-0}
+    MIB=${MIB:-8} VERSIONS=${VERSIONS:-40000} REPS=${REPS:-1} LAG_SECONDS=${LAG_SECONDS:-0} WARM_MIB=${WARM_MIB-16}
 fi
-MIB=${MIB:-1024} VERSIONS=${VERSIONS:-5000000} REPS=${REPS:-3} LAG_SECONDS=${LAG_SECONDS:-30} SYSTEMS=${SYSTEMS:-triveni pgbackrest restic}
+MIB=${MIB:-1024} VERSIONS=${VERSIONS:-5000000} REPS=${REPS:-3} LAG_SECONDS=${LAG_SECONDS:-30} WARM_MIB=${WARM_MIB-2048} SYSTEMS=${SYSTEMS:-triveni pgbackrest restic}
 [ "${PEERS:-yes}" != no ] || SYSTEMS=triveni
 LINES_FILE=$OUT/restore-lines.jsonl
 : >"$LINES_FILE"
@@ -66,24 +67,35 @@ part() { # FUNCTION
 # Run a program, its output in $WORK/NAME.out and .err: WALL and CPU seconds, and the most memory of its own, not of the page
 # cache, in MB: sampled, 20 times a second.
 run() { # NAME COMMAND...
-    local name=$1 pid begin=$EPOCHREALTIME before key value rest rc=0
+    local name=$1 pid watcher begin before rc=0
     shift
+    warm_memory
+    echo 0 >"$WORK/own_mb"
     children_cpu
     before=$CHILDREN_CPU
-    OWN_MB=0
+    begin=$EPOCHREALTIME
     "$@" >"$WORK/$name.out" 2>"$WORK/$name.err" </dev/null &
     pid=$!
-    while kill -0 "$pid" 2>/dev/null; do
-        while read -r key value rest; do
-            [ "$key" != RssAnon: ] || OWN_MB=$((value / 1024 > OWN_MB ? value / 1024 : OWN_MB))
-        done 2>/dev/null <"/proc/$pid/status" || true
-        sleep 0.05
-    done
+    watch_memory "$pid" &
+    watcher=$!
     wait "$pid" || rc=$?
     WALL=$(awk -v a="$begin" -v b="$EPOCHREALTIME" 'BEGIN { printf "%.3f", b - a }')
-    children_cpu
+    children_cpu # without the watcher, who has not ended
     CPU=$(awk -v a="$before" -v b="$CHILDREN_CPU" 'BEGIN { printf "%.3f", b - a }')
+    wait "$watcher" || true
+    OWN_MB=$(cat "$WORK/own_mb")
     return $rc
+}
+# The most that the process has of its own, beside the page cache.
+watch_memory() { # PID
+    local most=0 key value rest
+    while kill -0 "$1" 2>/dev/null; do
+        while read -r key value rest; do
+            [ "$key" != RssAnon: ] || most=$((value / 1024 > most ? value / 1024 : most))
+        done 2>/dev/null <"/proc/$1/status" || true
+        echo "$most" >"$WORK/own_mb"
+        sleep 0.05
+    done
 }
 # Of this shell's children that have ended: not asked in a subshell, which has none.
 children_cpu() {
@@ -112,7 +124,7 @@ jq -n -L bench --arg kernel "$(uname -srm)" --arg cores "$(nproc)" \
     --arg cpu "$(sed -n 's/^model name[^:]*: //p' /proc/cpuinfo | head -n 1)" --arg memory "$(sed -n 's/^MemTotal: *//p' /proc/meminfo)" \
     --arg disk "$(df --output=source,fstype "$WORK" | tail -n 1)" --arg load_before "$load_before" --arg load_after "$(cut -d ' ' -f 1-3 /proc/loadavg)" \
     --arg date "$(date -u +%FT%TZ)" --arg commit "$(git rev-parse --short HEAD 2>/dev/null || echo unknown)" --arg took "$((SECONDS - began))" \
-    --arg mib "$MIB" --arg versions "$VERSIONS" --arg reps "$REPS" --arg total "$TOTAL" --arg base "$BASE" --arg target "$TARGET_AT" \
+    --arg mib "$MIB" --arg warm "$WARM_MIB" --arg versions "$VERSIONS" --arg reps "$REPS" --arg total "$TOTAL" --arg base "$BASE" --arg target "$TARGET_AT" \
     --rawfile about "$WORK/about" --rawfile missing "$WORK/missing" --slurpfile lines "$LINES_FILE" -f bench/restore.jq >"$OUT/restore.json"
 jq -r '.table[] | @tsv' "$OUT/restore.json" | awk -F '\t' '{ printf "%-58s %12s %12s %12s\n", $1, $2, $3, $4 }'
 jq -r '.notes[]' "$OUT/restore.json"

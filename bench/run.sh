@@ -10,6 +10,7 @@
 #   RECOVER_MIB=256 512   lengths of log to recover
 #   BENCH_DIR=   where the data lies: default build/bench, the disk of this tree
 #   PEERS=no     without peers
+#   WARM_MIB=2048  memory that is used right before each measurement (0: as it is); bench/README.md says why
 set -euo pipefail
 cd "$(dirname "$0")/.."
 : "${BUILD:?set BUILD to the folder of the programs}"
@@ -34,11 +35,11 @@ trap finish EXIT
 trap 'exit 130' INT TERM
 
 if [ "$kind" = quick ]; then
-    REPS=${REPS:-1} SECONDS_PER_CELL=${SECONDS_PER_CELL:-1} MINUTES=${MINUTES:-0} MILLION=${MILLION:-0} RECOVER_MIB=${RECOVER_MIB-64} PEERS=no
+    REPS=${REPS:-1} SECONDS_PER_CELL=${SECONDS_PER_CELL:-1} MINUTES=${MINUTES:-0} MILLION=${MILLION:-0} RECOVER_MIB=${RECOVER_MIB-64} WARM_MIB=${WARM_MIB-512} PEERS=no
     SYSTEMS=${SYSTEMS:-triveni-embedded triveni-single triveni-three lmdb}
     CELLS=${CELLS:-'^(floor .*|put (1|64) 1 1024|put 64 16 1024|fill .*|get (1|64) 1 .*|scan .*)$'}
 else
-    REPS=${REPS:-3} SECONDS_PER_CELL=${SECONDS_PER_CELL:-2} MINUTES=${MINUTES:-1} MILLION=${MILLION:-1000000} RECOVER_MIB=${RECOVER_MIB-256 512}
+    REPS=${REPS:-3} SECONDS_PER_CELL=${SECONDS_PER_CELL:-2} MINUTES=${MINUTES:-1} MILLION=${MILLION:-1000000} RECOVER_MIB=${RECOVER_MIB-256 512} WARM_MIB=${WARM_MIB-2048}
     SYSTEMS=${SYSTEMS:-triveni-embedded rocksdb lmdb triveni-single redis-tls bare-tls redis triveni-library triveni-three postgres openldap}
     CELLS=${CELLS:-.}
 fi
@@ -142,7 +143,7 @@ jq -n -L bench --arg kind "$kind" --arg kernel "$(uname -srm)" --arg cores "$(np
     --arg cpu "$(sed -n 's/^model name[^:]*: //p' /proc/cpuinfo | head -n 1)" --arg memory "$(sed -n 's/^MemTotal: *//p' /proc/meminfo)" \
     --arg disk "$disk" --arg load_before "$load_before" --arg load_after "$(cut -d ' ' -f 1-3 /proc/loadavg)" \
     --arg date "$(date -u +%FT%TZ)" --arg commit "$(git rev-parse --short HEAD 2>/dev/null || echo unknown)" \
-    --arg minutes "$MINUTES" --arg million "$MILLION" --arg reps "$REPS" --arg records "$RECORDS" --arg took "$((SECONDS - began))" --rawfile about "$WORK/about" --rawfile missing "$WORK/missing" \
+    --arg minutes "$MINUTES" --arg million "$MILLION" --arg reps "$REPS" --arg warm "$WARM_MIB" --arg records "$RECORDS" --arg took "$((SECONDS - began))" --rawfile about "$WORK/about" --rawfile missing "$WORK/missing" \
     --rawfile left_out "$WORK/left_out" \
     --slurpfile growth <(cat "$WORK/growth" 2>/dev/null || true) --slurpfile cells "$LINES_FILE" -f bench/report.jq >"$OUT/$kind.json"
 jq -r '.table[] | @tsv' "$OUT/$kind.json" | awk -F '\t' '
