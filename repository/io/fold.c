@@ -1,7 +1,9 @@
 /* The merge of the runs with the snapshot. See fold.h.
  *
  * Runs are pulled, the snapshot pushes its rows (repo_snapshot_walk): before each of them comes what the runs have of
- * smaller keys. Of one record a run's effect is always newer than the snapshot's row. */
+ * smaller keys. Of one record a run's effect is always newer than the snapshot's row. Reading, merging and counting the digest
+ * take about as long as building a state of what comes out, so they have a thread of their own (belt.h). */
+#include "repository/io/belt.h"
 #include "repository/io/gather.h"
 
 #include "store/core/check.h"
@@ -32,21 +34,34 @@ bool repo_selected(const struct repository_selection *only, struct bytes collect
 struct merge {
     struct repo_fold_job *job;
     const struct repo_fold_sink *sink;
+    uint64_t total; /* rows of runs and snapshot */
+
+    /* of the thread that merges */
+    struct repo_belt *belt;
     struct repo_run **runs;
     struct repo_effect *heads;
     uint32_t *order;
     struct repo_merge *heap;
     struct repo_fold fold;
-    uint64_t done, total; /* rows of runs and snapshot */
+    uint64_t done; /* of `total` */
     bool drained;
     struct err *e;
 };
 
-static void count(struct merge *m)
+/* ---- the thread that merges ---- */
+
+static int put_record(void *arg, const struct repo_effect *x)
 {
-    const struct repo_fold_job *job = m->job;
-    if ((++m->done & 4095) == 0 && job->progress != NULL)
-        job->progress(job->progress_arg, REPOSITORY_STAGE_BUILD, m->done, m->total);
+    struct merge *m = arg;
+    const struct repo_snap_row row = {x->collection, x->key, x->value, x->lsn, x->time};
+    return repo_belt_put(m->belt,
+                         &(struct repo_snap_record){.type = REPO_SNAP_ROW, .u = {.row = row}},
+                         m->done, m->e);
+}
+
+static int put_other(struct merge *m, const struct repo_snap_record *s)
+{
+    return m->sink->other == NULL ? 0 : repo_belt_put(m->belt, s, m->done, m->e);
 }
 
 /* Take the first effect of the heap. */
@@ -56,7 +71,7 @@ static int take(struct merge *m)
     int rc = repo_fold_take(&m->fold, &m->heads[i]);
     if (rc != 0)
         return rc;
-    count(m);
+    m->done++;
     rc = repo_run_next_row(m->runs[i], &m->heads[i], m->e);
     if (rc != 0 && rc != ERR_NOT_FOUND)
         return rc;
@@ -84,19 +99,17 @@ static int snapshot_record(void *arg, const struct repo_snap_record *s)
 {
     struct merge *m = arg;
     if (s->type == REPO_SNAP_HEADER || s->type == REPO_SNAP_TRAILER)
-        return s->type == REPO_SNAP_HEADER && m->sink->other != NULL
-                   ? m->sink->other(m->sink->arg, s)
-                   : 0;
+        return s->type == REPO_SNAP_HEADER ? put_other(m, s) : 0;
     if (s->type != REPO_SNAP_ROW) {
         int rc = m->drained ? 0 : drain(m, NULL);
         if (rc == 0 && !m->drained)
             rc = repo_fold_end(&m->fold);
         m->drained = true;
-        return rc != 0 || m->sink->other == NULL ? rc : m->sink->other(m->sink->arg, s);
+        return rc != 0 ? rc : put_other(m, s);
     }
     const struct repo_snap_row *r = &s->u.row;
     const struct repo_effect x = {r->collection, r->key, r->value, r->lsn, r->time, true};
-    count(m);
+    m->done++;
     if (!repo_selected(m->job->only, x.collection, x.key))
         return 0;
     int rc = drain(m, &x);
@@ -139,33 +152,62 @@ static int open_runs(struct merge *m)
     return 0;
 }
 
+static int merge(void *arg, struct repo_belt *b, struct err *e)
+{
+    struct merge *m = arg;
+    const struct repo_fold_job *job = m->job;
+    struct repo_merge heap;
+    m->belt = b;
+    m->e = e;
+    m->heap = &heap;
+    int rc = open_runs(m);
+    if (rc == 0 && job->plan->snapshot != NULL)
+        rc = repo_snapshot_walk(job->r, job->plan->snapshot, snapshot_record, NULL, m, e);
+    if (rc == 0)
+        rc = drain(m, NULL);
+    if (rc == 0)
+        rc = repo_fold_end(&m->fold);
+    for (size_t i = 0; m->runs != NULL && i < job->runs; i++)
+        repo_run_close(m->runs[i]);
+    free(m->runs);
+    free(m->heads);
+    free(m->order);
+    return rc;
+}
+
+/* ---- the calling thread ---- */
+
+static int give(void *arg, const struct repo_snap_record *s)
+{
+    const struct merge *m = arg;
+    const struct repo_snap_row *r = &s->u.row;
+    return s->type != REPO_SNAP_ROW
+               ? m->sink->other(m->sink->arg, s)
+               : m->sink->record(
+                     m->sink->arg,
+                     &(struct repo_effect){r->collection, r->key, r->value, r->lsn, r->time, true});
+}
+
+static void tell(void *arg, uint64_t done)
+{
+    const struct merge *m = arg;
+    if (m->job->progress != NULL)
+        m->job->progress(m->job->progress_arg, REPOSITORY_STAGE_BUILD, done, m->total);
+}
+
 int repo_fold_merge(struct repo_fold_job *job, const struct repo_fold_sink *sink,
                     struct digest *digest, struct digest *bounded, struct err *e)
 {
     const struct repo_snapshot *s = job->plan->snapshot;
-    struct repo_merge heap;
     struct merge m = {
-        .heap = &heap,
         .job = job,
         .sink = sink,
-        .fold = {.boundary = job->boundary, .each = sink->record, .arg = sink->arg},
         .total = job->rows + (s == NULL ? 0 : s->records),
-        .e = e,
     };
-    int rc = open_runs(&m);
-    if (rc == 0 && s != NULL)
-        rc = repo_snapshot_walk(job->r, s, snapshot_record, NULL, &m, e);
+    m.fold = (struct repo_fold){.boundary = job->boundary, .each = put_record, .arg = &m};
+    int rc = repo_belt_run(&(struct repo_belt_ends){merge, give, tell, &m}, e);
     if (rc == 0)
-        rc = drain(&m, NULL);
-    if (rc == 0)
-        rc = repo_fold_end(&m.fold);
-    if (rc == 0 && job->progress != NULL)
-        job->progress(job->progress_arg, REPOSITORY_STAGE_BUILD, m.total, m.total);
-    for (size_t i = 0; m.runs != NULL && i < job->runs; i++)
-        repo_run_close(m.runs[i]);
-    free(m.runs);
-    free(m.heads);
-    free(m.order);
+        tell(&m, m.total);
     *digest = m.fold.digest;
     *bounded = m.fold.bounded;
     return rc;

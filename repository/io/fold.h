@@ -52,7 +52,8 @@ struct repo_fold_sink {
         const struct repo_snap_record *); /* of the snapshot, but its trailer; may be NULL */
     void *arg;
 };
-/* Merge the runs with the snapshot. *digest is that of all records, *bounded that at the boundary. */
+/* Merge the runs with the snapshot, on another thread; the sink is called by the calling one. *digest is that of all records,
+ * *bounded that at the boundary. */
 int repo_fold_merge(struct repo_fold_job *job, const struct repo_fold_sink *sink,
                     struct digest *digest, struct digest *bounded, struct err *e);
 

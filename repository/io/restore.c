@@ -176,7 +176,8 @@ struct restore_run {
     struct restore_result *result;
     struct err *e;
     enum commit_mode mode;
-    bool differs; /* a digest: the directory is kept for inspection */
+    struct digest merged; /* of all records, counted before they were handed over to the state */
+    bool differs;         /* a digest: the directory is kept for inspection */
 };
 
 static int build_record(void *arg, const struct repo_effect *x)
@@ -238,6 +239,21 @@ static int build_points(struct restore_run *x)
     return rc;
 }
 
+/* What stands in the state, against what was merged for it. */
+static int compare_merged(struct restore_run *x, struct digest built)
+{
+    char found[DIGEST_HEX_BYTES], merged[DIGEST_HEX_BYTES];
+    if (digest_equal(built, x->merged))
+        return 0;
+    x->differs = true;
+    digest_hex(built, found);
+    digest_hex(x->merged, merged);
+    return err_set(x->e, ERR_INTEGRITY,
+                   "the state that was built has digest %s, the records for it had %s: this "
+                   "machine's memory, or triveni itself, is at fault",
+                   found, merged);
+}
+
 static int compare_digest(struct restore_run *x, struct digest ours)
 {
     const struct repo_plan *plan = x->job->plan;
@@ -258,12 +274,12 @@ static int compare_digest(struct restore_run *x, struct digest ours)
 static int build(struct restore_run *x)
 {
     const struct repo_fold_sink sink = {build_record, build_other, x};
-    struct digest digest, bounded;
+    struct digest bounded;
     x->mode = COMMIT_MAJORITY;
     int rc = state_build_begin(x->state, &x->build, x->e);
     if (rc != 0)
         return rc;
-    rc = repo_fold_merge(x->job, &sink, &digest, &bounded, x->e);
+    rc = repo_fold_merge(x->job, &sink, &x->merged, &bounded, x->e);
     if (rc == 0)
         rc = repo_fold_events(x->job, build_events, x, x->e);
     if (rc == 0)
@@ -289,6 +305,9 @@ static int verify(struct restore_run *x)
     if (rc == 0) {
         x->result->records = totals.records;
         x->result->digest = totals.digest;
+        rc = compare_merged(x, totals.digest);
+    }
+    if (rc == 0) {
         rc = state_verify(snap, x->e);
         x->differs |= rc == ERR_INTEGRITY;
     }
