@@ -16,7 +16,7 @@ set -uo pipefail
 cd "$(dirname "$0")/.." || exit 1
 
 # Unit tests of what has threads: they run again under ThreadSanitizer.
-threaded='/client/|/replication/exporter|/store/io/log|/store/io/state_test|/replication/packs|/repository/io/belt'
+threaded='/client/|/replication/exporter|/store/io/log|/store/io/state_test|/replication/packs|/repository/io/belt|/repository/io/beside'
 unit_limit=300
 script_limit=180
 

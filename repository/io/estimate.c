@@ -4,9 +4,11 @@
  *   packs      read, decrypted and decoded by several threads; how fast one is tells a sample of some packs' first frames,
  *              opened as a restore opens them, so that the distance to a bucket is in it;
  *   snapshot   read by one thread, while the result is built;
- *   writing    the runs, and for a whole restore the records, which are read once more for the digest.
+ *   writing    the runs, and for a whole restore the records, which are read once more for the digest; measured beside the
+ *              reading, by another thread: it mostly waits for the disk.
  * What it cannot know: who else uses the machine later, and how much of a selection there is; of the latter the runs are
  * taken for nothing. It is meant to tell minutes from hours. */
+#include "repository/io/beside.h"
 #include "repository/io/fold.h"
 
 #include <errno.h>
@@ -110,17 +112,24 @@ static int measure_snapshot(struct repository *r, const struct repo_plan *plan, 
     return rc == SAMPLE_ENDS ? 0 : rc;
 }
 
+struct disk {
+    const char *dir;
+    double rate; /* bytes a second; 0: it cannot be told */
+};
+
 /* A file without a name. A directory that cannot be written to tells nothing: that is said when it is tried. */
-static void measure_disk(const char *dir, struct repository_estimate *out)
+static int measure_disk(void *arg, struct err *e)
 {
+    struct disk *disk = arg;
     char path[4096];
+    (void)e;
     uint8_t *step = calloc(1, WRITE_STEP_BYTES);
     const double began = now_s();
     uint64_t done = 0;
     if (step == NULL ||
-        (size_t)snprintf(path, sizeof path, "%s/.triveni-XXXXXX", dir) >= sizeof path) {
+        (size_t)snprintf(path, sizeof path, "%s/.triveni-XXXXXX", disk->dir) >= sizeof path) {
         free(step);
-        return;
+        return 0;
     }
     const int fd = mkostemp(path, O_CLOEXEC);
     if (fd >= 0) {
@@ -132,10 +141,11 @@ static void measure_disk(const char *dir, struct repository_estimate *out)
             done += (uint64_t)n;
         }
         const double seconds = fdatasync(fd) == 0 ? now_s() - began : 0;
-        out->write_rate = seconds > 0 ? (double)done / seconds : 0;
+        disk->rate = seconds > 0 ? (double)done / seconds : 0;
         (void)close(fd);
     }
     free(step);
+    return 0;
 }
 
 static double divide(uint64_t bytes, double rate)
@@ -147,6 +157,8 @@ int repository_estimate(struct repository *r, const struct restore_plan *plan, b
                         const char *dir, struct repository_estimate *out, struct err *e)
 {
     struct repo_plan steps;
+    struct disk disk = {.dir = dir};
+    struct repo_beside beside;
     double snapshot_rate;
     uint64_t packs = 0, snapshot = 0;
     *out = (struct repository_estimate){.read_rate = 0};
@@ -158,12 +170,14 @@ int repository_estimate(struct repository *r, const struct restore_plan *plan, b
     if (steps.snapshot != NULL)
         snapshot = steps.snapshot->o.plain_bytes;
     out->plain_bytes = packs + snapshot;
+    repo_beside_begin(&beside, measure_disk, &disk);
     rc = measure_packs(r, &steps, out, e);
     if (rc == 0)
         rc = measure_snapshot(r, &steps, &snapshot_rate, out, e);
+    (void)repo_beside_end(&beside, NULL);
     if (rc != 0)
         return rc;
-    measure_disk(dir, out);
+    out->write_rate = disk.rate;
     const long processors = sysconf(_SC_NPROCESSORS_ONLN);
     double threads = r->backend->kind->remote ? REPO_READERS_MAX
                      : processors < 1         ? 1
