@@ -337,8 +337,9 @@ uint64_t state_index_of_row(struct bytes database, struct bytes row_key);
 int state_index_rebuild(struct state *s, uint64_t id, struct err *e);
 
 /* ---- building a state from a repository snapshot: only into an empty, new state ---- */
-/* Records must come in order of (collection, key); a session before its results. state_build_end makes position, sessions and
- * points durable together with a first checkpoint; it ends the build also when it fails. Declared indexes begin as building.
+/* Records must come in order of (collection, key); a session before its results. state_build_end commits position, sessions and
+ * points, and begins the first checkpoint: the state can be read from then on, and is there after a stop when
+ * state_checkpoint_finish() has returned. It ends the build also when it fails. Declared indexes begin as building.
  * Abandoning leaves the state empty. No snapshot may be open when a build is abandoned or fails. Applier thread. */
 struct state_build; /* opaque */
 int state_build_begin(struct state *s, struct state_build **out, struct err *e);

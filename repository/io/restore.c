@@ -4,9 +4,10 @@
  * directory with the wanted name is always a whole and verified one. Inside it are PLAN, which says what is being
  * restored, "runs", the sorted effects of the packs (fold.h), and "state", into which the records are appended in order.
  * At the end the digest is counted again from the records themselves, and compared with the newest one that the archive
- * holds up to the target; what came after that is bound by the hashes of the entries.
+ * holds up to the target; what came after that is bound by the hashes of the entries. Meanwhile another thread waits until the
+ * disk has it all.
  *
- * STATES: .partial -> runs -> built -> checked -> checkpointed -> renamed to <into>; a digest that differs: renamed to
+ * STATES: .partial -> runs -> built -> checked and checkpointed -> renamed to <into>; a digest that differs: renamed to
  * <into>.rejected, kept for inspection; a full or failing disk, or a killed process: .partial stays, and the same restore
  * goes on with its runs; any other failure: .partial is removed.
  *
@@ -15,6 +16,7 @@
  *   I2  The last entry is the target's, whatever else the pack holds.
  *   I3  Runs are used only if they were made for the same target, boundary, snapshot, packs and selection: PLAN is
  *   written before them. */
+#include "repository/io/beside.h"
 #include "repository/io/fold.h"
 
 #include "store/core/hash.h"
@@ -176,8 +178,9 @@ struct restore_run {
     struct restore_result *result;
     struct err *e;
     enum commit_mode mode;
-    struct digest merged; /* of all records, counted before they were handed over to the state */
-    bool differs;         /* a digest: the directory is kept for inspection */
+    struct digest merged;  /* of all records, counted before they were handed over to the state */
+    struct digest bounded; /* the same as of job->boundary */
+    bool differs;          /* a digest: the directory is kept for inspection */
 };
 
 static int build_record(void *arg, const struct repo_effect *x)
@@ -254,17 +257,17 @@ static int compare_merged(struct restore_run *x, struct digest built)
                    found, merged);
 }
 
-static int compare_digest(struct restore_run *x, struct digest ours)
+static int compare_digest(struct restore_run *x)
 {
     const struct repo_plan *plan = x->job->plan;
     char found[DIGEST_HEX_BYTES], theirs[DIGEST_HEX_BYTES];
     if (plan->compared.v == 0)
         return 0;
     x->result->compared = plan->compared;
-    if (digest_equal(ours, plan->compared_digest))
+    if (digest_equal(x->bounded, plan->compared_digest))
         return 0;
     x->differs = true;
-    digest_hex(ours, found);
+    digest_hex(x->bounded, found);
     digest_hex(plan->compared_digest, theirs);
     return err_set(x->e, ERR_INTEGRITY,
                    "the restored state at lsn %llu has digest %s, the sites had %s there (%s)",
@@ -274,12 +277,11 @@ static int compare_digest(struct restore_run *x, struct digest ours)
 static int build(struct restore_run *x)
 {
     const struct repo_fold_sink sink = {build_record, build_other, x};
-    struct digest bounded;
     x->mode = COMMIT_MAJORITY;
     int rc = state_build_begin(x->state, &x->build, x->e);
     if (rc != 0)
         return rc;
-    rc = repo_fold_merge(x->job, &sink, &x->merged, &bounded, x->e);
+    rc = repo_fold_merge(x->job, &sink, &x->merged, &x->bounded, x->e);
     if (rc == 0)
         rc = repo_fold_events(x->job, build_events, x, x->e);
     if (rc == 0)
@@ -288,8 +290,8 @@ static int build(struct restore_run *x)
         state_build_abandon(x->build);
         return rc;
     }
-    rc = state_build_end(x->build, &x->job->end, x->job->mode != 0 ? x->job->mode : x->mode, x->e);
-    return rc == 0 ? compare_digest(x, bounded) : rc;
+    return state_build_end(x->build, &x->job->end, x->job->mode != 0 ? x->job->mode : x->mode,
+                           x->e);
 }
 
 /* Count from the records, tell what was restored. */
@@ -315,6 +317,23 @@ static int verify(struct restore_run *x)
     return rc;
 }
 
+static int finish_checkpoint(void *arg, struct err *e)
+{
+    return state_checkpoint_finish(arg, e);
+}
+
+/* What was built is what it must be, and durable. */
+static int check_state(struct restore_run *x)
+{
+    struct repo_beside syncing;
+    repo_beside_begin(&syncing, finish_checkpoint, x->state);
+    int rc = compare_digest(x);
+    if (rc == 0)
+        rc = verify(x);
+    const int synced = repo_beside_end(&syncing, rc == 0 ? x->e : NULL);
+    return rc != 0 ? rc : synced;
+}
+
 static int build_state(struct restore_run *x, const char *dir)
 {
     const struct state_options options = {.dir = dir, .cluster_id = x->r->about.cluster_id};
@@ -322,7 +341,7 @@ static int build_state(struct restore_run *x, const char *dir)
     if (rc == 0)
         rc = build(x);
     if (rc == 0)
-        rc = verify(x);
+        rc = check_state(x);
     if (x->state != NULL)
         state_close(x->state);
     return rc;

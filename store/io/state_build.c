@@ -1,7 +1,7 @@
 /* Building a state from a repository snapshot: records come in order, so they are appended to the end of the tree, which
  * is ten times cheaper than putting them.
  *
- * The checkpoint at transaction 0 stays the published one until state_build_end publishes the finished state,
+ * The checkpoint at transaction 0 stays the published one until the one that state_build_end begins is finished,
  * so a build that stops half-way leaves an empty state at the next open. */
 #include "store/io/state_index.h"
 
@@ -205,8 +205,6 @@ int state_build_end(struct state_build *b, const struct entry_position *at, enum
         index_dropped(s, NULL);
     if (rc == 0)
         rc = state_checkpoint_begin(s, &position, e);
-    if (rc == 0)
-        rc = state_checkpoint_finish(s, e);
     if (rc != 0) {
         state_build_abandon(b);
         return rc;

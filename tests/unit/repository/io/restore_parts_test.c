@@ -1,5 +1,6 @@
 /* Restores that are interrupted, and those of some records. */
 #include "tests/unit/repository/io/restore_kit.h"
+#include "tests/unit/repository/io/trouble_kit.h"
 
 #include <sys/wait.h>
 
@@ -61,6 +62,41 @@ static void an_interrupted_restore_goes_on(void **state)
         assert_int_equal(access(partial, F_OK), -1);
         tree_remove(w.p.into);
     }
+    world_drop(&w);
+}
+
+static void break_the_disk(void *arg, enum repository_stage stage, uint64_t done, uint64_t total)
+{
+    if (stage != REPOSITORY_STAGE_BUILD || done != total)
+        return;
+    trouble_after = *(const int *)arg;
+    trouble = TROUBLE_EIO;
+}
+
+/* Everything is there and is checked; the disk does not have it. */
+static void a_state_that_the_disk_does_not_take_is_not_restored(void **state)
+{
+    (void)state;
+    enum { SYNCS = 3 }; /* of the data, and of both copies of its checkpoint */
+    struct world w;
+    struct restore_plan plan;
+    struct restore_result result;
+    struct err e = ERR_NONE;
+    world_make(&w);
+    const struct sha256 expected = dump_at(&w.p, &w.f, w.big_lsn);
+    assert_ok(repository_plan(w.r, &(struct restore_target){{w.big_lsn}, NULL, {0}}, &plan, &e), e);
+    for (int i = 0; i < SYNCS; i++) {
+        assert_int_equal(repository_restore(w.r, &plan, w.p.into, break_the_disk, &i, &result, &e),
+                         ERR_IO);
+        trouble = TROUBLE_NONE;
+        assert_non_null(strstr(e.text, "checkpoint at lsn"));
+        assert_non_null(strstr(e.text, "the same command goes on from there"));
+        assert_int_equal(access(w.p.into, F_OK), -1);
+    }
+    assert_ok(repository_restore(w.r, &plan, w.p.into, NULL, NULL, &result, &e), e);
+    assert_true(result.resumed);
+    const struct sha256 found = dump_directory(w.p.into);
+    assert_memory_equal(&found, &expected, sizeof found);
     world_drop(&w);
 }
 
@@ -154,6 +190,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(an_interrupted_restore_goes_on),
+        cmocka_unit_test(a_state_that_the_disk_does_not_take_is_not_restored),
         cmocka_unit_test(some_records_are_those_of_the_whole),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

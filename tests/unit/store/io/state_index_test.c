@@ -240,6 +240,7 @@ static void a_state_built_from_records_builds_what_they_declare(void **state)
     }
     must(state_build_end(b, &(struct entry_position){.lsn = {100}, .term = {1}, .time = {5}},
                          COMMIT_MAJORITY, &e));
+    must(state_checkpoint_finish(p->s, &e));
     assert_int_equal(only(p).status, INDEX_BUILDING);
     assert_int_equal(state_index_count(p->s, bytes_str("deeds")), 1);
     state_close(p->s);

@@ -294,6 +294,7 @@ static void copy_state(struct state_snapshot *snap, struct state *to)
     must(state_results(snap, copy_result, &c, &e));
     must(state_restore_points(snap, copy_point, &c, &e));
     must(state_build_end(c.build, &at, totals.mode, &e));
+    must(state_checkpoint_finish(to, &e));
 }
 
 static void a_built_state_equals_its_source_and_goes_on(void **unused)
