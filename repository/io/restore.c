@@ -2,10 +2,10 @@
  *
  * The directory is built beside its place, as "<into>.partial", and gets its name only when every check held, so a
  * directory with the wanted name is always a whole and verified one. Inside it are PLAN, which says what is being
- * restored, "runs", the sorted effects of the packs (fold.h), and "state", into which the records are appended in order.
+ * restored, "runs", the sorted effects of the packs (fold.h), and "state", into which the records are appended in order. What waits
+ * for the disk, making an empty state and finishing its checkpoint, is done beside what needs the processors.
  * At the end the digest is counted again from the records themselves, and compared with the newest one that the archive
- * holds up to the target; what came after that is bound by the hashes of the entries. Meanwhile another thread waits until the
- * disk has it all.
+ * holds up to the target; what came after that is bound by the hashes of the entries.
  *
  * STATES: .partial -> runs -> built -> checked and checkpointed -> renamed to <into>; a digest that differs: renamed to
  * <into>.rejected, kept for inspection; a full or failing disk, or a killed process: .partial stays, and the same restore
@@ -173,6 +173,7 @@ static bool may_resume(int rc)
 struct restore_run {
     struct repository *r;
     struct repo_fold_job *job;
+    const char *dir; /* of the state */
     struct state *state;
     struct state_build *build;
     struct restore_result *result;
@@ -334,10 +335,21 @@ static int check_state(struct restore_run *x)
     return rc != 0 ? rc : synced;
 }
 
-static int build_state(struct restore_run *x, const char *dir)
+static int open_state(void *arg, struct err *e)
 {
-    const struct state_options options = {.dir = dir, .cluster_id = x->r->about.cluster_id};
-    int rc = state_open(&x->state, &options, x->e);
+    struct restore_run *x = arg;
+    const struct state_options options = {.dir = x->dir, .cluster_id = x->r->about.cluster_id};
+    return state_open(&x->state, &options, e);
+}
+
+/* From packs to a state. A new one waits for the disk some times, so it is made while packs are read. */
+static int run(struct restore_run *x)
+{
+    struct repo_beside opening;
+    repo_beside_begin(&opening, open_state, x);
+    int rc = repo_fold_gather(x->job, x->e);
+    const int opened = repo_beside_end(&opening, rc == 0 ? x->e : NULL);
+    rc = rc != 0 ? rc : opened;
     if (rc == 0)
         rc = build(x);
     if (rc == 0)
@@ -424,9 +436,8 @@ int repository_restore(struct repository *r, const struct restore_plan *plan, co
         site_close(&s);
         return rc;
     }
-    rc = repo_fold_gather(&job, e);
-    if (rc == 0)
-        rc = build_state(&x, s.state);
+    x.dir = s.state;
+    rc = run(&x);
     out->entries = job.entries;
     out->resumed = job.kept != 0;
     if (rc != 0)

@@ -100,6 +100,35 @@ static void a_state_that_the_disk_does_not_take_is_not_restored(void **state)
     world_drop(&w);
 }
 
+/* It is made while packs are read: what was read is kept. */
+static void a_state_that_cannot_be_made_is_told(void **state)
+{
+    (void)state;
+    enum { SYNCS = 3 }; /* behind those of PLAN, if it is new, and of the place of the runs */
+    struct world w;
+    struct restore_plan plan;
+    struct restore_result result;
+    struct err e = ERR_NONE;
+    world_make(&w);
+    const struct sha256 expected = dump_at(&w.p, &w.f, w.big_lsn);
+    assert_ok(repository_plan(w.r, &(struct restore_target){{w.big_lsn}, NULL, {0}}, &plan, &e), e);
+    for (int i = 0; i < SYNCS; i++) {
+        trouble_after = i == 0 ? 2 : i;
+        trouble = TROUBLE_EIO;
+        assert_int_equal(repository_restore(w.r, &plan, w.p.into, NULL, NULL, &result, &e), ERR_IO);
+        trouble = TROUBLE_NONE;
+        assert_non_null(strstr(e.text, "state in"));
+        assert_non_null(strstr(e.text, "the same command goes on from there"));
+        assert_int_equal(result.resumed, i != 0);
+        assert_int_equal(access(w.p.into, F_OK), -1);
+    }
+    assert_ok(repository_restore(w.r, &plan, w.p.into, NULL, NULL, &result, &e), e);
+    assert_true(result.resumed);
+    const struct sha256 found = dump_directory(w.p.into);
+    assert_memory_equal(&found, &expected, sizeof found);
+    world_drop(&w);
+}
+
 /* ---- some records ---- */
 
 struct picked {
@@ -191,6 +220,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(an_interrupted_restore_goes_on),
         cmocka_unit_test(a_state_that_the_disk_does_not_take_is_not_restored),
+        cmocka_unit_test(a_state_that_cannot_be_made_is_told),
         cmocka_unit_test(some_records_are_those_of_the_whole),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
