@@ -363,9 +363,10 @@ static int run(struct restore_run *x)
 static int settle(struct site *s, const char *into, int rc, bool differs, struct err *e)
 {
     char rejected[PATH_BYTES + 16], plan[PATH_BYTES + 8];
+    const bool whole = rc == 0;
     (void)snprintf(rejected, sizeof rejected, "%s.rejected", into);
     (void)snprintf(plan, sizeof plan, "%s/PLAN", s->partial);
-    if (rc == 0 || differs) {
+    if (whole || differs) {
         repo_remove_tree(s->runs);
         (void)unlink(plan);
     }
@@ -381,10 +382,13 @@ static int settle(struct site *s, const char *into, int rc, bool differs, struct
         err_wrap(e, "what was restored is in %s and must not be used", rejected);
     else if (differs)
         err_wrap(e, "what was restored is in %s and must not be used", s->partial);
-    else if (may_resume(rc))
+    else if (!whole && may_resume(rc))
         err_wrap(e, "what was read is kept in %s: the same command goes on from there", s->partial);
     else
         repo_remove_tree(s->partial);
+    if (whole)
+        err_wrap(e,
+                 "what was restored is removed again: give the same command when the disk is well");
     return rc;
 }
 

@@ -100,6 +100,30 @@ static void a_state_that_the_disk_does_not_take_is_not_restored(void **state)
     world_drop(&w);
 }
 
+/* Its runs are gone by then, so there is nothing to go on from. */
+static void a_directory_that_the_disk_does_not_take_is_removed(void **state)
+{
+    (void)state;
+    int last = 3; /* behind those of the state, above */
+    struct world w;
+    struct restore_plan plan;
+    struct restore_result result;
+    struct err e = ERR_NONE;
+    char partial[PATH_MAX];
+    world_make(&w);
+    (void)snprintf(partial, sizeof partial, "%s.partial", w.p.into);
+    assert_ok(repository_plan(w.r, &(struct restore_target){{w.big_lsn}, NULL, {0}}, &plan, &e), e);
+    assert_int_equal(repository_restore(w.r, &plan, w.p.into, break_the_disk, &last, &result, &e),
+                     ERR_IO);
+    trouble = TROUBLE_NONE;
+    assert_non_null(strstr(e.text, "is removed again: give the same command"));
+    assert_int_equal(access(w.p.into, F_OK), -1);
+    assert_int_equal(access(partial, F_OK), -1);
+    assert_ok(repository_restore(w.r, &plan, w.p.into, NULL, NULL, &result, &e), e);
+    assert_false(result.resumed);
+    world_drop(&w);
+}
+
 /* It is made while packs are read: what was read is kept. */
 static void a_state_that_cannot_be_made_is_told(void **state)
 {
@@ -220,6 +244,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(an_interrupted_restore_goes_on),
         cmocka_unit_test(a_state_that_the_disk_does_not_take_is_not_restored),
+        cmocka_unit_test(a_directory_that_the_disk_does_not_take_is_removed),
         cmocka_unit_test(a_state_that_cannot_be_made_is_told),
         cmocka_unit_test(some_records_are_those_of_the_whole),
     };
