@@ -115,6 +115,42 @@ static void frames_come_back_whatever_segments_they_cross(void **state)
     }
 }
 
+/* Bytes of an object of `dull` frames of noise and then `more` of a text. */
+static uint64_t bytes_of_frames(struct box *b, size_t dull, size_t more)
+{
+    enum { FRAME = 64 << 10 };
+    struct repo_container_facts facts;
+    struct repo_writer *w;
+    struct err e = ERR_NONE;
+    char *text = malloc(FRAME + 64);
+    size_t n = 0;
+    struct feed f = {0};
+    assert_non_null(text);
+    while (n < FRAME)
+        n += (size_t)snprintf(text + n, 64, "{\"passport\":%u,\"office\":\"Graz\"}\n",
+                              (unsigned)(feed_random(&f) >> 40));
+    repo_temp_drop(&b->temp);
+    assert_ok(repo_temp_create(&b->temp, b->backend, "packs/a", &e), e);
+    assert_ok(repo_writer_new(&w, &b->temp, &key, "a", &e), e);
+    for (size_t i = 0; i < dull + more; i++) {
+        struct bytes frame = bytes_of(i < dull ? (const void *)b->noise : text, FRAME);
+        assert_ok(repo_writer_frame(w, &frame, 1, &e), e);
+    }
+    assert_ok(repo_writer_end(w, &facts, &e), e);
+    repo_writer_free(w);
+    free(text);
+    return facts.bytes;
+}
+
+/* What does not compress is hardly tried; what comes behind it is, but for the first frame. */
+static void text_behind_noise_is_compressed_as_text_alone(void **state)
+{
+    struct box *b = *state;
+    const uint64_t noise = bytes_of_frames(b, 5, 0), text = bytes_of_frames(b, 0, 9);
+    const uint64_t one = text / 9, both = bytes_of_frames(b, 5, 9);
+    assert_in_range(both, noise + text - one, noise + text + one);
+}
+
 /* Its hash, however much of it was read, and in which order. */
 static void an_object_is_hashed_while_it_is_read(void **state)
 {
@@ -383,6 +419,7 @@ int main(void)
 #define in_a_box(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
     const struct CMUnitTest tests[] = {
         in_a_box(frames_come_back_whatever_segments_they_cross),
+        in_a_box(text_behind_noise_is_compressed_as_text_alone),
         in_a_box(an_object_is_hashed_while_it_is_read),
         in_a_box(no_object_ends_in_an_empty_segment),
         in_a_box(a_cut_object_is_found_wherever_it_is_cut),
