@@ -90,8 +90,10 @@ struct repo_draft {
 /* Draw a key and begin to write. name->unique is drawn too. */
 int repo_draft_begin(struct repository *r, struct repo_draft *d, struct repo_name *name,
                      struct err *e);
-/* No more frames: sync, read everything back, compare with what was given. */
-int repo_draft_seal(struct repository *r, struct repo_draft *d, struct err *e);
+/* No more frames: sync, read everything back, compare with what was given. `each` (may be NULL) is shown the frames as decoded;
+ * what it refuses was read back damaged. */
+int repo_draft_seal(struct repository *r, struct repo_draft *d, repo_frame_fn each, void *arg,
+                    struct err *e);
 /* Key, object, meta: each under its name and durable before the next. */
 int repo_draft_publish(struct repository *r, struct repo_draft *d, struct bytes meta,
                        struct err *e);

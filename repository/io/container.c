@@ -22,6 +22,7 @@
 #include "repository/io/container.h"
 
 #include "store/core/check.h"
+#include "store/core/hash.h"
 
 #include <zstd.h>
 
@@ -40,16 +41,23 @@ static int no_memory(struct err *e)
     return ERR_NO_MEMORY;
 }
 
+/* The digest of all frames up to this one. */
+static struct digest content_with(struct digest before, const struct bytes *pieces, size_t n)
+{
+    const struct digest both[2] = {before, hash_xxh128(pieces, n)};
+    return hash_xxh128(&(struct bytes){(const uint8_t *)both, sizeof both}, 1);
+}
+
 /* ---- writing ---- */
 
 struct repo_writer {
     struct repo_temp *temp;
     struct repo_cipher *cipher;
     ZSTD_CCtx *zstd;
-    struct repo_sha *sha, *plain_sha;
     struct repo_frame *frames;
     uint32_t frame_count, frame_cap;
     uint64_t bytes, plain_bytes, stream_bytes;
+    struct digest content;
     uint32_t segment;
     bool dull; /* the last frame did not become smaller */
     size_t used;
@@ -64,15 +72,12 @@ void repo_writer_free(struct repo_writer *w)
         return;
     repo_cipher_free(w->cipher);
     (void)ZSTD_freeCCtx(w->zstd);
-    repo_sha_free(w->sha);
-    repo_sha_free(w->plain_sha);
     free(w->frames);
     free(w);
 }
 
 static int write_out(struct repo_writer *w, const uint8_t *p, size_t n, struct err *e)
 {
-    repo_sha_add(w->sha, bytes_of(p, n));
     w->bytes += n;
     return repo_temp_write(w->temp, p, n, e);
 }
@@ -90,10 +95,6 @@ int repo_writer_new(struct repo_writer **out, struct repo_temp *t, const struct 
     int rc = w->zstd == NULL ? no_memory(e) : 0;
     if (rc == 0 && ZSTD_isError(ZSTD_CCtx_setParameter(w->zstd, ZSTD_c_checksumFlag, 1)))
         rc = err_set(e, ERR_FAILED, "zstd refuses its parameters");
-    if (rc == 0)
-        rc = repo_sha_new(&w->sha, e);
-    if (rc == 0)
-        rc = repo_sha_new(&w->plain_sha, e);
     if (rc == 0)
         rc = repo_cipher_new(&w->cipher, true, key, identity, header, e);
     if (rc == 0)
@@ -186,12 +187,12 @@ int repo_writer_frame(struct repo_writer *w, const struct bytes *pieces, size_t 
     if (ZSTD_isError(z))
         return err_set(e, ERR_FAILED, "zstd: %s", ZSTD_getErrorName(z));
     for (size_t i = 0; i < n; i++) {
-        repo_sha_add(w->plain_sha, pieces[i]);
         int rc = compress_piece(w, pieces[i], i + 1 == n ? ZSTD_e_end : ZSTD_e_continue, e);
         if (rc != 0)
             return rc;
     }
     w->plain_bytes += plain;
+    w->content = content_with(w->content, pieces, n);
     w->dull = w->stream_bytes - before > plain - plain / 8;
     return note_frame(w, w->stream_bytes - before, plain, e);
 }
@@ -215,9 +216,8 @@ int repo_writer_end(struct repo_writer *w, struct repo_container_facts *out, str
     *out = (struct repo_container_facts){
         .bytes = w->bytes,
         .plain_bytes = w->plain_bytes,
-        .sha256 = repo_sha_end(w->sha),
-        .plain_sha256 = repo_sha_end(w->plain_sha),
         .frames = w->frame_count,
+        .content = w->content,
     };
     return 0;
 }
@@ -493,7 +493,8 @@ int repo_blob_hash(struct repo_blob *f, struct sha256 *out, struct err *e)
 }
 
 int repo_reader_facts(struct repo_blob *f, const struct repo_key *key, const char *identity,
-                      struct repo_container_facts *out, struct err *e)
+                      repo_frame_fn each, void *arg, struct repo_container_facts *out,
+                      struct err *e)
 {
     struct repo_reader *r = NULL;
     struct repo_sha *sha = NULL;
@@ -506,9 +507,12 @@ int repo_reader_facts(struct repo_blob *f, const struct repo_key *key, const cha
     for (uint32_t i = 0; rc == 0 && i < r->frame_count; i++) {
         struct bytes frame;
         rc = repo_reader_frame(r, i, &frame, e);
-        if (rc == 0)
-            repo_sha_add(sha, frame);
-        out->plain_bytes += rc == 0 ? frame.n : 0;
+        if (rc != 0)
+            break;
+        repo_sha_add(sha, frame);
+        out->content = content_with(out->content, &frame, 1);
+        out->plain_bytes += frame.n;
+        rc = each != NULL ? each(arg, frame, e) : 0;
     }
     if (rc == 0)
         rc = repo_reader_hash_end(r, &out->sha256, e);

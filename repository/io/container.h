@@ -6,11 +6,13 @@
 #include "repository/core/seektable.h"
 #include "repository/io/crypto.h"
 #include "repository/io/backend.h"
+#include "store/core/digest.h"
 
 struct repo_container_facts {
     uint64_t bytes, plain_bytes;
-    struct sha256 sha256, plain_sha256;
     uint32_t frames;
+    struct digest content;              /* XXH3-128 over the frames, as given or as decoded */
+    struct sha256 sha256, plain_sha256; /* of what was read; who writes leaves them zero */
 };
 
 /* ---- writing: a few hundred KiB of memory, and 16 bytes a frame ---- */
@@ -44,8 +46,11 @@ void repo_reader_free(struct repo_reader *r);
 
 /* SHA-256 of a whole file as it lies there. */
 int repo_blob_hash(struct repo_blob *f, struct sha256 *out, struct err *e);
-/* Read a whole object back and tell what it holds, each byte decrypted and decoded. */
+/* Who is shown the content of each frame as it was decoded, in order; its result ends the reading when it is not 0. */
+typedef int (*repo_frame_fn)(void *arg, struct bytes frame, struct err *e);
+/* Read a whole object back and tell what it holds, each byte decrypted and decoded. `each` may be NULL. */
 int repo_reader_facts(struct repo_blob *f, const struct repo_key *key, const char *identity,
-                      struct repo_container_facts *out, struct err *e);
+                      repo_frame_fn each, void *arg, struct repo_container_facts *out,
+                      struct err *e);
 
 #endif

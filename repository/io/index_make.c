@@ -159,7 +159,7 @@ static int maker_end(struct maker *m, struct err *e)
     if (rc == 0)
         rc = write_top(m, e);
     if (rc == 0)
-        rc = repo_draft_seal(m->r, &m->draft, e);
+        rc = repo_draft_seal(m->r, &m->draft, NULL, NULL, e);
     if (rc == 0) {
         repo_draft_object(&m->draft, &m->x.o);
         repo_name_meta(m->draft.name, name);

@@ -7,7 +7,8 @@
  *   I1  A pack begins right after the archive's last entry, in lsn and header hash, and never in a lower term (R8). One that is
  *       made again begins and ends at the positions of the one before: so its entries are the same, whoever gave them. Where
  *       nothing proves these, only entries that could be sealed there anyway are taken.
- *   I2  What is sealed was decoded before (header, body hash, chain), so nothing damaged is archived as good.
+ *   I2  Nothing damaged is archived as good: header, chain and the body's checksum of what is given are checked, and whatever is
+ *       read back from the disk is decoded entry by entry (header, body hash, chain) before the pack counts.
  *   I3  A walk hands out only entries that continue one another; a walk to the end of the pack ends at the position that
  *       the meta names. */
 #include "repository/scrub.h"
@@ -131,7 +132,7 @@ static int survey_first(struct repository *r, struct survey *s, const struct ent
     return 0;
 }
 
-/* Decode and check everything that is to be sealed. */
+/* Decode and check everything that is to be sealed, but for the bodies' hashes (I2). */
 static int survey(struct repository *r, struct survey *s, struct bytes in,
                   repository_digest_fn digest, void *arg, struct err *e)
 {
@@ -139,7 +140,9 @@ static int survey(struct repository *r, struct survey *s, struct bytes in,
     for (size_t at = 0; at < in.n;) {
         struct entry_view v;
         size_t used = 0;
-        int rc = entry_decode(bytes_of(in.p + at, in.n - at), &v, &used, e);
+        int rc = entry_view_stored(bytes_of(in.p + at, in.n - at), &v, &used, e);
+        if (rc == 0)
+            rc = entry_body_intact(&v, e);
         if (rc == 0 && !uuid_equal(&v.header.cluster_id, &r->about.cluster_id))
             rc = err_set(e, ERR_FORMAT, "lsn %llu is of another cluster", LSN(v.header.lsn));
         if (rc == 0 && at == 0)
@@ -172,6 +175,43 @@ static int write_frames(struct repo_draft *d, const struct survey *s, struct byt
         struct bytes frame = bytes_of(in.p + from, to - from);
         rc = repo_writer_frame(d->writer, &frame, 1, e);
     }
+    return rc;
+}
+
+/* What was read back, as far as it was shown. */
+struct proof_read {
+    struct entry_position at; /* of the last entry */
+};
+
+static int proof_read_frame(void *arg, struct bytes in, struct err *e)
+{
+    struct proof_read *p = arg;
+    int rc = 0;
+    for (size_t at = 0; rc == 0 && at < in.n;) {
+        struct entry_view v;
+        size_t used = 0;
+        rc = entry_decode(bytes_of(in.p + at, in.n - at), &v, &used, e);
+        if (rc == 0)
+            rc = entry_follows(&p->at, &v.header, e);
+        if (rc != 0)
+            break;
+        p->at = entry_position_of(&v);
+        at += used;
+    }
+    return rc;
+}
+
+/* I2 */
+static int read_back(struct repository *r, struct repo_draft *d, const struct survey *s,
+                     struct err *e)
+{
+    struct proof_read p = {s->pack.prev};
+    int rc = repo_draft_seal(r, d, proof_read_frame, &p, e);
+    if (rc == 0 && !repo_position_equal(&p.at, &s->pack.o.end))
+        rc = err_set(e, ERR_INTEGRITY,
+                     "%s: reads back up to lsn %llu and not to lsn %llu, check disk and memory of "
+                     "this machine",
+                     d->name, LSN(p.at.lsn), LSN(s->pack.o.end.lsn));
     return rc;
 }
 
@@ -216,7 +256,7 @@ static int seal_survey(struct repository *r, struct survey *s, struct bytes in,
     if (rc == 0)
         rc = write_frames(&d, s, in, e);
     if (rc == 0)
-        rc = repo_draft_seal(r, &d, e);
+        rc = read_back(r, &d, s, e);
     if (rc == 0) {
         repo_draft_object(&d, &s->pack.o);
         if (s->again != NULL && s->pack.o.created.us <= s->again->o.created.us)

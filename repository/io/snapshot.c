@@ -156,7 +156,7 @@ static int write_object(struct repository *r, struct repo_draft *d, struct state
     int rc = write_all(&w, header);
     free(buffer);
     if (rc == 0)
-        rc = repo_draft_seal(r, d, e);
+        rc = repo_draft_seal(r, d, NULL, NULL, e);
     if (rc != 0)
         return rc;
     repo_draft_object(d, &out->o);

@@ -153,10 +153,10 @@ static void object(struct bytes in)
     int fd = memfd_create("object", MFD_CLOEXEC);
     check(fd >= 0 && write(fd, out, n) == (ssize_t)n);
     struct repo_blob blob = {.fd = fd, .bytes = n};
-    (void)repo_reader_facts(&blob, &key, identity, &facts, NULL);
+    (void)repo_reader_facts(&blob, &key, identity, NULL, NULL, &facts, NULL);
     check(ftruncate(fd, 0) == 0 && pwrite(fd, in.p, in.n, 0) == (ssize_t)in.n);
     blob.bytes = in.n;
-    check(repo_reader_facts(&blob, &key, identity, &facts, NULL) != 0);
+    check(repo_reader_facts(&blob, &key, identity, NULL, NULL, &facts, NULL) != 0);
     (void)close(fd);
     free(out);
 }

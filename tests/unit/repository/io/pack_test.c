@@ -1,4 +1,5 @@
 /* Packs through the public interface: what is sealed comes back, and nothing else ever does. */
+#include "store/core/hash.h"
 #include "tests/unit/repository/fixture.h"
 #include "tests/unit/repository/io/trouble_kit.h"
 
@@ -104,6 +105,42 @@ static void a_range_is_given_exactly(void **state)
     assert_int_equal(
         repository_entries(r, (struct lsn){4001}, (struct lsn){5000}, note_range, &x, &e),
         ERR_NOT_FOUND);
+    repository_close(r);
+    feed_drop(&f);
+    place_drop(&p);
+}
+
+/* Another body than the hash in the header names, and all checksums as they should be. */
+static void forge_body(uint8_t *entry)
+{
+    enum { BODY_BYTES_AT = 8, HEADER_CRC_AT = 12, BODY_CRC_AT = 16 };
+    const size_t n = get_le32(entry + BODY_BYTES_AT);
+    entry[ENTRY_HEADER_BYTES + 20] ^= 1;
+    put_le32(entry + BODY_CRC_AT, hash_crc32c(0, bytes_of(entry + ENTRY_HEADER_BYTES, n)));
+    put_le32(entry + HEADER_CRC_AT,
+             hash_crc32c_around(bytes_of(entry, ENTRY_HEADER_BYTES), HEADER_CRC_AT));
+}
+
+/* A body that nothing but its hash tells to be another one: read back, it is found. */
+static void a_body_is_proven_by_what_was_read_back(void **state)
+{
+    (void)state;
+    struct place p;
+    struct feed f = {0};
+    struct err e = ERR_NONE;
+    struct repository_status s;
+    place_make(&p);
+    struct repository *r = archive_open(&p, false);
+    feed_mixed(&f, 1);
+    forge_body(f.p);
+    assert_int_equal(repository_seal(r, f.p, f.n, NULL, NULL, &e), ERR_INTEGRITY);
+    assert_non_null(strstr(e.text, "hash mismatch"));
+    repository_status(r, &s);
+    assert_int_equal(s.packs, 0);
+    repository_close(r);
+    r = archive_open(&p, true);
+    repository_status(r, &s);
+    assert_int_equal(s.packs + s.unfinished, 0); /* nothing was left */
     repository_close(r);
     feed_drop(&f);
     place_drop(&p);
@@ -556,6 +593,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(sealed_entries_come_back),
         cmocka_unit_test(a_range_is_given_exactly),
+        cmocka_unit_test(a_body_is_proven_by_what_was_read_back),
         cmocka_unit_test(only_what_continues_is_sealed),
         cmocka_unit_test(every_flipped_byte_is_found),
         cmocka_unit_test(what_is_missing_is_named),

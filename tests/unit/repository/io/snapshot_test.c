@@ -90,7 +90,7 @@ static void publish(struct repository *r, struct forged *f)
         struct bytes piece = bytes_of(buf, w.at);
         assert_ok(repo_writer_frame(d.writer, &piece, 1, &e), e);
     }
-    assert_ok(repo_draft_seal(r, &d, &e), e);
+    assert_ok(repo_draft_seal(r, &d, NULL, NULL, &e), e);
     repo_draft_object(&d, &f->meta.o);
     repo_name_meta(d.name, meta_name);
     repo_identity_of(r, meta_name, identity);

@@ -44,7 +44,7 @@ static void publish_pack_hashed(struct box *b, struct repo_point *points, size_t
     size_t bytes;
     assert_ok(repo_draft_begin(b->r, &d, &name, &e), e);
     assert_ok(repo_writer_frame(d.writer, &piece, 1, &e), e);
-    assert_ok(repo_draft_seal(b->r, &d, &e), e);
+    assert_ok(repo_draft_seal(b->r, &d, NULL, NULL, &e), e);
     repo_draft_object(&d, &p.o);
     p.o.sha256.b[31] ^= other_hash;
     p.o.end = b->feed.at;
