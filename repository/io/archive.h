@@ -28,6 +28,7 @@ struct repository {
     struct err failed;                  /* a sync failed: nothing more is written */
     struct repo_tree *tree;             /* NULL: not opened */
     struct repo_operations *operations; /* the same */
+    struct repo_recent *recent;         /* recent.h; NULL: nothing was sealed */
     struct utc opened;
 };
 

@@ -6,8 +6,8 @@
  * most FAN - 1 of each level, and each reference is written once per level. A merge is not begun beyond MERGE_MAX_REFS, so that
  * the thread that seals is never away for long; above that size their number grows with the archive.
  *
- * They are made from the packs as they lie there, never from what was given to be sealed, so that one that is missing or damaged,
- * or belongs to an older archive, is made again by the same code.
+ * They are made from the packs as they lie there, never from what was given to be sealed: from what was noted when a pack was
+ * read back as it was sealed (recent.h), or from the pack read again, when one is missing or damaged or of an older archive.
  *
  * INVARIANTS
  *   I1  An index is published as any object: synced, read back, decoded, compared; key, object, meta.
@@ -16,6 +16,7 @@
  *       is left below it is covered anew.
  * MEMORY: the references of the packs of one portion, 40 bytes and the key each: for 64 MiB of usual entries 10 MiB. */
 #include "repository/io/index.h"
+#include "repository/io/recent.h"
 
 #include "repository/history.h"
 #include "store/core/check.h"
@@ -193,29 +194,6 @@ static int gather_pack(struct repository *r, const struct repo_pack *p, struct r
     return rc;
 }
 
-/* An index of level 0 over the packs [begin, end). */
-static int make(struct repository *r, size_t begin, size_t end, struct err *e)
-{
-    struct repo_refs refs = {.e = e};
-    struct maker *m = NULL;
-    int rc = 0;
-    for (size_t i = begin; rc == 0 && i < end; i++) {
-        rc = repo_chain_check(&r->inv, i, e);
-        if (rc == 0)
-            rc = gather_pack(r, &r->inv.packs[i], &refs, e);
-    }
-    repo_refs_sort(&refs);
-    if (rc == 0)
-        rc = maker_new(&m, r, &r->inv.packs[begin].prev, &r->inv.packs[end - 1].o.end, 0, e);
-    for (size_t i = 0; rc == 0 && i < refs.count; i++)
-        rc = maker_add(m, &refs.at[i], e);
-    if (rc == 0)
-        rc = maker_end(m, e);
-    maker_free(m);
-    repo_refs_free(&refs);
-    return rc;
-}
-
 /* Packs without an index, up to a portion or to the next one that has. */
 static size_t portion_end(const struct repository *r, size_t begin)
 {
@@ -228,6 +206,51 @@ static size_t portion_end(const struct repository *r, size_t begin)
             break;
     }
     return end;
+}
+
+/* The references of the packs from `begin` on as they were noted, when none was disposed of since; *end is behind them. */
+static bool take_noted(struct repository *r, size_t begin, size_t *end, struct repo_refs *refs)
+{
+    struct lsn to;
+    if (!repo_recent_take(r->recent, r->inv.packs[begin].first, &to, refs))
+        return false;
+    size_t i = begin;
+    while (i < r->inv.pack_count && !r->inv.packs[i].o.disposed &&
+           r->inv.packs[i].o.end.lsn.v < to.v)
+        i++;
+    *end = i + 1;
+    if (i < r->inv.pack_count && !r->inv.packs[i].o.disposed && r->inv.packs[i].o.end.lsn.v == to.v)
+        return true;
+    repo_refs_free(refs);
+    return false;
+}
+
+/* An index of level 0 over the packs from `begin` on. */
+static int make(struct repository *r, size_t begin, struct err *e)
+{
+    struct repo_refs refs = {.e = e};
+    struct maker *m = NULL;
+    int rc = 0;
+    size_t end;
+    const bool noted = take_noted(r, begin, &end, &refs);
+    refs.e = e;
+    if (!noted)
+        end = portion_end(r, begin);
+    for (size_t i = begin; rc == 0 && i < end; i++) {
+        rc = repo_chain_check(&r->inv, i, e);
+        if (rc == 0 && !noted)
+            rc = gather_pack(r, &r->inv.packs[i], &refs, e);
+    }
+    repo_refs_sort(&refs);
+    if (rc == 0)
+        rc = maker_new(&m, r, &r->inv.packs[begin].prev, &r->inv.packs[end - 1].o.end, 0, e);
+    for (size_t i = 0; rc == 0 && i < refs.count; i++)
+        rc = maker_add(m, &refs.at[i], e);
+    if (rc == 0)
+        rc = maker_end(m, e);
+    maker_free(m);
+    repo_refs_free(&refs);
+    return rc;
 }
 
 /* ---- merging ---- */
@@ -313,7 +336,7 @@ int repository_index_extend(struct repository *r, bool *more, struct err *e)
     size_t begin = repo_index_missing(&r->inv);
     size_t alike = repo_indexes_alike(&r->inv, FAN, MERGE_MAX_REFS);
     if (begin < r->inv.pack_count)
-        rc = make(r, begin, portion_end(r, begin), e);
+        rc = make(r, begin, e);
     else if (alike < r->inv.index_count)
         rc = merge(r, alike, e);
     for (size_t i = r->inv.index_count; rc == 0 && i-- > 0;)

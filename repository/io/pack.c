@@ -14,6 +14,7 @@
 #include "repository/scrub.h"
 
 #include "repository/io/archive.h"
+#include "repository/io/recent.h"
 
 #include "store/core/check.h"
 
@@ -180,7 +181,8 @@ static int write_frames(struct repo_draft *d, const struct survey *s, struct byt
 
 /* What was read back, as far as it was shown. */
 struct proof_read {
-    struct entry_position at; /* of the last entry */
+    struct entry_position at;   /* of the last entry */
+    struct repo_recent *recent; /* NULL: nothing is noted */
 };
 
 static int proof_read_frame(void *arg, struct bytes in, struct err *e)
@@ -193,6 +195,8 @@ static int proof_read_frame(void *arg, struct bytes in, struct err *e)
         rc = entry_decode(bytes_of(in.p + at, in.n - at), &v, &used, e);
         if (rc == 0)
             rc = entry_follows(&p->at, &v.header, e);
+        if (rc == 0 && p->recent != NULL)
+            rc = repo_recent_note(p->recent, &v, e);
         if (rc != 0)
             break;
         p->at = entry_position_of(&v);
@@ -205,8 +209,11 @@ static int proof_read_frame(void *arg, struct bytes in, struct err *e)
 static int read_back(struct repository *r, struct repo_draft *d, const struct survey *s,
                      struct err *e)
 {
-    struct proof_read p = {s->pack.prev};
-    int rc = repo_draft_seal(r, d, proof_read_frame, &p, e);
+    struct proof_read p = {.at = s->pack.prev};
+    int rc = s->again != NULL ? 0 : repo_recent_begin(&r->recent, &s->pack.prev, e);
+    p.recent = s->again != NULL ? NULL : r->recent;
+    if (rc == 0)
+        rc = repo_draft_seal(r, d, proof_read_frame, &p, e);
     if (rc == 0 && !repo_position_equal(&p.at, &s->pack.o.end))
         rc = err_set(e, ERR_INTEGRITY,
                      "%s: reads back up to lsn %llu and not to lsn %llu, check disk and memory of "
@@ -303,6 +310,8 @@ int repository_seal(struct repository *r, const uint8_t *entries, size_t bytes,
         rc = seal_survey(r, &s, in, &kept, e);
     if (rc == 0)
         r->inv.packs[r->inv.pack_count++] = kept;
+    else
+        repo_recent_forget(r->recent);
     survey_release(&s);
     return rc;
 }

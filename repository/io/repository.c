@@ -7,6 +7,7 @@
 #include "repository/io/archive.h"
 #include "repository/io/operations.h"
 #include "repository/io/tree.h"
+#include "repository/io/recent.h"
 
 #include "store/core/check.h"
 #include "store/core/hex.h"
@@ -182,6 +183,7 @@ void repository_close(struct repository *r)
         return;
     repo_tree_free(r->tree);
     repo_operations_free(r->operations);
+    repo_recent_free(r->recent);
     repo_inventory_release(&r->inv);
     repo_backend_close(r->backend);
     repo_keyring_release(&r->keys);

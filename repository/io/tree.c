@@ -1,7 +1,8 @@
 /* Growing the tree of the archive.
  *
- * The leaves come from the packs as they lie in the archive, decrypted and checked once more, and not from the entries as
- * they were given to be sealed: so what is signed is what can be shown. That costs a second reading of each pack.
+ * The leaves come from the packs as they lie in the archive, decrypted and checked, and not from the entries as they were given
+ * to be sealed: so what is signed is what can be shown. Of packs that this process has sealed their headers were noted when they
+ * were read back from the disk (recent.h); others are read again.
  *
  * STATES of a tree: closed -> ready (checkpoint, right edge and last header read, root compared) -> growing -> ready. Any
  * error leads back to closed: what is in memory may be ahead of the disk, and what is on the disk is what counts.
@@ -21,6 +22,7 @@
 #include "repository/io/tree.h"
 
 #include "repository/io/operations.h"
+#include "repository/io/recent.h"
 #include "repository/io/tiles.h"
 #include "repository/operations.h"
 #include "repository/proof.h"
@@ -305,19 +307,43 @@ static int sign(struct repository *r, struct repo_tree *t, struct err *e)
     return rc;
 }
 
+/* From the packs, and what is known of them from their sealing from there. */
+static int grow_to(struct repository *r, struct repo_tree *t, struct lsn last, struct err *e)
+{
+    struct growth g = {t, e};
+    const uint64_t next = t->edge.size + 1, noted = repo_recent_first(r->recent).v;
+    const uint64_t from_here = noted == 0 || noted > last.v ? last.v + 1
+                               : noted > next               ? noted
+                                                            : next;
+    int rc = 0;
+    if (next < from_here)
+        rc = repository_entries(r, (struct lsn){next}, (struct lsn){from_here - 1}, grow_entry, &g,
+                                e);
+    for (uint64_t lsn = from_here; rc == 0 && lsn <= last.v; lsn++) {
+        struct entry_view v;
+        rc = repo_recent_entry(r->recent, (struct lsn){lsn}, &v, e);
+        if (rc == 0)
+            rc = grow_entry(&g, &v);
+    }
+    return rc;
+}
+
 static int grow(struct repository *r, struct repo_tree *t, uint64_t most, struct err *e)
 {
     uint64_t old = t->edge.size, last = repo_archived(&r->inv).lsn.v;
-    struct growth g = {t, e};
     if (last == old)
         return 0;
     if (last - old > most)
         last = old + most;
-    int rc = repository_entries(r, (struct lsn){old + 1}, (struct lsn){last}, grow_entry, &g, e);
+    int rc = grow_to(r, t, (struct lsn){last}, e);
     if (rc == 0)
         rc = write_partial(t, e);
     if (rc == 0)
         rc = sign(r, t, e);
+    if (rc == 0)
+        repo_recent_used(r->recent, (struct lsn){last});
+    else
+        repo_recent_forget(r->recent); /* the next attempt looks at the packs */
     return rc;
 }
 
