@@ -1,4 +1,6 @@
-/* The archive and its copies are read again, object by object, in each place the one that was longest not verified first, within
+/* The archive and its copies are read again, part by part (objects, stretches of the signed tree, the files on which
+ * everything rests), in
+ * each place the one that was longest not verified first, within
  * one budget of bytes a second for all of them; so each is decrypted, decoded and compared with what its meta says while another
  * place still has what was lost.
  *

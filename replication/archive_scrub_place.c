@@ -7,7 +7,8 @@
  *
  * Damage is told with the entries that are concerned, and in the archive itself with the records (the index of keys names them
  * when the pack cannot). The archive is healed from a copy that has the object whole, or a pack from the log; an index is made
- * again. In a copy all of these are objects that the archive has, and put back from there: by the archive's thread, the only one
+ * again; what is no object comes from what else lies there, or from a copy that says the same as what was signed. In a copy
+ * all of these are objects that the archive has, and put back from there: by the archive's thread, the only one
  * that writes to either. What cannot be healed stays trouble, and is looked at again every SCRUB_AGAIN_US, so that it ends when
  * somebody has put it right.
  *
@@ -145,6 +146,18 @@ static int note_record(void *arg, struct bytes collection, struct bytes key, str
     return 0;
 }
 
+enum { EXTENT_BYTES = 64 };
+
+/* " (lsn 1 to 9)"; empty when it is about none. */
+static const char *extent_text(const struct repository_extent *x, char out[EXTENT_BYTES])
+{
+    out[0] = '\0';
+    if (x->last.v != 0)
+        (void)snprintf(out, EXTENT_BYTES, " (lsn %llu to %llu)", (unsigned long long)x->first.v,
+                       (unsigned long long)x->last.v);
+    return out;
+}
+
 /* Which entries are in an object, and in the archive itself which records, in words. */
 static void describe(struct scrub_place *p, const char *object, char out[ERR_TEXT_BYTES])
 {
@@ -153,6 +166,10 @@ static void describe(struct scrub_place *p, const char *object, char out[ERR_TEX
     struct err e = ERR_NONE;
     char from[SITE_TIME_BYTES], to[SITE_TIME_BYTES];
     repository_extent(p->r, object, &x);
+    if (!repository_is_object(object)) { /* what proves the records, and not they themselves */
+        (void)snprintf(out, ERR_TEXT_BYTES, "no record is lost");
+        return;
+    }
     site_time_text(x.from.us, from);
     site_time_text(x.to.us, to);
     size_t n = (size_t)snprintf(out, ERR_TEXT_BYTES, "lsn %llu to %llu",
@@ -177,20 +194,20 @@ static void name_it(struct scrub_place *p, const char *object, const char *why, 
     for (size_t k = 0; k < p->ledger.n && strcmp(p->ledger.at[k].name, object) < 0; k++)
         i += p->ledger.at[k].damaged;
     struct repository_extent x;
+    char of[EXTENT_BYTES];
     const size_t said = strlen(object); /* by what the layers below put before their reason */
     repository_extent(p->r, object, &x);
     if (strncmp(why, object, said) == 0 && why[said] == ':')
         why += said + 1 + strspn(why + said + 1, " ");
     (void)pthread_mutex_lock(&p->scrub->lock);
     if (i < SCRUB_NAMED && heal == NULL)
-        (void)snprintf(p->shown.named[i], ERR_TEXT_BYTES, "%.100s (lsn %llu to %llu): %.300s",
-                       object, (unsigned long long)x.first.v, (unsigned long long)x.last.v, why);
+        (void)snprintf(p->shown.named[i], ERR_TEXT_BYTES, "%.100s%s: %.300s", object,
+                       extent_text(&x, of), why);
     else if (i < SCRUB_NAMED)
         (void)snprintf(p->shown.named[i], ERR_TEXT_BYTES,
-                       "%.100s (lsn %llu to %llu): %.90s; not healed: %.230s; put it back from "
-                       "another place: triveni archive heal",
-                       object, (unsigned long long)x.first.v, (unsigned long long)x.last.v, why,
-                       heal);
+                       "%.100s%s: %.90s; not healed: %.230s; put it back from another place: "
+                       "triveni archive heal",
+                       object, extent_text(&x, of), why, heal);
     (void)pthread_mutex_unlock(&p->scrub->lock);
 }
 
@@ -212,6 +229,7 @@ static bool heal(struct scrub_place *p, const char *object, struct err *e)
         return false;
     }
     int rc = archiver_heal(s->archiver, p->copy, object, where, e);
+    const bool itself = is_archive(p) && strcmp(where, "the archive") == 0;
     p->soon =
         rc == ERR_UNREACHABLE || rc == ERR_CANCELLED || rc == ERR_TIMEOUT || rc == ERR_NOT_READY;
     if (rc == 0)
@@ -220,7 +238,8 @@ static bool heal(struct scrub_place *p, const char *object, struct err *e)
         rc = repository_check(p->r, object, NULL, NULL, e);
     if (rc != 0)
         return false;
-    events_add(s->events, "archive scrub: %s%s was healed from %s", p->title, object, where);
+    events_add(s->events, "archive scrub: %s%s was healed from %s", p->title, object,
+               itself ? "what else lies there" : where);
     (void)pthread_mutex_lock(&p->scrub->lock);
     p->shown.healed++;
     (void)pthread_mutex_unlock(&p->scrub->lock);
@@ -300,7 +319,7 @@ static int look_at(struct scrub_place *p, const char *object, bool known, struct
     archive_scrub_begin(p->scrub);
     int rc = repository_check(p->r, object, on_read, p, e);
     if (rc != 0 && !archive_scrub_stopped(p->scrub)) {
-        rc = look_again(p, e);
+        rc = repository_is_object(object) ? look_again(p, e) : 0;
         if (rc == 0 && repo_ledger_find(&p->ledger, object) == NULL)
             return 0;
         if (rc == 0)

@@ -20,6 +20,7 @@
 
 #include "repository/history.h"
 #include "repository/proof.h"
+#include "repository/scrub.h"
 #include "store/core/check.h"
 
 enum {
@@ -489,6 +490,8 @@ static void index_turn(struct archiver *a)
 static int heal_from_copies(struct archiver *a, const char *object, char where[SITE_PATH_BYTES],
                             struct err *e)
 {
+    if (!repository_is_object(object))
+        return copies_heal_part(a->copies, a->repository, object, where, e);
     int rc = copies_have(a->copies, object, e);
     if (rc != 0)
         return rc;

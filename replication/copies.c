@@ -145,14 +145,14 @@ struct turn {
 static void on_put(void *arg, const char *file, const char *what)
 {
     const struct turn *t = arg;
-    const bool damaged = strcmp(what, "healed") == 0;
+    const bool damaged = strcmp(what, "healed") == 0, known = strcmp(what, "put back") == 0;
     const char *where = t->c->at[t->i].where;
     char object[REPO_NAME_BYTES];
-    if (!damaged && strcmp(what, "copied") != 0)
+    if (!damaged && !known && strcmp(what, "copied") != 0)
         return;
     if (repo_name_of_meta(file, object) != 0)
         (void)snprintf(object, sizeof object, "%s", file);
-    if (!damaged && repo_ledger_find(&t->c->at[t->i].known, object) == NULL)
+    if (!damaged && !known && repo_ledger_find(&t->c->at[t->i].known, object) == NULL)
         return;
     if (++t->c->at[t->i].lost <= COPY_NAMED)
         events_add(t->c->site->events, "archive: copy %.*s: %s was %s there, and is put back",
@@ -291,6 +291,21 @@ int copies_heal(struct copies *c, const char *object, char where[SITE_PATH_BYTES
         (void)snprintf(where, SITE_PATH_BYTES, "%.*s", place_length(c->at[i].where),
                        c->at[i].where);
     }
+    return rc;
+}
+
+int copies_heal_part(struct copies *c, struct repository *r, const char *part,
+                     char where[SITE_PATH_BYTES], struct err *e)
+{
+    const char *places[SITE_COPIES_MAX] = {NULL};
+    size_t used = c->n;
+    for (uint32_t i = 0; i < c->n; i++)
+        places[i] = c->at[i].where;
+    if (r == NULL)
+        return err_set(e, ERR_NOT_READY, "the archive is not open for writing, see its trouble");
+    int rc = repository_heal_part(r, part, places, c->n, &used, e);
+    if (used < c->n)
+        (void)snprintf(where, SITE_PATH_BYTES, "%.*s", place_length(places[used]), places[used]);
     return rc;
 }
 

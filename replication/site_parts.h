@@ -550,8 +550,9 @@ struct oplog *archiver_oplog(struct archiver *a);
 /* Since when it reads one state without a break (site_now_ms); 0: it does not. A snapshot of a large state takes minutes. */
 uint64_t archiver_reading_since_ms(struct archiver *a);
 
-/* Heal one object: with `copy` -1 of the archive, from its copies, or a pack from the log; else of that copy, from the
- * archive. Waits until that was tried. *where, when 0 is returned: the place, or "the log, as" ("the log of dc, as") and the pack that stands in
+/* Heal one part: with `copy` -1 of the archive, from its copies, a pack from the log, what is no object from what else lies
+ * in it; else
+ * of that copy, from the archive. Waits until that was tried. *where, when 0 is returned: the place, or "the log, as" ("the log of dc, as") and the pack that stands in
  * its place. Otherwise what hindered it; ERR_CANCELLED: the site stops; ERR_NOT_READY: one of the places is not open for writing
  * now. Not from the loop. */
 int archiver_heal(struct archiver *a, int copy, const char *object, char where[SITE_PATH_BYTES],
@@ -597,6 +598,10 @@ int copies_put_back(struct copies *c, uint32_t i, struct repository *r, const ch
 int copies_have(struct copies *c, const char *object, struct err *e);
 /* The archive thread; the archive itself must not be open for writing. *where: the copy. */
 int copies_heal(struct copies *c, const char *object, char where[SITE_PATH_BYTES], struct err *e);
+/* The archive thread; `r` is the archive, open for writing (NULL: it is not). As repository_heal_part, with every copy. *where is
+ * left as it is when nothing of a copy was needed. */
+int copies_heal_part(struct copies *c, struct repository *r, const char *part,
+                     char where[SITE_PATH_BYTES], struct err *e);
 /* What ails copy i, with its place; false when there is no such copy. */
 bool copies_trouble(struct copies *c, size_t i, char trouble[ERR_TEXT_BYTES]);
 struct copies *archiver_copies(struct archiver *a);

@@ -15,15 +15,23 @@ int repository_ledger_load(const char *path, struct repo_ledger *out, bool *whol
 /* Over its file, in one step and durably. */
 int repository_ledger_save(const char *path, const struct repo_ledger *l, struct err *e);
 
+/* What it names are the parts of an archive (core/names.h): objects, stretches of the signed tree, and the files on which
+ * everything rests. */
+
+bool repository_is_object(const char *part);
+
 /* Bring the ledger up to what the archive holds: an object that is new in it counts as verified when it was sealed, for then
  * it was read back; an index that is gone was replaced, and so was a pack whose entries another one has. Other packs and
  * snapshots that are gone stay: repository_check finds them missing. `of` is NULL; or `r` is a copy, and that is the ledger of
- * the archive that it is a copy of: then the indexes that count are those that the archive has. */
+ * the archive that it is a copy of: then the indexes that count are those that the archive has. Parts that are no objects
+ * count as never verified when they are new, and stay when they are gone. */
 int repository_ledger_follow(struct repository *r, struct repo_ledger *l,
                              const struct repo_ledger *of, struct err *e);
 
-/* Is this one object what was sealed? Key and meta are read again, everything in it is decrypted, decompressed and decoded:
- * level readable, of one object. Of one that was disposed of, the mark and the SHA-256 that it names. `progress` (may be NULL) is
+/* Is this one part what was sealed or signed? Of an object key and meta are read again, everything in it is decrypted,
+ * decompressed and decoded:
+ * level readable, of one object. Of one that was disposed of, the mark and the SHA-256 that it names. A stretch of the
+ * tree must lead from its headers to the signed root, the operations log from its leaves. `progress` (may be NULL) is
  * told bytes of it that were read. 0; ERR_INTEGRITY with what is wrong; ERR_NOT_READY: its key is not under our KEK; others: it
  * could not be said. */
 int repository_check(struct repository *r, const char *object,
@@ -66,7 +74,17 @@ int repository_heal_pack(struct repository *r, const char *object, struct bytes 
  * much memory as the entries. */
 int repository_salvage_pack(struct repository *r, const char *object, char *named, struct err *e);
 
-/* Put one object with its keys and its meta where they are missing or damaged in `c`, from `from`, where it is verified first;
+/* In an archive that is open for writing, its tree too: put right a part that is no object, from what else lies in the
+ * archive and
+ * from those of its `copies` (n places) that answer. Whatever is put leads to the checkpoint that lies there signed; where
+ * that is
+ * lost it comes from what this process published, or from a copy, signed by the site's key. *used: which copy something came
+ * from, n: none. ERR_NOT_READY: the tree is not open; ERR_INTEGRITY, ERR_NOT_FOUND, ERR_STALE: nobody has what it takes. */
+int repository_heal_part(struct repository *r, const char *part, const char *const copies[],
+                         size_t n, size_t *used, struct err *e);
+
+/* Put one object with its keys and its meta, or another part, where they are missing or damaged in `c`, from `from`, where
+ * it is verified first;
  * of what was disposed of, the mark instead of keys, and no key where it was disposed of in `c`. ERR_NOT_FOUND when `from` has no
  * such object, or it is an index over what was disposed of in `c`; ERR_INTEGRITY when it is damaged in `from`, too. */
 int repository_copy_object(struct repository_copy *c, struct repository *from, const char *object,

@@ -175,7 +175,7 @@ static bool number(struct bytes b, uint64_t *out)
 
 int repo_ledger_line_read(struct bytes lines, size_t *at, struct repo_ledger_line *out)
 {
-    struct repo_name parsed;
+    struct repo_part parsed;
     if (*at == lines.n)
         return ERR_NOT_FOUND;
     *out = (struct repo_ledger_line){.damaged = false};
@@ -187,7 +187,7 @@ int repo_ledger_line_read(struct bytes lines, size_t *at, struct repo_ledger_lin
         name.n >= sizeof out->name)
         return ERR_FORMAT;
     memcpy(out->name, name.p, name.n);
-    return repo_name_parse(out->name, &parsed) == 0 ? 0 : ERR_FORMAT;
+    return repo_part_parse(out->name, &parsed) == 0 ? 0 : ERR_FORMAT;
 }
 
 int repo_ledger_round_read(struct bytes *lines, struct repo_ledger_round *out)

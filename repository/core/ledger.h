@@ -1,11 +1,12 @@
-/* The verification ledger: which object of an archive was verified last when, and whether it was whole. A text that its site
+/* The verification ledger: which part of an archive (names.h) was verified last when, and whether it was whole. A text that
+ * its site
  * keeps beside its own data; nothing of the archive depends on it, and without one every object counts as verified when it
  * was sealed.
  *
  * FORMAT, lines that end with a line feed:
  *   triveni archive ledger 1
  *   round <time_us> <id> <checked> <damaged>     when it began, 16 hex digits; none: no round was begun
- *   <time_us> <level> <state> <object>     by name; level: readable; state: whole or damaged
+ *   <time_us> <level> <state> <part>       by name; level: readable; state: whole or damaged
  *   crc32c <8 hex digits>                  of all bytes before this line */
 #ifndef REPOSITORY_CORE_LEDGER_H
 #define REPOSITORY_CORE_LEDGER_H

@@ -89,6 +89,54 @@ int repo_name_parse(const char *name, struct repo_name *out)
     return 0;
 }
 
+/* ---- parts ---- */
+
+void repo_part_stretch(uint64_t number, char out[REPO_NAME_BYTES])
+{
+    const uint64_t first = number * REPO_STRETCH_ENTRIES + 1;
+    (void)snprintf(out, REPO_NAME_BYTES, "tree/%020llu-%020llu", (unsigned long long)first,
+                   (unsigned long long)(first + REPO_STRETCH_ENTRIES - 1));
+}
+
+static int parse_stretch(const char *name, struct repo_part *out)
+{
+    char again[REPO_NAME_BYTES];
+    const char *p = name + 5;
+    if (strncmp(name, "tree/", 5) != 0)
+        return ERR_FORMAT;
+    const uint64_t first = number_until(&p, '-', 10);
+    out->kind = REPO_PART_STRETCH;
+    out->stretch = first / REPO_STRETCH_ENTRIES;
+    out->first.v = out->stretch * REPO_STRETCH_ENTRIES + 1;
+    out->last.v = out->first.v + REPO_STRETCH_ENTRIES - 1;
+    repo_part_stretch(out->stretch, again);
+    return strcmp(again, name) == 0 ? 0 : ERR_FORMAT;
+}
+
+int repo_part_parse(const char *name, struct repo_part *out)
+{
+    static const struct {
+        const char *name;
+        enum repo_part_kind kind;
+    } files[] = {{REPO_ABOUT_FILE, REPO_PART_ABOUT},
+                 {REPO_TREE_CHECKPOINT, REPO_PART_TREE},
+                 {REPO_OPERATIONS_CHECKPOINT, REPO_PART_OPERATIONS}};
+    struct repo_name object;
+    *out = (struct repo_part){.kind = REPO_PART_OBJECT};
+    for (size_t i = 0; i < sizeof files / sizeof files[0]; i++)
+        if (strcmp(name, files[i].name) == 0) {
+            out->kind = files[i].kind;
+            return 0;
+        }
+    if (repo_name_parse(name, &object) != 0)
+        return parse_stretch(name, out);
+    out->first = object.kind == REPO_SNAPSHOT ? object.last : object.first;
+    out->last = object.last;
+    return 0;
+}
+
+/* ---- what belongs to an object ---- */
+
 static size_t stem_bytes(const char *object)
 {
     const char *dot = strrchr(object, '.');

@@ -55,6 +55,32 @@ int repo_name_of_generation(const char *name, unsigned *generation, bool *retire
 
 const char *repo_kind_name(enum repo_kind kind); /* "pack", "snapshot", "index" */
 
+/* What is read again as one: an object with its meta and key, or one of these, which stand for files that are none:
+ *
+ *   repository.json
+ *   tree/checkpoint            with its keys, its partial tiles and those above the stretches
+ *   tree/<first>-<last>        a stretch, no file: the tile of level 1 over so many lsns, and the tiles and bundles below it
+ *   operations/checkpoint      the whole operations log, with its tiles, and what was handed in */
+#define REPO_ABOUT_FILE "repository.json"
+#define REPO_TREE_CHECKPOINT "tree/checkpoint"
+#define REPO_OPERATIONS_CHECKPOINT "operations/checkpoint"
+enum { REPO_STRETCH_ENTRIES = 65536 };
+enum repo_part_kind {
+    REPO_PART_OBJECT,
+    REPO_PART_ABOUT,
+    REPO_PART_TREE,
+    REPO_PART_STRETCH,
+    REPO_PART_OPERATIONS
+};
+struct repo_part {
+    enum repo_part_kind kind;
+    uint64_t stretch;       /* its number, from 0 */
+    struct lsn first, last; /* of a stretch; of an object as its name says; otherwise zero */
+};
+/* 0 or ERR_FORMAT. */
+int repo_part_parse(const char *name, struct repo_part *out);
+void repo_part_stretch(uint64_t number, char out[REPO_NAME_BYTES]);
+
 /* "triveni/1|<cluster uuid>|<object name>": what the encryption of an object is bound to, so that no object can stand in
  * for another. */
 enum { REPO_IDENTITY_BYTES = 160 };

@@ -15,36 +15,14 @@
  * directory over the damaged file, in a bucket as a newer version with the same bytes (core/s3_text.h). */
 #include "repository/scrub.h"
 
-#include "repository/io/archive.h"
-#include "repository/io/operations.h"
+#include "repository/io/copy.h"
+#include "repository/io/parts.h"
 #include "repository/io/tiles.h"
 
 #include "store/core/check.h"
 #include "store/core/hash.h"
 
 #include <stdio.h>
-
-struct repository_copy {
-    struct repo_backend *to;
-    struct lsn packs, snapshots; /* are there up to these */
-    uint64_t tree;               /* tiles of a tree of so many entries are there */
-    bool listed;
-    unsigned generation; /* of keys: the newest when all was looked at */
-    uint64_t disposed;   /* objects whose keys are destroyed there */
-    uint64_t retired;    /* generations whose keys are */
-    uint64_t unneeded;   /* objects here whose entries are in another one, when all was looked at */
-};
-
-struct run {
-    struct repository_copy *c;
-    struct repository *r;
-    bool deep;
-    uint64_t most, *put; /* bytes */
-    struct repository_copy_report *report;
-    void (*told)(void *arg, const char *object, const char *what);
-    void *arg;
-    struct err *e;
-};
 
 int repository_copy_open(struct repository_copy **out, const char *where, struct err *e)
 {
@@ -91,7 +69,7 @@ int repository_copy_is_there(const char *where, bool *there, struct err *e)
     return rc == ERR_NOT_FOUND ? 0 : rc;
 }
 
-static void tell(const struct run *x, const char *object, const char *what)
+void repo_copy_tell(const struct repo_copying *x, const char *object, const char *what)
 {
     if (x->told != NULL)
         x->told(x->arg, object, what);
@@ -110,7 +88,7 @@ struct item {
 
 enum place { IS_THERE, IS_MISSING, IS_DAMAGED };
 
-static int look(const struct run *x, const struct item *it, enum place *out)
+static int look(const struct repo_copying *x, const struct item *it, enum place *out)
 {
     struct repo_blob f = REPO_BLOB_NONE;
     struct sha256 found;
@@ -134,14 +112,14 @@ static int look(const struct run *x, const struct item *it, enum place *out)
 
 /* The source: what cannot be read there is damaged, and the others are copied all the same. A bucket that does not answer
  * is not. */
-static int from_source(const struct run *x, int rc)
+static int from_source(const struct repo_copying *x, int rc)
 {
     if (rc == ERR_IO && x->e != NULL)
         x->e->code = ERR_INTEGRITY;
     return rc == ERR_IO ? ERR_INTEGRITY : rc;
 }
 
-static int stream(const struct run *x, const struct item *it, struct repo_temp *t)
+static int stream(const struct repo_copying *x, const struct item *it, struct repo_temp *t)
 {
     enum { STEP = 256 << 10 };
     struct repo_blob f = REPO_BLOB_NONE;
@@ -160,7 +138,7 @@ static int stream(const struct run *x, const struct item *it, struct repo_temp *
 }
 
 /* Written, read back and compared before it gets its name. */
-static int put(const struct run *x, const struct item *it, bool replace)
+static int put(const struct repo_copying *x, const struct item *it, bool replace)
 {
     struct repo_temp t = REPO_TEMP_NONE;
     struct sha256 found;
@@ -183,7 +161,7 @@ static int put(const struct run *x, const struct item *it, bool replace)
     return rc;
 }
 
-static int copy_item(const struct run *x, const struct item *it)
+static int copy_item(const struct repo_copying *x, const struct item *it)
 {
     enum place where;
     int rc = look(x, it, &where);
@@ -195,12 +173,15 @@ static int copy_item(const struct run *x, const struct item *it)
         *x->put += it->bytes;
         x->report->copied += where == IS_MISSING;
         x->report->healed += where == IS_DAMAGED;
-        tell(x, it->name, where == IS_MISSING ? "copied" : "healed");
+        repo_copy_tell(x, it->name,
+                       where == IS_DAMAGED ? "healed"
+                       : x->was_there      ? "put back"
+                                           : "copied");
     }
     return rc;
 }
 
-static int copy_text(const struct run *x, const char *name, struct bytes text)
+int repo_copy_text(const struct repo_copying *x, const char *name, struct bytes text)
 {
     const struct item it = {
         .name = name, .text = text, .bytes = text.n, .sha256 = hash_sha256(text)};
@@ -210,7 +191,7 @@ static int copy_text(const struct run *x, const char *name, struct bytes text)
 /* ---- an object with its key and meta ---- */
 
 /* A text of the archive whose seal holds. */
-static int sealed_text(const struct run *x, const char *name, const struct repo_key *key,
+static int sealed_text(const struct repo_copying *x, const char *name, const struct repo_key *key,
                        uint8_t **text, size_t *n)
 {
     char identity[REPO_IDENTITY_BYTES];
@@ -223,7 +204,8 @@ static int sealed_text(const struct run *x, const char *name, const struct repo_
 }
 
 /* Its key in every generation: the seals hold under the key itself, whichever KEK it is wrapped under. */
-static int copy_keys(const struct run *x, const struct repo_object *o, const struct repo_key *key)
+static int copy_keys(const struct repo_copying *x, const struct repo_object *o,
+                     const struct repo_key *key)
 {
     int rc = 0;
     for (size_t i = 0; rc == 0 && i < x->r->keys.count; i++) {
@@ -236,13 +218,13 @@ static int copy_keys(const struct run *x, const struct repo_object *o, const str
             continue;
         rc = sealed_text(x, name, key, &text, &n);
         if (rc == 0)
-            rc = copy_text(x, name, bytes_of(text, n));
+            rc = repo_copy_text(x, name, bytes_of(text, n));
         free(text);
     }
     return rc;
 }
 
-static int copy_file(const struct run *x, const struct repo_object *o)
+static int copy_file(const struct repo_copying *x, const struct repo_object *o)
 {
     const struct item it = {
         .name = o->name, .is_object = true, .bytes = o->bytes, .sha256 = o->sha256};
@@ -251,7 +233,7 @@ static int copy_file(const struct run *x, const struct repo_object *o)
 
 /* The mark, whose seal holds, and the key of marks; the object itself, by the SHA-256 that the mark names; its meta, which is
  * only needed so that it is listed. Keys are destroyed at the end of the run (repo_keys_destroy). */
-static int copy_disposed(const struct run *x, const struct repo_object *o)
+static int copy_disposed(const struct repo_copying *x, const struct repo_object *o)
 {
     char mark[REPO_NAME_BYTES], meta[REPO_NAME_BYTES];
     const struct repo_object marks = {.name = REPO_MARKS};
@@ -266,12 +248,12 @@ static int copy_disposed(const struct run *x, const struct repo_object *o)
     if (rc == 0)
         rc = copy_keys(x, &marks, &key);
     if (rc == 0)
-        rc = copy_text(x, mark, bytes_of(text, n));
+        rc = repo_copy_text(x, mark, bytes_of(text, n));
     if (rc == 0)
         rc = copy_file(x, o);
     if (rc == 0 && !repo_is_at(x->c->to, meta) &&
         (rc = repo_meta_text(x->r, o->name, &meta_text, &meta_bytes, x->e)) == 0)
-        rc = copy_text(x, meta, bytes_of(meta_text, meta_bytes));
+        rc = repo_copy_text(x, meta, bytes_of(meta_text, meta_bytes));
     repo_wipe(&key, sizeof key);
     free(meta_text);
     free(text);
@@ -279,14 +261,14 @@ static int copy_disposed(const struct run *x, const struct repo_object *o)
     return rc;
 }
 
-static bool is_disposed_there(const struct run *x, const struct repo_object *o)
+static bool is_disposed_there(const struct repo_copying *x, const struct repo_object *o)
 {
     char mark[REPO_NAME_BYTES];
     repo_name_mark(o->name, mark);
     return repo_is_at(x->c->to, mark);
 }
 
-static int copy_object(const struct run *x, const struct repo_object *o)
+static int copy_object(const struct repo_copying *x, const struct repo_object *o)
 {
     char meta_name[REPO_NAME_BYTES];
     uint8_t *meta_text = NULL;
@@ -301,14 +283,14 @@ static int copy_object(const struct run *x, const struct repo_object *o)
     if (rc == 0)
         rc = copy_file(x, o);
     if (rc == 0)
-        rc = copy_text(x, meta_name, bytes_of(meta_text, meta_bytes));
+        rc = repo_copy_text(x, meta_name, bytes_of(meta_text, meta_bytes));
     repo_wipe(&key, sizeof key);
     free(meta_text);
     x->report->objects++;
     return rc;
 }
 
-static int copy_one(const struct run *x, const struct repo_object *o)
+static int copy_one(const struct repo_copying *x, const struct repo_object *o)
 {
     if (o->disposed)
         return copy_disposed(x, o);
@@ -316,10 +298,11 @@ static int copy_one(const struct run *x, const struct repo_object *o)
 }
 
 /* An object that is damaged here is told and left out. */
-static int copy_or_tell(const struct run *x, const struct repo_object *o, struct lsn *reached)
+static int copy_or_tell(const struct repo_copying *x, const struct repo_object *o,
+                        struct lsn *reached)
 {
     struct err why = ERR_NONE;
-    struct run inner = *x;
+    struct repo_copying inner = *x;
     inner.e = &why;
     int rc = ERR_INTEGRITY;
     if (o->damaged)
@@ -330,7 +313,7 @@ static int copy_or_tell(const struct run *x, const struct repo_object *o, struct
         *reached = o->end.lsn;
     if (rc == ERR_INTEGRITY) {
         x->report->damaged++;
-        tell(x, o->name, why.text);
+        repo_copy_tell(x, o->name, why.text);
         return 0;
     }
     if (rc != 0 && x->e != NULL)
@@ -339,7 +322,7 @@ static int copy_or_tell(const struct run *x, const struct repo_object *o, struct
 }
 
 /* Not one that holds keys of records which were disposed of, here or there. */
-static bool index_wanted(const struct run *x, const struct repo_index *index)
+static bool index_wanted(const struct repo_copying *x, const struct repo_index *index)
 {
     const struct repo_inventory *inv = &x->r->inv;
     char meta[REPO_NAME_BYTES];
@@ -355,13 +338,13 @@ static bool index_wanted(const struct run *x, const struct repo_index *index)
     return true;
 }
 
-static bool enough(const struct run *x)
+static bool enough(const struct repo_copying *x)
 {
     x->report->more |= x->most != 0 && *x->put >= x->most;
     return x->report->more;
 }
 
-static int copy_objects(const struct run *x)
+static int copy_objects(const struct repo_copying *x)
 {
     const struct repo_inventory *inv = &x->r->inv;
     int rc = 0;
@@ -387,7 +370,7 @@ static uint64_t retired(const struct repository *r)
 }
 
 /* Objects of which a mark came are looked at once more, and their keys destroyed. */
-static int destroy_keys(const struct run *x)
+static int destroy_keys(const struct repo_copying *x)
 {
     struct repo_destroyed done;
     int rc = repo_keys_destroy(x->r, x->c->to, &done, x->e);
@@ -395,176 +378,11 @@ static int destroy_keys(const struct run *x)
     x->report->locked = done.stay;
     x->report->locked_until = done.until;
     if (rc == 0 && done.gone != 0)
-        tell(x, "keys", "destroyed, of what was disposed of");
+        repo_copy_tell(x, "keys", "destroyed, of what was disposed of");
     if (rc == 0 && done.stay == 0) {
         x->c->disposed = repo_count_disposed(&x->r->inv);
         x->c->retired = retired(x->r);
     }
-    return rc;
-}
-
-/* ---- the tree ---- */
-
-static int copy_key(void *arg, const struct tlog_key *key)
-{
-    const struct run *x = arg;
-    char name[REPO_NAME_BYTES], line[TLOG_VKEY_BYTES + 1];
-    (void)snprintf(name, sizeof name, "tree/keys/%08x", key->id);
-    tlog_key_format(key, line);
-    size_t n = strlen(line);
-    line[n] = '\n';
-    return copy_text(x, name, bytes_of(line, n + 1));
-}
-
-static int copy_tile(const struct run *x, const char *root, const struct tlog_tile *t, bool entries)
-{
-    char name[REPO_TILE_NAME_BYTES];
-    uint8_t hashes[TLOG_TILE_BYTES], *bundle = NULL;
-    size_t n = (size_t)TLOG_HASH_BYTES * t->width;
-    repo_tile_name(root, t, entries, name);
-    int rc = entries ? repo_bundle_read(x->r->backend, root, t, &bundle, &n, x->e)
-                     : repo_tile_read(x->r->backend, root, t, false, hashes, x->e);
-    if (rc == 0)
-        rc = copy_text(x, name, bytes_of(entries ? bundle : hashes, n));
-    free(bundle);
-    return rc;
-}
-
-/* The tiles of one level, and of level 0 the bundles too; those of a tree of `old` are there. */
-static int copy_level(const struct run *x, const char *root, unsigned level, uint64_t old,
-                      uint64_t size)
-{
-    uint64_t from = x->deep ? 0 : old >> (8 * (level + 1)), to = size >> (8 * (level + 1));
-    struct tlog_tile t;
-    int rc = 0;
-    for (uint64_t i = from; rc == 0 && i < to; i++) {
-        t = (struct tlog_tile){level, i, TLOG_TILE_WIDTH};
-        rc = copy_tile(x, root, &t, false);
-        if (rc == 0 && level == 0)
-            rc = copy_tile(x, root, &t, true);
-    }
-    if (rc != 0 || !tlog_tile_partial(level, size, &t))
-        return rc;
-    rc = copy_tile(x, root, &t, false);
-    return rc == 0 && level == 0 ? copy_tile(x, root, &t, true) : rc;
-}
-
-static int copy_tiles(const struct run *x, const char *root, uint64_t old, uint64_t size)
-{
-    int rc = 0;
-    for (unsigned level = 0; rc == 0 && level < TLOG_LEVELS && size >> (8 * level) != 0; level++)
-        rc = copy_level(x, root, level, old, size);
-    return rc;
-}
-
-static int put_checkpoint(const struct run *x, const char *name, struct bytes note)
-{
-    bool failed = false;
-    int rc = repo_tree_replace(x->c->to, name, note, &failed, x->e);
-    if (rc == 0) {
-        x->report->copied++;
-        tell(x, name, "copied");
-    }
-    return rc;
-}
-
-static int copy_tree(const struct run *x, const struct tlog_checkpoint *c, struct bytes note)
-{
-    uint8_t *there = NULL;
-    size_t n = 0;
-    struct tlog_checkpoint theirs;
-    struct tlog_note their_note;
-    struct tlog_key by;
-    bool signed_there =
-        repo_checkpoint_read(x->c->to, REPO_TREE, &there, &n, &theirs, &their_note, &by, NULL) == 0;
-    if (signed_there && x->c->tree == 0 && theirs.size <= c->size)
-        x->c->tree = theirs.size;
-    int rc = copy_tiles(x, REPO_TREE, x->c->tree, c->size);
-    if (rc == 0 && !(signed_there && bytes_equal(bytes_of(there, n), note)))
-        rc = put_checkpoint(x, "tree/checkpoint", note);
-    if (rc == 0)
-        x->c->tree = c->size;
-    free(there);
-    return rc;
-}
-
-/* Every object that the log names was looked at: it names none that came later. */
-static bool names_what_we_have(const struct run *x, const struct operation_inventory *named)
-{
-    for (size_t i = 0; i < named->n; i++)
-        if (!named->at[i].disposed && !named->at[i].healed &&
-            repo_inventory_find(&x->r->inv, named->at[i].name) == NULL &&
-            repo_is_there(x->r, named->at[i].name) && repo_is_finished(x->r, named->at[i].name))
-            return false;
-    return true;
-}
-
-/* Never over a longer one: leaves cannot be made again. What both have is healed all the same. */
-static int copy_operations(const struct run *x, const struct repo_operations_read *log)
-{
-    uint8_t *there = NULL;
-    size_t n = 0;
-    struct tlog_checkpoint theirs = {.size = 0};
-    struct tlog_note note;
-    struct tlog_key by;
-    const struct bytes ours = bytes_of(log->note, log->note_bytes);
-    bool is_there =
-        repo_checkpoint_read(x->c->to, REPO_OPERATIONS, &there, &n, &theirs, &note, &by, NULL) == 0;
-    uint64_t old = is_there && theirs.size <= log->checkpoint.size ? theirs.size : 0;
-    int rc = copy_tiles(x, REPO_OPERATIONS, old, log->checkpoint.size);
-    if (rc == 0 && is_there && theirs.size > log->checkpoint.size)
-        tell(x, "operations/checkpoint", "it is longer there: left as it is");
-    else if (rc == 0 && !(is_there && bytes_equal(bytes_of(there, n), ours)))
-        rc = put_checkpoint(x, "operations/checkpoint", ours);
-    free(there);
-    return rc;
-}
-
-/* Both trees as they were before the objects were copied: that of the entries never reaches over a pack that the operations
- * log does not name, and the log never names a tree of entries that is not there yet. When the site published between the
- * two readings, the next run copies them. */
-struct trees {
-    int tree, log; /* 0: it is there */
-    struct tlog_checkpoint checkpoint;
-    uint8_t *text;
-    size_t n;
-    struct repo_operations_read operations;
-    struct operation_inventory named;
-};
-
-static void read_trees(const struct run *x, struct trees *t)
-{
-    struct tlog_note note;
-    struct tlog_key by;
-    struct err why = ERR_NONE;
-    t->tree = repo_checkpoint_read(x->r->backend, REPO_TREE, &t->text, &t->n, &t->checkpoint, &note,
-                                   &by, x->e);
-    t->log = repo_operations_read(x->r->backend, &x->r->about.cluster_id, &t->operations, &why);
-    if (t->log == 0)
-        t->log = repo_operations_inventory(&t->operations, &t->named, &why);
-    if (t->tree == ERR_INTEGRITY) {
-        x->report->damaged++;
-        tell(x, "tree/checkpoint", "no signature holds: the tree is not copied");
-    }
-    if (t->log == ERR_INTEGRITY) {
-        x->report->damaged++;
-        tell(x, REPO_OPERATIONS, why.text);
-    }
-}
-
-static int copy_trees(const struct run *x, const struct trees *t)
-{
-    if (t->tree == 0 && t->checkpoint.size > x->c->packs.v)
-        return 0;
-    if (t->log == 0 && ((t->tree == 0 && t->named.tree_size > t->checkpoint.size) ||
-                        !names_what_we_have(x, &t->named)))
-        return 0;
-    struct run keys = *x;
-    int rc = repo_tree_keys(x->r->backend, copy_key, &keys, x->e);
-    if (rc == 0 && t->log == 0)
-        rc = copy_operations(x, &t->operations);
-    if (rc == 0 && t->tree == 0 && (t->log == 0 || t->log == ERR_NOT_FOUND))
-        rc = copy_tree(x, &t->checkpoint, bytes_of(t->text, t->n));
     return rc;
 }
 
@@ -579,7 +397,7 @@ static int nothing(void *arg, const char *name)
 
 /* What is said of generations of keys as a whole. After a rotation every object is looked at again, and so that the keys of a
  * generation that was retired are destroyed in the copy, too, at the end of the run. */
-static int copy_generations(const struct run *x)
+static int copy_generations(const struct repo_copying *x)
 {
     const struct repo_keyring *keys = &x->r->keys;
     int rc = 0;
@@ -597,13 +415,13 @@ static int copy_generations(const struct run *x)
         repo_name_generation(g->number, g->retired, name);
         rc = repo_backend_read(x->r->backend, name, REPO_SMALL_TEXT_MAX_BYTES, &text, &n, x->e);
         if (rc == 0)
-            rc = copy_text(x, name, bytes_of(text, n));
+            rc = repo_copy_text(x, name, bytes_of(text, n));
         free(text);
     }
     return rc;
 }
 
-static int list_keys(const struct run *x)
+static int list_keys(const struct repo_copying *x)
 {
     int rc = repo_backend_list(x->c->to, "keys", nothing, NULL, x->e);
     for (size_t i = 0; rc == 0 && i < x->r->keys.count; i++) {
@@ -614,8 +432,24 @@ static int list_keys(const struct run *x)
     return rc;
 }
 
-/* The archive's own description; what is listed once is not asked for one by one. */
-static int begin(const struct run *x)
+/* The archive's own description, as it is when it is whole. */
+static int copy_about(const struct repo_copying *x)
+{
+    struct repo_about about;
+    uint8_t *text = NULL;
+    size_t n = 0;
+    int rc = repo_backend_read(x->r->backend, REPO_ABOUT_FILE, REPO_SMALL_TEXT_MAX_BYTES, &text, &n,
+                               x->e);
+    if (rc == 0)
+        rc = repo_about_read(bytes_of(text, n), &about, x->e);
+    if (rc == 0)
+        rc = repo_copy_text(x, REPO_ABOUT_FILE, bytes_of(text, n));
+    free(text);
+    return rc;
+}
+
+/* The description first; what is listed once is not asked for one by one. */
+static int begin(const struct repo_copying *x)
 {
     static const char *const folders[] = {"packs", "snapshots", "indexes", "tree/keys"};
     uint8_t *text = NULL;
@@ -633,14 +467,18 @@ static int begin(const struct run *x)
         !uuid_equal(&about.cluster_id, &x->r->about.cluster_id))
         rc = err_set(x->e, ERR_CONFIG, "it is the archive of another cluster, '%s'", about.cluster);
     free(text);
-    text = NULL;
     if (rc != 0 && rc != ERR_NOT_FOUND)
         return rc;
-    rc = repo_backend_read(x->r->backend, "repository.json", REPO_SMALL_TEXT_MAX_BYTES, &text, &n,
-                           x->e);
-    if (rc == 0)
-        rc = copy_text(x, "repository.json", bytes_of(text, n));
-    free(text);
+    struct repo_copying compared = *x;
+    compared.was_there = x->c->listed;
+    compared.deep =
+        true; /* without it the place cannot be opened, and nothing there be looked at */
+    rc = copy_about(&compared);
+    if (rc == ERR_INTEGRITY || rc == ERR_FORMAT) {
+        x->report->damaged++;
+        repo_copy_tell(x, REPO_ABOUT_FILE, "it is damaged: not copied");
+        rc = 0;
+    }
     if (rc == 0)
         rc = copy_generations(x);
     x->c->listed = rc == 0;
@@ -653,8 +491,8 @@ int repository_copy_run(struct repository_copy *c, struct repository *r, bool de
 {
     *out = (struct repository_copy_report){.objects = 0};
     uint64_t put_bytes = 0;
-    const struct run x = {c, r, deep, most, &put_bytes, out, told, arg, e};
-    struct trees *trees = calloc(1, sizeof *trees);
+    const struct repo_copying x = {c, r, deep, false, most, &put_bytes, out, told, arg, e};
+    struct repo_copy_trees *trees = calloc(1, sizeof *trees);
     int rc = trees == NULL ? err_set(e, ERR_NO_MEMORY, "no memory for a copy") : begin(&x);
     if (rc == 0 && c->disposed != repo_count_disposed(&r->inv))
         c->packs.v = c->snapshots.v = 0; /* marks came: every object is looked at again */
@@ -664,29 +502,46 @@ int repository_copy_run(struct repository_copy *c, struct repository *r, bool de
     }
     put_bytes = 0; /* each run puts an object at least */
     if (rc == 0)
-        read_trees(&x, trees);
+        repo_copy_trees_read(&x, trees);
     if (rc == 0)
         rc = copy_objects(&x);
     if (rc == 0 && !out->more &&
         (c->disposed != repo_count_disposed(&r->inv) || c->retired != retired(r)))
         rc = destroy_keys(&x);
     if (rc == 0 && !out->more)
-        rc = copy_trees(&x, trees);
-    if (trees != NULL) {
-        free(trees->text);
-        free(trees->named.at);
-        repo_operations_release(&trees->operations);
-    }
-    free(trees);
+        rc = repo_copy_trees_put(&x, trees);
+    repo_copy_trees_free(trees);
     out->reached = c->packs;
     if (rc != 0)
         err_wrap(e, "copy");
     return rc;
 }
 
-/* ---- one object ---- */
+/* ---- one part ---- */
 
-static const struct repo_object *object_of(const struct run *x, const char *name)
+/* Of both trees what came since, and checkpoints and keys that are lost there; then what is damaged of the part, which the
+ * checkpoint that is there then tells. */
+static int copy_part(const struct repo_copying *x, const struct repo_part *part)
+{
+    struct repo_sources from = {.others = &x->r->backend, .n = 1};
+    struct repo_copying trees_only = *x;
+    if (part->kind == REPO_PART_ABOUT)
+        return copy_about(x);
+    struct repo_copy_trees *trees = calloc(1, sizeof *trees);
+    if (trees == NULL)
+        return err_set(x->e, ERR_NO_MEMORY, "no memory for a copy");
+    trees_only.deep = part->kind == REPO_PART_OPERATIONS;
+    repo_copy_trees_read(x, trees);
+    int rc = repo_tree_keys(x->r->backend, repo_copy_key, (void *)(uintptr_t)x, x->e);
+    if (rc == 0)
+        rc = repo_copy_trees_put(&trees_only, trees);
+    repo_copy_trees_free(trees);
+    if (rc == 0 && part->kind != REPO_PART_OPERATIONS)
+        rc = repo_tree_part(x->c->to, &x->r->about.cluster_id, part, &from, NULL, x->e);
+    return rc;
+}
+
+static const struct repo_object *object_of(const struct repo_copying *x, const char *name)
 {
     const struct repo_inventory *inv = &x->r->inv;
     const struct repo_object *o = repo_inventory_find(inv, name);
@@ -701,7 +556,10 @@ int repository_copy_object(struct repository_copy *c, struct repository *from, c
 {
     uint64_t put_bytes = 0;
     *out = (struct repository_copy_report){.objects = 0};
-    const struct run x = {c, from, true, 0, &put_bytes, out, NULL, NULL, e};
+    const struct repo_copying x = {c, from, true, false, 0, &put_bytes, out, NULL, NULL, e};
+    struct repo_part part;
+    if (repo_part_parse(object, &part) == 0 && part.kind != REPO_PART_OBJECT)
+        return copy_part(&x, &part) != 0 ? err_wrap(e, "from %s", from->where) : 0;
     const struct repo_object *o = object_of(&x, object);
     if (o == NULL)
         return err_set(e, ERR_NOT_FOUND, "%s: %s is not there", from->where, object);

@@ -78,6 +78,10 @@ void repo_operations_check_end(struct repo_operations_check *c, const struct rep
 /* ---- operations_log.c: writing ---- */
 /* Keep the log of an archive that is open for writing, signed with the key in `key_file`, which is there. */
 int repo_operations_open(struct repository *r, const char *key_file, struct err *e);
+const struct tlog_key *
+repo_operations_key(const struct repo_operations *o); /* that it signs with */
+/* Its checkpoint once more, as this process knows it, because it is lost where it lay. ERR_NOT_READY: it knows none. */
+int repo_operations_again(struct repository *r, bool *sync_failed, struct err *e);
 void repo_operations_free(struct repo_operations *o); /* NULL is taken */
 
 #endif

@@ -82,6 +82,20 @@ void repo_operations_free(struct repo_operations *o)
     free(o);
 }
 
+const struct tlog_key *repo_operations_key(const struct repo_operations *o)
+{
+    return repo_signer_key(o->signer);
+}
+
+int repo_operations_again(struct repository *r, bool *sync_failed, struct err *e)
+{
+    const struct repo_operations *x = r->operations;
+    if (!x->ready || x->note.n == 0)
+        return err_set(e, ERR_NOT_READY, "the checkpoint of the operations log is not known here");
+    return repo_tree_replace(r->backend, checkpoint_name, bytes_of(x->note.text, x->note.n),
+                             sync_failed, e);
+}
+
 /* ---- what is in it ---- */
 
 static int note_ordered(struct repo_operations *x, const struct operation *o, struct err *e)

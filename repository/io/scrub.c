@@ -7,6 +7,7 @@
 #include "repository/io/archive.h"
 #include "repository/io/crypto.h"
 #include "repository/io/index.h"
+#include "repository/io/parts.h"
 #include "repository/operations.h"
 
 #include <stdio.h>
@@ -32,11 +33,17 @@ static struct repo_object *object_of(const struct repository *r, const char *nam
     return NULL;
 }
 
+bool repository_is_object(const char *part)
+{
+    struct repo_part x;
+    return repo_part_parse(part, &x) != 0 || x.kind == REPO_PART_OBJECT;
+}
+
 /* ---- the ledger follows the archive ---- */
 
-static int follow_one(struct repo_ledger *l, const struct repo_object *o)
+static int follow_one(struct repo_ledger *l, const char *name, struct utc created, bool damaged)
 {
-    struct repo_ledger_line *x = repo_ledger_find(l, o->name);
+    struct repo_ledger_line *x = repo_ledger_find(l, name);
     if (x == NULL && l->n == l->cap) {
         size_t cap = l->cap == 0 ? 256 : 2 * l->cap;
         void *more = realloc(l->at, cap * sizeof *l->at);
@@ -46,13 +53,23 @@ static int follow_one(struct repo_ledger *l, const struct repo_object *o)
         l->cap = cap;
     }
     if (x == NULL) {
-        x = repo_ledger_add(l, o->name);
-        x->verified = o->created; /* zero when its meta cannot be read */
+        x = repo_ledger_add(l, name);
+        x->verified = created; /* zero when its meta cannot be read */
     }
     x->listed = true;
-    if (o->damaged && !x->damaged)
+    if (damaged && !x->damaged)
         x->verified.us = 0; /* what a listing shows already is looked at first */
     return 0;
+}
+
+static int follow_object(struct repo_ledger *l, const struct repo_object *o)
+{
+    return follow_one(l, o->name, o->created, o->damaged);
+}
+
+static int follow_part(void *l, const char *name, struct utc written, bool damaged)
+{
+    return follow_one(l, name, written, damaged);
 }
 
 /* Of an archive an index that is gone was replaced. Of a copy, where nobody removes one, it counts as long as the archive has
@@ -62,28 +79,46 @@ static bool is_needed(const struct repo_ledger *of, const char *index)
     return of != NULL && repo_ledger_find(of, index) != NULL;
 }
 
+static bool is_stretch(const char *part)
+{
+    struct repo_part x;
+    return repo_part_parse(part, &x) == 0 && x.kind == REPO_PART_STRETCH;
+}
+
+/* What is not listed any more is missed, but for what was replaced, or is no stretch of the tree that is there. */
+static bool is_forgotten(const struct repository *r, const struct repo_ledger *of, const char *part,
+                         bool tree)
+{
+    struct repo_name name;
+    if (is_stretch(part))
+        return tree;
+    if (repo_name_parse(part, &name) == 0 && name.kind == REPO_INDEX)
+        return !is_needed(of, part);
+    return repo_pack_instead(&r->inv, part) != NULL;
+}
+
 int repository_ledger_follow(struct repository *r, struct repo_ledger *l,
                              const struct repo_ledger *of, struct err *e)
 {
-    struct repo_name name;
+    bool tree = false;
     int rc = 0;
     for (size_t i = 0; i < l->n; i++)
         l->at[i].listed = false;
     for (size_t i = 0; rc == 0 && i < r->inv.pack_count; i++)
-        rc = follow_one(l, &r->inv.packs[i].o);
+        rc = follow_object(l, &r->inv.packs[i].o);
     for (size_t i = 0; rc == 0 && i < r->inv.snapshot_count; i++)
-        rc = follow_one(l, &r->inv.snapshots[i].o);
+        rc = follow_object(l, &r->inv.snapshots[i].o);
     for (size_t i = 0; rc == 0 && i < r->inv.index_count; i++)
         if (of == NULL || is_needed(of, r->inv.indexes[i].o.name))
-            rc = follow_one(l, &r->inv.indexes[i].o);
+            rc = follow_object(l, &r->inv.indexes[i].o);
+    if (rc == 0)
+        rc = repo_parts_each(r, follow_part, l, &tree);
     size_t kept = 0;
     for (size_t i = 0; rc == 0 && i < l->n; i++) {
         struct repo_ledger_line *x = &l->at[i];
-        const bool is_index = repo_name_parse(x->name, &name) == 0 && name.kind == REPO_INDEX;
-        if (!x->listed &&
-            ((is_index && !is_needed(of, x->name)) || repo_pack_instead(&r->inv, x->name) != NULL))
+        if (!x->listed && is_forgotten(r, of, x->name, tree))
             continue;
-        if (!x->listed && !x->damaged)
+        if (!x->listed && !x->damaged && !is_stretch(x->name))
             x->verified.us = 0;
         l->at[kept++] = *x;
     }
@@ -125,7 +160,7 @@ int repository_ledger_round(struct repository *r, struct repo_ledger *l, struct 
     return rc == ERR_CONDITION ? 0 : rc; /* nothing could seal it */
 }
 
-/* ---- one object ---- */
+/* ---- one part ---- */
 
 struct check {
     void (*progress)(void *arg, uint64_t bytes);
@@ -200,8 +235,12 @@ int repository_check(struct repository *r, const char *object,
     const struct repo_snapshot *snapshot;
     struct repo_index *index;
     struct check c = {progress, arg};
+    struct repo_part part;
+    struct repo_advance parts = {progress, arg, 0};
     char meta[REPO_NAME_BYTES];
     struct repo_pack_reader reader = REPO_PACK_READER_NONE;
+    if (repo_part_parse(object, &part) == 0 && part.kind != REPO_PART_OBJECT)
+        return repo_part_check(r, &part, &parts, e);
     const struct repo_object *o = object_of(r, object, &pack, &snapshot, &index);
     if (o != NULL && o->damaged)
         return err_set(e, o->closed ? ERR_NOT_READY : ERR_INTEGRITY, "%s", o->reason);
@@ -271,11 +310,14 @@ void repository_extent(const struct repository *r, const char *object,
                        struct repository_extent *out)
 {
     struct repo_name name;
+    struct repo_part part;
     *out = (struct repository_extent){.first = {0}};
+    if (repo_part_parse(object, &part) != 0)
+        return;
+    out->first = part.first;
+    out->last = part.last;
     if (repo_name_parse(object, &name) != 0)
         return;
-    out->first = name.kind == REPO_SNAPSHOT ? name.last : name.first;
-    out->last = name.last;
     for (size_t i = 0; r != NULL && name.kind == REPO_PACK && i < r->inv.pack_count; i++) {
         const struct repo_pack *p = &r->inv.packs[i];
         if (!p->o.damaged && strcmp(p->o.name, object) == 0) {

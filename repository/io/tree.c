@@ -73,6 +73,11 @@ struct sha256 repo_tree_signed_root(const struct repo_tree *t)
     return t->signed_root;
 }
 
+const struct tlog_key *repo_tree_key(const struct repo_tree *t)
+{
+    return repo_signer_key(t->signer);
+}
+
 /* ---- the key ---- */
 
 static int count_key(void *arg, const struct tlog_key *key)
@@ -402,6 +407,15 @@ int repository_tree_grow(struct repository *r, uint64_t most, struct err *e)
 int repository_tree_publish(struct repository *r, struct err *e)
 {
     return step(r, 0, e);
+}
+
+int repo_tree_again(struct repository *r, struct err *e)
+{
+    struct repo_tree *t = r->tree;
+    if (!t->ready || t->note.n == 0)
+        return err_set(e, ERR_NOT_READY, "the checkpoint of the tree is not known here");
+    t->changed = true;
+    return repository_tree_publish(r, e);
 }
 
 int repository_tree_extend(struct repository *r, uint64_t most, struct err *e)

@@ -24,6 +24,10 @@ void repo_tree_free(struct repo_tree *t); /* NULL is taken */
 struct lsn repo_tree_signed(const struct repo_tree *t);
 struct sha256 repo_tree_signed_root(const struct repo_tree *t); /* of it */
 
+const struct tlog_key *repo_tree_key(const struct repo_tree *t); /* that it signs with */
+/* Publish the checkpoint once more as this process knows it, because it is lost where it lay. ERR_NOT_READY: it knows none. */
+int repo_tree_again(struct repository *r, struct err *e);
+
 /* The right edge of the tree of `size` leaves, from its partial tiles; `bundle` gets the last partial bundle, whose headers are
  * compared with their hashes. `edge` must be zero. ERR_INTEGRITY, ERR_IO. */
 int repo_tree_load_edge(struct repo_backend *b, uint64_t size, struct tlog_edge *edge,

@@ -110,6 +110,40 @@ done
 [ "$(archive '.scrub.healed + .copies[1].scrub.healed')" = 0 ] || die "what was whole was healed: $(archive .)"
 expect 0 "" "$TRIVENI" archive verify -r "$ONE" -k "$K"
 echo "ok: what is flipped, cut and gone in a copy is told and put back"
+# ---- what is no object: repository.json, the files of the signed tree and of the operations log, there and in the archive itself ----
+told_as() { grep -qE -- "$1" "$DIR/cluster/gsr.log"; }
+# rests HOW FILE PART: damaged in a copy, then in the archive, it is told by the part that it belongs to, and is what it was.
+rests() {
+    local place whole=$DIR/whole copy
+    cp "$A/$2" "$whole"
+    for copy in true false; do
+        [ $copy = true ] && place=$ONE || place=$A
+        cmp -s "$whole" "$place/$2" || die "$place/$2 differs before"
+        : >"$DIR/cluster/gsr.log"
+        damage "$1" "$place/$2"
+        eventually "$1 $place/$2: put back" cmp -s "$whole" "$place/$2"
+        eventually "$1 $place/$2: nothing is left of it" so '[.scrub.damaged, .copies[].scrub.damaged] | all(. == 0)'
+        if [ $copy = true ]; then
+            # Each run of the copying looks at the first two, and may be there first; it tells that, too.
+            eventually "$1 $2 of the copy: told" told_as "archive scrub: copy $ONE: $3 was healed from the archive|archive: copy $ONE: $2 was (damaged|missing) there, and is put back"
+            told "is put back" || told_as "archive scrub: copy $ONE: DAMAGED $3: .*no record is lost" || die "$1 $2 of the copy: not told"
+        else
+            eventually "$1 $2: told" told_as "archive scrub: $3 was healed from (what else lies there|$ONE|$TWO)"
+            told_as "archive scrub: DAMAGED $3: .*no record is lost" || die "$1 $2: not told"
+        fi
+    done
+}
+stretch=tree/00000000000000000001-00000000000000065536
+newest() { (cd "$A" && find "$1" -name '[0-9]*' -path '*.p/*' | sort -t/ -k "$2" -n | tail -n 1); } # of partial tiles FOLDER, by field
+eventually "nothing waits" so '.archived == .proven'
+for how in flip gone; do
+    rests $how repository.json repository.json
+    rests $how tree/checkpoint "(tree/checkpoint|$stretch)"
+    rests $how "$(newest tree/tile/entries 5)" $stretch
+    rests $how "$(newest tree/tile/0 5)" "(tree/checkpoint|$stretch)"
+done
+echo "ok: what is no object is told and put back as well"
+
 # An object with all its files, so that nothing there names it but the ledger.
 victim=$(basename "$(nth snapshots snap 1)" .snap)
 rm -f "$TWO/snapshots/$victim".* "$TWO/keys/1/$victim.snap.key"

@@ -163,6 +163,43 @@ static void an_identity_names_cluster_and_object(void **state)
     assert_string_equal(text, "triveni/1|c1020000-0000-0000-0000-000000000000|packs/x.pack");
 }
 
+static void a_part_is_an_object_or_one_of_few_names(void **state)
+{
+    static const char *const none[] = {"",
+                                       "tree",
+                                       "tree/",
+                                       "repository.jso",
+                                       "tree/checkpoint2",
+                                       "operations/next",
+                                       "tree/00000000000000000001-00000000000000065535",
+                                       "tree/1-65536",
+                                       "tree/00000000000000000002-00000000000000065537",
+                                       "tree/tile/1/000",
+                                       "packs/x.pack"};
+    char name[REPO_NAME_BYTES];
+    struct repo_part part;
+    (void)state;
+    for (size_t i = 0; i < sizeof none / sizeof none[0]; i++)
+        assert_int_equal(repo_part_parse(none[i], &part), ERR_FORMAT);
+    for (uint64_t i = 0; i < UINT64_C(1) << 47; i = 3 * i + 1) {
+        repo_part_stretch(i, name);
+        assert_int_equal(repo_part_parse(name, &part), 0);
+        assert_true(part.kind == REPO_PART_STRETCH && part.stretch == i);
+        assert_true(part.first.v == i * 65536 + 1 && part.last.v == (i + 1) * 65536);
+    }
+    assert_int_equal(repo_part_parse(REPO_ABOUT_FILE, &part), 0);
+    assert_int_equal(part.kind, REPO_PART_ABOUT);
+    assert_int_equal(repo_part_parse(REPO_TREE_CHECKPOINT, &part), 0);
+    assert_int_equal(part.kind, REPO_PART_TREE);
+    assert_int_equal(repo_part_parse(REPO_OPERATIONS_CHECKPOINT, &part), 0);
+    assert_int_equal(part.kind, REPO_PART_OPERATIONS);
+    const struct repo_name pack = {
+        .kind = REPO_PACK, .first = {3}, .last = {9}, .term = {1}, .unique = 7};
+    repo_name_format(&pack, name);
+    assert_int_equal(repo_part_parse(name, &part), 0);
+    assert_true(part.kind == REPO_PART_OBJECT && part.first.v == 3 && part.last.v == 9);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -171,6 +208,7 @@ int main(void)
         cmocka_unit_test(a_generation_has_one_name),
         cmocka_unit_test(times_are_told_in_utc),
         cmocka_unit_test(an_identity_names_cluster_and_object),
+        cmocka_unit_test(a_part_is_an_object_or_one_of_few_names),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
