@@ -73,6 +73,13 @@ int repository_heal_pack(struct repository *r, const char *object, struct bytes 
  * those of a last pack are taken, too. Errors as above; ERR_INTEGRITY, ERR_NOT_FOUND, ERR_IO: the file is no better. Takes as
  * much memory as the entries. */
 int repository_salvage_pack(struct repository *r, const char *object, char *named, struct err *e);
+/* Every pack of the archive that is damaged while its file is there: so made again, or told why not. `told` gets its name
+ * and what was done, *made how many were. ERR_NO_MEMORY; ERR_IO: nothing more is written. */
+int repository_salvage(struct repository *r,
+                       void (*told)(void *arg, const char *object, const char *what), void *arg,
+                       uint64_t *made, struct err *e);
+/* How many there are. */
+uint64_t repository_salvageable(struct repository *r);
 
 /* In an archive that is open for writing, its tree too: put right a part that is no object, from what else lies in the
  * archive and

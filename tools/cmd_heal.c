@@ -2,6 +2,7 @@
 #include "tools/commands.h"
 
 #include "repository/operations.h"
+#include "repository/scrub.h"
 #include "tools/output.h"
 
 struct heal_options {
@@ -53,12 +54,32 @@ static int record(const struct heal_options *o, const struct repository_copy_rep
     return rc;
 }
 
+/* What no copy has whole: packs that are damaged still, each from its own file. */
+static int salvage(const struct heal_options *o, bool *json, uint64_t *made, struct err *e)
+{
+    struct repository *r = NULL;
+    struct repository_options options = {.dir = o->to, .kek_file = o->kek, .read_only = true};
+    int rc = repository_open(&r, &options, e);
+    const bool any = rc == 0 && repository_salvageable(r) != 0;
+    repository_close(r);
+    if (!any)
+        return rc;
+    options.read_only = false;
+    rc = repository_open(&r, &options, e);
+    if (rc == 0) {
+        rc = repository_salvage(r, on_file, json, made, e);
+        repository_close(r);
+    }
+    return rc;
+}
+
 static int run_heal(struct invocation *in, struct err *e)
 {
     const struct heal_options *o = in->options;
     struct repository *from = NULL;
     struct repository_copy *to = NULL;
     struct repository_copy_report report = {0};
+    uint64_t made = 0;
     bool json = o->common.format == OUTPUT_JSON;
     if (o->to == NULL || o->from == NULL || o->kek == NULL)
         return err_set(e, ERR_USAGE, "--%s is needed",
@@ -75,19 +96,23 @@ static int run_heal(struct invocation *in, struct err *e)
         rc = repository_copy_run(to, from, true, 0, on_file, &json, &report, e);
     repository_copy_close(to);
     repository_close(from);
+    if (rc == 0)
+        rc = salvage(o, &json, &made, e);
+    report.healed += made;
     if (rc == 0 && heals && report.copied + report.healed != 0)
         rc = record(o, &report, e);
     if (rc == 0 && report.damaged != 0)
         rc = err_set(
             e, ERR_INTEGRITY,
-            "%llu objects are damaged in %s too, and were left as they are: triveni archive "
+            "%llu objects are damaged in %s, and were left as they are there: triveni archive "
             "verify names them",
             (unsigned long long)report.damaged, o->from);
     if (json)
-        output_json(json_pack("{s:I,s:I,s:I,s:I,s:I}", "objects", (json_int_t)report.objects,
+        output_json(json_pack("{s:I,s:I,s:I,s:I,s:I,s:I}", "objects", (json_int_t)report.objects,
                               "copied", (json_int_t)report.copied, "healed",
                               (json_int_t)report.healed, "damaged", (json_int_t)report.damaged,
-                              "reached", (json_int_t)report.reached.v));
+                              "made_again", (json_int_t)made, "reached",
+                              (json_int_t)report.reached.v));
     else
         (void)printf("%llu objects looked at: %llu files copied, %llu healed\n",
                      (unsigned long long)report.objects, (unsigned long long)report.copied,
@@ -110,7 +135,12 @@ const struct command command_archive_heal = {
         "sealed meta. A damaged file in a directory is replaced; in a bucket the same bytes become "
         "a "
         "newer version. A place that\n"
-        "is empty becomes a copy. A directory that a running site archives into is refused: stop "
+        "is empty becomes a copy. A pack that is damaged still, because the other place does not "
+        "have it "
+        "whole, is made again from its\n"
+        "own file where only its meta is lost; the archive's site names it in its log when it "
+        "runs. "
+        "A directory that a running site archives into is refused: stop "
         "the "
         "site. Check with archive verify.",
     .examples =

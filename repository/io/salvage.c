@@ -9,6 +9,7 @@
 #include "repository/io/container.h"
 #include "repository/io/keyring.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 
 /* All frames back to back. The caller frees *out, also after an error. */
@@ -67,5 +68,50 @@ int repository_salvage_pack(struct repository *r, const char *object, char *name
     if (rc == 0)
         rc = repository_heal_pack(r, object, bytes_of(entries, n), true, named, e);
     free(entries);
+    return rc;
+}
+
+/* ---- all of them ---- */
+
+static bool is_salvageable(struct repository *r, const struct repo_pack *p)
+{
+    return p->o.damaged && !p->o.closed && repo_is_there(r, p->o.name);
+}
+
+uint64_t repository_salvageable(struct repository *r)
+{
+    uint64_t n = 0;
+    for (size_t i = 0; i < r->inv.pack_count; i++)
+        n += is_salvageable(r, &r->inv.packs[i]);
+    return n;
+}
+
+int repository_salvage(struct repository *r,
+                       void (*told)(void *arg, const char *object, const char *what), void *arg,
+                       uint64_t *made, struct err *e)
+{
+    const size_t n = r->inv.pack_count; /* with each that is made the inventory is another one */
+    char(*names)[REPO_NAME_BYTES] = calloc(n + 1, sizeof *names);
+    int rc = names == NULL ? err_set(e, ERR_NO_MEMORY, "no memory for names of packs") : 0;
+    for (size_t i = 0; rc == 0 && i < n; i++)
+        if (is_salvageable(r, &r->inv.packs[i]))
+            memcpy(names[i], r->inv.packs[i].o.name, sizeof names[i]);
+    *made = 0;
+    for (size_t i = 0; rc == 0 && i < n; i++) {
+        char named[REPO_NAME_BYTES], what[ERR_TEXT_BYTES];
+        struct err why = ERR_NONE;
+        if (names[i][0] == '\0')
+            continue;
+        int done = repository_salvage_pack(r, names[i], named, &why);
+        if (done == 0)
+            (void)snprintf(what, sizeof what, "made again from its own file, as %s", named);
+        else
+            (void)snprintf(what, sizeof what, "not made again from its own file: %.400s", why.text);
+        told(arg, names[i], what);
+        *made += done == 0;
+        if (done == ERR_NO_MEMORY || r->failed.code != 0)
+            rc = err_set(e, done, "%s", why.text);
+    }
+    free(names);
     return rc;
 }

@@ -214,4 +214,15 @@ eventually "it is a copy again" so '.copies[0].trouble == null and .copies[0].sc
 eventually "and nothing is wrong" unseen "archive: copy"
 expect 0 "" "$TRIVENI" archive verify -r "$ONE" -k "$K"
 echo "ok: lost while gsr was not running: told, and an empty place is not filled anew in silence"
+# ---- offline, the meta of a pack is lost in both places: its own file is enough, and that is told; gsr then names it in its log ----
+site_kill gsr TERM
+victim=$(basename "$(nth packs pack 2)" .pack)
+flip "$A/packs/$victim.meta"
+flip "$ONE/packs/$victim.meta"
+expect 7 "packs/$victim.pack: made again from its own file, as packs/" "$TRIVENI" archive heal -r "$A" --from "$ONE" -k "$K"
+expect 0 "" "$TRIVENI" restore -r "$A" -k "$K" --into "$DIR/restored"
+site_start gsr
+eventually "gsr has nothing to heal, and its copies have it" so '[.scrub.damaged, .copies[].scrub.damaged] | all(. == 0)'
+eventually "its log names it" sh -c "'$TRIVENI' archive verify -r '$A' -k '$K' >/dev/null"
+echo "ok: offline, a pack whose meta is lost is made again from its own file"
 echo "copies: what rots in a copy is told and put back from the archive"

@@ -146,6 +146,46 @@ static void the_file_of_another_pack_is_not_taken(void **state)
     assert_int_equal(repository_salvage_pack(b->r, b->name[1], named, &e), ERR_INTEGRITY);
 }
 
+struct told {
+    unsigned made, refused;
+    char last[ERR_TEXT_BYTES];
+};
+
+static void note_told(void *arg, const char *object, const char *what)
+{
+    struct told *t = arg;
+    t->made += strncmp(what, "made again from its own file, as packs/", 39) == 0;
+    t->refused += strncmp(what, "not made again from its own file: ", 34) == 0;
+    (void)snprintf(t->last, sizeof t->last, "%s: %s", object, what);
+}
+
+static void all_that_can_be_are_made_again_and_of_the_others_it_is_told_why(void **state)
+{
+    struct box *b = *state;
+    struct told told = {0};
+    struct err e = ERR_NONE;
+    uint64_t made;
+    damage_meta(b, 0);
+    damage_meta(b, 2); /* that between them says where both belong */
+    flip(b->file[2], 5000);
+    open_again(b);
+    assert_int_equal(repository_salvageable(b->r), 2);
+    assert_ok(repository_salvage(b->r, note_told, &told, &made, &e), e);
+    assert_int_equal(made, 1);
+    assert_true(told.made == made && told.refused == 1);
+    open_again(b);
+    assert_int_equal(repository_salvageable(b->r), 1);
+    told = (struct told){0};
+    assert_ok(repository_salvage(b->r, note_told, &told, &made, &e), e);
+    assert_true(made == 0 && told.made == 0 && told.refused == 1);
+    assert_non_null(strstr(told.last, b->name[2]));
+    flip(b->file[2], 5000);
+    assert_ok(repository_salvage(b->r, note_told, &told, &made, &e), e);
+    open_again(b);
+    assert_int_equal(repository_salvageable(b->r), 0);
+    assert_archived(b->r, &b->feed, b->feed.n);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -153,6 +193,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(its_restore_points_are_found_again, setup, teardown),
         cmocka_unit_test_setup_teardown(a_file_that_is_damaged_is_not_taken, setup, teardown),
         cmocka_unit_test_setup_teardown(the_file_of_another_pack_is_not_taken, setup, teardown),
+        cmocka_unit_test_setup_teardown(
+            all_that_can_be_are_made_again_and_of_the_others_it_is_told_why, setup, teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
