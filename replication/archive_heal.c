@@ -82,11 +82,19 @@ static int heal_from_sites(struct site *s, struct repository *r, const char *obj
     return rc;
 }
 
+/* Without the name of the object, which who is told knows. */
+static const char *reason_of(const char *object, const char *text)
+{
+    const size_t n = strlen(object);
+    const bool named = strncmp(text, object, n) == 0 && text[n] == ':';
+    return named ? text + n + 1 + strspn(text + n + 1, " ") : text;
+}
+
 int archive_heal_by_entries(struct site *s, struct repository *r, const char *object,
                             struct lsn committed, char where[SITE_PATH_BYTES], struct err *e)
 {
     const struct err copies = *e;
-    struct err own = ERR_NONE, others = ERR_NONE;
+    struct err file = ERR_NONE, own = ERR_NONE, others = ERR_NONE;
     struct repo_name name;
     char named[REPO_NAME_BYTES] = "";
     if (repo_name_parse(object, &name) != 0 || name.kind != REPO_PACK)
@@ -94,7 +102,7 @@ int archive_heal_by_entries(struct site *s, struct repository *r, const char *ob
     if (r == NULL)
         return err_set(e, ERR_NOT_READY,
                        "%.200s; the archive is not open for writing, see its trouble", copies.text);
-    int rc = repository_salvage_pack(r, object, named, NULL);
+    int rc = repository_salvage_pack(r, object, named, &file);
     if (rc == 0) {
         (void)snprintf(where, SITE_PATH_BYTES, "its own file, as %s", named);
         *e = (struct err)ERR_NONE;
@@ -105,9 +113,17 @@ int archive_heal_by_entries(struct site *s, struct repository *r, const char *ob
         (void)snprintf(where, SITE_PATH_BYTES, "the log, as %s", named);
     else
         rc = heal_from_sites(s, r, object, &name, named, where, &others);
+    const char *why = reason_of(object, file.text);
     if (rc != 0)
-        return err_set(e, rc, "%.150s; from the log: %.120s; from other sites: %.120s", copies.text,
-                       own.text, others.text);
+        return err_set(e, rc,
+                       "%.130s; from its own file: %.100s; from the log: %.90s; from other sites: "
+                       "%.90s",
+                       copies.text, why, own.text, others.text);
+    if (file.code != ERR_NOT_FOUND) /* otherwise that it is missing is what was told */
+        events_add(s->events,
+                   "archive: %s was not made again from its own file: %.300s; its entries came "
+                   "from %s; nothing need be done, but look at the disk that it lies on",
+                   object, why, where);
     *e = (struct err)ERR_NONE;
     return 0;
 }
