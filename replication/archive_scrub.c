@@ -9,8 +9,6 @@
  * the archive's log (repository/operations.h). */
 #include "replication/archive_scrub_parts.h"
 
-#include "store/io/cond.h"
-
 enum { SCRUB_WAIT_MS = 500, SCRUB_REST_MS = 20 };
 
 /* ---- the budget ---- */
@@ -18,17 +16,17 @@ enum { SCRUB_WAIT_MS = 500, SCRUB_REST_MS = 20 };
 static void wait_ms(struct archive_scrub *c, uint64_t ms)
 {
     const uint64_t until = site_now_ms() + ms;
-    (void)pthread_mutex_lock(&c->lock);
-    for (uint64_t now = site_now_ms(); !c->stop && now < until; now = site_now_ms())
-        (void)cond_wait_ms(&c->news, &c->lock, until - now);
-    (void)pthread_mutex_unlock(&c->lock);
+    worker_lock(&c->worker);
+    for (uint64_t now = site_now_ms(); !c->worker.stop && now < until; now = site_now_ms())
+        worker_wait(&c->worker, until - now);
+    worker_unlock(&c->worker);
 }
 
 bool archive_scrub_stopped(struct archive_scrub *c)
 {
-    (void)pthread_mutex_lock(&c->lock);
-    bool stop = c->stop;
-    (void)pthread_mutex_unlock(&c->lock);
+    worker_lock(&c->worker);
+    bool stop = c->worker.stop;
+    worker_unlock(&c->worker);
     return stop;
 }
 
@@ -44,9 +42,9 @@ void archive_scrub_read(struct scrub_place *p, uint64_t bytes)
     const uint64_t more = bytes > c->object_bytes ? bytes - c->object_bytes : 0;
     c->object_bytes += more;
     c->unpaid_bytes += more;
-    (void)pthread_mutex_lock(&c->lock);
+    worker_lock(&c->worker);
     p->shown.bytes += more;
-    (void)pthread_mutex_unlock(&c->lock);
+    worker_unlock(&c->worker);
     const uint64_t ms = c->unpaid_bytes * 1000 / c->site->config->archive_scrub_bytes;
     if (ms < SCRUB_REST_MS)
         return;
@@ -86,8 +84,6 @@ static void release(struct archive_scrub *c)
 {
     for (size_t i = 0; i < c->n; i++)
         scrub_place_deinit(&c->at[i]);
-    (void)pthread_cond_destroy(&c->news);
-    (void)pthread_mutex_destroy(&c->lock);
     free(c);
 }
 
@@ -100,13 +96,11 @@ int archive_scrub_start(struct site *s, struct archive_scrub **out, struct err *
     if (c == NULL)
         return err_set(e, ERR_NO_MEMORY, "out of memory");
     c->site = s;
-    (void)pthread_mutex_init(&c->lock, NULL);
-    cond_init(&c->news);
     int rc = 0;
     for (; rc == 0 && c->n < 1 + s->config->copy_count; c->n++)
         rc = scrub_place_init(&c->at[c->n], c, (int)c->n + SCRUB_ARCHIVE, e);
-    if (rc == 0 && pthread_create(&c->thread, NULL, scrub_main, c) != 0)
-        rc = err_set(e, ERR_NO_MEMORY, "cannot start the thread that reads the archive again");
+    if (rc == 0)
+        rc = worker_start(&c->worker, scrub_main, c, "reads the archive again", e);
     if (rc == 0)
         *out = c;
     else
@@ -118,11 +112,8 @@ void archive_scrub_stop(struct archive_scrub *c)
 {
     if (c == NULL)
         return;
-    (void)pthread_mutex_lock(&c->lock);
-    c->stop = true;
-    (void)pthread_cond_broadcast(&c->news);
-    (void)pthread_mutex_unlock(&c->lock);
-    (void)pthread_join(c->thread, NULL);
+    worker_end(&c->worker);
+    worker_deinit(&c->worker);
     release(c);
 }
 
@@ -134,14 +125,14 @@ json_t *archive_scrub_json(struct archive_scrub *c, int copy)
     if (c == NULL)
         return json_null();
     const struct scrub_place *p = &c->at[copy - SCRUB_ARCHIVE];
-    (void)pthread_mutex_lock(&c->lock);
+    worker_lock(&c->worker);
     if (p->shown.known)
         o = json_pack(
             "{s:I,s:o,s:I,s:I,s:I,s:s}", "objects", (json_int_t)p->shown.objects, "oldest_us",
             p->shown.oldest.us != 0 ? json_integer((json_int_t)p->shown.oldest.us) : json_null(),
             "bytes", (json_int_t)p->shown.bytes, "damaged", (json_int_t)p->shown.damaged, "healed",
             (json_int_t)p->shown.healed, "ledger", p->file);
-    (void)pthread_mutex_unlock(&c->lock);
+    worker_unlock(&c->worker);
     return o != NULL ? o : json_null();
 }
 
@@ -173,8 +164,8 @@ void archive_scrub_trouble(struct archive_scrub *c, void (*add)(void *arg, const
 {
     if (c == NULL)
         return;
-    (void)pthread_mutex_lock(&c->lock);
+    worker_lock(&c->worker);
     for (size_t i = 0; i < c->n; i++)
         add_trouble(&c->at[i], add, arg);
-    (void)pthread_mutex_unlock(&c->lock);
+    worker_unlock(&c->worker);
 }

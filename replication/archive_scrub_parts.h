@@ -3,6 +3,7 @@
 #define REPLICATION_ARCHIVE_SCRUB_PARTS_H
 
 #include "replication/site_parts.h"
+#include "replication/worker.h"
 
 #include "repository/scrub.h"
 
@@ -38,10 +39,7 @@ struct scrub_place {
 
 struct archive_scrub {
     struct site *site;
-    pthread_t thread;
-    pthread_mutex_t lock;
-    pthread_cond_t news;
-    bool stop;                                  /* under the lock */
+    struct worker worker;
     struct scrub_place at[1 + SITE_COPIES_MAX]; /* the first one is the archive itself */
     size_t n;
     /* the thread's own */

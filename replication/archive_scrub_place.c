@@ -97,14 +97,14 @@ static void publish(struct scrub_place *p)
     uint64_t damaged = 0;
     for (size_t i = 0; i < p->ledger.n; i++)
         damaged += p->ledger.at[i].damaged;
-    (void)pthread_mutex_lock(&p->scrub->lock);
+    worker_lock(&p->scrub->worker);
     p->shown.known = true;
     p->shown.objects = p->ledger.n;
     p->shown.oldest = oldest != NULL ? oldest->verified : (struct utc){0};
     p->shown.damaged = damaged;
     for (size_t i = damaged; i < SCRUB_NAMED; i++)
         p->shown.named[i][0] = '\0';
-    (void)pthread_mutex_unlock(&p->scrub->lock);
+    worker_unlock(&p->scrub->worker);
 }
 
 /* ---- damage ---- */
@@ -199,7 +199,7 @@ static void name_it(struct scrub_place *p, const char *object, const char *why, 
     repository_extent(p->r, object, &x);
     if (strncmp(why, object, said) == 0 && why[said] == ':')
         why += said + 1 + strspn(why + said + 1, " ");
-    (void)pthread_mutex_lock(&p->scrub->lock);
+    worker_lock(&p->scrub->worker);
     if (i < SCRUB_NAMED && heal == NULL)
         (void)snprintf(p->shown.named[i], ERR_TEXT_BYTES, "%.100s%s: %.300s", object,
                        extent_text(&x, of), why);
@@ -208,7 +208,7 @@ static void name_it(struct scrub_place *p, const char *object, const char *why, 
                        "%.100s%s: %.90s; not healed: %.230s; put it back from another place: "
                        "triveni archive heal",
                        object, extent_text(&x, of), why, heal);
-    (void)pthread_mutex_unlock(&p->scrub->lock);
+    worker_unlock(&p->scrub->worker);
 }
 
 /* What the archive has whole now its copies may lack. */
@@ -240,9 +240,9 @@ static bool heal(struct scrub_place *p, const char *object, struct err *e)
         return false;
     events_add(s->events, "archive scrub: %s%s was healed from %s", p->title, object,
                itself ? "what else lies there" : where);
-    (void)pthread_mutex_lock(&p->scrub->lock);
+    worker_lock(&p->scrub->worker);
     p->shown.healed++;
-    (void)pthread_mutex_unlock(&p->scrub->lock);
+    worker_unlock(&p->scrub->worker);
     if (is_archive(p))
         hurry_copies(p->scrub);
     return true;
@@ -377,9 +377,9 @@ static const struct repo_ledger_line *due(const struct scrub_place *p)
 
 static void note_outcome(struct scrub_place *p, int rc, const struct err *e)
 {
-    (void)pthread_mutex_lock(&p->scrub->lock);
+    worker_lock(&p->scrub->worker);
     (void)snprintf(p->shown.why, sizeof p->shown.why, "%s", rc != 0 ? e->text : "");
-    (void)pthread_mutex_unlock(&p->scrub->lock);
+    worker_unlock(&p->scrub->worker);
     if (rc != 0)
         p->retry_ms = site_now_ms() + ((uint64_t)SCRUB_RETRY_MS << p->failures);
     p->failures = rc == 0 ? 0 : p->failures < 5 ? p->failures + 1 : 5;
