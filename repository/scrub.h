@@ -82,11 +82,10 @@ int repository_salvage(struct repository *r,
 uint64_t repository_salvageable(struct repository *r);
 
 /* In an archive that is open for writing, its tree too: put right a part that is no object, from what else lies in the
- * archive and
- * from those of its `copies` (n places) that answer. Whatever is put leads to the checkpoint that lies there signed; where
- * that is
- * lost it comes from what this process published, or from a copy, signed by the site's key. *used: which copy something came
- * from, n: none. ERR_NOT_READY: the tree is not open; ERR_INTEGRITY, ERR_NOT_FOUND, ERR_STALE: nobody has what it takes. */
+ * archive and from those of its `copies` (n places) that answer. Whatever is put leads to the checkpoint that lies there signed;
+ * where that is lost it comes from what this process published, or from a copy, signed by the site's key. *used: which copy
+ * something came from, n: none. ERR_NOT_READY: the tree is not open; ERR_INTEGRITY, ERR_NOT_FOUND, ERR_STALE: nobody has what
+ * it takes. */
 int repository_heal_part(struct repository *r, const char *part, const char *const copies[],
                          size_t n, size_t *used, struct err *e);
 

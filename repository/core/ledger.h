@@ -1,7 +1,6 @@
 /* The verification ledger: which part of an archive (names.h) was verified last when, and whether it was whole. A text that
- * its site
- * keeps beside its own data; nothing of the archive depends on it, and without one every object counts as verified when it
- * was sealed.
+ * its site keeps beside its own data; nothing of the archive depends on it, and without one every object counts as verified
+ * when it was sealed.
  *
  * FORMAT, lines that end with a line feed:
  *   triveni archive ledger 1

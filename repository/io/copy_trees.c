@@ -1,10 +1,9 @@
 /* Both trees of an archive, in a copy: verifier keys, tiles, bundles, checkpoints, in the order that copy.c explains.
  *
  * A checkpoint is copied when all of its signatures hold, and the operations log when its leaves lead to it. Tiles of the
- * tree are put
- * where they are missing, by their place; with `deep` the tree is then looked at there from its signed root down, and what does
- * not lead to that is put right from here, where it does (tree_part.c). So a tile that is damaged here never takes the place of
- * one that is whole there. */
+ * tree are put where they are missing, by their place; with `deep` the tree is then looked at there from its signed root
+ * down, and what does not lead to that is put right from here, where it does (tree_part.c). So a tile that is damaged here never
+ * takes the place of one that is whole there. */
 #include "repository/io/copy.h"
 
 #include "repository/io/parts.h"

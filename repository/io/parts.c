@@ -3,15 +3,13 @@
  *   repository.json   what this process read of it when it opened the archive, written once more
  *   tree/keys         the log's own key from the site's; another's from a copy where it has the name of it
  *   checkpoints       the site signed them and may still know them; otherwise a copy's, signed by the site's key, whose tree
- * is the
- *                     beginning of what lies here
+ *                     is the beginning of what lies here
  *   operations        leaves cannot be made again: from a copy whose log begins with the one that was signed here
  *
  * A checkpoint that lies here with a good signature is never exchanged. Of the operations log an older one is not taken
- * either, even
- * when the one here is lost: the sites that cosigned the later one would refuse what is added to it. The tree of entries
- * grows again
- * from an older one, to the same tree. `operations/next` is not looked at: it is written anew with the next leaves. */
+ * either, even when the one here is lost: the sites that cosigned the later one would refuse what is added to it. The tree of
+ * entries grows again from an older one, to the same tree. `operations/next` is not looked at: it is written anew with the
+ * next leaves. */
 #include "repository/io/parts.h"
 
 #include "repository/io/operations.h"

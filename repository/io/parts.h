@@ -1,6 +1,5 @@
 /* The parts of an archive that are no objects (core/names.h): are they what was signed, and what puts them right? What is
- * asked is
- * always the signed checkpoint that lies there, and a copy is believed only as far as it says the same. */
+ * asked is always the signed checkpoint that lies there, and a copy is believed only as far as it says the same. */
 #ifndef REPOSITORY_IO_PARTS_H
 #define REPOSITORY_IO_PARTS_H
 
@@ -27,16 +26,14 @@ struct repo_sources {
 
 /* ---- tree_part.c ---- */
 /* Does the tree's checkpoint, or a stretch, hold what was signed? With `from` (otherwise NULL), what does not is put right:
- * computed
- * from what lies below it or from packs, or taken from others, and only what leads to the signed root. ERR_INTEGRITY with the
- * file; ERR_IO, ERR_NO_MEMORY. */
+ * computed from what lies below it or from packs, or taken from others, and only what leads to the signed root. ERR_INTEGRITY
+ * with the file; ERR_IO, ERR_NO_MEMORY. */
 int repo_tree_part(struct repo_backend *b, const struct uuid *cluster, const struct repo_part *part,
                    struct repo_sources *from, struct repo_advance *a, struct err *e);
 
 /* ---- parts.c ---- */
 /* Each part that is no object, with its name, when it was written (0: not known), and whether a look shows already that it
- * is damaged. *tree: it is known how
- * many stretches there are. */
+ * is damaged. *tree: it is known how many stretches there are. */
 int repo_parts_each(struct repository *r,
                     int (*add)(void *arg, const char *name, struct utc written, bool damaged),
                     void *arg, bool *tree);

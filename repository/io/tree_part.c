@@ -1,11 +1,10 @@
 /* A part of the signed tree, looked at from its root down, and put right.
  *
  * The partial tiles, one of each level, lead to the root that was signed, so each of their hashes is known to be right. A
- * hash in a tile
- * is the root of a full tile of the level below, which is so known, too; and so on down to the leaves, whose headers lie in the
- * bundles. So every file has something that it must lead to, whichever others are damaged beside it, and whatever leads there is
- * right wherever it comes from: from the files below it, from the entries in the packs, from a copy. Nothing of a copy is
- * believed but that.
+ * hash in a tile is the root of a full tile of the level below, which is so known, too; and so on down to the leaves, whose
+ * headers lie in the bundles. So every file has something that it must lead to, whichever others are damaged beside it, and
+ * whatever leads there is right wherever it comes from: from the files below it, from the entries in the packs, from a copy.
+ * Nothing of a copy is believed but that.
  *
  *   tree/checkpoint   the signature, the partial tiles, the full ones of level 2 and more
  *   a stretch         one tile of level 1 (and those above it, on the way), its tiles of level 0 and its bundles; of the last
@@ -158,8 +157,7 @@ static int read_rows(struct look *x, struct repo_backend *b, struct err *e)
 }
 
 /* What follows from below: of level 0 from the headers, of the others from the full tiles. A row that does not come so stays
- * as it
- * was read. */
+ * as it was read. */
 static void derive_rows(struct look *x,
                         bool (*below)(struct look *, const struct tlog_tile *, uint8_t *))
 {
