@@ -150,8 +150,8 @@ $(BUILD)/man/%: docs/man/%.scd | build/deps.ok
 
 # ---- tests ----
 .PHONY: unit unit-programs
-unit-programs: $(UNIT_BIN)
-unit: unit-programs ## build and run the unit tests; T=part of a name runs some
+unit-programs: $(if $(filter command%,$(origin T)),$(shell printf '%s\n' $(UNIT_BIN) | grep -E '$(T)'),$(UNIT_BIN))
+unit: unit-programs ## build and run the unit tests; T=part of a name: only those
 	@tests/run.sh unit $(BUILD) '$(T)'
 
 .PHONY: demo

@@ -122,7 +122,7 @@ part_clang() { # unit tests, clang, release
     build clang CC=clang unit-programs && units build/clang-release .
 }
 part_tsan() { # unit tests with threads, gcc, TSan
-    build tsan MODE=tsan unit-programs && units build/gcc-tsan "$threaded"
+    build tsan MODE=tsan T="$threaded" unit-programs && units build/gcc-tsan "$threaded"
 }
 part_build() { # the build itself: layers, install, documents
     build release all && scripts build _test.sh
