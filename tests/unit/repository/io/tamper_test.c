@@ -9,10 +9,11 @@
 #include "store/core/hash.h"
 #include "store/core/hex.h"
 #include "tests/unit/repository/fixture.h"
+#include "tests/unit/rounds.h"
 
 #include <stdbool.h>
 
-enum { FILES_MAX = 96, FLIPS = 12, PACKS = 3, ENTRIES = 90 };
+enum { FILES_MAX = 96, FLIPS = ROUNDS(12, 4), PACKS = 3, ENTRIES = 90 };
 
 struct file {
     char name[160];   /* in the archive */

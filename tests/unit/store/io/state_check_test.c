@@ -3,8 +3,9 @@
 #include "state_kit.h"
 
 #include "store/io/state_check.h"
+#include "tests/unit/rounds.h"
 
-enum { ENTRIES = 1500, FLIPS = 1500 };
+enum { ENTRIES = 1500, FLIPS = ROUNDS(1500, 200) };
 
 struct place {
     char dir[64];

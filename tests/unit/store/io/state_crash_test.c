@@ -5,6 +5,7 @@
  * 512 bytes. The state must come back at its checkpoint, replay, and equal the model. The control uses the same
  * images but trusts the meta page that LMDB would: it must fail, or the emulation proves nothing. */
 #include "store/core/slot.h"
+#include "tests/unit/rounds.h"
 #include "tests/unit/store/io/state_kit.h"
 
 #include <errno.h>
@@ -197,7 +198,7 @@ static void power_cuts_lose_nothing(void **unused)
     must(state_open(&s, &o, &e));
     struct entry_position at;
     must(state_checkpoint_begin(s, &at, &e));
-    for (unsigned round = 0; round < 5; round++) {
+    for (unsigned round = 0; round < ROUNDS(5, 2); round++) {
         must(state_checkpoint_finish(s, &e));
         album_clear(&a);
         album_add(&a, dir, s);

@@ -4,6 +4,7 @@
 #include "state_kit.h"
 
 #include "store/io/state_index.h"
+#include "tests/unit/rounds.h"
 
 static const char *const indexed[] = {"a", "titles"};
 
@@ -373,7 +374,7 @@ static void random_rounds(uint64_t seed, unsigned rounds)
 static void every_index_agrees_with_the_model(void **unused)
 {
     (void)unused;
-    for (uint64_t seed = 1; seed <= 4; seed++)
+    for (uint64_t seed = 1; seed <= ROUNDS(4, 1); seed++)
         random_rounds(seed, 250);
 }
 
