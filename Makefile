@@ -46,6 +46,8 @@ LDFLAGS_release = -Wl,-z,relro,-z,now
 CPPFLAGS += -I. -D_GNU_SOURCE -DOPENSSL_API_COMPAT=0x10101000L -include store/core/banned.h
 CFLAGS   += -std=c11 -fPIC -fno-common -pthread $(WARN) $(CFLAGS_$(MODE))
 LDFLAGS  += -pthread $(LDFLAGS_$(MODE)) $(filter -fsanitize=%,$(CFLAGS_$(MODE)))
+# With ASan and UBSan inlining costs more to compile than a test wins back in its one run.
+$(BUILD)/tests/unit/%.o: CFLAGS += $(if $(filter asan,$(MODE)),-Og -fno-inline)
 # Asked once per make, and only when something is to be compiled: pkg-config may not be there before.
 PKG_CFLAGS = $(eval PKG_CFLAGS := $$(shell pkg-config --cflags $(LIBS)))$(PKG_CFLAGS)
 LDLIBS     = $(eval LDLIBS := $$(shell pkg-config --libs $(LIBS)) -lisal -lm)$(LDLIBS)
