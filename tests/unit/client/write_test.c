@@ -367,7 +367,7 @@ static void outcomes_can_be_asked_for(void **state)
     struct cluster *c = cluster_start(1);
     struct tvn_options o;
     test_options(c, &o, "app");
-    o.timeout_ms = 200;
+    o.timeout_ms = 1000; /* and the first connection is made within it */
     struct tvn *db = open_with(&o);
     struct tvn_error error;
     struct tvn_result result, outcome;
