@@ -205,7 +205,7 @@ static void name_it(struct scrub_place *p, const char *object, const char *why, 
                        extent_text(&x, of), why);
     else if (i < SCRUB_NAMED)
         (void)snprintf(p->shown.named[i], ERR_TEXT_BYTES,
-                       "%.100s%s: %.90s; not healed: %.180s; put it back from another place: "
+                       "%.80s%s: %.60s; not healed: %.230s; put it back from another place: "
                        "triveni archive heal",
                        object, extent_text(&x, of), why, heal);
     worker_unlock(&p->scrub->worker);
