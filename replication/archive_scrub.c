@@ -1,12 +1,10 @@
 /* The archive and its copies are read again, part by part (objects, stretches of the signed tree, the files on which
- * everything rests), in
- * each place the one that was longest not verified first, within
- * one budget of bytes a second for all of them; so each is decrypted, decoded and compared with what its meta says while another
- * place still has what was lost.
+ * everything rests), in each place the one that was longest not verified first, within one budget of bytes a second for all of
+ * them; so each is decrypted, decoded and compared with what its meta says while another place still has what was lost.
  *
  * One thread does it, so that the budget is one; the places take turns, object by object, and who cannot be read has no turn.
- * What is done at a place is in archive_scrub_place.c. When it has gone once round the archive itself, that is one operation in
- * the archive's log (repository/operations.h). */
+ * What is done at a place is in archive_scrub_place.c. When it has gone once round the archive itself, that is one operation
+ * in the archive's log (repository/operations.h). */
 #include "replication/archive_scrub_parts.h"
 
 enum { SCRUB_WAIT_MS = 500, SCRUB_REST_MS = 20 };
