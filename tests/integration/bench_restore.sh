@@ -11,10 +11,11 @@ trap 'rm -rf "$DIR"' EXIT
 # Its programs are built already.
 MAKE=true QUICK=1 PEERS=no MIB=4 VERSIONS=20000 HISTORY_SECONDS=1 BENCH_DIR=$DIR BENCH_OUT=$DIR bench/restore.sh >"$DIR/out" 2>"$DIR/err" ||
     { cat "$DIR/out" "$DIR/err"; exit 1; }
-# Restored, and behind the snapshot, is what was asked for; every goal that needs no peer and no sites was measured.
+# Restored, and behind the snapshot, is what was asked for; every goal that needs no peer and no sites was measured. Its
+# memory is sampled, and a restore as short as this may be over before the first sample.
 jq -e '.settings as $s | [.lines[] | select(.what == "restore-time")]
-    | length == 1 and .[0].replayed == $s.target_at - $s.base_at and .[0].own_mb > 0' "$DIR/restore.json" >/dev/null ||
-    { echo "not what was asked for:"; cat "$DIR/restore.json"; exit 1; }
+    | length == 1 and .[0].replayed == $s.target_at - $s.base_at and .[0].own_mb >= 0' "$DIR/restore.json" >/dev/null ||
+    { cat "$DIR/restore.json"; jq '.lines[] | select(.what == "restore-time")' "$DIR/restore.json"; echo "that is not what was asked for: .settings"; exit 1; }
 measured=$(jq '[.goals[] | select(.measured != "not measured")] | length' "$DIR/restore.json")
 [ "$measured" = 5 ] || { echo "$measured goals were measured, not 5:"; jq -c '.goals[]' "$DIR/restore.json"; exit 1; }
 grep -q '^goal: ' "$DIR/out"
