@@ -31,13 +31,16 @@ flip() {
     chmod u+w "$1"
     printf "\\x$(printf %02x $((byte ^ 16)))" | dd of="$1" bs=1 seek="$at" conv=notrunc status=none
 }
-# damage HOW FILE
+# damage HOW FILE WHOLE: WHOLE has what was in it. The site stands meanwhile, or it may be healed before we have looked.
 damage() {
+    site_kill gsr STOP
     case $1 in
     flip) flip "$2" ;;
     cut) chmod u+w "$2" && truncate -s $(($(stat -c %s "$2") / 2)) "$2" ;;
     gone) rm -f "$2" ;;
     esac
+    ! cmp -s "$2" "$3" || die "$2 was not damaged"
+    site_kill gsr CONT
 }
 # lsns OBJECT: "A to B" as told; of a snapshot its lsn twice.
 lsns() { basename "$1" | awk -F- '{ printf "%d to %d", $1, (NF > 2 ? $2 : $1) }'; }
@@ -84,8 +87,7 @@ scene() { # HOW FOLDER END N
     cmp -s "$whole" "$damaged" || die "$damaged differs before"
     before=$(archive '.copies[0].scrub.healed')
     : >"$DIR/cluster/gsr.log"
-    damage "$how" "$damaged"
-    ! cmp -s "$whole" "$damaged" || die "$damaged was not damaged"
+    damage "$how" "$damaged" "$whole"
     if [ "$folder $how" = "indexes cut" ] || [ "$folder $how" = "indexes gone" ]; then
         # Each run of the copying looks at all indexes, and may be there first; it tells what was damaged.
         eventually "$how $damaged: put back" cmp -s "$whole" "$damaged"
@@ -120,7 +122,7 @@ rests() {
         [ $copy = true ] && place=$ONE || place=$A
         cmp -s "$whole" "$place/$2" || die "$place/$2 differs before"
         : >"$DIR/cluster/gsr.log"
-        damage "$1" "$place/$2"
+        damage "$1" "$place/$2" "$whole"
         eventually "$1 $place/$2: put back" cmp -s "$whole" "$place/$2"
         eventually "$1 $place/$2: nothing is left of it" so '[.scrub.damaged, .copies[].scrub.damaged] | all(. == 0)'
         if [ $copy = true ]; then
