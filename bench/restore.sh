@@ -14,7 +14,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 : "${BUILD:?set BUILD to the folder of the programs}"
 MAKE=${MAKE:-make} OUT=${BENCH_OUT:-build/bench}
-mkdir -p "$OUT"
+mkdir -p "$OUT" "${BENCH_DIR:-$OUT}"
 WORK=$(mktemp -d "$(realpath "${BENCH_DIR:-$OUT}")/work.XXXXXX")
 chmod 711 "$WORK"
 export BUILD

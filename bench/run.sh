@@ -17,7 +17,7 @@ cd "$(dirname "$0")/.."
 kind=${1:?store or quick}
 MAKE=${MAKE:-make}
 OUT=build/bench
-mkdir -p "$OUT"
+mkdir -p "$OUT" "${BENCH_DIR:-$OUT}"
 # Another user (postgres) must be able to pass through.
 WORK=$(mktemp -d "$(realpath "${BENCH_DIR:-$OUT}")/work.XXXXXX")
 chmod 711 "$WORK"

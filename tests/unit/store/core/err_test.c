@@ -53,7 +53,7 @@ static void a_long_message_is_cut_never_overrun(void **state)
     assert_int_equal(strlen(s.e.text), ERR_TEXT_BYTES - 1);
     (void)err_wrap(&s.e, "outer");
     assert_int_equal(strlen(s.e.text), ERR_TEXT_BYTES - 1);
-    assert_int_equal(memcmp(s.e.text, "outer: xxx", 10), 0);
+    assert_int_equal(memcmp(s.e.text, "outer: x", 8), 0);
     (void)err_wrap(&s.e, "%s", longer);
     assert_int_equal(strlen(s.e.text), ERR_TEXT_BYTES - 1);
     (void)err_advise(&s.e, longer);
