@@ -55,10 +55,12 @@ struct archiver {
     struct repository_status status;
     char trouble[ERR_TEXT_BYTES], tree_trouble[ERR_TEXT_BYTES],
         index_trouble[ERR_TEXT_BYTES]; /* empty: none */
-    bool check_index;                  /* a reader found one damaged */
-    struct {                           /* an object that somebody waits for to be healed */
-        const char *object;            /* NULL: none */
-        int copy;                      /* that it is in; -1: the archive */
+    char tree_lost
+        [ERR_TEXT_BYTES];   /* what was signed and is gone, until the site is started again */
+    bool check_index;       /* a reader found one damaged */
+    struct {                /* an object that somebody waits for to be healed */
+        const char *object; /* NULL: none */
+        int copy;           /* that it is in; -1: the archive */
         char where[SITE_PATH_BYTES];
         struct err outcome;
         bool done;
@@ -320,6 +322,16 @@ static bool tree_due(const struct archiver *a)
            site_now_ms() >= a->tree_at_ms && a->status.proven.v < a->status.archived.lsn.v;
 }
 
+/* Told once. With the lock held. */
+static void note_lost(struct archiver *a)
+{
+    const char *now = repository_tree_lost(a->repository);
+    if (now[0] == '\0' || strstr(a->tree_lost, now) != NULL)
+        return;
+    (void)snprintf(a->tree_lost, sizeof a->tree_lost, "archive: tree: %.480s", now);
+    events_add(a->site->events, "%s", a->tree_lost);
+}
+
 /* With the lock held. */
 static void note_tree(struct archiver *a, int rc, const struct err *e)
 {
@@ -331,6 +343,7 @@ static void note_tree(struct archiver *a, int rc, const struct err *e)
                    rc != 0 && !a->tree_never ? "; trying again" : "");
     /* That an archive has none, because it begins later, is told once and is no trouble that would ever end. */
     (void)snprintf(a->tree_trouble, sizeof a->tree_trouble, "%s", a->tree_never ? "" : now);
+    note_lost(a);
     repository_status(a->repository, &a->status);
     if (rc != 0)
         a->tree_at_ms = site_now_ms() + TREE_RETRY_MS;
@@ -687,7 +700,7 @@ struct copies *archiver_copies(struct archiver *a)
 void archiver_tree_trouble(struct archiver *a, char trouble[ERR_TEXT_BYTES])
 {
     worker_lock(&a->worker);
-    memcpy(trouble, a->tree_trouble, ERR_TEXT_BYTES);
+    memcpy(trouble, a->tree_trouble[0] != '\0' ? a->tree_trouble : a->tree_lost, ERR_TEXT_BYTES);
     worker_unlock(&a->worker);
 }
 

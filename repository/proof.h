@@ -27,6 +27,9 @@ int repository_tree_extend(struct repository *r, uint64_t most, struct err *e);
  * published; and it is published, with what was added since. The second may be called at any time. */
 int repository_tree_grow(struct repository *r, uint64_t most, struct err *e);
 int repository_tree_publish(struct repository *r, struct err *e);
+/* Empty, or: the checkpoint was missing when the tree was read, though it had been signed before, and the tree is made
+ * again; with what says so, and what to do. As long as the archive is open. */
+const char *repository_tree_lost(const struct repository *r);
 /* The signed checkpoint as it is or will be published; empty: none yet. Valid until the next call for the tree. */
 struct bytes repository_tree_draft(const struct repository *r);
 /* Add the cosignature of a site (a line of a note, by the key `vkey`) to it, and its key to those that are published. Once is

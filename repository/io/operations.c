@@ -170,6 +170,42 @@ int repo_operations_inventory(const struct repo_operations_read *x, struct opera
     return repo_operations_each(x, add_one, &(struct adding){inv, e}, e);
 }
 
+struct key_search {
+    char origin[TLOG_NAME_BYTES];
+    bool found;
+};
+
+static int find_key(void *arg, const struct tlog_key *key)
+{
+    struct key_search *s = arg;
+    s->found |= key->type == TLOG_KEY_LOG && strcmp(key->name, s->origin) == 0;
+    return 0;
+}
+
+bool repo_operations_key_lies(struct repository *r)
+{
+    struct key_search key = {.found = false};
+    repo_operations_origin(&r->about.cluster_id, key.origin);
+    return repo_tree_keys(r->backend, find_key, &key, NULL) == 0 && key.found;
+}
+
+int repo_operations_tree(struct repository *r, uint64_t *size, struct sha256 *root, struct err *e)
+{
+    struct operation_inventory inv = {0};
+    struct repo_operations_read *log = calloc(1, sizeof *log);
+    if (log == NULL)
+        return err_set(e, ERR_NO_MEMORY, "no memory for the operations log");
+    int rc = repo_operations_read(r->backend, &r->about.cluster_id, log, e);
+    if (rc == 0)
+        rc = repo_operations_inventory(log, &inv, e);
+    *size = rc == 0 ? inv.tree_size : 0;
+    *root = inv.tree_root;
+    free(inv.at);
+    repo_operations_release(log);
+    free(log);
+    return rc == ERR_NO_MEMORY ? rc : 0;
+}
+
 /* ---- handing in ---- */
 
 static void pending_name(uint64_t id, char out[REPO_NAME_BYTES])

@@ -52,6 +52,10 @@ void repo_pending_taken(struct repo_pending *l, uint64_t id); /* leave it out */
 int repo_pending_read(struct repository *r, struct repo_pending *l, repo_tree_damage_fn bad,
                       void *arg, struct err *e);
 void repo_pending_release(struct repo_pending *l);
+/* Does the verifier key of the log lie in tree/keys? Then it was signed once. */
+bool repo_operations_key_lies(struct repository *r);
+/* The newest signed tree of entries that its leaves name; *size 0: none, or it cannot be read. ERR_NO_MEMORY. */
+int repo_operations_tree(struct repository *r, uint64_t *size, struct sha256 *root, struct err *e);
 /* repository_operations_of, and what cannot be taken is told. */
 int repo_operations_all(struct repository *r,
                         int (*each)(void *arg, uint64_t index, const struct operation *), void *arg,

@@ -29,23 +29,10 @@ static int add_leaf(void *arg, uint64_t index, const struct operation *o)
     return rc;
 }
 
-struct key_search {
-    char origin[TLOG_NAME_BYTES];
-    bool found;
-};
-
-static int find_key(void *arg, const struct tlog_key *key)
-{
-    struct key_search *s = arg;
-    s->found |= key->type == TLOG_KEY_LOG && strcmp(key->name, s->origin) == 0;
-    return 0;
-}
-
 int repo_operations_check_begin(struct repository *r, repo_tree_damage_fn damage, void *arg,
                                 struct repo_operations_check **out, struct err *e)
 {
     struct err why = ERR_NONE;
-    struct key_search key = {.found = false};
     struct repo_operations_check *c = calloc(1, sizeof *c);
     *out = c;
     if (c == NULL)
@@ -54,11 +41,10 @@ int repo_operations_check_begin(struct repository *r, repo_tree_damage_fn damage
     int rc = repo_operations_all(r, add_leaf, c, damage, arg, &c->summary, &why);
     c->usable = rc == 0;
     c->e = NULL;
-    repo_operations_origin(&r->about.cluster_id, key.origin);
     if (rc == ERR_NO_MEMORY)
         return err_set(e, rc, "%s", why.text);
     const bool none = rc == ERR_NOT_FOUND;
-    if (none && repo_tree_keys(r->backend, find_key, &key, NULL) == 0 && key.found)
+    if (none && repo_operations_key_lies(r))
         damage(arg, "operations/checkpoint",
                "it is missing, though its key lies in tree/keys: it was removed");
     else if (none && r->keyless)

@@ -18,6 +18,9 @@
  *   Crash: full tiles beyond the checkpoint may be there; they are found equal when the same entries come again. Partial ones
  *     of a checkpoint that was never written are in nobody's way.
  *   Packs that end before the checkpoint: packs are missing, and nothing is signed.
+ *   A checkpoint that somebody removed: the tree grows again from lsn 1, and that is told. Tiles that are there are compared, and
+ *     so is the root that the operations log names (as behind a tree that was put back to an earlier state); the sites that
+ *     cosigned compare the rest.
  *   An archive that does not begin with lsn 1 has no tree: its leaves are not all there. */
 #include "repository/io/tree.h"
 
@@ -41,6 +44,10 @@ struct repo_tree {
     struct lsn signed_to; /* published */
     struct sha256 signed_root;
     bool changed; /* the note is not on disk as it is here */
+    uint64_t
+        named; /* entries of the newest tree that the operations log names, as it was read; 0: none */
+    struct sha256 named_root;
+    char lost[ERR_TEXT_BYTES]; /* see repository_tree_lost */
     struct repo_tree_note note;
     struct sha256 last; /* SHA-256 of the header of the last leaf */
     struct tlog_edge edge;
@@ -192,6 +199,43 @@ static int load_last(struct repository *r, struct repo_tree *t, struct err *e)
     return 0;
 }
 
+static int find_cosigner(void *arg, const struct tlog_key *key)
+{
+    bool *found = arg;
+    *found |= key->type == TLOG_KEY_COSIGNER;
+    return 0;
+}
+
+/* No checkpoint is there. Was there one? Tiles and the site's own key say nothing: they come before the first. */
+static int begin_anew(struct repository *r, struct repo_tree *t, struct err *e)
+{
+    char why[160];
+    bool cosigned = false;
+    const uint64_t archived = repo_archived(&r->inv).lsn.v;
+    if (t->named > archived)
+        return err_set(e, ERR_INTEGRITY,
+                       "its checkpoint is missing, the operations log names one of %llu entries, "
+                       "and the packs end at lsn %llu: packs are missing",
+                       (unsigned long long)t->named, (unsigned long long)archived);
+    (void)repo_tree_keys(r->backend, find_cosigner, &cosigned, NULL);
+    if (t->named != 0)
+        (void)snprintf(why, sizeof why, "the operations log names a signed tree of %llu entries",
+                       (unsigned long long)t->named);
+    else if (cosigned)
+        (void)snprintf(why, sizeof why, "keys of sites that cosigned one lie in tree/keys");
+    else if (!repo_is_there(r, REPO_OPERATIONS_CHECKPOINT) && repo_operations_key_lies(r))
+        (void)snprintf(why, sizeof why, "the operations log was signed, and is missing, too");
+    else
+        return 0;
+    (void)snprintf(
+        t->lost, sizeof t->lost,
+        "LOST " REPO_TREE_CHECKPOINT ": %s. The tree grows again from lsn 1, compared "
+        "with that and with what other sites cosigned; compare it with a kept "
+        "checkpoint (triveni archive consistency) or a copy, then triveni archive verify",
+        why);
+    return 0;
+}
+
 static int load(struct repository *r, struct repo_tree *t, struct err *e)
 {
     struct tlog_checkpoint c;
@@ -203,11 +247,15 @@ static int load(struct repository *r, struct repo_tree *t, struct err *e)
     memset(&t->last, 0, sizeof t->last);
     t->note.n = 0;
     t->changed = false;
-    int rc = repo_checkpoint_read(r->backend, REPO_TREE, &text, &n, &c, &note, &by, e);
+    int rc = repo_operations_tree(r, &t->named, &t->named_root, e);
+    if (rc != 0)
+        return rc;
+    rc = repo_checkpoint_read(r->backend, REPO_TREE, &text, &n, &c, &note, &by, e);
     if (rc == ERR_NOT_FOUND) {
-        t->ready = true;
+        rc = begin_anew(r, t, e);
+        t->ready = rc == 0;
         t->signed_to.v = 0;
-        return 0;
+        return rc;
     }
     if (rc == 0 && n <= sizeof t->note.text) {
         memcpy(t->note.text, text, n);
@@ -269,6 +317,21 @@ static int tile_full(void *arg, const struct tlog_tile *tile, const struct sha25
     return rc;
 }
 
+/* Where the operations log names a tree, it is this one. */
+static int check_named(struct repo_tree *t, struct err *e)
+{
+    if (t->edge.size != t->named)
+        return 0;
+    struct sha256 root = tlog_edge_root(&t->edge);
+    if (sha256_equal(&root, &t->named_root))
+        return 0;
+    return err_set(e, ERR_INTEGRITY,
+                   "what the packs hold up to lsn %llu is not what was signed: the operations log "
+                   "names another root. The history was changed: keep this archive, and compare it "
+                   "with a copy",
+                   (unsigned long long)t->named);
+}
+
 static int grow_entry(void *arg, const struct entry_view *v)
 {
     struct growth *g = arg;
@@ -282,7 +345,8 @@ static int grow_entry(void *arg, const struct entry_view *v)
     repo_tree_leaf(t->bundle, t->edge.size, v->raw);
     struct sha256 leaf = tlog_leaf_hash(bytes_of(v->raw, ENTRY_HEADER_BYTES));
     t->last = v->hash;
-    return tlog_edge_add(&t->edge, &leaf, tile_full, g);
+    int rc = tlog_edge_add(&t->edge, &leaf, tile_full, g);
+    return rc == 0 ? check_named(t, g->e) : rc;
 }
 
 static int write_partial(struct repo_tree *t, struct err *e)
@@ -422,6 +486,11 @@ int repository_tree_extend(struct repository *r, uint64_t most, struct err *e)
 {
     int rc = repository_tree_grow(r, most, e);
     return rc == 0 ? repository_tree_publish(r, e) : rc;
+}
+
+const char *repository_tree_lost(const struct repository *r)
+{
+    return r->tree == NULL ? "" : r->tree->lost;
 }
 
 /* ---- cosignatures ---- */

@@ -153,6 +153,20 @@ rm -rf "$DIR/cluster"/{dc,dr}/data/cosigner-evidence
 if troubled dc "cosigner"; then die "dc still tells: $(site_status dc | jq -c .trouble)"; fi
 echo "ok: a rollback is refused, told and kept"
 
+# ---- the checkpoint is removed: told, made again from the packs, and those who cosigned it find it the same ----
+site_kill gsr TERM
+before=$(head -n 3 "$archive/tree/checkpoint")
+rm "$archive/tree/checkpoint"
+site_start gsr
+until_true "gsr tells that its checkpoint is lost" troubled gsr "LOST tree/checkpoint: the operations log names a signed tree of"
+grep -q "archive: tree: LOST tree/checkpoint" "$DIR/cluster/gsr.log" || die "gsr's log does not tell it"
+until_true "what was made again is cosigned" cosigned "$both"
+[ "$(head -n 3 "$archive/tree/checkpoint")" = "$before" ] || die "another tree was made"
+for site in dc dr; do
+    if troubled $site "cosigner"; then die "$site takes it for another history: $(site_status $site | jq -c .trouble)"; fi
+done
+echo "ok: a checkpoint that was removed is told, and made again to be the same"
+
 # ---- an old operations log in its place; and one that goes on otherwise ----
 recorded() { # N: so many more leaves, which nothing but the log remembers
     local i

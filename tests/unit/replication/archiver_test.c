@@ -258,6 +258,33 @@ static void what_is_sealed_is_signed_soon(void **state)
     assert_non_null(strstr(trouble, "put it back"));
 }
 
+static void a_checkpoint_that_was_removed_is_told_and_stays_in_status(void **state)
+{
+    struct parts *p = *state;
+    char path[200], trouble[ERR_TEXT_BYTES];
+    put_many(p, 30);
+    parts_apply(p, 30);
+    for (unsigned to = 20; to <= 30; to += 10) {
+        must(archiver_start(&p->site, &p->site.archiver, &e));
+        archiver_orders(p->site.archiver, (struct lsn){to}, 1000);
+        archiver_seal_now(p->site.archiver);
+        proven(p, to);
+        archiver_tree_trouble(p->site.archiver, trouble);
+        assert_string_equal(trouble, "");
+        archiver_stop(p->site.archiver);
+        p->site.archiver = NULL;
+    }
+    (void)snprintf(path, sizeof path, "%s/archive/tree/checkpoint", p->dir);
+    assert_int_equal(unlink(path), 0);
+    must(archiver_start(&p->site, &p->site.archiver, &e));
+    proven(p, 30);
+    archiver_tree_trouble(p->site.archiver, trouble);
+    assert_non_null(strstr(trouble, "archive: tree: LOST tree/checkpoint: "));
+    assert_non_null(strstr(trouble, "a signed tree of 20 entries"));
+    assert_int_equal(parts_told(p, "archive verify"), 1); /* whole, and once */
+    assert_int_equal(access(path, F_OK), 0);
+}
+
 int main(void)
 {
 #define in_parts(f) cmocka_unit_test_setup_teardown(f, set_up, tear_down)
@@ -271,6 +298,7 @@ int main(void)
         in_parts(a_snapshot_is_taken_after_so_many_entries),
         in_parts(of_a_large_state_snapshots_are_taken_more_rarely),
         in_parts(what_is_sealed_is_signed_soon),
+        in_parts(a_checkpoint_that_was_removed_is_told_and_stays_in_status),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -305,6 +305,80 @@ static void another_history_is_not_signed(void **state)
     feed_drop(&fork);
 }
 
+static void remove_of(struct box *b, const char *name)
+{
+    char path[200];
+    (void)snprintf(path, sizeof path, "%s/%s", b->place.dir, name);
+    tree_remove(path);
+}
+
+static void a_checkpoint_that_was_removed_is_told_and_made_again(void **state)
+{
+    struct box *b = *state;
+    static const char *const gone[] = {"tree/checkpoint", "tree/tile", "operations"};
+    static const char *const told[] = {"the operations log names a signed tree of 300 entries",
+                                       "the operations log names a signed tree of 300 entries",
+                                       "the operations log was signed, and is missing, too"};
+    grow(b, 300);
+    grow(b, 10);
+    assert_string_equal(repository_tree_lost(b->r), "");
+    struct sha256 root = root_of(&b->feed, 310);
+    for (size_t i = 0; i < sizeof gone / sizeof gone[0]; i++) {
+        struct repository_tree *t;
+        struct err e = ERR_NONE;
+        remove_of(b, gone[0]);
+        remove_of(b, gone[i]);
+        reopen(b);
+        extend(b);
+        const char *lost = repository_tree_lost(b->r);
+        if (strstr(lost, "LOST tree/checkpoint: ") != lost || strstr(lost, told[i]) == NULL ||
+            strstr(lost, "triveni archive verify") == NULL)
+            fail_msg("%zu: '%s'", i, lost);
+        t = read_tree(b);
+        assert_int_equal(repository_tree_checkpoint(t)->size, 310);
+        assert_memory_equal(&root, &repository_tree_checkpoint(t)->root, sizeof root);
+        repository_tree_close(t);
+        assert_whole(b);
+        reopen(b);
+        assert_ok(repository_tree_extend(b->r, UINT64_MAX, &e), e);
+        assert_string_equal(repository_tree_lost(b->r), ""); /* it is there again */
+    }
+}
+
+/* With packs of another history of the same length, whole in themselves, and no tile. */
+static void another_history_is_not_signed_when_the_tree_was_removed(void **state)
+{
+    struct box *b = *state;
+    struct err e = ERR_NONE;
+    struct feed fork = {.random = 4711};
+    char command[800];
+    grow(b, 300);
+    grow(b, 10);
+    repository_close(b->r);
+    (void)snprintf(
+        command, sizeof command,
+        "mkdir %s/t && mv %s/operations %s/tree/keys %s/repository.json %s/t/ && rm -r %s",
+        b->place.root, b->place.dir, b->place.dir, b->place.dir, b->place.root, b->place.dir);
+    assert_int_equal(system(command), 0);
+    b->r = archive_open(&b->place, false);
+    for (unsigned i = 0; i < 310; i++)
+        feed_put(&fork, "deeds", "1", "forged", 6);
+    assert_ok(feed_seal(&fork, b->r, NULL, NULL, &e), e);
+    repository_close(b->r);
+    (void)snprintf(command, sizeof command,
+                   "rm -rf %s/tree %s/operations && mkdir %s/tree && mv %s/t/keys %s/tree/ && mv "
+                   "%s/t/operations %s/",
+                   b->place.dir, b->place.dir, b->place.dir, b->place.root, b->place.dir,
+                   b->place.root, b->place.dir);
+    assert_int_equal(system(command), 0);
+    reopen((b->r = NULL, b));
+    assert_int_equal(repository_tree_extend(b->r, UINT64_MAX, &e), ERR_INTEGRITY);
+    if (strstr(e.text, "The history was changed") == NULL)
+        fail_msg("%s", e.text);
+    assert_false(exists(b, "tree/checkpoint"));
+    feed_drop(&fork);
+}
+
 static void packs_that_were_removed_are_missed(void **state)
 {
     struct box *b = *state;
@@ -490,6 +564,8 @@ int main(void)
         CASE(a_changed_file_of_the_tree_is_found),
         CASE(a_changed_right_edge_is_never_signed_over),
         CASE(another_history_is_not_signed),
+        CASE(a_checkpoint_that_was_removed_is_told_and_made_again),
+        CASE(another_history_is_not_signed_when_the_tree_was_removed),
         CASE(packs_that_were_removed_are_missed),
         CASE(a_lost_key_is_not_replaced_in_silence),
         CASE(an_archive_that_begins_later_has_no_tree),
