@@ -30,7 +30,7 @@ struct oplog {
     struct oplog_cosigned cosigned[REPL_SITES_MAX];
     /* the archive's thread */
     uint64_t at_ms;
-    char trouble[ERR_TEXT_BYTES];
+    char trouble[ERR_TEXT_BYTES], lost[ERR_TEXT_BYTES]; /* as told last */
 };
 
 int oplog_new(struct site *s, struct oplog **out, struct err *e)
@@ -101,12 +101,22 @@ static bool add_arrivals(struct oplog *o, struct repository *r)
     return added;
 }
 
+static void tell_lost(struct oplog *o, const struct repository *r)
+{
+    const char *now = repository_operations_lost(r);
+    if (now[0] == '\0' || strcmp(now, o->lost) == 0)
+        return;
+    (void)snprintf(o->lost, sizeof o->lost, "%s", now);
+    events_add(o->site->events, "archive: operations log: %s", now);
+}
+
 int oplog_turn(struct oplog *o, struct repository *r, const struct repository_orders *orders,
                bool *cosigned)
 {
     struct err e = ERR_NONE;
     int rc = repository_operations_settle(r, orders, &e);
     *cosigned = rc == 0 && add_arrivals(o, r);
+    tell_lost(o, r);
     const char *now = rc != 0 ? e.text : "";
     if (strcmp(now, o->trouble) != 0)
         events_add(o->site->events, "archive: %s%s",

@@ -34,6 +34,9 @@ struct repository_orders {
 int repository_operations_settle(struct repository *r, const struct repository_orders *orders,
                                  struct err *e);
 
+/* Empty, or: the whole log was gone when it was read, though it had been signed before, and a new one is begun; with what to do.
+ * As long as the archive is open. Its checkpoint alone is not gone but damaged: repository_operations_settle says so. */
+const char *repository_operations_lost(const struct repository *r);
 /* Leaves of the log as that last read or signed it; 0: neither yet, or an error since. */
 uint64_t repository_operations_size(const struct repository *r);
 /* Add the cosignature of a site (a line of a note, by the key `vkey`) to the checkpoint of `size` leaves, which is published with

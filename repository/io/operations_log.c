@@ -12,6 +12,9 @@
  *
  * A writer that finds one for the log as it stands adds exactly that first, and makes the same tiles.
  *
+ * A checkpoint that is missing where there was one is damage, as one that cannot be read, and nothing is signed: leaves that lie
+ * there would be covered by others. Where the whole folder is gone a new log is begun, and that is told.
+ *
  * INVARIANTS
  *   I1  A checkpoint is signed only when all tiles and bundles of its tree are durable, and its tree begins with the one of the
  *       checkpoint before: the edge that it grew from has that root.
@@ -51,6 +54,7 @@ struct repo_operations {
     size_t ordered_count, ordered_cap;
     struct repo_tree_files files;
     struct repo_tree_note note; /* as it is on disk, while `ready` */
+    char lost[ERR_TEXT_BYTES];  /* see repository_operations_lost */
     uint8_t next[TLOG_CHECKPOINT_MAX_BYTES];
 };
 
@@ -165,6 +169,25 @@ static int load_log(struct repository *r, struct repo_operations *x, struct err 
     repo_operations_release(log);
     free(log);
     return rc;
+}
+
+/* No checkpoint is there, and no `next` that the log begins with. Was there one? */
+static int begin_anew(struct repository *r, struct repo_operations *x, struct err *e)
+{
+    if (repo_tiles_any(r->backend, REPO_OPERATIONS))
+        return err_set(e, ERR_INTEGRITY,
+                       "%s is missing, and what it signed lies there: bring it back from a copy "
+                       "(triveni archive heal). Where no copy has it, stop this site and remove "
+                       "operations/: it begins a new log, which the other sites do not cosign",
+                       checkpoint_name);
+    if (repo_operations_key_lies(r))
+        (void)snprintf(
+            x->lost, sizeof x->lost,
+            "LOST operations/: its key lies in tree/keys, so it was signed before. A new "
+            "log is begun, without what the other one said of the past, and other sites "
+            "do not cosign it: stop this site, bring operations/ back from a copy, and "
+            "see triveni archive verify");
+    return 0;
 }
 
 /* ---- adding to it ---- */
@@ -511,6 +534,8 @@ static int load(struct repository *r, struct repo_operations *x, struct err *e)
     int rc = load_log(r, x, e);
     if (rc == 0)
         rc = add_next(r, x, e);
+    if (rc == 0 && x->edge.size == 0)
+        rc = begin_anew(r, x, e);
     x->ready = rc == 0;
     return rc;
 }
@@ -548,6 +573,11 @@ int repository_operations_settle(struct repository *r, const struct repository_o
     repo_pending_release(&pending);
     free(l.at);
     return rc == 0 ? 0 : begin_again(r, x, rc, e);
+}
+
+const char *repository_operations_lost(const struct repository *r)
+{
+    return r->operations == NULL ? "" : r->operations->lost;
 }
 
 /* ---- cosignatures ---- */

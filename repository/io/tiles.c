@@ -151,6 +151,25 @@ static int walk_key(void *arg, const char *name)
     return rc == 0 ? w->each(w->arg, &key) : damage(rc, w->e);
 }
 
+static int any(void *arg, const char *name)
+{
+    (void)arg;
+    (void)name;
+    return 1;
+}
+
+bool repo_tiles_any(struct repo_backend *b, const char *root)
+{
+    static const char *const folders[] = {"tile/0", "tile/0/000.p"}; /* a full one, or the first */
+    char folder[REPO_NAME_BYTES];
+    int found = 0;
+    for (size_t i = 0; found == 0 && i < sizeof folders / sizeof folders[0]; i++) {
+        (void)snprintf(folder, sizeof folder, "%s/%s", root, folders[i]);
+        found = repo_backend_list(b, folder, any, NULL, NULL);
+    }
+    return found == 1;
+}
+
 int repo_tree_keys(struct repo_backend *b, int (*each)(void *arg, const struct tlog_key *),
                    void *arg, struct err *e)
 {

@@ -55,6 +55,8 @@ int repo_tree_header(struct repo_backend *b, uint64_t index, uint64_t size,
 int repo_checkpoint_read(struct repo_backend *b, const char *root, uint8_t **text, size_t *n,
                          struct tlog_checkpoint *out, struct tlog_note *note, struct tlog_key *by,
                          struct err *e);
+/* Does any tile lie there? */
+bool repo_tiles_any(struct repo_backend *b, const char *root);
 /* Keys in tree/keys. Stops with the callback's non-zero result; a file that is no key is ERR_INTEGRITY. */
 int repo_tree_keys(struct repo_backend *b, int (*each)(void *arg, const struct tlog_key *),
                    void *arg, struct err *e);

@@ -203,6 +203,65 @@ static void an_interrupted_writer_is_finished_with_the_same_leaves(void **state)
     assert_int_equal(repository_operations_settle(b->r, NULL, &e), ERR_INTEGRITY);
 }
 
+/* ---- what was removed ---- */
+
+static void a_checkpoint_that_was_removed_is_damage_and_not_signed_over(void **state)
+{
+    struct box *b = *state;
+    struct err e = ERR_NONE;
+    char path[200], saved[200];
+    (void)snprintf(path, sizeof path, "%s/operations/checkpoint", b->place.dir);
+    (void)snprintf(saved, sizeof saved, "%s/saved", b->place.root);
+    /* The leaves of the first one are written down: they come again as they were. */
+    seal(b, 3);
+    publish(b);
+    struct seen *before = read_log(b);
+    assert_int_equal(unlink(path), 0);
+    reopen(b);
+    publish(b);
+    assert_ok(repository_operations_settle(b->r, NULL, &e), e);
+    struct seen *after = read_log(b);
+    assert_true(before->n == 1 && after->n == 1);
+    assert_memory_equal(after->at, before->at, sizeof before->at[0]);
+    free(before);
+    free(after);
+    /* Those of later ones are not. */
+    seal(b, 3);
+    publish(b);
+    assert_int_equal(rename(path, saved), 0);
+    reopen(b);
+    seal(b, 3);
+    for (int again = 0; again < 2; again++) {
+        assert_int_equal(repository_operations_settle(b->r, NULL, &e), ERR_INTEGRITY);
+        assert_non_null(
+            strstr(e.text, "operations/checkpoint is missing, and what it signed lies"));
+        assert_int_equal(access(path, F_OK), -1);
+    }
+    assert_int_equal(rename(saved, path), 0);
+    publish(b);
+    assert_whole(b, 3);
+    assert_string_equal(repository_operations_lost(b->r), "");
+}
+
+static void a_log_that_was_removed_is_told_when_another_is_begun(void **state)
+{
+    struct box *b = *state;
+    char path[200];
+    (void)snprintf(path, sizeof path, "%s/operations", b->place.dir);
+    seal(b, 3);
+    publish(b);
+    assert_string_equal(repository_operations_lost(b->r), "");
+    seal(b, 3);
+    publish(b);
+    tree_remove(path);
+    reopen(b);
+    seal(b, 3);
+    publish(b);
+    const char *lost = repository_operations_lost(b->r);
+    assert_true(lost == strstr(lost, "LOST operations/: ") && strstr(lost, "archive verify"));
+    assert_whole(b, 3);
+}
+
 static void the_log_grows_over_many_tiles(void **state)
 {
     struct box *b = *state;
@@ -326,6 +385,10 @@ int main(void)
                                         teardown),
         cmocka_unit_test_setup_teardown(what_cannot_be_removed_is_taken_once, setup, teardown),
         cmocka_unit_test_setup_teardown(nothing_is_taken_whose_seal_does_not_hold, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_checkpoint_that_was_removed_is_damage_and_not_signed_over,
+                                        setup, teardown),
+        cmocka_unit_test_setup_teardown(a_log_that_was_removed_is_told_when_another_is_begun, setup,
+                                        teardown),
         cmocka_unit_test_setup_teardown(an_interrupted_writer_is_finished_with_the_same_leaves,
                                         setup, teardown),
         cmocka_unit_test_setup_teardown(each_hold_and_release_has_one_leaf_however_often_it_is_told,
