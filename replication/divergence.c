@@ -15,7 +15,8 @@
  *
  * The file is written as NAME.part, synced, renamed to NAME.uncut, and the directory synced. That is durable, and says nothing
  * yet: the log is whole. When the log is about to be cut it is renamed to NAME, durably, and only then it is listed and believed.
- * A site that stops between comes here again, and knows less then: the bundle that is there, NAME.uncut too, is used as it is. */
+ * A site that stops between comes here again, and knows less then: the bundle that is there, NAME.uncut too, is used as it
+ * is. One that nobody asks for again is swept (divergence_left.c). */
 #include "replication/bundle.h"
 #include "replication/site_parts.h"
 

@@ -6,7 +6,7 @@
  *
  * ORDERS. One thread for one export. An order that comes while another export is under way makes that one unwanted, and is
  * carried out when its thread has ended, which is soon: it looks before each entry. What was written and is not wanted any more,
- * because the log has grown since, is removed.
+ * because the log has grown since, is removed; so is what a former process left (divergence_left.c).
  *
  * FAILURE MODES. What has to be cut and cannot be exported stops the site: without the bundle nothing may be undone, and without
  * the cut the site cannot follow. It tries again when it is started. An export for people only (a site that was declared lost) is
@@ -32,6 +32,7 @@ struct exporter {
     int rc;               /* the thread's */
     struct err why;
     struct order next; /* when it has ended */
+    struct lsn left;   /* bundles of a former process end there; 0: none */
 };
 
 static void *exporter_main(void *arg)
@@ -51,6 +52,7 @@ int exporter_open(struct site *s, struct exporter **out, struct err *e)
     if (*out == NULL)
         return err_set(e, ERR_NO_MEMORY, "out of memory");
     (*out)->site = s;
+    (*out)->left = divergence_sweep(s);
     return 0;
 }
 
@@ -122,6 +124,8 @@ static bool is_wanted(const struct exporter *x)
 
 void exporter_follow(struct exporter *x)
 {
+    if (!x->running && !x->ready && x->left.v != 0 && x->site->tail.lsn.v > x->left.v)
+        x->left = divergence_sweep(x->site);
     if ((!x->running && !x->ready) || is_wanted(x))
         return;
     if (x->running)

@@ -386,6 +386,9 @@ int divergence_export(struct divergence *d, struct err *e);
 int divergence_name(struct divergence *d, struct err *e);
 void divergence_forget(struct divergence *d);
 void divergence_end(struct divergence *d);
+/* What a process that stopped exported and did not cut (divergence_left.c): used, removed, or given its name. No export is under
+ * way. Returns the lsn that those that were kept end with, to be called again when the log goes beyond it; 0: none. Loop. */
+struct lsn divergence_sweep(struct site *s);
 /* Every entry from `from` to `to`, decoded, in order; stops at the first result that is not 0, and returns it. */
 int divergence_walk(struct divergence *d, struct lsn from, struct lsn to,
                     int (*each)(void *arg, const struct entry_view *v, struct err *e), void *arg,

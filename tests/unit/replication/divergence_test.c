@@ -385,6 +385,86 @@ static void what_was_exported_and_not_cut_is_used_by_the_next_process(void **sta
     assert_string_equal(text(1, "acknowledged"), "no");
 }
 
+/* ---- what a process that stopped has left ---- */
+
+static void leave(uint64_t keep)
+{
+    struct err e = ERR_NONE;
+    struct divergence d;
+    divergence_begin(&d, &site, (struct lsn){keep});
+    assert_int_equal(divergence_export(&d, &e), 0);
+    divergence_end(&d);
+}
+
+static void cut_after(uint64_t keep)
+{
+    struct err e = ERR_NONE;
+    assert_int_equal(log_truncate(site.log, (struct lsn){keep}, &e), 0);
+    assert_int_equal(log_position(site.log, (struct lsn){keep}, &site.tail, &e), 0);
+}
+
+static void what_was_left_is_kept_while_the_log_ends_with_it(void **state)
+{
+    (void)state;
+    append_txn(5, LEVEL_MAJORITY, two_ops, 1);
+    leave(0);
+    assert_int_equal(divergence_sweep(&site).v, 1);
+    assert_true(is_file("5-1-1.jsonl.uncut") && !is_file("5-1-1.jsonl"));
+    append_noop(6); /* the primary had that entry: nothing was undone */
+    assert_int_equal(divergence_sweep(&site).v, 0);
+    assert_false(is_file("5-1-1.jsonl.uncut") || is_file("5-1-1.jsonl"));
+}
+
+static void what_was_left_and_is_in_no_log_is_listed(void **state)
+{
+    (void)state;
+    append_txn(5, LEVEL_MAJORITY, two_ops, 1);
+    leave(0);
+    cut_after(0); /* by nobody who exported it: a power cut, a backup */
+    for (int grown = 0; grown < 2; grown++) {
+        assert_int_equal(divergence_sweep(&site).v, 0);
+        assert_true(!is_file("5-1-1.jsonl.uncut") && is_file("5-1-1.jsonl"));
+        append_noop(6);
+    }
+    char said[ERR_TEXT_BYTES] = "";
+    divergence_trouble(&site, told_of, said);
+    assert_non_null(strstr(said, "5-1-1.jsonl"));
+}
+
+static void what_was_left_of_another_cut_of_the_same_log_is_removed(void **state)
+{
+    (void)state;
+    struct err e = ERR_NONE;
+    append_txn(5, LEVEL_MAJORITY, two_ops, 1);
+    append_txn(5, LEVEL_MAJORITY, two_ops, 1);
+    leave(0);
+    assert_int_equal(export_after(1, &e), 0);
+    cut_after(1);
+    append_noop(6);
+    append_noop(6);
+    assert_int_equal(divergence_sweep(&site).v, 0);
+    assert_true(is_file("5-2-2.jsonl"));
+    assert_false(is_file("5-1-2.jsonl.uncut") || is_file("5-1-2.jsonl"));
+}
+
+static void what_was_left_and_is_damaged_stays_and_is_told(void **state)
+{
+    (void)state;
+    char path[200];
+    append_txn(5, LEVEL_MAJORITY, two_ops, 1);
+    leave(0);
+    (void)snprintf(path, sizeof path, "%s/divergence/5-1-1.jsonl.uncut", root);
+    assert_int_equal(truncate(path, 400), 0);
+    cut_after(0);
+    assert_int_equal(divergence_sweep(&site).v, 0);
+    assert_true(is_file("5-1-1.jsonl.uncut") && !is_file("5-1-1.jsonl"));
+    json_t *told = events_json(site.events, 10);
+    const char *last =
+        json_string_value(json_object_get(json_array_get(told, json_array_size(told) - 1), "text"));
+    assert_non_null(strstr(last, "whether its entries were undone cannot be told"));
+    json_decref(told);
+}
+
 static void what_was_known_when_it_was_ordered_counts(void **state)
 {
     (void)state;
@@ -602,6 +682,10 @@ int main(void)
         CASE(a_bundle_that_is_there_stays),
         CASE(what_is_exported_is_listed_only_when_it_has_its_name),
         CASE(what_was_exported_and_not_cut_is_used_by_the_next_process),
+        CASE(what_was_left_is_kept_while_the_log_ends_with_it),
+        CASE(what_was_left_and_is_in_no_log_is_listed),
+        CASE(what_was_left_of_another_cut_of_the_same_log_is_removed),
+        CASE(what_was_left_and_is_damaged_stays_and_is_told),
         CASE(what_was_known_when_it_was_ordered_counts),
         CASE(one_that_is_not_wanted_any_more_gives_up_and_leaves_nothing),
         CASE(what_was_written_before_is_made_durable_before_it_counts),

@@ -113,6 +113,28 @@ static void what_the_log_does_not_end_with_any_more_is_given_up(void **state)
     assert_int_equal(s->fatal.code, 0);
 }
 
+/* A site that stopped before the cut, and then is asked for none: the primary has these entries. */
+static void what_a_site_left_goes_when_its_log_goes_on(void **state)
+{
+    struct parts *p = *state;
+    struct site *s = &p->site;
+    wants_a_cut_at(s, 10);
+    const uint64_t end = site_now_ms() + PATIENCE_MS;
+    while (strcmp(files(p), "6-11-3000.jsonl.uncut ") != 0 && site_now_ms() < end)
+        (void)usleep(500);
+    for (int start = 0; start < 2; start++) {
+        exporter_close(s->exporter);
+        must(exporter_open(s, &s->exporter, &e));
+        exporter_follow(s->exporter);
+        assert_string_equal(files(p), "6-11-3000.jsonl.uncut ");
+    }
+    history_put(&p->h, "deeds", "k", "value");
+    parts_log(p);
+    exporter_follow(s->exporter);
+    assert_string_equal(files(p), "");
+    assert_int_equal(parts_told(p, "its entries are in the log"), 1);
+}
+
 static void a_site_that_stops_does_not_wait_for_it(void **state)
 {
     struct parts *p = *state;
@@ -154,6 +176,7 @@ int main(void)
         CASE(what_is_for_people_gets_its_name_at_once),
         CASE(the_last_order_counts),
         CASE(what_the_log_does_not_end_with_any_more_is_given_up),
+        CASE(what_a_site_left_goes_when_its_log_goes_on),
         CASE(a_site_that_stops_does_not_wait_for_it),
         CASE(what_cannot_be_exported_stops_the_site),
     };
