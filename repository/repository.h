@@ -40,6 +40,9 @@ struct repository_options {
     const char *cluster;    /* name; NULL for restore */
     bool create;            /* make it when missing (gsr); otherwise ERR_NOT_FOUND */
     bool read_only;
+    /* With read_only: what is in it is not read at opening, but by repository_verify(), which must be asked first and reads it
+     * all (and tells what opening would have told of it). When that was not refused everything may be asked. */
+    bool to_verify;
 };
 /* ERR_DENIED when the KEK is wrong (its id differs), or its file accessible to others, or the token refuses the PIN; ERR_IO
  * when its command or token fails; ERR_BUSY when another process has the archive open for writing, ERR_CONFIG when it is

@@ -452,6 +452,8 @@ static int record(struct repository *r, int level, const struct repository_repor
     struct repository_status status;
     struct err why = ERR_NONE;
     const bool told = outcome == 0 || report->damaged != 0; /* the numbers say how it ended */
+    if (outcome != 0 && report->objects == 0)
+        return outcome; /* it could not be read, so nothing was verified */
     repository_status(r, &status);
     done.last = status.archived.lsn;
     (void)snprintf(done.detail, sizeof done.detail, "%s%s%s", levels[level - 1], told ? "" : ", ",
@@ -469,7 +471,7 @@ static int begin_verify(const struct archive_options *o, struct verifying *v,
                         struct repository **out, struct err *e)
 {
     const struct repository_options options = {
-        .dir = o->dir, .kek_file = o->kek, .read_only = true};
+        .dir = o->dir, .kek_file = o->kek, .read_only = true, .to_verify = true};
     v->keyless = o->kek == NULL;
     v->tied = o->keys.count != 0;
     if (o->dir == NULL)

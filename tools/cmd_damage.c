@@ -111,7 +111,7 @@ static int run_archive_damage(struct invocation *in, struct err *e)
                  ? err_set(e, ERR_USAGE, "--%s is needed", o->dir == NULL ? "repository" : "kek")
                  : 0;
     const struct repository_options options = {
-        .dir = o->dir, .kek_file = o->kek, .read_only = true};
+        .dir = o->dir, .kek_file = o->kek, .read_only = true, .to_verify = true};
     if (rc == 0)
         rc = repository_open(&r, &options, e);
     if (rc == 0)

@@ -22,6 +22,7 @@ struct repository {
     struct repo_keyring keys;
     unsigned writes;  /* generation that keys of new objects go to */
     unsigned awaited; /* a newer generation whose KEK we were not given yet; 0: none */
+    bool unread;      /* opened to be verified, and not yet: `inv` holds nothing */
     struct repo_inventory inv;
     uint64_t unfinished;
     size_t starts_bytes;                /* of packs in `inv`, at most */

@@ -135,7 +135,8 @@ int repository_open(struct repository **out, const struct repository_options *op
         return err_set(e, ERR_NO_MEMORY, "no memory for an archive");
     r->read_only = options->read_only;
     r->keyless = options->kek_file == NULL;
-    check(!r->keyless || r->read_only);
+    r->unread = options->to_verify;
+    check((!r->keyless && !r->unread) || r->read_only);
     r->opened = repo_now();
     r->where = strdup(options->dir);
     r->kek_source = strdup(r->keyless ? "" : options->kek_file);
@@ -152,7 +153,7 @@ int repository_open(struct repository **out, const struct repository_options *op
         rc = check_cluster(r, options, e);
     if (rc == 0)
         rc = r->keyless ? repo_keyring_read(r, NULL, &r->keys, e) : repo_keyring_open(r, e);
-    if (rc == 0)
+    if (rc == 0 && !r->unread)
         rc = repo_scan(r, NULL, &r->inv, &r->unfinished, e);
     if (rc == 0 && write)
         rc = settle_keys(r, e);
@@ -168,7 +169,7 @@ int repository_open(struct repository **out, const struct repository_options *op
 int repository_refresh(struct repository *r, struct err *e)
 {
     struct repo_inventory now = {0};
-    check(r->read_only);
+    check(r->read_only && !r->unread);
     int rc = repo_scan(r, &r->inv, &now, &r->unfinished, e);
     if (rc != 0)
         return rc;

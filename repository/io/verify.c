@@ -24,6 +24,9 @@
  * remains unchecked: what metas say beyond that (frames, restore points, digests), the keys, what was handed in and is not
  * signed yet, and all that is inside objects.
  *
+ * Who opened the archive to verify it has not read it yet (repository_options.to_verify): each meta is read and parsed here,
+ * once. That is after the two logs were read, so that what they name was sealed before it is looked for.
+ *
  * Damage is told per object and the check goes on; an object that cannot be read counts as damaged. Lack of memory ends it. */
 #include "repository/io/ahead.h"
 #include "repository/io/index.h"
@@ -219,10 +222,25 @@ static bool still_listed(const struct repo_inventory *now, const struct repo_obj
     return false;
 }
 
+/* The archive as it is now, which is read once when it was opened for this. */
+static int read_archive(struct repository *r, struct repo_inventory *now, uint64_t *unfinished,
+                        struct err *e)
+{
+    int rc = repo_scan(r, NULL, now, unfinished, e);
+    if (rc != 0)
+        return r->unread ? err_wrap(e, "archive %s", r->where) : rc;
+    if (r->unread)
+        r->unfinished = *unfinished;
+    r->unread = false;
+    return 0;
+}
+
 /* What was there when the archive was opened, or was added since, and is not listed any more. */
 static void check_vanished(struct verify *v, const struct repo_inventory *now)
 {
     const struct repo_inventory *known = &v->r->inv;
+    if (known == now)
+        return;
     for (size_t i = 0; i < known->pack_count; i++)
         if (!still_listed(now, &known->packs[i].o, REPO_PACK) &&
             repo_pack_instead(now, known->packs[i].o.name) == NULL)
@@ -297,7 +315,7 @@ int repository_verify(struct repository *r, enum repository_level level,
                       void (*progress)(void *arg, uint64_t done, uint64_t total), void *arg,
                       struct repository_report *out, struct err *e)
 {
-    struct repo_inventory now = {0};
+    struct repo_inventory fresh = {0}, *now = r->unread ? &r->inv : &fresh;
     *out = (struct repository_report){0};
     struct verify v = {
         .r = r, .level = level, .damage = damage, .progress = progress, .arg = arg, .report = out};
@@ -310,20 +328,20 @@ int repository_verify(struct repository *r, enum repository_level level,
     if (rc == 0)
         rc = repo_operations_check_begin(r, tell_tree, &v, &operations, e);
     if (rc == 0)
-        rc = repo_scan(r, NULL, &now, &out->unfinished, e);
+        rc = read_archive(r, now, &out->unfinished, e);
     if (rc == 0) {
-        repo_tree_check_reach(v.tree, repo_archived(&now).lsn);
-        rc = check_all(&v, &now);
+        repo_tree_check_reach(v.tree, repo_archived(now).lsn);
+        rc = check_all(&v, now);
         repo_ahead_free(v.ahead);
         free(v.sums);
     }
-    repo_operations_check_end(operations, rc == 0 ? &now : NULL,
+    repo_operations_check_end(operations, rc == 0 ? now : NULL,
                               rc == 0 ? repo_tree_check_checkpoint(v.tree) : NULL, out);
     if (rc == 0)
         out->proven = repo_tree_check_end(v.tree, r->keyless || level >= REPOSITORY_READABLE);
     else
         free(v.tree);
-    repo_inventory_release(&now);
+    repo_inventory_release(&fresh);
     if (rc == ERR_NO_MEMORY)
         return err_set(e, rc, "no memory to verify the archive");
     if (rc == 0 && out->damaged != 0)

@@ -248,6 +248,44 @@ static void a_snapshot_whose_meta_went_away_is_missed(void **state)
     verifies(b, REPOSITORY_PRESENT, "its meta file is missing");
 }
 
+/* ---- opened for a verification and nothing else ---- */
+
+static void what_is_opened_to_be_verified_is_read_by_the_verification(void **state)
+{
+    struct box *b = *state;
+    struct repository_status status;
+    struct err e = ERR_NONE;
+    char path[300];
+    for (int i = 0; i < 2; i++) {
+        feed_mixed(&b->feed, 3);
+        assert_ok(feed_seal(&b->feed, b->r, NULL, NULL, &e), e);
+    }
+    repository_close(b->r);
+    const struct repository_options o = {
+        .dir = b->place.dir, .kek_file = b->place.kek, .read_only = true, .to_verify = true};
+    assert_ok(repository_open(&b->r, &o, &e), e);
+    repository_status(b->r, &status);
+    assert_int_equal(status.packs, 0);
+    /* Damaged after it was opened. */
+    find_object(&b->place, "packs", ".meta", 1, path);
+    size_t n;
+    uint8_t *meta = slurp(path, &n);
+    assert_int_equal(chmod(path, 0600), 0);
+    meta[n / 2] ^= 1;
+    write_file(path, meta, n, 0600);
+    verifies(b, REPOSITORY_PRESENT, "the text is not the one that was sealed");
+    repository_status(b->r, &status);
+    assert_int_equal(status.packs, 2);
+    assert_int_equal(status.damaged, 1);
+    /* From here on it is an archive like others: what it knew is missed. */
+    meta[n / 2] ^= 1;
+    write_file(path, meta, n, 0600);
+    free(meta);
+    verifies(b, REPOSITORY_READABLE, NULL);
+    assert_int_equal(unlink(path), 0);
+    verifies(b, REPOSITORY_PRESENT, "its meta file is missing");
+}
+
 int main(void)
 {
 #define in_a_box(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
@@ -262,6 +300,7 @@ int main(void)
         in_a_box(another_object_under_the_same_key_is_found),
         in_a_box(each_damaged_pack_of_many_is_told_in_order),
         in_a_box(a_snapshot_whose_meta_went_away_is_missed),
+        in_a_box(what_is_opened_to_be_verified_is_read_by_the_verification),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
