@@ -314,6 +314,54 @@ static void a_wrong_member_of_a_pack_is_named(void **state)
     }
 }
 
+static void frames_that_nobody_asks_for_are_counted_as_they_would_be_parsed(void **state)
+{
+    (void)state;
+#define FRAMES "\"frames\":[[11,1000],[13,1002],[20,1010]]"
+    static const struct {
+        const char *to;
+        uint32_t frames; /* 0: refused */
+    } as[] = {
+        {"\"frames\":[[11,1000]]", 1},
+        {"\"frames\":[[11,1000],[13,0],[9,9],[0,0]]", 4},
+        {"\"frames\":[[11,1000],[13]]", 2},
+        {"\"frames\":[[11, 1000],[13,1002]]", 2},
+        {"\"frames\" :[[11,1000],[13,1002]]", 2},
+        {"\"x\":{\"frames\":[[1,2]]}," FRAMES, 3},
+        {FRAMES ",\"x\":{\"frames\":[[1,2]]}", 3},
+        {"\"frames\":1,\"x\":{\"frames\":[[1,2]]}", 0},
+        {"\"x\":{\"frames\":[[1,2]]},\"frames\":1", 0},
+        {"\"x\":{\"frames\":[[1,2]]}", 0},
+        {"\"frames\":3", 0},
+        {"\"frames\":[]", 0},
+        {"\"frames\":[[11,1000],]", 0},
+        {"\"frames\":[,[11,1000]]", 0},
+        {"\"frames\":[[11,1000][13,1002]]", 0},
+        {"\"frames\":[[11,1000]", 0},
+        {"\"frames\":[[11,1000", 0},
+        {"\"frames\":[[011,1000]]", 0},
+        {"\"frames\":[[,1000]]", 0},
+        {"\"frames\":[[11,]]", 0},
+        {"\"frames\":[[11,99999999999999999999]]", 0},
+        {"\"frames\":[[11,1000]]]", 0},
+        {FRAMES "," FRAMES, 0},
+    };
+    for (size_t i = 0; i < sizeof as / sizeof as[0]; i++) {
+        struct text t = pack_text();
+        struct repo_pack p;
+        struct err e;
+        forge(&t, FRAMES, as[i].to, &key);
+        int rc = read_pack(&t, &p, NULL, &e);
+        if (rc != (as[i].frames == 0 ? ERR_FORMAT : 0) || (rc == 0 && p.frames != as[i].frames))
+            fail_msg("%s: %d '%s', %u", as[i].to, rc, e.text, p.frames);
+        if (rc == 0)
+            assert_int_equal(p.point_count, 3);
+        repo_pack_release(&p);
+        free(t.p);
+    }
+#undef FRAMES
+}
+
 static void a_point_name_has_a_limit_in_either_spelling(void **state)
 {
     (void)state;
@@ -415,6 +463,7 @@ int main(void)
         cmocka_unit_test(every_changed_byte_is_found),
         cmocka_unit_test(what_json_cannot_hold_is_not_written),
         cmocka_unit_test(a_wrong_member_of_a_pack_is_named),
+        cmocka_unit_test(frames_that_nobody_asks_for_are_counted_as_they_would_be_parsed),
         cmocka_unit_test(a_point_name_has_a_limit_in_either_spelling),
         cmocka_unit_test(a_wrong_member_of_a_snapshot_is_named),
         cmocka_unit_test(the_name_of_a_cluster_has_a_limit),
