@@ -91,7 +91,7 @@ static void text(struct bytes in, unsigned kind)
     struct sha256 seal;
     struct repo_about about;
     struct repo_wrapped wrapped;
-    struct repo_pack p;
+    struct repo_pack p, counted;
     struct repo_snapshot s;
     struct repo_frame_start *frames = NULL;
     uint8_t *again = NULL;
@@ -127,7 +127,12 @@ static void text(struct bytes in, unsigned kind)
     default:
         if (repo_pack_read(all, &cluster, pack, &key, identity, &p, &frames, NULL) == 0) {
             check(repo_pack_write(&p, frames, &cluster, &key, identity, &again, &n, NULL) == 0);
+            check(repo_pack_read(all, &cluster, pack, &key, identity, &counted, NULL, NULL) == 0);
+            check(counted.frames == p.frames);
+            repo_pack_release(&counted);
             repo_pack_release(&p);
+        } else if (repo_pack_read(all, &cluster, pack, &key, identity, &counted, NULL, NULL) == 0) {
+            repo_pack_release(&counted);
         }
         free(frames);
     }
