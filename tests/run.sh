@@ -78,8 +78,8 @@ build() {
     return 1
 }
 
-# turn [MORE]: wait until fewer tests run than there are processors, and MORE. Most unit tests wait, for a disk or for a
-# moment to come, about as long as they compute.
+# turn [MORE]: wait until fewer tests run than there are processors, and MORE. Most unit tests and scripts wait, for a disk or
+# for a moment to come, about as long as they compute.
 turn() {
     while [ "$(jobs -rp | wc -l)" -ge $(($(nproc) + ${1:-0})) ]; do wait -n; done
 }
@@ -110,7 +110,7 @@ scripts() {
         [ "$(sed -n 's/^# suite: //p' "$script" | head -n 1)" = "${3:-}" ] && echo "$(limit_of "$script") $script"
     done | sort -k1,1nr -k2 | cut -d' ' -f2 | grep -E "${4:-.}"); do
         [ -z "$verbose" ] || echo "  TEST  ${script#tests/}"
-        turn
+        turn 1
         BUILD=$PWD/build/gcc-release try "$(limit_of "$script")" "${script#tests/}" "$script" &
     done
     wait
