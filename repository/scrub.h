@@ -15,8 +15,8 @@ int repository_ledger_load(const char *path, struct repo_ledger *out, bool *whol
 /* Over its file, in one step and durably. */
 int repository_ledger_save(const char *path, const struct repo_ledger *l, struct err *e);
 
-/* What it names are the parts of an archive (core/names.h): objects, stretches of the signed tree, and the files on which
- * everything rests. */
+/* What it names are the parts of an archive (core/names.h): objects, stretches of the signed tree, generations of keys, and the
+ * files on which everything rests. */
 
 bool repository_is_object(const char *part);
 
@@ -24,14 +24,16 @@ bool repository_is_object(const char *part);
  * it was read back; an index that is gone was replaced, and so was a pack whose entries another one has. Other packs and
  * snapshots that are gone stay: repository_check finds them missing. `of` is NULL; or `r` is a copy, and that is the ledger of
  * the archive that it is a copy of: then the indexes that count are those that the archive has. Parts that are no objects
- * count as never verified when they are new, and stay when they are gone. */
+ * count as never verified when they are new, but repository.json and generations of keys, which were written then; and they
+ * stay when they are gone. */
 int repository_ledger_follow(struct repository *r, struct repo_ledger *l,
                              const struct repo_ledger *of, struct err *e);
 
 /* Is this one part what was sealed or signed? Of an object key and meta are read again, everything in it is decrypted,
  * decompressed and decoded:
  * level readable, of one object. Of one that was disposed of, the mark and the SHA-256 that it names. A stretch of the
- * tree must lead from its headers to the signed root, the operations log from its leaves. `progress` (may be NULL) is
+ * tree must lead from its headers to the signed root, the operations log from its leaves; of a generation of keys those are read
+ * that another one opens, too: what is wrong there loses no record. `progress` (may be NULL) is
  * told bytes of it that were read. 0; ERR_INTEGRITY with what is wrong; ERR_NOT_READY: its key is not under our KEK; others: it
  * could not be said. */
 int repository_check(struct repository *r, const char *object,

@@ -89,6 +89,36 @@ int repo_name_parse(const char *name, struct repo_name *out)
     return 0;
 }
 
+bool repo_is_index(const char *object)
+{
+    struct repo_name n;
+    return repo_name_parse(object, &n) == 0 && n.kind == REPO_INDEX;
+}
+
+/* ---- generations of keys ---- */
+
+void repo_name_keys_folder(unsigned generation, char out[REPO_NAME_BYTES])
+{
+    (void)snprintf(out, REPO_NAME_BYTES, "keys/%u", generation);
+}
+
+/* "keys/<generation>" and what stands behind it; NULL when the name does not begin so. */
+static const char *generation_of(const char *name, unsigned *generation)
+{
+    char again[REPO_NAME_BYTES];
+    if (strncmp(name, "keys/", 5) != 0)
+        return NULL;
+    *generation = 0;
+    for (const char *p = name + 5; *p >= '0' && *p <= '9' && *generation <= REPO_GENERATION_MAX;
+         p++)
+        *generation = *generation * 10 + (unsigned)(*p - '0');
+    if (*generation == 0 || *generation > REPO_GENERATION_MAX)
+        return NULL;
+    repo_name_keys_folder(*generation, again);
+    size_t n = strlen(again);
+    return strncmp(name, again, n) == 0 ? name + n : NULL;
+}
+
 /* ---- parts ---- */
 
 void repo_part_stretch(uint64_t number, char out[REPO_NAME_BYTES])
@@ -128,6 +158,11 @@ int repo_part_parse(const char *name, struct repo_part *out)
             out->kind = files[i].kind;
             return 0;
         }
+    const char *behind = generation_of(name, &out->generation);
+    if (behind != NULL) {
+        out->kind = REPO_PART_KEYS;
+        return *behind == '\0' ? 0 : ERR_FORMAT;
+    }
     if (repo_name_parse(name, &object) != 0)
         return parse_stretch(name, out);
     out->first = object.kind == REPO_SNAPSHOT ? object.last : object.first;
@@ -161,31 +196,9 @@ void repo_name_key(const char *object, unsigned generation, char out[REPO_NAME_B
     (void)snprintf(out, REPO_NAME_BYTES, "keys/%u/%s.key", generation, slash + 1);
 }
 
-void repo_name_keys_folder(unsigned generation, char out[REPO_NAME_BYTES])
-{
-    (void)snprintf(out, REPO_NAME_BYTES, "keys/%u", generation);
-}
-
 void repo_name_generation(unsigned generation, bool retired, char out[REPO_NAME_BYTES])
 {
     (void)snprintf(out, REPO_NAME_BYTES, "keys/%u.%s", generation, retired ? "retired" : "key");
-}
-
-/* "keys/<generation>" and what stands behind it; NULL when the name does not begin so. */
-static const char *generation_of(const char *name, unsigned *generation)
-{
-    char again[REPO_NAME_BYTES];
-    if (strncmp(name, "keys/", 5) != 0)
-        return NULL;
-    *generation = 0;
-    for (const char *p = name + 5; *p >= '0' && *p <= '9' && *generation <= REPO_GENERATION_MAX;
-         p++)
-        *generation = *generation * 10 + (unsigned)(*p - '0');
-    if (*generation == 0 || *generation > REPO_GENERATION_MAX)
-        return NULL;
-    repo_name_keys_folder(*generation, again);
-    size_t n = strlen(again);
-    return strncmp(name, again, n) == 0 ? name + n : NULL;
 }
 
 int repo_name_of_generation(const char *name, unsigned *generation, bool *retired)

@@ -39,6 +39,8 @@ void repo_name_format(const struct repo_name *n, char out[REPO_NAME_BYTES]);
 /* `name` with its folder. Only what repo_name_format gives is accepted. 0 or ERR_FORMAT. */
 int repo_name_parse(const char *name, struct repo_name *out);
 
+bool repo_is_index(const char *object);
+
 /* Name of the meta file and of the wrapped key that belong to an object. */
 void repo_name_meta(const char *object, char out[REPO_NAME_BYTES]);
 void repo_name_key(const char *object, unsigned generation, char out[REPO_NAME_BYTES]);
@@ -60,7 +62,8 @@ const char *repo_kind_name(enum repo_kind kind); /* "pack", "snapshot", "index" 
  *   repository.json
  *   tree/checkpoint            with its keys, its partial tiles and those above the stretches
  *   tree/<first>-<last>        a stretch, no file: the tile of level 1 over so many lsns, and the tiles and bundles below it
- *   operations/checkpoint      the whole operations log, with its tiles, and what was handed in */
+ *   operations/checkpoint      the whole operations log, with its tiles, and what was handed in
+ *   keys/<generation>          keys/<generation>.key or .retired, and the keys in it of objects that another generation opens */
 #define REPO_ABOUT_FILE "repository.json"
 #define REPO_TREE_CHECKPOINT "tree/checkpoint"
 #define REPO_OPERATIONS_CHECKPOINT "operations/checkpoint"
@@ -70,11 +73,13 @@ enum repo_part_kind {
     REPO_PART_ABOUT,
     REPO_PART_TREE,
     REPO_PART_STRETCH,
-    REPO_PART_OPERATIONS
+    REPO_PART_OPERATIONS,
+    REPO_PART_KEYS
 };
 struct repo_part {
     enum repo_part_kind kind;
     uint64_t stretch;       /* its number, from 0 */
+    unsigned generation;    /* of keys */
     struct lsn first, last; /* of a stretch; of an object as its name says; otherwise zero */
 };
 /* 0 or ERR_FORMAT. */

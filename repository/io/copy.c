@@ -203,24 +203,30 @@ static int sealed_text(const struct repo_copying *x, const char *name, const str
     return rc;
 }
 
-/* Its key in every generation: the seals hold under the key itself, whichever KEK it is wrapped under. */
+/* Its key in a generation, when it has one there: the seal holds under the key itself, whichever KEK it is wrapped under. */
+static int copy_key(const struct repo_copying *x, const char *object, unsigned generation,
+                    const struct repo_key *key)
+{
+    char name[REPO_NAME_BYTES];
+    uint8_t *text = NULL;
+    size_t n = 0;
+    repo_name_key(object, generation, name);
+    if (!repo_is_there(x->r, name))
+        return 0;
+    int rc = sealed_text(x, name, key, &text, &n);
+    if (rc == 0)
+        rc = repo_copy_text(x, name, bytes_of(text, n));
+    free(text);
+    return rc;
+}
+
 static int copy_keys(const struct repo_copying *x, const struct repo_object *o,
                      const struct repo_key *key)
 {
     int rc = 0;
-    for (size_t i = 0; rc == 0 && i < x->r->keys.count; i++) {
-        const struct repo_generation *g = &x->r->keys.at[i];
-        char name[REPO_NAME_BYTES];
-        uint8_t *text = NULL;
-        size_t n = 0;
-        repo_name_key(o->name, g->number, name);
-        if (g->retired || !repo_is_there(x->r, name))
-            continue;
-        rc = sealed_text(x, name, key, &text, &n);
-        if (rc == 0)
-            rc = repo_copy_text(x, name, bytes_of(text, n));
-        free(text);
-    }
+    for (size_t i = 0; rc == 0 && i < x->r->keys.count; i++)
+        if (!x->r->keys.at[i].retired)
+            rc = copy_key(x, o->name, x->r->keys.at[i].number, key);
     return rc;
 }
 
@@ -261,10 +267,12 @@ static int copy_disposed(const struct repo_copying *x, const struct repo_object 
     return rc;
 }
 
-static bool is_disposed_there(const struct repo_copying *x, const struct repo_object *o)
+static bool is_disposed_there(const struct repo_copying *x, const char *object)
 {
     char mark[REPO_NAME_BYTES];
-    repo_name_mark(o->name, mark);
+    if (strcmp(object, REPO_MARKS) == 0)
+        return false;
+    repo_name_mark(object, mark);
     return repo_is_at(x->c->to, mark);
 }
 
@@ -294,7 +302,7 @@ static int copy_one(const struct repo_copying *x, const struct repo_object *o)
 {
     if (o->disposed)
         return copy_disposed(x, o);
-    return is_disposed_there(x, o) ? 0 : copy_object(x, o);
+    return is_disposed_there(x, o->name) ? 0 : copy_object(x, o);
 }
 
 /* An object that is damaged here is told and left out. */
@@ -333,7 +341,8 @@ static bool index_wanted(const struct repo_copying *x, const struct repo_index *
         return true;
     for (size_t i = 0; i < inv->pack_count; i++)
         if (inv->packs[i].first.v <= index->o.end.lsn.v &&
-            inv->packs[i].o.end.lsn.v >= index->first.v && is_disposed_there(x, &inv->packs[i].o))
+            inv->packs[i].o.end.lsn.v >= index->first.v &&
+            is_disposed_there(x, inv->packs[i].o.name))
             return false;
     return true;
 }
@@ -395,6 +404,34 @@ static int nothing(void *arg, const char *name)
     return 0;
 }
 
+static bool has_form_there(const struct repo_copying *x, const char *name)
+{
+    struct repo_wrapped w;
+    uint8_t *text = NULL;
+    size_t n = 0;
+    bool good =
+        repo_backend_read(x->c->to, name, REPO_SMALL_TEXT_MAX_BYTES, &text, &n, NULL) == 0 &&
+        repo_wrapped_read(bytes_of(text, n), &w, NULL) == 0;
+    free(text);
+    return good;
+}
+
+/* Of a key under another KEK nobody here can say which of two is the whole one: what has its form stays. */
+static int copy_generation(const struct repo_copying *x, const struct repo_generation *g)
+{
+    char name[REPO_NAME_BYTES];
+    uint8_t *text = NULL;
+    size_t n = 0;
+    repo_name_generation(g->number, g->retired, name);
+    if (!g->retired && !g->ours && has_form_there(x, name))
+        return 0;
+    int rc = repo_backend_read(x->r->backend, name, REPO_SMALL_TEXT_MAX_BYTES, &text, &n, x->e);
+    if (rc == 0)
+        rc = repo_copy_text(x, name, bytes_of(text, n));
+    free(text);
+    return rc;
+}
+
 /* What is said of generations of keys as a whole. After a rotation every object is looked at again, and so that the keys of a
  * generation that was retired are destroyed in the copy, too, at the end of the run. */
 static int copy_generations(const struct repo_copying *x)
@@ -405,19 +442,9 @@ static int copy_generations(const struct repo_copying *x)
         x->c->packs.v = x->c->snapshots.v = 0;
         x->c->generation = keys->at[0].number;
     }
-    for (size_t i = 0; rc == 0 && i < keys->count; i++) {
-        const struct repo_generation *g = &keys->at[i];
-        char name[REPO_NAME_BYTES];
-        uint8_t *text = NULL;
-        size_t n = 0;
-        if (g->damage[0] != '\0' || (!g->retired && !g->headed))
-            continue;
-        repo_name_generation(g->number, g->retired, name);
-        rc = repo_backend_read(x->r->backend, name, REPO_SMALL_TEXT_MAX_BYTES, &text, &n, x->e);
-        if (rc == 0)
-            rc = repo_copy_text(x, name, bytes_of(text, n));
-        free(text);
-    }
+    for (size_t i = 0; rc == 0 && i < keys->count; i++)
+        if (repo_generation_whole(&keys->at[i]))
+            rc = copy_generation(x, &keys->at[i]);
     return rc;
 }
 
@@ -519,6 +546,35 @@ int repository_copy_run(struct repository_copy *c, struct repository *r, bool de
 
 /* ---- one part ---- */
 
+/* The file of a generation, and every key in it but of indexes and of what was disposed of, here or there. What is damaged
+ * here is left out. */
+static int copy_generation_part(const struct repo_copying *x, unsigned number)
+{
+    struct repo_keyring now = {0};
+    struct repo_names objects = {0};
+    struct repo_key key;
+    bool is_kept = false;
+    int rc = repo_keyring_read(x->r, &x->r->kek, &now, x->e);
+    for (size_t i = 0; rc == 0 && i < now.count; i++)
+        if (now.at[i].number == number && repo_generation_whole(&now.at[i])) {
+            is_kept = !now.at[i].retired;
+            rc = copy_generation(x, &now.at[i]);
+        }
+    if (rc == 0 && is_kept)
+        rc = repo_list_keyed(x->r, &objects, x->e);
+    for (size_t i = 0; rc == 0 && i < objects.n; i++) {
+        if (repo_is_index(objects.at[i]) || repo_key_of(x->r, objects.at[i], &key, NULL) != 0 ||
+            is_disposed_there(x, objects.at[i]))
+            continue;
+        rc = copy_key(x, objects.at[i], number, &key);
+        rc = rc == ERR_INTEGRITY ? 0 : rc; /* its own check says it */
+    }
+    repo_wipe(&key, sizeof key);
+    repo_names_release(&objects);
+    repo_keyring_release(&now);
+    return rc;
+}
+
 /* Of both trees what came since, and checkpoints and keys that are lost there; then what is damaged of the part, which the
  * checkpoint that is there then tells. */
 static int copy_part(const struct repo_copying *x, const struct repo_part *part)
@@ -527,6 +583,8 @@ static int copy_part(const struct repo_copying *x, const struct repo_part *part)
     struct repo_copying trees_only = *x;
     if (part->kind == REPO_PART_ABOUT)
         return copy_about(x);
+    if (part->kind == REPO_PART_KEYS)
+        return copy_generation_part(x, part->generation);
     struct repo_copy_trees *trees = calloc(1, sizeof *trees);
     if (trees == NULL)
         return err_set(x->e, ERR_NO_MEMORY, "no memory for a copy");

@@ -239,14 +239,13 @@ int repo_keyring_open(struct repository *r, struct err *e)
         ours, r->kek_source, all);
 }
 
-int repo_generation_begin(struct repository *r, unsigned number, const struct repo_kek *kek,
-                          struct err *e)
+int repo_generation_text(struct repository *r, unsigned number, const struct repo_kek *kek,
+                         uint8_t **text, size_t *n, struct err *e)
 {
     char name[REPO_NAME_BYTES], identity[REPO_IDENTITY_BYTES];
     struct repo_wrapped w = {.created = repo_now()};
     struct repo_key key = {{0}};
-    uint8_t *text = NULL;
-    size_t n = 0;
+    *text = NULL;
     repo_name_generation(number, false, name);
     repo_identity_of(r, name, identity);
     memcpy(w.kek_id, kek->id, sizeof w.kek_id);
@@ -254,10 +253,21 @@ int repo_generation_begin(struct repository *r, unsigned number, const struct re
     if (rc == 0)
         rc = repo_key_wrap(kek, &key, w.wrapped, e);
     if (rc == 0)
-        rc = repo_wrapped_write(&w, &key, identity, &text, &n, e);
+        rc = repo_wrapped_write(&w, &key, identity, text, n, e);
+    repo_wipe(&key, sizeof key);
+    return rc;
+}
+
+int repo_generation_begin(struct repository *r, unsigned number, const struct repo_kek *kek,
+                          struct err *e)
+{
+    char name[REPO_NAME_BYTES];
+    uint8_t *text = NULL;
+    size_t n = 0;
+    repo_name_generation(number, false, name);
+    int rc = repo_generation_text(r, number, kek, &text, &n, e);
     if (rc == 0)
         rc = repo_text_publish(r, name, bytes_of(text, n), e);
-    repo_wipe(&key, sizeof key);
     free(text);
     return rc;
 }
@@ -419,14 +429,14 @@ int repo_object_key(struct repository *r, const struct repo_object *o, struct re
     return rc;
 }
 
-int repo_key_write(struct repository *r, unsigned generation, const struct repo_kek *kek,
-                   const char *object, const struct repo_key *key, bool durable, struct err *e)
+int repo_key_text(struct repository *r, unsigned generation, const struct repo_kek *kek,
+                  const char *object, const struct repo_key *key, uint8_t **text, size_t *n,
+                  struct err *e)
 {
     char name[REPO_NAME_BYTES], identity[REPO_IDENTITY_BYTES];
     struct repo_wrapped w = {.created = repo_now()};
     struct repo_key again = {{0}};
-    uint8_t *text = NULL;
-    size_t n = 0;
+    *text = NULL;
     memcpy(w.kek_id, kek->id, sizeof w.kek_id);
     int rc = repo_key_wrap(kek, key, w.wrapped, e);
     if (rc == 0)
@@ -437,11 +447,22 @@ int repo_key_write(struct repository *r, unsigned generation, const struct repo_
     repo_name_key(object, generation, name);
     repo_identity_of(r, name, identity);
     if (rc == 0)
-        rc = repo_wrapped_write(&w, key, identity, &text, &n, e);
+        rc = repo_wrapped_write(&w, key, identity, text, n, e);
+    repo_wipe(&again, sizeof again);
+    return rc;
+}
+
+int repo_key_write(struct repository *r, unsigned generation, const struct repo_kek *kek,
+                   const char *object, const struct repo_key *key, bool durable, struct err *e)
+{
+    char name[REPO_NAME_BYTES];
+    uint8_t *text = NULL;
+    size_t n = 0;
+    repo_name_key(object, generation, name);
+    int rc = repo_key_text(r, generation, kek, object, key, &text, &n, e);
     if (rc == 0)
         rc = durable ? repo_text_publish(r, name, bytes_of(text, n), e)
                      : repo_text_name(r, name, bytes_of(text, n), e);
-    repo_wipe(&again, sizeof again);
     free(text);
     return rc;
 }

@@ -46,6 +46,9 @@ int repo_keyring_open(struct repository *r, struct err *e);
 /* Begin a generation: write its own key. */
 int repo_generation_begin(struct repository *r, unsigned number, const struct repo_kek *kek,
                           struct err *e);
+/* What that key's file is to hold, with another key each time; the caller frees *text. */
+int repo_generation_text(struct repository *r, unsigned number, const struct repo_kek *kek,
+                         uint8_t **text, size_t *n, struct err *e);
 /* For a writer, before it wraps a key, with the keys locked: has a newer generation been begun, or ours been retired? When
  * the source of the KEK gives the key of the newest one, the keys that are missing there are added and it becomes ours;
  * otherwise ours goes on, and r->awaited says which one waits for its KEK. ERR_DENIED when there is none left to write to. */
@@ -62,7 +65,11 @@ int repo_object_key(struct repository *r, const struct repo_object *o, struct re
 /* The same from one generation under one KEK; ERR_NOT_FOUND when the file is not there. */
 int repo_key_in(struct repository *r, unsigned generation, const struct repo_kek *kek,
                 const char *object, struct repo_key *out, struct err *e);
-/* Wrap, unwrap again, write once. Without `durable` the name is not synced yet: see repo_folder_sync_of. */
+/* Wrap, unwrap again: the file; the caller frees *text. */
+int repo_key_text(struct repository *r, unsigned generation, const struct repo_kek *kek,
+                  const char *object, const struct repo_key *key, uint8_t **text, size_t *n,
+                  struct err *e);
+/* The same, written once. Without `durable` the name is not synced yet: see repo_folder_sync_of. */
 int repo_key_write(struct repository *r, unsigned generation, const struct repo_kek *kek,
                    const char *object, const struct repo_key *key, bool durable, struct err *e);
 

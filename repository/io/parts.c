@@ -77,6 +77,23 @@ int repo_signatures_hold(struct repo_backend *b, const struct tlog_note *note, s
 
 /* ---- which there are ---- */
 
+static int each_generation(struct repository *r,
+                           int (*add)(void *arg, const char *name, struct utc written,
+                                      bool damaged),
+                           void *arg)
+{
+    char name[REPO_NAME_BYTES];
+    struct repo_keyring keys = {0};
+    int rc = repo_keyring_read(r, r->keyless ? NULL : &r->kek, &keys, NULL);
+    for (size_t i = 0; rc == 0 && i < keys.count; i++) {
+        const struct repo_generation *g = &keys.at[i];
+        repo_name_keys_folder(g->number, name);
+        rc = add(arg, name, g->retired ? g->given_up : g->made, !repo_generation_whole(g));
+    }
+    repo_keyring_release(&keys);
+    return rc == ERR_NO_MEMORY ? rc : 0; /* otherwise those that the ledger knows are looked at */
+}
+
 int repo_parts_each(struct repository *r,
                     int (*add)(void *arg, const char *name, struct utc written, bool damaged),
                     void *arg, bool *tree_known)
@@ -100,7 +117,7 @@ int repo_parts_each(struct repository *r,
     }
     if (rc == 0 && repo_is_there(r, REPO_OPERATIONS_CHECKPOINT))
         rc = add(arg, REPO_OPERATIONS_CHECKPOINT, never, false);
-    return rc;
+    return rc == 0 ? each_generation(r, add, arg) : rc;
 }
 
 /* ---- how they are ---- */
@@ -177,6 +194,8 @@ int repo_part_check(struct repository *r, const struct repo_part *part, struct r
         rc = check_about(r, a, e);
     else if (part->kind == REPO_PART_OPERATIONS)
         rc = check_operations(r, a, e);
+    else if (part->kind == REPO_PART_KEYS)
+        rc = repo_keys_part(r, part->generation, NULL, a, e);
     else
         rc = repo_tree_part(r->backend, &r->about.cluster_id, part, NULL, a, e);
     return rc == 0 ? 0 : repo_damage(e);
@@ -497,6 +516,8 @@ static int mend(struct repository *r, const struct repo_part *part, struct repo_
 {
     if (part->kind == REPO_PART_ABOUT)
         return mend_about(r, from, e);
+    if (part->kind == REPO_PART_KEYS)
+        return repo_keys_part(r, part->generation, from, NULL, e);
     if (r->tree == NULL || r->operations == NULL)
         return err_set(e, ERR_NOT_READY, "the tree is not open for writing, see its trouble");
     if (part->kind == REPO_PART_OPERATIONS)

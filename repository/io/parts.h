@@ -31,6 +31,15 @@ struct repo_sources {
 int repo_tree_part(struct repo_backend *b, const struct uuid *cluster, const struct repo_part *part,
                    struct repo_sources *from, struct repo_advance *a, struct err *e);
 
+/* ---- keys_part.c ---- */
+/* Are the file of a generation of keys, and the keys in it of objects that another generation of ours opens, what was written?
+ * Of a generation that was retired only its file. With `from` (otherwise NULL) what is not is put right. ERR_INTEGRITY with the
+ * first file that is not, or is not put right; ERR_NO_MEMORY, and what hinders everything. */
+int repo_keys_part(struct repository *r, unsigned number, struct repo_sources *from,
+                   struct repo_advance *a, struct err *e);
+/* Does its file say how it is? */
+bool repo_generation_whole(const struct repo_generation *g);
+
 /* ---- parts.c ---- */
 /* Each part that is no object, with its name, when it was written (0: not known), and whether a look shows already that it
  * is damaged. *tree: it is known how many stretches there are. */

@@ -89,10 +89,9 @@ static bool is_stretch(const char *part)
 static bool is_forgotten(const struct repository *r, const struct repo_ledger *of, const char *part,
                          bool tree)
 {
-    struct repo_name name;
     if (is_stretch(part))
         return tree;
-    if (repo_name_parse(part, &name) == 0 && name.kind == REPO_INDEX)
+    if (repo_is_index(part))
         return !is_needed(of, part);
     return repo_pack_instead(&r->inv, part) != NULL;
 }

@@ -228,4 +228,18 @@ site_start gsr
 eventually "gsr has nothing to heal, and its copies have it" so '[.scrub.damaged, .copies[].scrub.damaged] | all(. == 0)'
 eventually "its log names it" sh -c "'$TRIVENI' archive verify -r '$A' -k '$K' >/dev/null"
 echo "ok: offline, a pack whose meta is lost is made again from its own file"
+# ---- keys of a generation that nothing reads any more ----
+site_kill gsr TERM
+(umask 077 && openssl rand -hex 32 >"$DIR/kek2")
+expect 0 "" "$TRIVENI" archive keys rotate -r "$A" -k "$K" --to "$DIR/kek2"
+cp "$DIR/kek2" "$K"
+site_start gsr
+old=keys/1/$(basename "$(nth packs pack 1)").key
+eventually "gsr has the new KEK" so '.key_generation == 2 and .archived == .proven'
+eventually "the copy has the new keys" cmp -s "$A/${old/1/2}" "$ONE/${old/1/2}"
+rests flip "$old" keys/1
+rests gone "$old" keys/1
+rests cut keys/1.key keys/1
+expect 0 "" "$TRIVENI" archive keys check 2 -r "$A" -k "$K"
+echo "ok: what rots in an older generation of keys is told and put back"
 echo "copies: what rots in a copy is told and put back from the archive"

@@ -175,7 +175,12 @@ static void a_part_is_an_object_or_one_of_few_names(void **state)
                                        "tree/1-65536",
                                        "tree/00000000000000000002-00000000000000065537",
                                        "tree/tile/1/000",
-                                       "packs/x.pack"};
+                                       "packs/x.pack",
+                                       "keys/0",
+                                       "keys/01",
+                                       "keys/10000",
+                                       "keys/1/",
+                                       "keys/1.key"};
     char name[REPO_NAME_BYTES];
     struct repo_part part;
     (void)state;
@@ -193,6 +198,8 @@ static void a_part_is_an_object_or_one_of_few_names(void **state)
     assert_int_equal(part.kind, REPO_PART_TREE);
     assert_int_equal(repo_part_parse(REPO_OPERATIONS_CHECKPOINT, &part), 0);
     assert_int_equal(part.kind, REPO_PART_OPERATIONS);
+    assert_int_equal(repo_part_parse("keys/42", &part), 0);
+    assert_true(part.kind == REPO_PART_KEYS && part.generation == 42);
     const struct repo_name pack = {
         .kind = REPO_PACK, .first = {3}, .last = {9}, .term = {1}, .unique = 7};
     repo_name_format(&pack, name);

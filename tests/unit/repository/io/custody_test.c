@@ -542,6 +542,81 @@ static void indexes_over_it_go_and_the_rest_is_covered_anew(void **state)
     assert_sound(b, b->place.dir, 3);
 }
 
+static const char other_kek[] = "ff112233445566778899aabbccddeeff0123456789abcdef0123456789abcdef";
+
+static void rotate(struct bench *b, const char *to)
+{
+    struct repository *beside = archive_open(&b->place, true);
+    const struct repository_keys_work work = {.arg = NULL};
+    struct repository_keys_report out;
+    struct err e = ERR_NONE;
+    assert_ok(repository_keys_rotate(beside, to, &work, &out, &e), e);
+    repository_close(beside);
+}
+
+static void copy_all(struct bench *b, const char *where)
+{
+    struct repository_copy *copy = NULL;
+    struct repository_copy_report out;
+    struct err e = ERR_NONE;
+    assert_ok(repository_copy_open(&copy, where, &e), e);
+    assert_ok(repository_copy_run(copy, b->r, false, 0, NULL, NULL, &out, &e), e);
+    repository_copy_close(copy);
+}
+
+static void assert_keys(const char *dir, const char *folder, unsigned packs, unsigned snapshots)
+{
+    assert_int_equal(count(dir, folder, ".pack.key"), packs);
+    assert_int_equal(count(dir, folder, ".snap.key"), snapshots);
+}
+
+/* From a copy that was made before. */
+static void a_generation_that_is_put_right_gets_no_destroyed_key_back(void **state)
+{
+    struct bench *b = *state;
+    char old[200], second[200], path[300];
+    const char *const from_old[] = {old}, *const from_other[] = {b->other.dir};
+    struct repository_copy *copy = NULL;
+    struct repository_copy_report out;
+    struct err e = ERR_NONE;
+    size_t used;
+    (void)snprintf(old, sizeof old, "%s/old", b->other.root);
+    (void)snprintf(second, sizeof second, "%s.second", b->place.kek);
+    copy_all(b, old);
+    (void)dispose(b, 2 * PACK + 1);
+    write_file(second, other_kek, sizeof other_kek - 1, 0600);
+    rotate(b, second);
+    write_file(b->place.kek, other_kek, sizeof other_kek - 1, 0600);
+    reopen(b);
+    copy_all(b, b->other.dir);
+    (void)snprintf(path, sizeof path, "%s/keys/1/disposed.key", b->place.dir);
+    assert_ok(repository_check(b->r, "keys/1", NULL, NULL, &e), e);
+    flip(path);
+    assert_int_equal(repository_check(b->r, "keys/1", NULL, NULL, &e), ERR_INTEGRITY);
+    assert_non_null(strstr(e.text, "keys/1/disposed.key"));
+    assert_ok(repository_heal_part(b->r, "keys/1", from_other, 1, &used, &e), e);
+    (void)snprintf(path, sizeof path, "%s/keys/1", b->place.dir);
+    tree_remove(path);
+    assert_int_equal(repository_check(b->r, "keys/1", NULL, NULL, &e), ERR_INTEGRITY);
+    assert_non_null(strstr(e.text, "it is missing (and"));
+    assert_int_equal(mkdir(path, 0755), 0);
+    assert_ok(repository_heal_part(b->r, "keys/1", from_old, 1, &used, &e), e);
+    assert_ok(repository_check(b->r, "keys/1", NULL, NULL, &e), e);
+    assert_keys(b->place.dir, "keys/1", PACKS - 2, PACKS - 1);
+    assert_keys(b->place.dir, "keys/2", PACKS - 2, PACKS - 1);
+    /* Nor does a copy, from one that knows of no disposal. */
+    write_file(second, test_kek, sizeof test_kek - 1, 0600);
+    struct repository *before = archive_open_at(old, second, true);
+    assert_ok(repository_copy_open(&copy, b->other.dir, &e), e);
+    assert_ok(repository_copy_object(copy, before, "keys/1", &out, &e), e);
+    assert_ok(repository_copy_object(copy, b->r, "keys/1", &out, &e), e);
+    assert_keys(b->other.dir, "keys/1", PACKS - 2, PACKS - 1);
+    repository_copy_close(copy);
+    repository_close(before);
+    assert_sound(b, b->place.dir, 3);
+    assert_sound(b, b->other.dir, 3);
+}
+
 /* A bucket lets go of keys alone, and a copy may have a file again that was removed. */
 static void an_index_over_it_that_still_lies_there_is_none(void **state)
 {
@@ -660,6 +735,7 @@ int main(void)
         CASE(a_copy_loses_the_keys_and_gives_none_back),
         CASE(what_was_disposed_of_is_whole_until_its_bytes_or_its_mark_change),
         CASE(other_generations_of_keys_lose_them_too_and_go_on),
+        CASE(a_generation_that_is_put_right_gets_no_destroyed_key_back),
         CASE(indexes_over_it_go_and_the_rest_is_covered_anew),
         CASE(an_index_over_it_that_still_lies_there_is_none),
         CASE(a_history_says_what_was_disposed_of),

@@ -5,7 +5,10 @@
 #include "repository/proof.h"
 #include "tests/unit/repository/fixture.h"
 
-enum { PACKS = 3, PARTS = 2 * PACKS + 1 }; /* a pack and its index each, and repository.json */
+enum {
+    PACKS = 3,
+    PARTS = 2 * PACKS + 2
+}; /* a pack and its index each, repository.json, and keys */
 
 struct box {
     struct place place, other;
