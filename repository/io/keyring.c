@@ -200,6 +200,14 @@ const struct repo_generation *repo_keyring_ours(const struct repo_keyring *k)
     return NULL;
 }
 
+const struct repo_generation *repo_keyring_written(const struct repo_keyring *k)
+{
+    for (size_t i = 0; i < k->count; i++)
+        if (k->at[i].ours && k->at[i].headed)
+            return &k->at[i];
+    return repo_keyring_ours(k);
+}
+
 const struct repo_generation *repo_keyring_newest(const struct repo_keyring *k)
 {
     for (size_t i = 0; i < k->count; i++)
@@ -583,7 +591,7 @@ int repo_keyring_follow(struct repository *r, struct err *e)
     int rc = repo_keyring_read(r, &r->kek, &now, e);
     const struct repo_generation *newest = rc == 0 ? repo_keyring_newest(&now) : NULL;
     unsigned number = newest == NULL ? 0 : newest->number;
-    const struct repo_generation *best = rc == 0 ? repo_keyring_ours(&now) : NULL;
+    const struct repo_generation *best = rc == 0 ? repo_keyring_written(&now) : NULL;
     if (rc == 0 && best != NULL && best->number > r->writes) /* our KEK is used again */
         rc = take_over(r, best->number, &r->kek, e);
     bool nothing_left = best == NULL, newest_is_ours = best != NULL && best == newest;

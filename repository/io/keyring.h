@@ -3,7 +3,8 @@
  * generation of an older archive has none. keys/N.retired says that the generation is given up: nothing is read from it or
  * written to it.
  *
- * The newest generation that our KEK opens is written to. A key that is missing there is looked for in the older ones.
+ * The newest generation that our KEK opens is written to: one whose own file is damaged is ours only perhaps. A key that is
+ * missing there is looked for in the older ones.
  *
  * keys/N/disposed.key seals the marks of what was disposed of, and is in each generation once there are any. */
 #ifndef REPOSITORY_IO_KEYRING_H
@@ -38,6 +39,8 @@ int repo_keyring_read(struct repository *r, const struct repo_kek *kek, struct r
 void repo_keyring_release(struct repo_keyring *k);
 /* The newest generation that is ours; NULL when there is none. */
 const struct repo_generation *repo_keyring_ours(const struct repo_keyring *k);
+/* The one that a writer writes to: the newest of ours that says so itself, and only where none does perhaps ours. */
+const struct repo_generation *repo_keyring_written(const struct repo_keyring *k);
 /* The newest that is not retired; never NULL but in an archive whose generations were all retired. */
 const struct repo_generation *repo_keyring_newest(const struct repo_keyring *k);
 

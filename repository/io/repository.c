@@ -113,7 +113,7 @@ void repo_keys_clean(struct repository *r)
 /* A writer knows which generation it writes to, and that one has a key of its own. */
 static int settle_keys(struct repository *r, struct err *e)
 {
-    const struct repo_generation *g = repo_keyring_ours(&r->keys);
+    const struct repo_generation *g = repo_keyring_written(&r->keys);
     r->writes = g->number;
     repo_keys_clean(r);
     if (g->headed || g->damage[0] != '\0')

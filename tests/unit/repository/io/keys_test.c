@@ -335,6 +335,40 @@ static void a_rotation_that_lost_its_key_is_given_up(void **state)
     assert_int_equal(open_with(b, b->second, false, &r, &e), ERR_DENIED);
 }
 
+/* Whose generation it is cannot be told any more: perhaps ours. Nothing is written to it on that, by a writer that is open or by
+ * one that begins; who has its KEK would not open what is. */
+static void a_newer_generation_whose_own_file_is_damaged_is_not_written_to(void **state)
+{
+    struct bench *b = *state;
+    struct repository_keys_report done;
+    struct repository_status status;
+    struct err e = ERR_NONE;
+    char path[300];
+    size_t n;
+    struct repository *r = archive_open(&b->place, false);
+    seal_packs(b, r, 1);
+    assert_ok(rotate(b, b->place.kek, b->second, &done, &e), e);
+    (void)snprintf(path, sizeof path, "%s/keys/2.key", b->place.dir);
+    uint8_t *text = slurp(path, &n);
+    assert_int_equal(unlink(path), 0);
+    write_file(path, text, n / 2, 0440);
+    for (int begun = 0; begun < 2; begun++) {
+        seal_packs(b, r, 1);
+        repository_status(r, &status);
+        assert_int_equal(status.generation, 1);
+        repository_close(r);
+        r = archive_open(&b->place, false);
+    }
+    repository_close(r);
+    assert_int_equal(unlink(path), 0);
+    write_file(path, text, n, 0440);
+    free(text);
+    assert_ok(rotate(b, b->place.kek, b->second, &done, &e), e);
+    assert_int_equal(done.generation, 2);
+    assert_int_equal(done.added, 2);
+    assert_whole(b, b->second);
+}
+
 static void damaged_keys_of_a_generation_are_named(void **state)
 {
     struct bench *b = *state;
@@ -466,6 +500,7 @@ int main(void)
         on_a_bench(a_writer_whose_generation_was_retired_stops),
         on_a_bench(retiring_waits_for_whoever_writes_a_key),
         on_a_bench(a_rotation_that_lost_its_key_is_given_up),
+        on_a_bench(a_newer_generation_whose_own_file_is_damaged_is_not_written_to),
         on_a_bench(damaged_keys_of_a_generation_are_named),
         on_a_bench(an_older_archive_gets_a_key_of_its_generation),
         on_a_bench(an_empty_archive_knows_its_key),
