@@ -452,7 +452,7 @@ static int record(struct repository *r, int level, const struct repository_repor
     struct repository_status status;
     struct err why = ERR_NONE;
     const bool told = outcome == 0 || report->damaged != 0; /* the numbers say how it ended */
-    if (outcome != 0 && report->objects == 0)
+    if (!told && report->objects == 0)
         return outcome; /* it could not be read, so nothing was verified */
     repository_status(r, &status);
     done.last = status.archived.lsn;

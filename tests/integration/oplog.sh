@@ -186,6 +186,14 @@ expect 7 'DAMAGED' triveni archive verify -r "$DIR/copy" -k "$kek" --level prese
 expect 0 '' triveni archive operations -r "$DIR/copy" -k "$kek" -o json
 tail -n 1 "$DIR/out" | jq -e '.op == "verify" and .damaged > 0 and .detail == "present" and (.signed | not)' >/dev/null ||
     die "damage is not recorded: $(tail -n 1 "$DIR/out")"
+# What could not be read was not verified.
+before=$(find "$DIR/copy/operations/pending" -type f | wc -l)
+mv "$DIR/copy/packs" "$DIR/packs"
+touch "$DIR/copy/packs"
+expect 1 'cannot list' triveni archive verify -r "$DIR/copy" -k "$kek" --level present --record
+[ "$(find "$DIR/copy/operations/pending" -type f | wc -l)" = "$before" ] || die "a verification that did not take place is recorded"
+rm "$DIR/copy/packs"
+mv "$DIR/packs" "$DIR/copy/packs"
 broken "DAMAGED $middle: the operations log names it, and it is missing" without "$middle"
 broken "DAMAGED $middle" flip "$middle"
 broken "DAMAGED $middle" swap "$middle" "$last"
