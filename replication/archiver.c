@@ -55,12 +55,11 @@ struct archiver {
     struct repository_status status;
     char trouble[ERR_TEXT_BYTES], tree_trouble[ERR_TEXT_BYTES],
         index_trouble[ERR_TEXT_BYTES]; /* empty: none */
-    char tree_lost
-        [ERR_TEXT_BYTES];   /* what was signed and is gone, until the site is started again */
-    bool check_index;       /* a reader found one damaged */
-    struct {                /* an object that somebody waits for to be healed */
-        const char *object; /* NULL: none */
-        int copy;           /* that it is in; -1: the archive */
+    char tree_lost[ERR_TEXT_BYTES];    /* signed and gone; until the site starts again */
+    bool check_index;                  /* a reader found one damaged */
+    struct {                           /* an object that somebody waits for to be healed */
+        const char *object;            /* NULL: none */
+        int copy;                      /* that it is in; -1: the archive */
         char where[SITE_PATH_BYTES];
         struct err outcome;
         bool done;

@@ -277,7 +277,7 @@ static int look_at_key(struct look *x, const char *object, const struct repo_key
     const bool missing = rc == ERR_NOT_FOUND;
     free(text);
     if (rc == 0 || (missing && may_be_missing(x, object)) || !repo_is_finished(x->r, object))
-        return 0; /* disposed of meanwhile, or replaced by a larger index */
+        return 0; /* or it was disposed of meanwhile */
     if (missing)
         err_set(&why, rc, "%s: it is missing", name);
     else if (strstr(why.text, name) == NULL)

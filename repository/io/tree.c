@@ -43,9 +43,8 @@ struct repo_tree {
     bool ready;
     struct lsn signed_to; /* published */
     struct sha256 signed_root;
-    bool changed; /* the note is not on disk as it is here */
-    uint64_t
-        named; /* entries of the newest tree that the operations log names, as it was read; 0: none */
+    bool changed;   /* the note is not on disk as it is here */
+    uint64_t named; /* entries of the newest tree in the operations log; 0: none */
     struct sha256 named_root;
     char lost[ERR_TEXT_BYTES]; /* see repository_tree_lost */
     struct repo_tree_note note;
